@@ -1,0 +1,380 @@
+"""The `diglot` command.
+
+`diglot run` walks a recipe. Every kind of stage is a command of its own too, with options made from the same schema:
+`diglot curate --out corpus --sources '{…}'` does what a recipe's stage would do. Heavy libraries are imported by the
+stages that need them, so that `diglot --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from diglot import __version__
+from diglot.artifact import Artifact, Inputs, UserError, content_hash, fingerprint, read_artifact
+from diglot.recipe import STAGES, Recipe, Settings, Stage, json_schema
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from diglot.flow import Step
+
+# With another process on a core, spinning OpenMP threads ran at a quarter of one thread's speed.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+EXAMPLES = """\b
+Examples:
+  diglot run recipes/quickstart.yaml                    the whole road, on the invented world
+  diglot run recipes/quickstart.yaml pretrain.steps=50  with a setting changed
+  diglot run recipes/quickstart.yaml --dry-run          what is done, stale (and why), and to do
+  diglot show runs/quickstart                           what a run holds
+  diglot chat runs/quickstart                           talk to its last model
+"""
+
+
+class Commands(click.Group):
+    """The commands, with the kinds of stage listed apart."""
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """List general commands first, then stages."""
+        for title, names in (
+            ("Commands", [name for name in self.commands if name not in STAGES]),
+            ("Stages (each also a command)", [name for name in self.commands if name in STAGES]),
+        ):
+            with formatter.section(title):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(80)) for name in names])
+
+
+@click.group(cls=Commands, epilog=EXAMPLES, context_settings={"max_content_width": 110})
+@click.version_option(__version__)
+def cli() -> None:
+    """Teach a language model a second language: from raw text to a chat model, with the evidence."""
+
+
+def main() -> None:
+    """Entry point: errors that a user can put right are printed without a traceback, with exit code 2."""
+    try:
+        cli(standalone_mode=False)
+    except UserError as error:
+        _fail(str(error))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\ninterrupted; the same command goes on from here", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _fail(message: str) -> None:
+    for line in message.split("\n"):
+        click.echo(f"{click.style('error', fg='red', bold=True)}: {line}" if line else "", err=True)
+    sys.exit(2)
+
+
+# --- recipes --------------------------------------------------------------------------------------------------
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def _run_folder(recipe: Recipe, given: str | None) -> Path:
+    return Path(given or recipe.run or f"runs/{recipe.name}")
+
+
+@cli.command("run", epilog=EXAMPLES)
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+@click.option("--run", "folder", help="The run folder.  [default: the recipe's, or runs/NAME]")
+@click.option("--until", metavar="STAGE", help="Stop after this stage.")
+@click.option("--dry-run", is_flag=True, help="Show what is done, stale (and why), and to do; run nothing.")
+def run_command(
+    recipe: Path, overrides: tuple[str, ...], folder: str | None, until: str | None, dry_run: bool
+) -> None:
+    """Run a recipe: skip what is done, go on where a killed run stopped, end in the report.
+
+    OVERRIDES change settings: stage.key=value, such as cpt.steps=100 or corpus.sources.arabic.path=my/texts.
+    """
+    from diglot import flow, terminal
+    from diglot.load import load_recipe
+
+    loaded, where = load_recipe(recipe, list(overrides))
+    place, console = _run_folder(loaded, folder), _console()
+    if dry_run:
+        steps = flow.wanted(flow.plan(loaded, place, where), until)
+        console.print(terminal.plan_table(steps))
+        console.print(
+            f"\n{sum(step.state == 'done' for step in steps)} of {len(steps)} stages done in {place}"
+        )
+        return
+    todo = [step for step in flow.wanted(flow.plan(loaded, place, where), until) if step.state != "done"]
+    view = terminal.StageProgress(console, len(todo))
+    try:
+        steps = flow.run(loaded, place, where, until=until, started=view.started, finished=view.finished)
+    finally:
+        view.stop()
+    if not todo:
+        console.print(f"nothing to do: all {len(steps)} stages are done in {place}")
+    _closing(console, steps)
+
+
+def _closing(console: Console, steps: list[Step]) -> None:
+    """The end of a run: what was learnt, and where the report is."""
+    artifacts = [artifact for step in steps if (artifact := read_artifact(step.folder))]
+    if any(artifact.kind == "scores" for artifact in artifacts):
+        from diglot.report.terminal import learnt_table
+
+        console.print()
+        console.print(learnt_table(artifacts))
+    for artifact in artifacts:
+        if artifact.kind == "report":
+            console.print(f"\nreport: {(artifact.path / 'report.html').resolve()}")
+
+
+def _find_run(given: Path) -> tuple[Recipe, Path]:
+    """The recipe and folder of a run, from its folder, a recipe's file, or a name under runs/."""
+    from diglot.load import Where, check, load_recipe
+
+    if given.suffix in (".yaml", ".yml"):
+        recipe, _ = load_recipe(given)
+        return recipe, _run_folder(recipe, None)
+    folder = given if given.is_dir() else Path("runs") / given
+    file = folder / "recipe.json"
+    try:
+        value = json.loads(file.read_text())
+    except OSError as error:
+        raise UserError(
+            f"{given}: no run there: {file} is missing; give a run folder, or run a recipe first"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{file}: not readable ({error}); run the recipe again") from error
+    return check(Recipe, value, Where(str(file))), folder
+
+
+@cli.command("show")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON object.")
+def show_command(run: Path, as_json: bool) -> None:
+    """Show what a run holds: the state, time and headline numbers of its stages.
+
+    RUN is a run folder, its name under runs/, or a recipe.
+    """
+    from diglot import flow, terminal
+    from diglot.load import Where
+
+    recipe, folder = _find_run(run)
+    steps = flow.plan(recipe, folder, Where(str(folder / "recipe.json")), missing_files_are_errors=False)
+    artifacts = {step.name: artifact for step in steps if (artifact := read_artifact(step.folder))}
+    if not as_json:
+        console = _console()
+        console.print(terminal.run_table(steps, artifacts))
+        _closing(console, steps)
+        return
+    report = next((a.path / "report.html" for a in artifacts.values() if a.kind == "report"), None)
+    stages = {step.name: _show(step, artifacts.get(step.name)) for step in steps}
+    click.echo(
+        json.dumps(
+            {"recipe": recipe.name, "stages": stages, "report": str(report) if report else None},
+            ensure_ascii=False,
+        )
+    )
+
+
+def _show(step: Step, artifact: Artifact | None) -> dict[str, Any]:
+    return {
+        "kind": step.settings.do,
+        "state": step.state,
+        "why": step.why,
+        "fingerprint": step.fingerprint,
+        "content": artifact.content if artifact else None,
+        "seconds": artifact.provenance["seconds"] if artifact else None,
+        "artifact": str(artifact.path) if artifact else None,
+        "summary": artifact.summary if artifact else {},
+    }
+
+
+@cli.command("chat")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--stage", help="Which of a run's models.  [default: the last]")
+@click.option("--prompt", help="Answer this and leave.")
+@click.option("--system", help="A system message.")
+@click.option("--max-new-tokens", default=256, show_default=True)
+@click.option("--temperature", default=0.0, show_default=True, help="0 is greedy.")
+@click.option("--seed", default=0, show_default=True)
+def chat_command(model: Path, stage: str | None, **settings: Any) -> None:
+    """Talk to a model in the terminal.
+
+    MODEL is a run (its last model is taken), or a model's folder.
+    """
+    from diglot.serve.chat import chat
+
+    chat(_find_model(model, stage), **settings)
+
+
+def _find_model(given: Path, stage: str | None) -> Path:
+    if (given / "config.json").is_file():
+        return given
+    recipe, folder = _find_run(given)
+    names = [name for name, kind in recipe.stages.items() if kind.makes == "model"]
+    if stage and stage not in names:
+        raise UserError(f"--stage {stage}: not a model of this run; models: {', '.join(names)}")
+    for name in [stage] if stage else reversed(names):
+        if (folder / name / "config.json").is_file():
+            return folder / name
+    raise UserError(f"{folder} holds no model yet; run the recipe first")
+
+
+@cli.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of recipes, for editors.
+
+    In VS Code: diglot schema > recipe.schema.json, and name it in the first line of a recipe:
+    # yaml-language-server: $schema=recipe.schema.json
+    """
+    click.echo(json.dumps(json_schema(), indent=1))
+
+
+# --- every kind of stage as a command -------------------------------------------------------------------------
+
+
+def _stage_command(kind: str, settings: type[Stage]) -> click.Command:
+    parameters: list[click.Parameter] = [
+        click.Option(
+            ["--out"], required=True, type=click.Path(path_type=Path), help="The artifact's folder."
+        ),
+        click.Option(["--recipe-seed"], type=int, default=0, help="What `seed:` is in a recipe."),
+    ]
+    for role, needs in settings.reads.items():
+        text = f"Folder of {'a ' if not needs.many else ''}{' or '.join(needs.kinds)}{' (may be given often)' if needs.many else ''}."
+        parameters.append(
+            click.Option(
+                [f"--{role}", f"input_{role}"],
+                multiple=True,
+                metavar="DIR",
+                help=text,
+                required=needs.required,
+            )
+        )
+    parameters += _options(settings, ())
+    return click.Command(
+        kind,
+        params=parameters,
+        callback=lambda **given: _run_stage_command(settings, **given),
+        help=f"{settings.__doc__}\n\nThis is the stage `do: {kind}` of a recipe.",
+        epilog=f"\b\nExample:\n  diglot {kind} --out out/{settings.makes} "
+        + " ".join(f"--{role} DIR" for role, needs in settings.reads.items() if needs.required)
+        + " ".join(
+            f" --{name.replace('_', '-')} …"
+            for name, field in settings.model_fields.items()
+            if field.is_required() and name != "do"
+        ),
+    )
+
+
+def _options(settings: type[Settings], prefix: tuple[str, ...]) -> list[click.Parameter]:
+    """Options from a schema; nested settings become --rules.min-words, lists and mappings are given as YAML."""
+    options: list[click.Parameter] = []
+    for name, info in settings.model_fields.items():
+        if name in ("do", "from_"):
+            continue
+        path, kind = (*prefix, name), info.annotation
+        if isinstance(kind, type) and issubclass(kind, Settings):
+            options += _options(kind, path)
+            continue
+        default = (
+            ""
+            if info.is_required()
+            else f"  [default: {json.dumps(info.get_default(call_default_factory=True), default=str)}]"
+        )
+        options.append(
+            click.Option(
+                [f"--{'.'.join(path).replace('_', '-')}", "set_" + "__".join(path)],
+                metavar="YAML" if "dict" in str(kind) or "list" in str(kind) else "VALUE",
+                help=(info.description or name.replace("_", " ")) + default,
+                required=info.is_required(),
+            )
+        )
+    return options
+
+
+def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **given: Any) -> None:
+    from diglot import flow, terminal
+    from diglot.load import Where, check, parse_yaml
+
+    value: dict[str, Any] = {"do": settings.model_fields["do"].default}
+    where = Where(f"diglot {value['do']}")
+    for key, text in given.items():
+        if key.startswith("set_") and text is not None:
+            path = key.removeprefix("set_").split("__")
+            target = value
+            for part in path[:-1]:
+                target = target.setdefault(part, {})
+            target[path[-1]], _ = parse_yaml(text, f"--{'.'.join(path)}")
+            where.overrides[tuple(path)] = f"--{'.'.join(path).replace('_', '-')} {text}"
+    folders = {
+        key.removeprefix("input_"): paths
+        for key, paths in given.items()
+        if key.startswith("input_") and paths
+    }
+    inputs = {role: [_input(Path(p), role, settings) for p in paths] for role, paths in folders.items()}
+    value["from"] = {role: [artifact.stage for artifact in artifacts] for role, artifacts in inputs.items()}
+    stage = check(settings, value, where)
+    step = flow.Step(out.name, stage, {role: list(paths) for role, paths in folders.items()}, out)
+    hashes = flow.FileHashes(out.parent / ".hashes.json")
+    step.made_from = {
+        "version": stage.version,
+        "seed": recipe_seed,
+        "files": hashes.of(stage.outside_paths(), where),
+        "stages": {role: {a.stage: a.fingerprint for a in artifacts} for role, artifacts in inputs.items()},
+    }
+    step.fingerprint = fingerprint({"do": stage.do, "settings": stage.semantic(), **step.made_from})
+    console = _console()
+    view = terminal.StageProgress(console, 1)
+    with flow.locked(out.parent):
+        artifact = read_artifact(out)
+        if artifact is None and out.exists() and any(out.iterdir()):
+            raise UserError(
+                f"--out {out}: the folder holds something that is not an artifact; give a new folder"
+            )
+        if artifact and artifact.fingerprint == step.fingerprint:
+            console.print(f"nothing to do: {out} is done")
+            return
+        try:
+            artifact = flow.run_stage(step, Inputs(inputs), recipe_seed, where, view.started(step))
+        finally:
+            view.stop()
+        view.finished(step, artifact)
+        console.print(str(out))
+
+
+def _input(folder: Path, role: str, settings: type[Stage]) -> Artifact:
+    """An artifact by its folder; a bare Hugging Face folder passes for a model or tokenizer."""
+    artifact, accepts = read_artifact(folder), settings.reads[role].kinds
+    if artifact is None:
+        kind = "model" if (folder / "config.json").is_file() else "tokenizer"
+        if not (folder / "tokenizer.json").is_file() or kind not in accepts:
+            raise UserError(f"--{role} {folder}: no {' or '.join(accepts)} there")
+        content = content_hash(folder)
+        artifact = Artifact(folder, folder.name, kind, "outside", content, content, {}, {}, {}, {})
+    if artifact.kind not in accepts:
+        raise UserError(f"--{role} {folder}: is a {artifact.kind}; a {' or '.join(accepts)} is needed here")
+    return artifact
+
+
+for _kind, _settings in STAGES.items():
+    cli.add_command(_stage_command(_kind, _settings))
+
+
+if __name__ == "__main__":
+    main()

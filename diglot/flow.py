@@ -1,0 +1,434 @@
+"""The flow: what a recipe's stages wait for, what is done, what is stale and why; and running the rest.
+
+    recipe ──graph──► order of stages ──plan──► state of each (done / stale / to do) ──run──► artifacts
+
+A stage is done when its folder holds an artifact with the fingerprint that the recipe asks for. The fingerprint
+covers the settings, the seed, the stage's code version, the fingerprints of the stages it reads and the content of
+the files it reads from outside. So it is known before anything runs, a touched file is not a changed one, and
+running a recipe again does only what is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import fcntl
+import functools
+import glob
+import importlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from diglot.artifact import (
+    Artifact,
+    Context,
+    Inputs,
+    Progress,
+    UserError,
+    fingerprint,
+    hash_file,
+    read_artifact,
+    writing,
+)
+from diglot.load import Where
+from diglot.recipe import Recipe, Stage
+
+
+@dataclass
+class Step:
+    """A stage in a plan.
+
+    Attributes:
+        name: its name in the recipe.
+        settings: its settings.
+        reads: the stages it reads, by role.
+        folder: where its artifact lies or will lie.
+        fingerprint: of the artifact that the recipe asks for.
+        made_from: what went into the fingerprint, for saying why an artifact is stale.
+        state: `done`, `stale` or `to do`.
+        why: for `stale`, what changed.
+    """
+
+    name: str
+    settings: Stage
+    reads: dict[str, list[str]]
+    folder: Path
+    fingerprint: str = ""
+    made_from: dict[str, Any] = field(default_factory=dict)
+    state: str = "to do"
+    why: str = ""
+
+
+# --- the graph ------------------------------------------------------------------------------------------------
+
+
+def graph(recipe: Recipe, where: Where) -> dict[str, dict[str, list[str]]]:
+    """What each stage reads, by role; stages in an order in which they can run.
+
+    Raises:
+        UserError: an unknown stage or role, a missing role, the wrong kind of artifact, or a cycle.
+    """
+    reads = {name: _reads(name, stage, recipe, where) for name, stage in recipe.stages.items()}
+    order: list[str] = []
+    trail: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in order:
+            return
+        if name in trail:
+            cycle = " → ".join([*trail[trail.index(name) :], name])
+            raise UserError(f"{where('stages', name, 'from')}: the stages wait for each other: {cycle}")
+        trail.append(name)
+        for others in reads[name].values():
+            for other in others:
+                visit(other)
+        trail.pop()
+        order.append(name)
+
+    for name in recipe.stages:
+        visit(name)
+    return {name: reads[name] for name in order}
+
+
+def _reads(name: str, stage: Stage, recipe: Recipe, where: Where) -> dict[str, list[str]]:
+    at = where("stages", name, "from")
+    if stage.reads_everything and not stage.from_:
+        role = next(iter(stage.reads))
+        return {role: [other for other, kind in recipe.stages.items() if not kind.reads_everything]}
+    try:
+        given = stage.reads_from()
+    except UserError as error:
+        raise UserError(f"{where.place(('stages', name, 'from'))}: stages.{name}.{error}") from error
+    for role, names in given.items():
+        if role not in stage.reads:
+            raise UserError(
+                f"{at}: {stage.do} has no input {role!r}; allowed: {', '.join(stage.reads) or 'none'}"
+            )
+        for other in names:
+            if other not in recipe.stages:
+                near = difflib.get_close_matches(other, recipe.stages, 1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise UserError(f"{at}.{role}: no stage {other!r}; {hint}stages: {', '.join(recipe.stages)}")
+            makes, accepts = recipe.stages[other].makes, stage.reads[role].kinds
+            if makes not in accepts:
+                raise UserError(
+                    f"{at}.{role}: {other!r} makes a {makes}, but a {' or '.join(accepts)} is needed here"
+                )
+        if len(names) > 1 and not stage.reads[role].many:
+            raise UserError(f"{at}.{role}: takes one stage, not {len(names)}")
+    for role, needed in stage.reads.items():
+        if needed.required and not given.get(role):
+            raise UserError(
+                f"{at}: {stage.do} needs {role}: the name of a stage that makes a {' or '.join(needed.kinds)}"
+            )
+    return given
+
+
+# --- the plan -------------------------------------------------------------------------------------------------
+
+
+def plan(recipe: Recipe, folder: Path, where: Where, *, missing_files_are_errors: bool = True) -> list[Step]:
+    """The stages in running order, each with its state.
+
+    Raises:
+        UserError: the graph is wrong, or a file that a stage reads from outside is not there.
+    """
+    steps: dict[str, Step] = {}
+    hashes = FileHashes(folder / ".hashes.json")
+    for name, reads in graph(recipe, where).items():
+        settings = recipe.stages[name]
+        step = Step(name, settings, reads, folder / name)
+        try:
+            files = hashes.of(settings.outside_paths(), functools.partial(where, "stages", name))
+        except UserError:
+            if missing_files_are_errors:
+                raise
+            files = {"(a file read from outside is gone)": ""}
+        step.made_from = {
+            "version": settings.version,
+            "seed": recipe.seed,
+            "files": files,
+            "stages": {role: {n: steps[n].fingerprint for n in names} for role, names in reads.items()},
+        }
+        step.fingerprint = fingerprint({"do": settings.do, "settings": settings.semantic(), **step.made_from})
+        _set_state(step)
+        steps[name] = step
+    hashes.save()
+    return list(steps.values())
+
+
+def _set_state(step: Step) -> None:
+    artifact = read_artifact(step.folder)
+    if artifact is None:
+        step.state = "to do"
+    elif artifact.fingerprint == step.fingerprint:
+        step.state = "done"
+    else:
+        step.state, step.why = "stale", _what_changed(step, artifact)
+
+
+def _what_changed(step: Step, artifact: Artifact) -> str:
+    before, after = artifact.inputs, step.made_from
+    if artifact.do != step.settings.do:
+        return f"was made by {artifact.do}"
+    changes = [
+        f"{key}: {_short(old)} → {_short(new)}"
+        for key, old, new in _differences(artifact.settings, step.settings.settings())
+    ]
+    if before.get("version") != after["version"]:
+        changes.append(f"code version {before.get('version')} → {after['version']}")
+    if before.get("seed") != after["seed"]:
+        changes.append(f"seed {before.get('seed')} → {after['seed']}")
+    old_files, new_files = before.get("files", {}), after["files"]
+    changed = [
+        name for name in sorted({*old_files, *new_files}) if old_files.get(name) != new_files.get(name)
+    ]
+    if changed:
+        changes.append(
+            f"{len(changed)} input files changed, such as {changed[0]}"
+            if len(changed) > 1
+            else f"{changed[0]} changed"
+        )
+    old_stages = {name: print_ for role in before.get("stages", {}).values() for name, print_ in role.items()}
+    new_stages = {name: print_ for role in after["stages"].values() for name, print_ in role.items()}
+    upstream = [name for name in new_stages if old_stages.get(name) != new_stages[name]]
+    if upstream:
+        changes.append(f"input changed: {', '.join(upstream)}")
+    return "; ".join(changes) or "inputs differ"
+
+
+def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            yield from _differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
+    elif old != new:
+        yield prefix, old, new
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:37] + "…"
+
+
+class FileHashes:
+    """Content hashes of files outside the run, remembered by size and modification time."""
+
+    def __init__(self, memory: Path):
+        self.memory = memory
+        try:
+            self.known: dict[str, list] = json.loads(memory.read_text())
+        except (OSError, ValueError):
+            self.known = {}
+        self.changed = False
+
+    def of(self, paths: dict[tuple, str], where: Callable[..., str]) -> dict[str, str]:
+        """Hash by file for the paths of a stage; URLs stand for themselves.
+
+        Args:
+            paths: path, folder, glob or URL by the settings' key that gave it.
+            where: names a key's place in the recipe.
+
+        Raises:
+            UserError: a path matches no file.
+        """
+        found: dict[str, str] = {}
+        for key, path in paths.items():
+            if "://" in path:
+                found[path] = "url"
+                continue
+            files = expand(path)
+            if not files:
+                raise UserError(
+                    f"{where(*key)}: no such file or folder: {path} (looked in {Path.cwd()}); correct the path, or give "
+                    f"another with an override: {'.'.join(map(str, key))}=FOLDER"
+                )
+            found.update({str(file): self._hash(file) for file in files})
+        return found
+
+    def _hash(self, file: Path) -> str:
+        status, name = file.stat(), str(file.resolve())
+        stamp = [status.st_size, status.st_mtime_ns]
+        if self.known.get(name, [])[:2] != stamp:
+            self.known[name] = [*stamp, hash_file(file)[:32]]
+            self.changed = True
+        return self.known[name][2]
+
+    def save(self) -> None:
+        """Remember the hashes, where the run folder exists."""
+        if self.changed and self.memory.parent.is_dir():
+            temporary = self.memory.with_suffix(".tmp")
+            temporary.write_text(json.dumps(self.known))
+            temporary.replace(self.memory)
+
+
+def expand(path: str) -> list[Path]:
+    """The files of a path, folder or glob, sorted; hidden files left out."""
+    place = Path(path).expanduser()
+    if place.is_file():
+        return [place]
+    if place.is_dir():
+        files = [file for file in place.rglob("*") if file.is_file()]
+        return sorted(
+            file for file in files if not any(part.startswith(".") for part in file.relative_to(place).parts)
+        )
+    return sorted(Path(match) for match in glob.glob(str(place), recursive=True) if Path(match).is_file())  # noqa: PTH207  (absolute globs)
+
+
+# --- running --------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run folder. The lock goes with the process, however it ends.
+
+    Raises:
+        UserError: another process holds it; names its pid.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            stream.seek(0)
+            raise UserError(
+                f"{folder} is in use by another diglot (pid {stream.read().strip() or '?'}); wait for it, stop it, "
+                "or give this run a folder of its own with --run FOLDER"
+            ) from error
+        stream.seek(0)
+        stream.truncate()
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield
+
+
+def run(
+    recipe: Recipe,
+    folder: Path,
+    where: Where,
+    *,
+    until: str | None = None,
+    started: Callable[[Step], Progress] | None = None,
+    finished: Callable[[Step, Artifact], None] | None = None,
+) -> list[Step]:
+    """Run what is not done, in order.
+
+    Args:
+        recipe: what to run.
+        folder: the run folder.
+        where: places in the recipe, for errors.
+        until: stop after this stage (and run only what it waits for).
+        started: called before each stage that runs; returns what receives its progress.
+        finished: called after each stage that ran.
+
+    Returns:
+        The plan as it was found.
+
+    Raises:
+        UserError: what a stage refused, with its place in the recipe.
+    """
+    graph(recipe, where)
+    with locked(folder):
+        shutil.rmtree(folder / ".partial", ignore_errors=True)
+        steps = wanted(plan(recipe, folder, where), until)
+        _remember(recipe, folder)
+        by_name = {step.name: step for step in steps}
+        for step in steps:
+            if step.state == "done":
+                continue
+            progress = started(step) if started else None
+            inputs = Inputs(
+                {role: [_whole(by_name[n].folder) for n in names] for role, names in step.reads.items()}
+            )
+            artifact = run_stage(step, inputs, recipe.seed, where, progress)
+            if finished:
+                finished(step, artifact)
+    return steps
+
+
+def wanted(steps: list[Step], until: str | None) -> list[Step]:
+    """The steps that `until` needs, itself included.
+
+    Raises:
+        UserError: there is no such stage.
+    """
+    if until is None:
+        return steps
+    by_name = {step.name: step for step in steps}
+    if until not in by_name:
+        raise UserError(f"--until {until}: no such stage; stages: {', '.join(by_name)}")
+    needed, waiting = set(), [until]
+    while waiting:
+        name = waiting.pop()
+        needed.add(name)
+        waiting += [
+            other for others in by_name[name].reads.values() for other in others if other not in needed
+        ]
+    return [step for step in steps if step.name in needed]
+
+
+def run_stage(
+    step: Step, inputs: Inputs, seed: int, where: Where, progress: Progress | None = None
+) -> Artifact:
+    """Run one stage and put its artifact in place.
+
+    Raises:
+        UserError: what the stage refused.
+    """
+    place = where.place(("stages", step.name))
+    function = _function(step.settings, f"{place}: stage {step.name!r}")
+    scratches = step.folder.parent / ".scratch"
+    scratch = scratches / f"{step.name}-{step.fingerprint[:12]}"
+    for old in scratches.glob(f"{step.name}-*"):
+        if old != scratch and len(old.name) == len(scratch.name):
+            shutil.rmtree(old, ignore_errors=True)
+    scratch.mkdir(parents=True, exist_ok=True)
+    context = Context(step.name, seed, scratch, step.fingerprint)
+    if progress:
+        context.progress = progress
+    try:
+        with writing(
+            step.folder,
+            stage=step.name,
+            kind=step.settings.makes,
+            do=step.settings.do,
+            fingerprint=step.fingerprint,
+            settings=step.settings.settings(),
+            inputs=step.made_from,
+        ) as (output, summary):
+            summary.update(function(step.settings, inputs, output, context))
+    except UserError as error:
+        raise UserError(f"{place}: stage {step.name!r}: {error}") from error
+    shutil.rmtree(scratch, ignore_errors=True)
+    return _whole(step.folder)
+
+
+def _function(settings: Stage, who: str) -> Callable[..., dict[str, Any]]:
+    module, _, name = settings.function.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] == "diglot":
+            raise
+        extra = f"diglot[{settings.extra}]" if settings.extra else error.name
+        raise UserError(f"{who} needs {error.name}, which is not installed: pip install '{extra}'") from error
+
+
+def _whole(folder: Path) -> Artifact:
+    artifact = read_artifact(folder)
+    if artifact is None:
+        raise UserError(f"{folder} holds no whole artifact; run the recipe again")
+    return artifact
+
+
+def _remember(recipe: Recipe, folder: Path) -> None:
+    """Keep the recipe as it was run, overrides included, for `diglot show`."""
+    temporary = folder / "recipe.json.tmp"
+    temporary.write_text(
+        json.dumps(recipe.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False) + "\n"
+    )
+    temporary.replace(folder / "recipe.json")

@@ -1,0 +1,241 @@
+"""Reading a recipe: YAML with the line of every key, overrides, and errors that say what to do.
+
+An error names the place (`recipes/quickstart.yaml:12`), the key (`stages.cpt.steps`), what is wrong and what is
+allowed. A `Where` remembers the places, so that what goes wrong later can still point at its line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from diglot.artifact import UserError
+from diglot.recipe import STAGES, Recipe
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's scalars: `1e-4` is a number, `no` is a string (and Norwegian), 12:30 is not 750."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", r"^(?:null|Null|NULL|~|)$", [*list("nN~"), ""]),
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
+    ("int", r"^[-+]?(?:[0-9][0-9_]*|0x[0-9a-fA-F]+)$", list("-+0123456789")),
+    ("float", r"^[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", list("-+.0123456789")),
+    ("float", r"^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$", list("-+.")),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+
+
+def parse_yaml(text: str, name: str) -> tuple[Any, dict[tuple, int]]:
+    """Parse YAML and remember the line of every key.
+
+    Raises:
+        UserError: not YAML, or a key given twice; with file and line.
+    """
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        value = yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise UserError(f"{name}:{mark.line + 1 if mark else 1}: not valid YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{name}: not valid YAML: {error}") from error
+    lines: dict[tuple, int] = {}
+    if node is not None:
+        _lines(node, (), lines, name)
+    return value, lines
+
+
+def _lines(node: yaml.Node, path: tuple, lines: dict[tuple, int], name: str) -> None:
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if (*path, key.value) in lines:
+                earlier = lines[(*path, key.value)]
+                raise UserError(
+                    f"{name}:{line}: {'.'.join((*path, key.value))} was given before, in line {earlier}"
+                )
+            lines[(*path, key.value)] = line
+            _lines(value, (*path, key.value), lines, name)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _lines(item, (*path, index), lines, name)
+
+
+def apply_override(value: dict, override: str) -> tuple:
+    """Set `stage.key=value` (or `seed=3`) in a parsed recipe; returns the path that was set.
+
+    Raises:
+        UserError: no `=`, or the path does not exist that far.
+    """
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted:
+        raise UserError(f"override {override!r}: write stage.key=value, such as train.steps=100")
+    path: list[Any] = dotted.strip().split(".")
+    if path[0] not in Recipe.model_fields:
+        stages = value.get("stages") or {}
+        if path[0] not in stages:
+            near = difflib.get_close_matches(path[0], [*stages, *Recipe.model_fields], 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise UserError(f"override {override!r}: no stage {path[0]!r}; {hint}stages: {', '.join(stages)}")
+        path = ["stages", *path]
+    parsed, _ = parse_yaml(text, f"override {override!r}")
+    target: Any = value
+    for depth, key in enumerate(path[:-1]):
+        if isinstance(target, list):
+            path[depth] = key = _list_index(target, key, override)
+            target = target[key]
+        else:
+            if not isinstance(target.get(key), (dict, list)):
+                target[key] = {}
+            target = target[key]
+    if isinstance(target, list):
+        path[-1] = _list_index(target, path[-1], override)
+    target[path[-1]] = parsed
+    return tuple(path)
+
+
+def _list_index(target: list, key: Any, override: str) -> int:
+    """A list item by number, or by its `name` (phases)."""
+    names = [item.get("name") if isinstance(item, dict) else None for item in target]
+    if key in names:
+        return names.index(key)
+    if key.isdigit() and int(key) < len(target):
+        return int(key)
+    known = [str(name) for name in names if name] or [f"0 to {len(target) - 1}"]
+    raise UserError(f"override {override!r}: no item {key!r}; there are {', '.join(known)}")
+
+
+@dataclass
+class Where:
+    """The places of a recipe's keys: `where("stages", "cpt", "steps")` is `recipe.yaml:31: stages.cpt.steps`."""
+
+    name: str
+    lines: dict[tuple, int] = field(default_factory=dict)
+    overrides: dict[tuple, str] = field(default_factory=dict)
+
+    def place(self, path: tuple) -> str:
+        """`file:line` of a key or of the nearest key above it; the override's text where one set it."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.overrides:
+                return f"override {self.overrides[path[:length]]!r}"
+            if path[:length] in self.lines:
+                return f"{self.name}:{self.lines[path[:length]]}"
+        return self.name
+
+    def knows(self, path: tuple) -> bool:
+        """Whether a key was written, or lies inside what an override set."""
+        return path in self.lines or any(path[: len(known)] == known for known in self.overrides)
+
+    def __call__(self, *path: Any) -> str:
+        return f"{self.place(path)}: {'.'.join(map(str, path))}"
+
+
+def load_recipe(file: Path, overrides: list[str] | None = None) -> tuple[Recipe, Where]:
+    """Read and check a recipe.
+
+    Raises:
+        UserError: with file, line, key and what is allowed, for every error in the recipe.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{file}: cannot read the recipe: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not UTF-8 text (byte {error.start})") from error
+    value, lines = parse_yaml(text, str(file))
+    if not isinstance(value, dict):
+        raise UserError(f"{file}:1: a recipe is a mapping with name and stages")
+    where = Where(str(file), lines)
+    for override in overrides or []:
+        where.overrides[apply_override(value, override)] = override
+    return check(Recipe, value, where), where
+
+
+def check(model: type[Model], value: Any, where: Where) -> Model:
+    """Validate a value, with errors as `file:line: key: what is wrong; what is allowed`.
+
+    Raises:
+        UserError: one line for every error.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        messages = [_explain(item, model, where) for item in error.errors()]
+        raise UserError("\n".join(dict.fromkeys(messages))) from error
+
+
+def _explain(item: Any, model: type[BaseModel], where: Where) -> str:
+    path = _without_tag(item["loc"])
+    while path and not where.knows(path) and item["type"] not in ("missing", "extra_forbidden"):
+        path = path[:-1]
+    return f"{where(*path)}: {_what_is_wrong(item, model)}"
+
+
+def _without_tag(loc: tuple) -> tuple:
+    """Pydantic puts the chosen kind of stage into the location: stages, <name>, <kind>, <setting>."""
+    tagged = len(loc) > 2 and loc[0] == "stages" and loc[2] in STAGES
+    return tuple(part for part in (loc[:2] + loc[3:] if tagged else loc) if "[" not in str(part))
+
+
+def _what_is_wrong(item: Any, model: type[BaseModel]) -> str:
+    kind, last = item["type"], str(item["loc"][-1]) if item["loc"] else ""
+    if kind == "extra_forbidden":
+        allowed = _allowed_keys(item["loc"][:-1], model)
+        near = difflib.get_close_matches(last, allowed, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return f"unknown key; {hint}allowed: {', '.join(allowed)}"
+    if kind == "missing":
+        return "is missing"
+    if kind == "union_tag_invalid":
+        given = str(item["ctx"]["tag"])
+        near = difflib.get_close_matches(given, STAGES, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return f"do: unknown kind of stage {given!r}; {hint}allowed: {', '.join(STAGES)}"
+    if kind == "union_tag_not_found":
+        return f"do: is missing; allowed: {', '.join(STAGES)}"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{message[0].lower()}{message[1:]}, not {item['input']!r}" if kind != "value_error" else message
+
+
+def _allowed_keys(loc: tuple, model: type[BaseModel]) -> list[str]:
+    """The keys of the settings class at a place in the recipe, found in its JSON Schema."""
+    schema = TypeAdapter(model).json_schema(by_alias=True)
+    definitions, here = schema.get("$defs", {}), schema
+
+    def resolve(part: dict) -> dict:
+        return definitions[part["$ref"].rsplit("/", 1)[1]] if "$ref" in part else part
+
+    for key in loc:
+        here = resolve(here)
+        options = [resolve(option) for option in here.get("anyOf", []) + here.get("oneOf", [])]
+        if isinstance(key, int):
+            here = here.get("items", {})
+        elif tagged := [o for o in options if o.get("title") == key or _kind_of(o) == key]:
+            here = tagged[0]
+        else:
+            holder = next((o for o in [here, *options] if key in o.get("properties", {})), None)
+            here = holder["properties"][key] if holder else _values(here)
+    here = resolve(here)
+    options = [resolve(option) for option in here.get("anyOf", [])]
+    return list(next((o for o in [here, *options] if "properties" in o), {"properties": {}})["properties"])
+
+
+def _values(schema: dict) -> dict:
+    """The schema of a mapping's values; pydantic writes patternProperties where keys have a pattern."""
+    return next(iter(schema.get("patternProperties", {}).values()), schema.get("additionalProperties", {}))
+
+
+def _kind_of(schema: dict) -> str | None:
+    return schema.get("properties", {}).get("do", {}).get("const")

@@ -1,0 +1,154 @@
+"""What people see in the terminal: progress, plans and summaries."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from diglot.artifact import Artifact
+from diglot.flow import Step
+
+STATE_STYLE = {"done": "green", "stale": "yellow", "to do": "cyan"}
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 8.4 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def quantity(value: float) -> str:
+    """A number for reading: 950, 12.3k, 4.56M, 1.2B."""
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            return f"{value / (1e3 if letter == 'k' else size):.3g}{letter}"
+    return f"{value:g}"
+
+
+class StageProgress:
+    """Shows the stages of a run: a live bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, console: Console, total: int):
+        self.console, self.total, self.number = console, total, 0
+        self.bar: Progress | None = None
+        self.clock = time.monotonic()
+
+    def started(self, step: Step) -> Callable[..., None]:
+        """Announce a stage; returns what receives its progress."""
+        self.number += 1
+        self.clock = self.spoke = time.monotonic()
+        title = f"[{self.number}/{self.total}] {step.name}"
+        if not self.console.is_terminal:
+            self.console.print(f"{title} ({step.settings.do}) …", markup=False, highlight=False)
+            return lambda done, total, unit, note="": self._line(step.name, done, total, unit, note)
+        self.bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]} {task.fields[rate]}", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=self.console,
+            transient=True,
+        )
+        task = self.bar.add_task(f"{title} ({step.settings.do})", total=None, unit="", rate="", note="")
+        self.bar.start()
+        return lambda done, total, unit, note="": self._update(task, done, total, unit, note)
+
+    def _update(self, task: Any, done: float, total: float | None, unit: str, note: str) -> None:
+        if self.bar:
+            rate = f"{quantity(float(f'{done / max(time.monotonic() - self.clock, 1e-3):.3g}'))}/s"
+            self.bar.update(task, completed=done, total=total, unit=unit, note=note, rate=rate)
+
+    def _line(self, name: str, done: float, total: float | None, unit: str, note: str) -> None:
+        now = time.monotonic()
+        if now - self.spoke < 15:
+            return
+        self.spoke, rate = now, done / (now - self.clock)
+        left = f", {duration((total - done) / rate)} left" if total and rate else ""
+        of = f"{quantity(done)}/{quantity(total)}" if total else quantity(done)
+        self.console.print(
+            f"    {name}: {of} {unit}, {rate:.3g}/s{left} {note}", markup=False, highlight=False
+        )
+
+    def finished(self, step: Step, artifact: Artifact) -> None:
+        """Announce a finished stage with its headline numbers."""
+        self.stop()
+        seconds = duration(artifact.provenance["seconds"])
+        self.console.print(
+            f"[green]✓[/] [bold]{step.name}[/] [dim]{seconds}[/] {headline(artifact)}", highlight=False
+        )
+
+    def stop(self) -> None:
+        """Take the live bar down."""
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+
+
+def headline(artifact: Artifact) -> str:
+    """A stage's summary in a line: the numbers that stand at its top level."""
+    parts = []
+    for key, value in artifact.summary.items():
+        title = key.replace("_", " ")
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            parts.append(f"{title} {_number(value)}")
+        elif (
+            isinstance(value, dict)
+            and 0 < len(value) <= 4
+            and all(isinstance(v, (int, float)) for v in value.values())
+        ):
+            parts.append(f"{title} " + ", ".join(f"{k} {_number(v)}" for k, v in value.items()))
+    return " · ".join(parts[:5])
+
+
+def _number(value: float) -> str:
+    return quantity(value) if isinstance(value, int) else quantity(float(f"{value:.4g}"))
+
+
+def plan_table(steps: list[Step]) -> Table:
+    """What a run would do."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("stage", "kind", "reads", "state", "why"):
+        table.add_column(title, overflow="fold")
+    for step in steps:
+        reads = ", ".join(name for names in step.reads.values() for name in names)
+        if step.settings.reads_everything and not step.settings.from_:
+            reads = "all stages"
+        style = STATE_STYLE[step.state]
+        table.add_row(step.name, step.settings.do, reads, f"[{style}]{step.state}[/]", step.why)
+    return table
+
+
+def run_table(steps: list[Step], artifacts: dict[str, Artifact]) -> Table:
+    """What a run holds."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("stage", "kind", "state", "time", "summary"):
+        table.add_column(title, overflow="fold")
+    for step in steps:
+        artifact = artifacts.get(step.name)
+        style = STATE_STYLE[step.state]
+        state = f"[{style}]{step.state}[/]" + (f" ({step.why})" if step.why else "")
+        seconds = duration(artifact.provenance["seconds"]) if artifact else ""
+        table.add_row(step.name, step.settings.do, state, seconds, headline(artifact) if artifact else "")
+    return table

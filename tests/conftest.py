@@ -1,0 +1,32 @@
+"""What all tests share: the folder of real data, and quiet threads."""
+
+import os
+from pathlib import Path
+
+# With another process on a core, two spinning torch threads ran at a quarter of one thread's speed.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+
+from diglot.artifact import Context
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real text, from $DIGLOT_DATA or beside the repository; tests that need it skip without it."""
+    folder = Path(os.environ.get("DIGLOT_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "raw_text").is_dir():
+        pytest.skip(f"no real data in {folder}: set DIGLOT_DATA to run this test")
+    return folder
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    """A stage's context with a scratch folder of its own."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    return Context(name="test", seed=0, scratch=scratch, workers=2)
