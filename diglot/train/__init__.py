@@ -1,0 +1,1 @@
+"""Training: one loop for language modelling, fine-tuning and preferences."""
