@@ -27,6 +27,7 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
+    ("merge", r"^<<$", ["<"]),
     ("null", r"^(?:null|Null|NULL|~|)$", [*list("nN~"), ""]),
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
     ("int", r"^[-+]?(?:[0-9][0-9_]*|0x[0-9a-fA-F]+)$", list("-+0123456789")),
@@ -53,20 +54,33 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[tuple, int]]:
     lines: dict[tuple, int] = {}
     if node is not None:
         _lines(node, (), lines, name)
-    return value, lines
+    return _unshared(value), lines
+
+
+def _unshared(value: Any) -> Any:
+    """A copy in which aliases are apart, so that an override of one place does not change another."""
+    if isinstance(value, dict):
+        return {key: _unshared(inner) for key, inner in value.items()}
+    return [_unshared(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _lines(node: yaml.Node, path: tuple, lines: dict[tuple, int], name: str) -> None:
+    """Note the line of each key; a key merged in with `<<` counts as written where its mapping is."""
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
+        own: dict[str, int] = {}
+        for key, value in sorted(node.value, key=lambda pair: pair[0].tag.endswith(":merge")):
             line = key.start_mark.line + 1
-            if (*path, key.value) in lines:
-                earlier = lines[(*path, key.value)]
-                raise UserError(
-                    f"{name}:{line}: {'.'.join((*path, key.value))} was given before, in line {earlier}"
-                )
-            lines[(*path, key.value)] = line
+            if key.tag.endswith(":merge"):
+                merged: dict[tuple, int] = {}
+                for mapping in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                    _lines(mapping, path, merged, name)
+                lines |= {inner: at for inner, at in merged.items() if inner not in lines}
+                continue
+            if key.value in own:
+                dotted = ".".join(map(str, (*path, key.value)))
+                raise UserError(f"{name}:{line}: {dotted} was given before, in line {own[key.value]}")
+            own[key.value] = lines[(*path, key.value)] = line
             _lines(value, (*path, key.value), lines, name)
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):

@@ -1,0 +1,250 @@
+"""The flow: graph, states, whole artifacts, locks."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diglot import flow
+from diglot.artifact import UserError, content_hash, read_artifact, writing
+from diglot.load import Where, check, load_recipe
+from diglot.recipe import Recipe
+
+WHERE = Where("recipe.yaml")
+
+
+def recipe(stages: dict, **fields) -> Recipe:
+    return check(Recipe, {"name": "test", "stages": stages, **fields}, WHERE)
+
+
+def world(**changes) -> dict:
+    counts = {
+        "documents": {"en": 20, "ar": 20},
+        "people": 40,
+        "pairs": 5,
+        "instructions": 5,
+        "preferences": 5,
+        "items": 4,
+    }
+    return {"do": "world", **counts, **changes}
+
+
+def curate(**changes) -> dict:
+    return {
+        "do": "curate",
+        "from": "world",
+        "sources": {"english": {"path": "text/en.jsonl", "language": "en"}},
+        **changes,
+    }
+
+
+def test_order_follows_from_not_the_file() -> None:
+    names = list(flow.graph(recipe({"corpus": curate(), "world": world()}), WHERE))
+    assert names == ["world", "corpus"]
+
+
+@pytest.mark.parametrize(
+    ("stages", "says"),
+    [
+        ({"corpus": curate(**{"from": "wrold"}), "world": world()}, "did you mean 'world'"),
+        ({"a": {"do": "merge", "from": ["b"]}, "b": {"do": "merge", "from": ["a"]}}, "a → b → a"),
+        (
+            {"world": world(), "t": {"do": "train-tokenizer", "from": "world"}},
+            "'world' makes a text, but a corpus",
+        ),
+        ({"world": world(), "t": {"do": "train-tokenizer"}}, "needs corpus"),
+        ({"world": world(), "t": {"do": "encode", "from": "world"}}, "name the role"),
+        ({"world": world(), "t": {"do": "encode", "from": {"text": "world"}}}, "has no input 'text'"),
+    ],
+)
+def test_graph_errors(stages: dict, says: str) -> None:
+    with pytest.raises(UserError) as error:
+        flow.graph(recipe(stages), WHERE)
+    assert says in str(error.value)
+
+
+@given(
+    st.permutations(["a", "b", "c", "d", "e"]),
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=6),
+)
+def test_every_order_has_inputs_first(names: list[str], edges: list[tuple[int, int]]) -> None:
+    stages: dict = {name: {"do": "merge", "from": []} for name in names}
+    for later, earlier in edges:
+        if later > earlier:
+            stages["abcde"[later]]["from"].append("abcde"[earlier])
+    stages |= {"t": {"do": "train-tokenizer", "from": "w"}, "w": curate(**{"from": "x"}), "x": world()}
+    for name in names:
+        stages[name]["from"] = list(dict.fromkeys(stages[name]["from"])) or ["m"]
+    stages["m"] = {"do": "new-model", "from": "t", "preset": "tiny"}
+    order = list(flow.graph(recipe(stages), WHERE))
+    assert sorted(order) == sorted(stages)
+    for name, reads in flow.graph(recipe(stages), WHERE).items():
+        assert all(order.index(other) < order.index(name) for others in reads.values() for other in others)
+
+
+def states(given: Recipe, folder: Path) -> dict[str, tuple[str, str]]:
+    return {step.name: (step.state, step.why) for step in flow.plan(given, folder, WHERE)}
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
+    """A run of two stages: the world and a second world, so that states can be watched without training."""
+    folder = tmp_path_factory.mktemp("run")
+    stages = {"world": world(), "other": world(seed=1)}
+    flow.run(recipe(stages), folder, WHERE)
+    return stages, folder
+
+
+def test_a_second_run_does_nothing(small_run: tuple[dict, Path]) -> None:
+    stages, folder = small_run
+    assert set(states(recipe(stages), folder).values()) == {("done", "")}
+    before = {name: (folder / name / "artifact.json").stat().st_mtime_ns for name in stages}
+    flow.run(recipe(stages), folder, WHERE)
+    assert before == {name: (folder / name / "artifact.json").stat().st_mtime_ns for name in stages}
+
+
+def test_what_changed_is_named(small_run: tuple[dict, Path]) -> None:
+    stages, folder = small_run
+    changed = {**stages, "world": world(people=41)}
+    assert states(recipe(changed), folder) == {"world": ("stale", "people: 40 → 41"), "other": ("done", "")}
+    assert states(recipe(stages, seed=9), folder)["other"] == ("stale", "seed 0 → 9")
+
+
+def test_same_settings_same_content(small_run: tuple[dict, Path], tmp_path: Path) -> None:
+    stages, folder = small_run
+    flow.run(recipe(stages), tmp_path, WHERE)
+    for name in stages:
+        assert read_artifact(tmp_path / name).content == read_artifact(folder / name).content
+    assert read_artifact(folder / "world").content != read_artifact(folder / "other").content
+
+
+def test_files_from_outside_count_by_content(tmp_path: Path) -> None:
+    text = tmp_path / "texts" / "a.jsonl"
+    text.parent.mkdir()
+    text.write_text('{"text": "one"}\n')
+    stages = {
+        "corpus": {"do": "curate", "sources": {"english": {"path": str(text.parent), "language": "en"}}}
+    }
+    run = tmp_path / "run"
+    first = flow.plan(recipe(stages), run, WHERE)[0].fingerprint
+    os.utime(text, ns=(1, 1))
+    assert flow.plan(recipe(stages), run, WHERE)[0].fingerprint == first
+    text.write_text('{"text": "two"}\n')
+    assert flow.plan(recipe(stages), run, WHERE)[0].fingerprint != first
+
+
+def test_a_missing_path_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(
+        "name: x\nstages:\n  corpus:\n    do: curate\n    sources:\n      english:\n        path: none\n        language: en\n"
+    )
+    loaded, where = load_recipe(file)
+    with pytest.raises(UserError) as error:
+        flow.plan(loaded, tmp_path / "run", where)
+    assert f"{file}:7: stages.corpus.sources.english.path: no such file or folder: none" in str(error.value)
+
+
+def test_until_takes_what_it_needs(small_run: tuple[dict, Path]) -> None:
+    stages, folder = small_run
+    steps = flow.plan(recipe({**stages, "corpus": curate()}), folder, WHERE)
+    assert [step.name for step in flow.wanted(steps, "corpus")] == ["world", "corpus"]
+    with pytest.raises(UserError, match="no such stage"):
+        flow.wanted(steps, "nothing")
+
+
+# --- whole or not at all --------------------------------------------------------------------------------------
+
+FIELDS = {"stage": "s", "kind": "text", "do": "world", "fingerprint": "f", "settings": {}, "inputs": {}}
+
+
+def test_a_failing_stage_leaves_the_old_artifact(tmp_path: Path) -> None:
+    with writing(tmp_path / "a", **FIELDS) as (output, _):
+        (output / "x").write_text("old")
+    with pytest.raises(RuntimeError), writing(tmp_path / "a", **FIELDS) as (output, _):
+        (output / "x").write_text("new")
+        raise RuntimeError
+    assert (tmp_path / "a" / "x").read_text() == "old"
+    assert not list((tmp_path / ".partial").iterdir())
+
+
+def test_a_full_disk_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no space left"), writing(tmp_path / "a", **FIELDS) as (output, _):
+        (output / "x").write_text("half")
+        raise OSError(28, "No space left on device")
+    assert read_artifact(tmp_path / "a") is None
+
+
+def test_a_broken_manifest_is_named(tmp_path: Path) -> None:
+    (tmp_path / "artifact.json").write_text("{")
+    with pytest.raises(UserError, match="not a readable manifest"):
+        read_artifact(tmp_path)
+
+
+@settings(max_examples=30)
+@given(st.dictionaries(st.text("abc", min_size=1, max_size=3), st.binary(max_size=20), max_size=5))
+def test_content_hash_is_of_names_and_bytes(files: dict[str, bytes]) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
+        for name in files:
+            (Path(one) / name).write_bytes(files[name])
+        for name in random.sample(sorted(files), len(files)):
+            (Path(two) / name).write_bytes(files[name])
+        (Path(two) / "logs").mkdir()
+        (Path(two) / "logs" / "t").write_text("timings")
+        assert content_hash(Path(one)) == content_hash(Path(two))
+        (Path(two) / "d").write_bytes(b"")
+        assert content_hash(Path(one)) != content_hash(Path(two))
+
+
+def test_an_artifact_does_not_reach_outside(small_run: tuple[dict, Path]) -> None:
+    artifact = read_artifact(small_run[1] / "world")
+    with pytest.raises(UserError, match="outside the artifact"):
+        artifact.file("..", "other", "artifact.json")
+
+
+# --- locks ----------------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    code = (
+        "import sys, time, pathlib; from diglot.flow import locked\n"
+        f"with locked(pathlib.Path({str(tmp_path)!r})): print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match=f"pid {holder.pid}"), flow.locked(tmp_path):
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+    with flow.locked(tmp_path):
+        assert (tmp_path / ".lock").read_text() == str(os.getpid())
+
+
+@pytest.mark.slow
+def test_killed_data_stage_goes_on_to_the_same_content(small_run: tuple[dict, Path], tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    stages = {"world": world(documents={"en": 4000, "ar": 4000}, people=200)}
+    file.write_text(json.dumps({"name": "killed", "stages": stages}))
+    command = [sys.executable, "-m", "diglot.cli", "run", str(file), "--run"]
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
+    seconds = read_artifact(tmp_path / "whole" / "world").provenance["seconds"]
+    for share in (0.2, 0.7):
+        process = subprocess.Popen([*command, str(tmp_path / "killed")], stdout=subprocess.DEVNULL)
+        while not (tmp_path / "killed" / ".partial" / "world").exists() and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(seconds * share)
+        process.kill()
+        process.wait()
+    subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
+    whole, killed = (read_artifact(tmp_path / name / "world") for name in ("whole", "killed"))
+    assert whole.content == killed.content
