@@ -1,0 +1,164 @@
+"""Text for training tokenizers: a bounded, repeatable sample of a corpus, balanced between languages.
+
+Languages are sampled by share^alpha of their bytes (XLM-R; PolyLM 3.1 takes alpha 0.3). A language that is owed more
+than it has is repeated; the sample as a whole is never larger than the corpus. Whether a document is in the sample
+depends only on its id and the seed, so the sample does not depend on the order or the number of files.
+
+Bilingual documents (domain `parallel`) are left out, except for a language that has nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet
+
+from diglot.artifact import Artifact, UserError
+
+SLICE = 65_536  # characters: longer documents (books) are sampled in slices, so that one does not decide
+
+
+class Text(NamedTuple):
+    """A piece of a document, to be counted `times` times."""
+
+    language: str
+    text: str
+    times: int
+
+
+def languages_of(corpora: Sequence[Artifact]) -> dict[str, dict[bool, int]]:
+    """UTF-8 bytes of training text by language and, within it, of parallel (True) and other (False) documents."""
+    sizes: dict[str, dict[bool, int]] = {}
+    for batch in _batches(corpora, "documents"):
+        lengths = pyarrow.compute.binary_length(batch.column("text").cast(pa.large_binary())).to_pylist()
+        rows = zip(
+            batch.column("language").to_pylist(), batch.column("domain").to_pylist(), lengths, strict=True
+        )
+        for language, domain, length in rows:
+            kinds = sizes.setdefault(language, {False: 0, True: 0})
+            kinds[domain == "parallel"] += length
+    return dict(sorted(sizes.items()))
+
+
+class Sample:
+    """A sample of some languages of a corpus, which can be read again and again.
+
+    Attributes:
+        rates: how often each byte of a language is read, on average (above 1: repeated).
+        bytes: about how many bytes of each language are read, repetitions included.
+    """
+
+    def __init__(
+        self,
+        corpora: Sequence[Artifact],
+        languages: Sequence[str] | None,
+        max_bytes: int,
+        alpha: float,
+        seed: str,
+    ):
+        """Plan the sample.
+
+        Args:
+            corpora: where the documents are.
+            languages: those to read; all by default.
+            max_bytes: size of the sample, of all languages together.
+            alpha: 1 reads languages as they are, 0 all alike.
+            seed: chooses the documents.
+
+        Raises:
+            UserError: a language has no text in the corpora.
+        """
+        available = languages_of(corpora)
+        chosen = list(available) if languages is None else sorted(set(languages))
+        for language in chosen:
+            if not sum(available.get(language, {}).values()):
+                raise UserError(
+                    f"languages: the corpus has no text in {language}; it has: {', '.join(available) or 'nothing'}"
+                )
+        if not chosen:
+            raise UserError("the corpus has no documents to train a tokenizer on")
+        self.corpora, self.seed = corpora, seed
+        self.parallel = {language: not available[language][False] for language in chosen}
+        sizes = {language: available[language][self.parallel[language]] for language in chosen}
+        total = sum(sizes.values())
+        weights = {language: (size / total) ** alpha for language, size in sizes.items()}
+        scale = min(max_bytes, total) / sum(weights.values())
+        self.bytes = {language: round(scale * weight) for language, weight in weights.items()}
+        self.rates = {language: scale * weights[language] / sizes[language] for language in chosen}
+
+    def __iter__(self) -> Iterator[Text]:
+        """The sampled texts, in the order of the files."""
+        for identifier, language, domain, text in documents(self.corpora, "documents"):
+            if language not in self.rates or self.parallel[language] != (domain == "parallel"):
+                continue
+            rate = self.rates[language]
+            for number, part in enumerate(_slices(text)):
+                times = int(rate) + (_uniform(f"{self.seed}/{identifier}/{number}") < rate - int(rate))
+                if times:
+                    yield Text(language, part, times)
+
+
+def documents(corpora: Sequence[Artifact], split: str) -> Iterator[tuple[str, str, str, str]]:
+    """Id, language, domain and text of every document of a split (`documents` or `heldout`)."""
+    for batch in _batches(corpora, split):
+        yield from zip(*(batch.column(name).to_pylist() for name in COLUMNS), strict=True)
+
+
+def texts_to_measure(corpora: Sequence[Artifact], language: str, max_bytes: int) -> tuple[str, list[str]]:
+    """Texts of one language to measure on, and where they come from.
+
+    Returns:
+        `heldout` and the first held-out documents, or `documents` and training documents where nothing is held out
+        in this language.
+    """
+    for split in ("heldout", "documents"):
+        texts, size = [], 0
+        for _, its_language, domain, text in documents(corpora, split):
+            if its_language == language and domain != "parallel":
+                texts.append(text)
+                size += len(text.encode())
+                if size >= max_bytes:
+                    break
+        if texts:
+            return split, texts
+    return "documents", []
+
+
+COLUMNS = ("id", "language", "domain", "text")
+
+
+def _batches(corpora: Sequence[Artifact], split: str) -> Iterator[pa.RecordBatch]:
+    for corpus in corpora:
+        for file in sorted((corpus.path / split).glob("*.parquet")):
+            yield from _file_batches(file)
+
+
+def _file_batches(file: Path) -> Iterator[pa.RecordBatch]:
+    with pa.parquet.ParquetFile(file) as parquet:
+        missing = set(COLUMNS) - set(parquet.schema_arrow.names)
+        if missing:
+            raise UserError(
+                f"{file}: no column {', '.join(sorted(missing))}; this is not a corpus made by curate"
+            )
+        yield from parquet.iter_batches(batch_size=1024, columns=list(COLUMNS))
+
+
+def _slices(text: str) -> Iterator[str]:
+    """Cut a long text behind a line end or a space."""
+    start = 0
+    while len(text) - start > SLICE:
+        end = max(text.rfind("\n", start, start + SLICE), text.rfind(" ", start, start + SLICE)) + 1
+        end = end if end > start else start + SLICE
+        yield text[start:end]
+        start = end
+    yield text[start:]
+
+
+def _uniform(key: str) -> float:
+    """A number in [0, 1) that depends on nothing but the key."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") / 2**64

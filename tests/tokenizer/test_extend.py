@@ -1,0 +1,217 @@
+import json
+from pathlib import Path
+
+import pytest
+import tokenizer_corpora as corpora
+import tokenizers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import decoders, models, normalizers, processors
+
+from diglot.artifact import Artifact, UserError
+from diglot.tokenizer import byte_fallback, extend
+from diglot.tokenizer.chat import CHAT_TEMPLATE, encode_chat
+from diglot.tokenizer.measure import load_tokenizer, pieces, round_trip_failures, special_ids, tokenizer_hash
+
+
+@pytest.fixture
+def english(corpus, train_tokenizer):
+    return train_tokenizer(corpus, vocabulary_size=450, languages=["en"])[0]
+
+
+def ids(tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
+    return tokenizer.encode(text, add_special_tokens=False).ids
+
+
+def test_arabic_after_english(english, corpus, extend_tokenizer):
+    """A script of its own: English is untouched, and the proofs say so."""
+    artifact, summary = extend_tokenizer(english, corpus, languages=["ar"], new_tokens=150)
+    base, extended = load_tokenizer(english.path), load_tokenizer(artifact.path)
+    assert summary["new_tokens"] == {
+        "requested": 150,
+        "added": 150,
+        "characters": summary["new_tokens"]["characters"],
+        "of_base_characters": 0,
+    }
+    assert extended.get_vocab_size() == summary["vocabulary_size"] == 600
+    assert all(extended.token_to_id(token) == number for token, number in base.get_vocab().items())
+    assert all(ids(base, text) == ids(extended, text) for text in corpora.ENGLISH)
+    for number in range(450, 600):
+        text = extended.id_to_token(number).replace("▁", " ")
+        assert number in ids(extended, text)
+        assert not text.isascii()
+    assert summary["fertility"]["en"] == summary["fertility_before"]["en"]
+    assert summary["fertility"]["ar"] < summary["fertility_before"]["ar"] / 3
+    assert summary["proofs"]["identity"]["passed"] is summary["proofs"]["identity"]["required"] is True
+    assert summary["proofs"]["identity"]["share"] == 1.0
+    assert all(proof["passed"] for proof in summary["proofs"].values())
+    example = summary["examples"]["ar"][0]
+    assert len(example["after"]) < len(example["before"])
+    assert json.loads((artifact.path / "diglot.json").read_text())["hash"] == tokenizer_hash(artifact.path)
+
+
+def test_indonesian_after_english_shares_the_alphabet(english, corpus, extend_tokenizer):
+    _, summary = extend_tokenizer(english, corpus, languages=["id"], new_tokens=60)
+    identity = summary["proofs"]["identity"]
+    assert summary["languages_sharing_the_alphabet"] == ["id"]
+    assert summary["new_tokens"]["of_base_characters"] > 20
+    assert identity["required"] is False
+    assert identity["lines"] == identity["identical"] + identity["with_new_characters"] + identity["changed"]
+    assert identity["share_without_new_characters"] > 0.95
+    assert summary["fertility"]["id"] < summary["fertility_before"]["id"]
+    assert summary["proofs"]["reachable"]["unreachable"] == 0
+
+
+def test_every_new_merge_comes_after_the_bases(english, corpus, extend_tokenizer):
+    artifact, _ = extend_tokenizer(english, corpus, languages=["ar"], new_tokens=50)
+    before, after = (
+        json.loads((path / "tokenizer.json").read_text()) for path in (english.path, artifact.path)
+    )
+    merges = before["model"]["merges"]
+    assert after["model"]["merges"][: len(merges)] == merges
+    assert len(after["model"]["merges"]) > len(merges)
+    for part in ("normalizer", "pre_tokenizer", "decoder", "post_processor", "added_tokens"):
+        assert after[part] == before[part]
+    assert (artifact.path / "chat_template.jinja").read_text() == CHAT_TEMPLATE
+    assert special_ids(artifact.path) == special_ids(english.path)
+
+
+def test_any_text_survives_and_latin_text_is_cut_as_before(english, corpus, extend_tokenizer):
+    artifact, _ = extend_tokenizer(english, corpus, languages=["ar"], new_tokens=150)
+    base, extended = load_tokenizer(english.path), load_tokenizer(artifact.path)
+
+    @given(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("تعلمال ▁،"), max_size=40))
+    @settings(max_examples=200, deadline=None)
+    def survives(text):
+        assert round_trip_failures(extended, [text]) == []
+
+    @given(st.text(st.characters(max_codepoint=0x24F), max_size=40))
+    @settings(max_examples=200, deadline=None)
+    def unchanged(text):
+        assert ids(base, text) == ids(extended, text)
+
+    survives()
+    unchanged()
+
+
+def test_extending_twice(english, corpus, extend_tokenizer):
+    once, _ = extend_tokenizer(english, corpus, languages=["ar"], new_tokens=80)
+    twice, summary = extend_tokenizer(once, corpus, languages=["id"], new_tokens=40)
+    assert load_tokenizer(twice.path).get_vocab_size() == 450 + 80 + 40
+    assert set(summary["base_languages"]) == {"en", "ar"}
+    assert ids(load_tokenizer(twice.path), corpora.ARABIC[0]) == ids(
+        load_tokenizer(once.path), corpora.ARABIC[0]
+    )
+
+
+def test_too_little_text_gives_fewer_tokens_and_says_so(english, extend_tokenizer, tmp_path):
+    corpus = corpora.write_corpus(tmp_path / "c", [("ar", "باب باب"), ("en", "a cat")])
+    artifact, summary = extend_tokenizer(english, corpus, languages=["ar"], new_tokens=500)
+    assert summary["new_tokens"]["requested"] == 500
+    assert 0 < summary["new_tokens"]["added"] < 10
+    assert load_tokenizer(artifact.path).get_vocab_size() == 450 + summary["new_tokens"]["added"]
+
+
+def test_without_base_language_text_identity_is_not_claimed(english, extend_tokenizer, tmp_path):
+    corpus = corpora.write_corpus(tmp_path / "c", corpora.varied("ar", corpora.ARABIC, 50))
+    _, summary = extend_tokenizer(english, corpus, languages=["ar"], new_tokens=50)
+    assert summary["base_languages"] == []
+    assert summary["new_tokens"]["of_base_characters"] == 0
+    assert summary["proofs"]["identity"]["lines"] == 0
+    assert summary["proofs"]["identity"]["passed"] is None
+
+
+def llama2_style(folder: Path) -> Artifact:
+    """A base in the form of Llama-2's tokenizer.json: a space put in front, no pre-tokenizer, no chat tokens."""
+    letters = sorted(
+        {*"".join(corpora.ENGLISH).replace(" ", "▁").replace("\n", "").replace("\t", ""), "ا", "ل"}
+    )
+    merges = [("▁", "t"), ("h", "e"), ("▁t", "he"), ("e", "r"), ("▁", "b"), ("▁", "▁"), (".", "▁")]
+    names = ["<unk>", "<s>", "</s>", *byte_fallback.BYTES, *letters, *("".join(merge) for merge in merges)]
+    vocabulary = {name: number for number, name in enumerate(names)}
+    tokenizer = tokenizers.Tokenizer(
+        models.BPE(vocab=vocabulary, merges=merges, byte_fallback=True, unk_token="<unk>", fuse_unk=True)
+    )
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    folder.mkdir()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "LlamaTokenizer",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+    }
+    byte_fallback.write_json(
+        folder / "tokenizer_config.json", {**config, "legacy": False, "chat_template": "x"}
+    )
+    return corpora.artifact(folder, "model")
+
+
+def test_a_llama2_style_base_is_extended_and_gets_the_chat_format(corpus, extend_tokenizer, tmp_path):
+    from transformers import AutoTokenizer
+
+    base_artifact = llama2_style(tmp_path / "base")
+    artifact, summary = extend_tokenizer(base_artifact, corpus, languages=["ar"], new_tokens=100)
+    base, extended = load_tokenizer(base_artifact.path), load_tokenizer(artifact.path)
+    assert summary["chat_tokens_added"] == ["<pad>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
+    assert summary["vocabulary_size"] == base.get_vocab_size() + 5 + 100
+    assert all(proof["passed"] for proof in summary["proofs"].values())
+    assert all(ids(base, text) == ids(extended, text) for text in corpora.ENGLISH)
+    assert "▁تعلم" in pieces(extended, corpora.ARABIC[2])
+
+    automatic = AutoTokenizer.from_pretrained(artifact.path)
+    assert automatic("تعلم the cat")["input_ids"] == [1, *ids(extended, "تعلم the cat")]
+    messages = [{"role": "user", "content": "the bread"}, {"role": "assistant", "content": "الخبز"}]
+    assert automatic.apply_chat_template(messages, return_dict=False) == encode_chat(extended, messages)[0]
+    assert automatic.pad_token == "<pad>"
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (models.BPE(vocab={"a": 0, "<s>": 1}, merges=[]), "BPE without byte tokens"),
+        (models.Unigram([("<unk>", 0.0), ("a", -1.0)], unk_id=0), "of kind Unigram"),
+    ],
+)
+def test_other_kinds_of_base_are_refused(model, message, corpus, extend_tokenizer, tmp_path):
+    folder = tmp_path / "base"
+    folder.mkdir()
+    tokenizers.Tokenizer(model).save(str(folder / "tokenizer.json"))
+    with pytest.raises(UserError, match=f"{message}.*can be extended today"):
+        extend_tokenizer(corpora.artifact(folder, "model"), corpus, languages=["ar"], new_tokens=10)
+
+
+def test_a_failed_proof_is_an_error(corpus):
+    """The proofs find what a careless extension would do: appended pieces, moved ids, merges of base letters."""
+    letters = sorted({*"".join(corpora.ENGLISH).replace(" ", "▁")})
+    base = byte_fallback.build(letters, [])
+    appended = byte_fallback.build([*letters, "▁the"], [])
+    merged = byte_fallback.build([*letters, "he"], [("h", "e")])
+    with pytest.raises(UserError, match="reachable: no text gives 1 of the new tokens, such as '▁the'"):
+        extend.prove_reachable(appended, ["▁the"])
+    with pytest.raises(UserError, match="base ids"):
+        extend.prove_base_ids(base, byte_fallback.build(letters[::-1], []))
+    extension = extend.Extension([], ["he"], frozenset(letters), [], [])
+    with pytest.raises(UserError, match=r"identity: .* base-language lines are cut differently"):
+        extend.prove_identity(base, merged, [corpus], ["en"], extension)
+
+
+@pytest.mark.slow
+def test_real_arabic_after_real_english(data, train_tokenizer, extend_tokenizer, tmp_path):
+    """Held-out real text: English identical, no token unreachable, Arabic fertility falls as ALLaM's did."""
+    english, arabic = (corpora.real_documents(data, language, 4_000_000) for language in ("en", "ar"))
+    held_out = [*english[:60], *arabic[:60]]
+    corpus = corpora.write_corpus(tmp_path / "corpus", [*english[60:], *arabic[60:]], held_out)
+    base, _ = train_tokenizer(corpus, vocabulary_size=4000, languages=["en"])
+    _, summary = extend_tokenizer(base, corpus, languages=["ar"], new_tokens=4000)
+    identity = summary["proofs"]["identity"]
+    assert identity["changed"] == 0
+    assert identity["share"] > 0.99
+    assert summary["proofs"]["reachable"]["unreachable"] == 0
+    assert summary["fertility_before"]["ar"] > 8
+    assert summary["fertility"]["ar"] < summary["fertility_before"]["ar"] / 3

@@ -1,0 +1,167 @@
+import hashlib
+import os
+import subprocess
+import sys
+
+import pytest
+import tokenizer_corpora as corpora
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diglot.artifact import UserError
+from diglot.tokenizer import byte_fallback
+from diglot.tokenizer.chat import SPECIAL_TOKENS
+from diglot.tokenizer.measure import load_tokenizer, pieces, round_trip_failures, tokenizer_hash
+
+AWKWARD = [
+    "",
+    " ",
+    "  a",
+    "a ",
+    "▁",
+    "a▁ b",
+    "\ue000",
+    "\ue0000▁\ue0001",
+    "<s></s><|end|><0x41><unk>",
+    "a\r\n\tb\x00",
+    "\u200b\ufeff",
+    "e\u0301é",
+    "𝔘👩‍👩‍👧",
+    "كتاب ١٢ ،",
+]
+
+
+@pytest.fixture
+def trained(corpus, train_tokenizer):
+    return train_tokenizer(corpus, vocabulary_size=600)
+
+
+def test_ids_are_in_the_order_of_the_contract(trained):
+    artifact, summary = trained
+    tokenizer = load_tokenizer(artifact.path)
+    assert tokenizer.get_vocab_size() == summary["vocabulary_size"] == 600
+    names = [tokenizer.id_to_token(number) for number in range(600)]
+    assert names[:8] == list(SPECIAL_TOKENS)
+    assert names[8:264] == [f"<0x{value:02X}>" for value in range(256)]
+    assert len(set(names)) == 600
+
+
+def test_transformers_loads_it_with_the_same_ids(trained):
+    from transformers import AutoTokenizer
+
+    artifact, _ = trained
+    automatic, tokenizer = AutoTokenizer.from_pretrained(artifact.path), load_tokenizer(artifact.path)
+    for text in [*AWKWARD[:8], *AWKWARD[9:], *corpora.ENGLISH, *corpora.ARABIC, *corpora.INDONESIAN]:
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        assert automatic(text)["input_ids"] == [1, *ids]
+        assert automatic.decode([1, *ids], skip_special_tokens=True) == text
+    assert (automatic.bos_token_id, automatic.eos_token_id, automatic.pad_token_id) == (1, 2, 3)
+    assert len(automatic) == 600
+
+
+def test_saving_through_transformers_keeps_the_hash(trained, tmp_path):
+    from transformers import AutoTokenizer
+
+    artifact, _ = trained
+    AutoTokenizer.from_pretrained(artifact.path).save_pretrained(tmp_path / "saved")
+    assert tokenizer_hash(tmp_path / "saved") == tokenizer_hash(artifact.path)
+
+
+def test_decoding_undoes_encoding_on_any_text(trained):
+    tokenizer = load_tokenizer(trained[0].path)
+    assert round_trip_failures(tokenizer, AWKWARD) == []
+
+    text = st.text(st.characters(exclude_categories=["Cs"])) | st.text("▁\ue000 01a\n<s>|ا", max_size=12)
+
+    @given(st.lists(text, max_size=5))
+    @settings(max_examples=200, deadline=None)
+    def check(texts):
+        assert round_trip_failures(tokenizer, texts) == []
+
+    check()
+
+
+def test_pieces_never_cross_words(trained):
+    tokenizer = load_tokenizer(trained[0].path)
+    assert pieces(tokenizer, "12") == ["1", "2"]
+    for number in range(byte_fallback.RESERVED, 600):
+        piece = tokenizer.id_to_token(number)
+        body = piece.lstrip("▁")
+        kinds = {"letter" if c.isalpha() else "digit" if c.isdigit() else "other" for c in body}
+        assert len(kinds) <= 1, piece
+        assert "▁" not in body, piece
+        assert not (kinds == {"digit"} and len(piece) > 1), piece
+
+
+def test_proofs_and_measures_are_reported(trained):
+    _, summary = trained
+    assert summary["proofs"]["reachable"] == {"passed": True, "unreachable": 0}
+    assert summary["proofs"]["round_trip"] == {"passed": True, "documents": 60}
+    assert set(summary["fertility"]) == {"en", "ar", "id"}
+    for language, measures in summary["measures"].items():
+        assert measures["measured_on"] == "heldout"
+        assert 1 < summary["fertility"][language] < 4
+    for example in summary["examples"]["ar"]:
+        assert "".join(example["after"]).replace("▁", " ") == example["text"]
+
+
+def test_characters_too_rare_for_a_token_are_bytes(train_tokenizer, tmp_path):
+    texts = [*corpora.varied("en", corpora.ENGLISH, 300), ("en", "one snowman ☃ and a cat")]
+    artifact, _ = train_tokenizer(corpora.write_corpus(tmp_path / "corpus", texts), vocabulary_size=500)
+    tokenizer = load_tokenizer(artifact.path)
+    assert tokenizer.token_to_id("☃") is None
+    assert pieces(tokenizer, "☃") == ["<0xE2>", "<0x98>", "<0x83>"]
+
+
+def test_a_small_corpus_gives_fewer_entries_and_says_so(train_tokenizer, tmp_path):
+    corpus = corpora.write_corpus(tmp_path / "corpus", [("en", "a cat and a cat and a dog")])
+    artifact, summary = train_tokenizer(corpus, vocabulary_size=5000)
+    assert summary["requested"] == 5000
+    assert summary["vocabulary_size"] == load_tokenizer(artifact.path).get_vocab_size() < 300
+    assert summary["measures"]["en"]["measured_on"] == "documents"
+
+
+def test_a_piece_has_at_most_16_characters_whatever_their_bytes(train_tokenizer, tmp_path):
+    texts = [("en", "antidisestablishmentarianism\n" * 50), ("ar", "والاستراتيجيات\n" * 50)]
+    artifact, _ = train_tokenizer(corpora.write_corpus(tmp_path / "corpus", texts), vocabulary_size=400)
+    names = [name for name in load_tokenizer(artifact.path).get_vocab() if not name.startswith("<")]
+    assert "والاستراتيجيات" in names
+    assert 10 < max(len(name) for name in names if name.isascii()) <= 16
+
+
+def test_bad_settings_are_refused(corpus, train_tokenizer):
+    with pytest.raises(UserError, match=r"vocabulary_size: 300 is too small: 264 entries .* at least 328"):
+        train_tokenizer(corpus, vocabulary_size=300)
+    with pytest.raises(UserError, match="languages: the corpus has no text in fr; it has: ar, en, id"):
+        train_tokenizer(corpus, vocabulary_size=600, languages=["fr"])
+
+
+def test_the_same_bytes_whatever_the_threads_and_hash_seed(corpus, tmp_path):
+    """The library trains with hash maps and threads: its result must not show it."""
+    code = (
+        "import sys, pathlib; from diglot.artifact import Artifact, Context, Inputs;"
+        "from diglot.recipe import ExtendTokenizer, TrainTokenizer; from diglot.tokenizer import extend, train;"
+        "corpus, output = map(pathlib.Path, sys.argv[1:]);"
+        "made = lambda path: Artifact(path, 'x', 'x', 'x', '', '', {}, {}, {}, {});"
+        "[(output / name).mkdir(parents=True) for name in ('base', 'extended')];"
+        "context = Context('x', 0, output);"
+        "train.run(TrainTokenizer(vocabulary_size=500, languages=['en', 'id']), Inputs({'corpus': [made(corpus)]}),"
+        " output / 'base', context);"
+        "extend.run(ExtendTokenizer(languages=['ar'], new_tokens=100),"
+        " Inputs({'tokenizer': [made(output / 'base')], 'corpus': [made(corpus)]}), output / 'extended', context)"
+    )
+    hashes = set()
+    for threads, seed in (("1", "1"), ("4", "2")):
+        output = tmp_path / threads
+        environment = {
+            **os.environ,
+            "RAYON_NUM_THREADS": threads,
+            "PYTHONHASHSEED": seed,
+            "TOKENIZERS_PARALLELISM": "true",
+        }
+        subprocess.run([sys.executable, "-c", code, corpus.path, output], env=environment, check=True)
+        files = sorted(file for file in output.rglob("*") if file.is_file())
+        assert len(files) == 10
+        digest = hashlib.sha256(b"".join(file.name.encode() + file.read_bytes() for file in files))
+        hashes.add(digest.hexdigest())
+    assert len(hashes) == 1
