@@ -1,0 +1,1 @@
+"""Instruction data and preferences: read in the common forms, checked, counted, split."""

@@ -1,0 +1,289 @@
+"""What `gather-tasks` and `gather-preferences` share: read, check, count, split, write.
+
+Two passes keep memory bounded. The first reads every record, refuses what cannot be used, drops exact duplicates,
+and writes the rest to a scratch file, remembering a hash of each record's prompt. The second splits that file into
+`train.jsonl` and `heldout.jsonl`. The split goes by prompt: all records of a source with one prompt are on one
+side, and a training record whose prompt is held out by another source, or by a held-out file, is dropped.
+`ledger.json` has the corpus's form, and balances: read = kept + held out + dropped, source by source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from diglot.align.messages import Message, Refused
+from diglot.artifact import Context, Inputs, UserError
+from diglot.corpus.ledger import Sample, SourceLedger, excerpt
+from diglot.corpus.read import Broken, read_records
+from diglot.recipe import GatherPreferences, GatherTasks
+
+Ledger = dict[str, SourceLedger]
+LANGUAGE_CODE = re.compile(r"[a-z]{2,3}(-[A-Za-z]+)?")
+Read = Callable[[dict[str, Any], int], dict[str, Any]]
+PromptOf = Callable[[dict[str, Any]], list[Message]]
+
+
+class Size(NamedTuple):
+    """Of one record: itself, and the characters and UTF-8 bytes of all its strings."""
+
+    documents: int
+    characters: int
+    bytes: int
+
+
+class Accepted(NamedTuple):
+    """What is remembered of a record between the passes; its text waits in the scratch file."""
+
+    source: str
+    prompt: bytes
+    size: Size
+    is_held_out: bool
+
+
+def gather(
+    settings: GatherTasks | GatherPreferences,
+    inputs: Inputs,
+    output: Path,
+    context: Context,
+    read: Read,
+    prompt_of: PromptOf,
+) -> dict[str, Any]:
+    """Fill the artifact.
+
+    Args:
+        settings: the stage's.
+        inputs: the artifact that relative paths start from, if the stage has one.
+        output: the empty folder.
+        context: of the stage.
+        read: a record and the most characters in, the fields to write out; raises Refused.
+        prompt_of: the messages that the split goes by, from those fields.
+
+    Returns:
+        The summary.
+
+    Raises:
+        UserError: a path cannot be read, or nothing of a source can be used.
+    """
+    text = inputs.maybe("text")
+    ledger = {name: SourceLedger(source.language, source.domain) for name, source in settings.sources.items()}
+    waiting = context.scratch / "gathered.jsonl"
+    accepted = list(_accept(settings, text.path if text else None, waiting, ledger, context, read, prompt_of))
+    held_out = _choose_held_out(settings, accepted, f"{context.seed}/{settings.seed}")
+    _split(settings, accepted, held_out, waiting, output, ledger)
+    waiting.unlink()
+    for name, entry in ledger.items():
+        entry.check(name)
+        _refuse_empty(name, entry)
+    sources = {name: entry.as_json() for name, entry in ledger.items()}
+    (output / "ledger.json").write_text(
+        json.dumps({"sources": sources}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    return _summary(ledger)
+
+
+def _accept(
+    settings: GatherTasks | GatherPreferences,
+    base: Path | None,
+    waiting: Path,
+    ledger: Ledger,
+    context: Context,
+    read: Read,
+    prompt_of: PromptOf,
+) -> Iterator[Accepted]:
+    """First pass: what can be used goes to the scratch file, once. Held-out files come first, and so win."""
+    seen: set[bytes] = set()
+    with waiting.open("w", encoding="utf-8", newline="\n") as stream:
+        for is_held_out in (True, False):
+            for name, source in settings.sources.items():
+                paths = source.held_out_path if is_held_out else source.path
+                if paths is None:
+                    continue
+                limit = None if is_held_out else source.limit
+                for id_, record, size in _records(name, paths, base, limit, ledger, context):
+                    try:
+                        _check_language(record, source.language)
+                        fields = read(record, settings.max_characters)
+                        header = {"id": id_, "source": name, "language": source.language}
+                        line = _line({**header, **fields})
+                        content = _digest(fields)
+                        if content in seen:
+                            raise Refused("duplicate")
+                    except Refused as refused:
+                        _drop(ledger[name], refused, size, id_, "\n".join(_strings(record)))
+                        continue
+                    seen.add(content)
+                    stream.write(line + "\n")
+                    yield Accepted(name, _digest(prompt_of(fields)), size, is_held_out)
+
+
+def _drop(entry: SourceLedger, refused: Refused, size: Size, id_: str, text: str) -> None:
+    entry.drop(refused.reason, *size)
+    sample = [_encodable(part) for part in (id_, excerpt(text), excerpt(refused.detail))]
+    entry.sample(refused.reason, [Sample(*sample)])
+
+
+def _encodable(text: str) -> str:
+    """JSON can spell half of a surrogate pair, which UTF-8 cannot."""
+    return text.encode(errors="replace").decode()
+
+
+def _line(fields: dict[str, Any]) -> str:
+    line = json.dumps(fields, ensure_ascii=False)
+    if _encodable(line) != line:
+        raise Refused("invalid_unicode", "half of a surrogate pair")
+    return line
+
+
+def _records(
+    name: str,
+    paths: str | list[str],
+    base: Path | None,
+    limit: int | None,
+    ledger: Ledger,
+    context: Context,
+) -> Iterator[tuple[str, dict[str, Any], Size]]:
+    """The readable records of a source with their ids, which are unique within it; all are counted as read."""
+    ids: Counter[str] = Counter()
+    records = read_records(paths, stage=context.name, source=name, base=base, limit=limit)
+    for number, record in enumerate(records, start=1):
+        if number % 1000 == 0:
+            context.progress(number, limit, "records", name)
+        place = f"{name}/{record.file}:{record.line}"
+        if isinstance(record, Broken):
+            size = Size(1, 0, record.size)
+            ledger[name].read.add(*size)
+            _drop(ledger[name], Refused(record.reason, record.detail), size, place, record.excerpt)
+            continue
+        size = _size(record.value)
+        ledger[name].read.add(*size)
+        given = record.value.get("id")
+        id_ = given if isinstance(given, str) and given else place
+        ids[id_] += 1
+        yield (f"{id_}#{ids[id_]}" if ids[id_] > 1 else id_), record.value, size
+
+
+def _check_language(record: dict[str, Any], language: str) -> None:
+    """A file may hold several languages, each record saying which: a source takes its own."""
+    given = record.get("language")
+    if isinstance(given, str) and LANGUAGE_CODE.fullmatch(given) and given != language:
+        raise Refused("other_language", f"language is {given}, the source's is {language}")
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All strings in a JSON value, keys left out."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)
+
+
+def _size(record: dict[str, Any]) -> Size:
+    characters = num_bytes = 0
+    for text in _strings(record):
+        characters += len(text)
+        num_bytes += len(text.encode(errors="replace"))
+    return Size(1, characters, num_bytes)
+
+
+def _digest(value: Any) -> bytes:
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).digest()
+
+
+def _choose_held_out(
+    settings: GatherTasks | GatherPreferences, accepted: list[Accepted], seed: str
+) -> dict[str, set[bytes]]:
+    """The prompts that each source holds out; a keyed hash ranks them, so sources that share prompts agree."""
+    held_out: dict[str, set[bytes]] = {name: set() for name in settings.sources}
+    prompts: dict[str, Counter[bytes]] = {name: Counter() for name in settings.sources}
+    for record in accepted:
+        if record.is_held_out:
+            held_out[record.source].add(record.prompt)
+        else:
+            prompts[record.source][record.prompt] += 1
+    key = hashlib.sha256(seed.encode()).digest()
+    for name, source in settings.sources.items():
+        if source.held_out_path is not None:
+            continue
+        room = min(settings.max_held_out, int(settings.held_out * prompts[name].total()))
+        for prompt in sorted(prompts[name], key=lambda prompt: hashlib.blake2b(prompt, key=key).digest()):
+            if prompts[name][prompt] <= room:
+                held_out[name].add(prompt)
+                room -= prompts[name][prompt]
+            if not room:
+                break
+    return held_out
+
+
+def _split(
+    settings: GatherTasks | GatherPreferences,
+    accepted: list[Accepted],
+    held_out: dict[str, set[bytes]],
+    waiting: Path,
+    output: Path,
+    ledger: Ledger,
+) -> None:
+    """Second pass: the scratch file's records go to training, are held out, or are dropped."""
+    everywhere = set().union(*held_out.values())
+    with (
+        waiting.open(encoding="utf-8", newline="\n") as lines,
+        (output / "train.jsonl").open("w", encoding="utf-8", newline="\n") as train,
+        (output / "heldout.jsonl").open("w", encoding="utf-8", newline="\n") as heldout,
+    ):
+        for record, line in zip(accepted, lines, strict=True):
+            entry = ledger[record.source]
+            is_split = settings.sources[record.source].held_out_path is None
+            if record.is_held_out or (is_split and record.prompt in held_out[record.source]):
+                entry.held_out.add(*record.size)
+                heldout.write(line)
+            elif record.prompt in everywhere:
+                fields = json.loads(line)
+                refused = Refused("prompt_held_out", "held-out data have the same prompt")
+                _drop(entry, refused, record.size, fields["id"], "\n".join(_strings(fields)))
+            else:
+                entry.kept.add(*record.size)
+                train.write(line)
+
+
+def _refuse_empty(name: str, entry: SourceLedger) -> None:
+    if entry.kept.documents:
+        return
+    reasons = sorted(entry.dropped.items(), key=lambda item: -item[1].documents)
+    told = ", ".join(f"{counts.documents:,} {reason}" for reason, counts in reasons[:3])
+    sample = next((samples[0].detail for samples in entry.samples.values()), "")
+    raise UserError(
+        f"source {name!r}: nothing to train on among {entry.read.documents:,} records: "
+        f"{told or 'all are held out'}" + (f" (for example: {sample})" if sample else "")
+    )
+
+
+def _summary(ledger: Ledger) -> dict[str, Any]:
+    """Headline numbers, in the form that the corpus has."""
+    dropped: Counter[str] = Counter()
+    documents: Counter[str] = Counter()
+    languages: dict[str, Counter[str]] = {}
+    sources: dict[str, dict[str, Any]] = {}
+    for name, entry in ledger.items():
+        reasons = {reason: counts.documents for reason, counts in sorted(entry.dropped.items())}
+        sides = {
+            "read": entry.read.documents,
+            "kept": entry.kept.documents,
+            "held_out": entry.held_out.documents,
+        }
+        dropped.update(reasons)
+        documents.update({**sides, "dropped": sum(reasons.values())})
+        languages.setdefault(entry.language, Counter()).update(asdict(entry.kept))
+        sources[name] = {"language": entry.language, "domain": entry.domain, **sides, "dropped": reasons}
+    return {
+        "documents": dict(documents),
+        "dropped": dict(dropped.most_common()),
+        "languages": {language: dict(counts) for language, counts in languages.items()},
+        "sources": sources,
+    }

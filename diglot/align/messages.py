@@ -1,0 +1,281 @@
+"""Conversations and preference pairs in the common forms, read into OpenAI messages.
+
+Conversations:
+
+    {"messages": [{"role": "user", "content": …}, …]}                         OpenAI
+    {"conversations": [{"from": "human" | "gpt" | "system", "value": …}, …]}  ShareGPT
+    {"instruction", "input"?, "output", "system"?, "history"?}                Alpaca; no input: null, "", "noinput"
+    {"instruction", "instances": [{"input", "output"}]}                       self-instruct's seed tasks
+    {"prompt", "response"}                                                    strings, or lists of turns (LIMA)
+
+Pairs:
+
+    {"prompt", "chosen", "rejected"}                       strings or messages
+    {"chosen", "rejected"}                                 whole conversations: messages, or HH-RLHF's transcripts
+    {"conversations" | "messages", "chosen", "rejected"}   LLaMA-Factory
+    {"instruction", "input"?, "chosen", "rejected"}        Alpaca
+    {"instruction", "output_1", "output_2", "preference"}  AlpacaEval: 1 or 2; others are ties
+
+What cannot be used is refused with a reason, for the ledger. White space around a message's content is removed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+Message = dict[str, str]
+
+ROLES = {
+    "system": "system",
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "model": "assistant",
+}
+NO_INPUT = {"noinput", "<noinput>"}  # MultiAlpaca and self-instruct leave such words behind
+TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")  # HH-RLHF
+
+
+class Refused(Exception):
+    """A record that cannot be used.
+
+    Attributes:
+        reason: name for the ledger.
+        detail: what exactly was wrong.
+    """
+
+    def __init__(self, reason: str, detail: str = ""):
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail = reason, detail
+
+
+class Pair(NamedTuple):
+    """A preference: the messages of the prompt, and two continuations."""
+
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+
+
+def read_conversation(record: dict[str, Any], max_characters: int) -> list[Message]:
+    """Read one conversation.
+
+    Args:
+        record: in any of the forms above.
+        max_characters: of all contents together.
+
+    Returns:
+        Messages: an optional system message, then user and assistant in turn, an answer last.
+
+    Raises:
+        Refused: unknown_form, unknown_role, not_text, roles_out_of_order, no_answer, empty_prompt, empty_answer,
+            several_instances, turns_differ, labelled_bad, too_long.
+    """
+    messages = _conversation(record)
+    check_conversation(messages, max_characters)
+    return messages
+
+
+def read_pair(record: dict[str, Any], max_characters: int) -> Pair:
+    """Read one preference pair.
+
+    Args:
+        record: in any of the forms above.
+        max_characters: of the prompt and either answer together.
+
+    Returns:
+        The pair: prompt + chosen and prompt + rejected are whole conversations.
+
+    Raises:
+        Refused: as `read_conversation`, and not_a_pair, tie, prompts_differ, same_answers.
+    """
+    pair = _pair(record)
+    if pair.prompt[-1]["role"] != "user":
+        raise Refused("roles_out_of_order", "the prompt does not end with the user's message")
+    for answer in (pair.chosen, pair.rejected):
+        check_conversation(pair.prompt + answer, max_characters)
+    if pair.chosen == pair.rejected:
+        raise Refused("same_answers", pair.chosen[-1]["content"])
+    return pair
+
+
+def check_conversation(messages: list[Message], max_characters: int) -> None:
+    """Refuse a conversation that a model cannot learn from.
+
+    Raises:
+        Refused: roles_out_of_order, no_answer, empty_prompt, empty_answer, too_long.
+    """
+    roles = [message["role"] for message in messages]
+    turns = roles[1:] if roles[:1] == ["system"] else roles
+    if any(role != ("user", "assistant")[number % 2] for number, role in enumerate(turns)):
+        raise Refused("roles_out_of_order", " ".join(roles))
+    if turns[-1:] != ["assistant"]:
+        raise Refused("no_answer", " ".join(roles))
+    for message in messages:
+        if not message["content"]:
+            raise Refused(
+                "empty_answer" if message["role"] == "assistant" else "empty_prompt", " ".join(roles)
+            )
+    characters = sum(len(message["content"]) for message in messages)
+    if characters > max_characters:
+        raise Refused("too_long", f"{characters} characters, more than {max_characters}")
+
+
+def _conversation(record: dict[str, Any]) -> list[Message]:
+    if record.get("label") is False:
+        raise Refused("labelled_bad", "label is false: an answer not to be learnt (KTO)")
+    for key in ("messages", "conversations"):
+        if key in record:
+            system = [_message("system", record["system"])] if record.get("system") else []
+            return system + _messages(record[key])
+    if "instruction" in record and "instances" in record:
+        instances = record["instances"]
+        if not isinstance(instances, list) or len(instances) != 1 or not isinstance(instances[0], dict):
+            raise Refused("several_instances", "a seed task with other than one instance")
+        return [*_instruction({**record, **instances[0]}), _message("assistant", instances[0].get("output"))]
+    if "instruction" in record and "output" in record:
+        return [*_instruction(record), _message("assistant", record["output"])]
+    if "prompt" in record and "response" in record:
+        return _turns(record["prompt"], record["response"])
+    raise Refused("unknown_form", f"fields: {', '.join(record)}")
+
+
+def _instruction(record: dict[str, Any]) -> list[Message]:
+    """Alpaca's prompt: system, earlier turns, and the instruction with its input below."""
+    messages = [_message("system", record["system"])] if record.get("system") else []
+    for turn in record.get("history") or []:
+        if not isinstance(turn, list) or len(turn) != 2:
+            raise Refused("unknown_form", "history is not a list of [question, answer]")
+        messages += [_message("user", turn[0]), _message("assistant", turn[1])]
+    prompt = _message("user", record["instruction"])
+    given = record.get("input")
+    if given is not None:
+        text = _text(given)
+        if text and text.lower() not in NO_INPUT:
+            prompt["content"] = f"{prompt['content']}\n\n{text}".strip()
+    return [*messages, prompt]
+
+
+def _turns(prompt: Any, response: Any) -> list[Message]:
+    """A prompt and its response, as strings or as lists of equal length; a prompt may also be messages."""
+    if isinstance(prompt, list) and prompt and isinstance(prompt[0], dict):
+        return [*_messages(prompt), _message("assistant", response)]
+    prompts = prompt if isinstance(prompt, list) else [prompt]
+    responses = response if isinstance(response, list) else [response]
+    if len(prompts) != len(responses):
+        raise Refused("turns_differ", f"{len(prompts)} prompts, {len(responses)} responses")
+    messages = []
+    for question, answer in zip(prompts, responses, strict=True):
+        messages += [_message("user", question), _message("assistant", answer)]
+    return messages
+
+
+def _messages(value: Any) -> list[Message]:
+    if not isinstance(value, list) or not value:
+        raise Refused("unknown_form", "messages are not a list")
+    return [_turn(item) for item in value]
+
+
+def _turn(item: Any) -> Message:
+    """One message, in OpenAI's or ShareGPT's form."""
+    if not isinstance(item, dict):
+        raise Refused("unknown_form", f"a message is {type(item).__name__}, not an object")
+    role = item.get("role", item.get("from"))
+    if not isinstance(role, str) or role not in ROLES:
+        raise Refused("unknown_role", f"role {role!r}")
+    return _message(ROLES[role], item.get("content", item.get("value")))
+
+
+def _message(role: str, content: Any) -> Message:
+    return {"role": role, "content": _text(content)}
+
+
+def _text(content: Any) -> str:
+    """A content as text: a string, or OpenAI's list of text parts."""
+    if isinstance(content, list) and all(
+        isinstance(part, dict) and isinstance(part.get("text"), str) for part in content
+    ):
+        content = "".join(part["text"] for part in content)
+    if not isinstance(content, str):
+        raise Refused("not_text", f"a content is {type(content).__name__}, not text")
+    return content.strip()
+
+
+def _pair(record: dict[str, Any]) -> Pair:
+    if "output_1" in record and "output_2" in record:
+        return _judged(record)
+    if "chosen" not in record or "rejected" not in record:
+        if "label" in record or "preference" in record:
+            raise Refused("not_a_pair", "a single answer with a label")
+        raise Refused("unknown_form", f"fields: {', '.join(record)}")
+    prompt = next((record[key] for key in ("prompt", "conversations", "messages") if record.get(key)), None)
+    if prompt is None and "instruction" in record:
+        return _with_prompt(_instruction(record), record["chosen"], record["rejected"])
+    if prompt is None:
+        return _split(_whole(record["chosen"]), _whole(record["rejected"]))
+    return _with_prompt(_prompt(prompt), record["chosen"], record["rejected"])
+
+
+def _judged(record: dict[str, Any]) -> Pair:
+    """AlpacaEval's annotations: `preference` says which output is better."""
+    if "preference" not in record:
+        raise Refused("unknown_form", f"fields: {', '.join(record)}")
+    if record["preference"] not in (1, 2):
+        raise Refused("tie", f"preference {record['preference']!r}")
+    better, worse = ("output_1", "output_2") if record["preference"] == 1 else ("output_2", "output_1")
+    if "instruction" not in record:
+        raise Refused("unknown_form", f"fields: {', '.join(record)}")
+    return Pair(
+        _instruction(record),
+        [_message("assistant", record[better])],
+        [_message("assistant", record[worse])],
+    )
+
+
+def _prompt(value: Any) -> list[Message]:
+    if isinstance(value, str):
+        return transcript(value) if TURN.match(value) else [_message("user", value)]
+    return _messages(value)
+
+
+def _whole(value: Any) -> list[Message]:
+    """A whole conversation: messages, or a transcript."""
+    if isinstance(value, str) and not TURN.match(value):
+        raise Refused("unknown_form", "chosen and rejected are bare answers without a prompt")
+    return transcript(value) if isinstance(value, str) else _messages(value)
+
+
+def _with_prompt(prompt: list[Message], chosen: Any, rejected: Any) -> Pair:
+    """Answers to a prompt; they may repeat it (TRL's conversations do)."""
+    answers = []
+    for value in (chosen, rejected):
+        if isinstance(value, str):
+            answer = [_message("assistant", value)]
+        else:
+            answer = _messages(value) if isinstance(value, list) else [_turn(value)]
+        answers.append(answer[len(prompt) :] if answer[: len(prompt)] == prompt else answer)
+    return Pair(prompt, *answers)
+
+
+def _split(chosen: list[Message], rejected: list[Message]) -> Pair:
+    """Two whole conversations that differ in their last answer only."""
+    if chosen[:-1] != rejected[:-1]:
+        raise Refused("prompts_differ", "the conversations differ before the last answer")
+    return Pair(chosen[:-1], chosen[-1:], rejected[-1:])
+
+
+def transcript(text: str) -> list[Message]:
+    r"""Read HH-RLHF's form: "\n\nHuman: … \n\nAssistant: …".
+
+    Raises:
+        Refused: unknown_form, if the text does not begin with a turn.
+    """
+    pieces = TURN.split(text)
+    if pieces[0].strip() or len(pieces) < 3:
+        raise Refused("unknown_form", "not a transcript of Human: and Assistant:")
+    roles = {"Human": "user", "Assistant": "assistant"}
+    return [_message(roles[name], content) for name, content in zip(pieces[1::2], pieces[2::2], strict=True)]

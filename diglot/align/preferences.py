@@ -1,0 +1,35 @@
+"""The stage `gather-preferences`: preference pairs in the common forms become prompt, chosen and rejected.
+
+    train.jsonl, heldout.jsonl   {"id", "source", "language", "prompt": […], "chosen": […], "rejected": […]}
+    ledger.json                  what was read, kept, held out and dropped, and why
+
+`prompt + chosen` and `prompt + rejected` are whole conversations. A prompt never has pairs on both sides of the
+split.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from diglot.align.gather import gather
+from diglot.align.messages import Message, read_pair
+from diglot.artifact import Context, Inputs
+from diglot.recipe import GatherPreferences
+
+
+def run(settings: GatherPreferences, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+    """Read, check and split preference pairs.
+
+    Raises:
+        UserError: a path cannot be read, or nothing of a source can be used.
+    """
+    return gather(settings, inputs, output, context, _read, _prompt)
+
+
+def _read(record: dict[str, Any], max_characters: int) -> dict[str, Any]:
+    return read_pair(record, max_characters)._asdict()
+
+
+def _prompt(fields: dict[str, Any]) -> list[Message]:
+    return fields["prompt"]

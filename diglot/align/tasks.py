@@ -1,0 +1,32 @@
+"""The stage `gather-tasks`: instruction data in the common forms become conversations in OpenAI's.
+
+train.jsonl, heldout.jsonl   {"id", "source", "language", "messages": [{"role", "content"}, …]}
+ledger.json                  what was read, kept, held out and dropped, and why
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from diglot.align.gather import gather
+from diglot.align.messages import Message, read_conversation
+from diglot.artifact import Context, Inputs
+from diglot.recipe import GatherTasks
+
+
+def run(settings: GatherTasks, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+    """Read, check and split conversations.
+
+    Raises:
+        UserError: a path cannot be read, or nothing of a source can be used.
+    """
+    return gather(settings, inputs, output, context, _read, _prompt)
+
+
+def _read(record: dict[str, Any], max_characters: int) -> dict[str, Any]:
+    return {"messages": read_conversation(record, max_characters)}
+
+
+def _prompt(fields: dict[str, Any]) -> list[Message]:
+    return fields["messages"][:-1]

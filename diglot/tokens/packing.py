@@ -1,0 +1,301 @@
+"""Rows and batches: how documents are laid into sequences of T tokens.
+
+Text is a stream of documents that is cut at row ends. A row reads T + 1 tokens and steps by T, so that each token
+is predicted exactly once; what goes on in the next row is a new *fragment*, whose positions restart and which
+attention does not reach back from. Conversations and pairs are never cut: they are packed into rows, best fit
+first, and a pair's two documents share a row.
+
+    stream   a a a b b b b c c            T = 4
+    row 0    a a a b   targets  a a · b   (· is -100: the next token is another document's)
+    row 1    b b b c   targets  b b · c
+
+Shapes: B rows, T tokens a row, F fragments, D documents.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Protocol
+
+import numpy as np
+
+from diglot.tokens.permutation import permutation
+from diglot.tokens.shards import TokenSource
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a training step reads.
+
+    Attributes:
+        tokens_BT: int64.
+        targets_BT: int64, the next token, or -100 where none is to be predicted; never across documents.
+        positions_BT: int64, from 0 in every document (fragment).
+        documents_BT: int32, the fragment's number in the batch, rising in row order; -1 for padding. In form
+            `pairs`, 2i and 2i + 1 are the chosen and the rejected conversation of the batch's i-th pair.
+        sources_B: int32, index into the order's sources.
+        bytes: UTF-8 bytes of the documents that begin in this batch (held-out batches; 0 in training).
+    """
+
+    tokens_BT: np.ndarray
+    targets_BT: np.ndarray
+    positions_BT: np.ndarray
+    documents_BT: np.ndarray
+    sources_B: np.ndarray
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Fragments:
+    """Pieces of documents and where they lie in a batch; int64 [F] each.
+
+    Attributes:
+        row: row in the batch.
+        column: where in the row the fragment begins.
+        source: index of the source.
+        epoch: of the source.
+        document: number in the source.
+        first: the fragment's first token within the document.
+        length: tokens.
+    """
+
+    row: np.ndarray
+    column: np.ndarray
+    source: np.ndarray
+    epoch: np.ndarray
+    document: np.ndarray
+    first: np.ndarray
+    length: np.ndarray
+
+    def select(self, chosen: np.ndarray) -> Fragments:
+        """The fragments that an index or a mask names."""
+        return Fragments(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    @staticmethod
+    def join(parts: Sequence[Fragments]) -> Fragments:
+        """All fragments, in row order."""
+        joined = Fragments(
+            *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Fragments))
+        )
+        return joined.select(np.lexsort((joined.column, joined.row)))
+
+
+class Rows(Protocol):
+    """The rows of one pass over some documents.
+
+    Attributes:
+        num_rows: how many rows a pass has.
+        num_tokens: tokens in them, padding not counted.
+        dropped: documents that do not fit into a row and are left out.
+    """
+
+    num_rows: int
+    num_tokens: int
+    dropped: int
+
+    def fragments(self, numbers: np.ndarray) -> Fragments:
+        """What lies in the rows of these numbers; `row` counts from 0 within `numbers`."""
+        ...
+
+
+class CutRows:
+    """Text: documents one after the other, cut at row ends."""
+
+    dropped = 0
+
+    def __init__(self, documents: np.ndarray, lengths: np.ndarray, sequence_length: int):
+        """Lay out documents.
+
+        Args:
+            documents: [D] document numbers, in the order of the pass.
+            lengths: tokens of every document of the source.
+            sequence_length: T.
+        """
+        self.documents, self.sequence_length = documents, sequence_length
+        self.starts = np.concatenate([[0], np.cumsum(lengths[documents])])
+        self.num_tokens = int(self.starts[-1])
+        # The stream's last token is predicted but predicts nothing, so it needs no place of its own.
+        self.num_rows = max(1, -(-(self.num_tokens - 1) // sequence_length))
+
+    def fragments(self, numbers: np.ndarray) -> Fragments:
+        """See `Rows`."""
+        begin = numbers * self.sequence_length
+        end = np.minimum(begin + self.sequence_length, self.num_tokens)
+        first_place = np.searchsorted(self.starts, begin, side="right") - 1
+        counts = np.searchsorted(self.starts, end, side="left") - first_place
+        row = np.repeat(np.arange(len(numbers)), counts)
+        place = first_place[row] + _counting(counts)
+        fragment_begin = np.maximum(self.starts[place], begin[row])
+        fragment_end = np.minimum(self.starts[place + 1], end[row])
+        return Fragments(
+            row=row,
+            column=fragment_begin - begin[row],
+            source=np.zeros_like(row),
+            epoch=np.zeros_like(row),
+            document=self.documents[place],
+            first=fragment_begin - self.starts[place],
+            length=fragment_end - fragment_begin,
+        )
+
+
+class WholeRows:
+    """Conversations and pairs: best-fit packed, never cut; what is longer than a row is left out and counted."""
+
+    def __init__(self, units: np.ndarray, lengths: np.ndarray, sequence_length: int, unit_size: int):
+        """Pack documents.
+
+        Args:
+            units: [U] numbers of conversations or pairs, in the order of the pass.
+            lengths: tokens of every document of the source.
+            sequence_length: T.
+            unit_size: documents that must share a row: 1 for conversations, 2 for pairs.
+        """
+        unit_lengths = lengths.reshape(-1, unit_size).sum(axis=1)[units]
+        fits = unit_lengths <= sequence_length
+        units, unit_lengths = units[fits], unit_lengths[fits]
+        self.dropped = int((~fits).sum()) * unit_size
+        row_of_unit = _best_fit(unit_lengths, sequence_length)
+        by_row = np.argsort(row_of_unit, kind="stable")
+        self.documents = (units[by_row, None] * unit_size + np.arange(unit_size)).reshape(-1)
+        self.lengths = lengths[self.documents]
+        per_row = np.bincount(row_of_unit).astype(np.int64) * unit_size
+        self.row_starts = np.concatenate([[0], np.cumsum(per_row)])
+        self.num_rows, self.num_tokens = len(per_row), int(self.lengths.sum())
+        ends = np.cumsum(self.lengths)
+        row_begins = np.concatenate([[0], ends])[self.row_starts[:-1]]
+        self.columns = ends - self.lengths - np.repeat(row_begins, per_row)
+
+    def fragments(self, numbers: np.ndarray) -> Fragments:
+        """See `Rows`."""
+        counts = self.row_starts[numbers + 1] - self.row_starts[numbers]
+        row = np.repeat(np.arange(len(numbers)), counts)
+        place = self.row_starts[numbers][row] + _counting(counts)
+        zeros = np.zeros_like(row)
+        return Fragments(
+            row=row,
+            column=self.columns[place],
+            source=zeros,
+            epoch=zeros,
+            document=self.documents[place],
+            first=zeros,
+            length=self.lengths[place],
+        )
+
+
+def lay_out(source: TokenSource, sequence_length: int, key: str, limit: int | None = None) -> Rows:
+    """The rows of one pass over a source.
+
+    Args:
+        source: the source.
+        sequence_length: T.
+        key: of the permutation that gives the order of documents.
+        limit: take whole documents only until there are so many tokens.
+    """
+    unit_size = 2 if source.form == "pairs" else 1
+    units = permutation(source.num_documents // unit_size, key)
+    if limit is not None:
+        sizes = source.lengths.reshape(-1, unit_size).sum(axis=1)[units]
+        units = units[: 1 + int(np.searchsorted(np.cumsum(sizes), limit))]
+    if source.form == "text":
+        return CutRows(units, source.lengths, sequence_length)
+    return WholeRows(units, source.lengths, sequence_length, unit_size)
+
+
+def _counting(counts: np.ndarray) -> np.ndarray:
+    """0, 1, … counts[0]-1, 0, 1, … counts[1]-1, and so on."""
+    ends = np.cumsum(counts)
+    return np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - counts, counts)
+
+
+def _best_fit(lengths: np.ndarray, capacity: int) -> np.ndarray:
+    """Best-fit decreasing bin packing: the row of each unit, int64 [U]."""
+    rows_with_room: list[list[int]] = [[] for _ in range(capacity + 1)]
+    rooms: list[int] = []  # the distinct rooms left in rows, ascending
+    row_of_unit = np.empty(len(lengths), dtype=np.int64)
+    num_rows = 0
+    order = np.argsort(-lengths, kind="stable")
+    for unit, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
+        place = bisect_left(rooms, length)
+        if place == len(rooms):
+            row, room = num_rows, capacity
+            num_rows += 1
+        else:
+            room = rooms[place]
+            row = rows_with_room[room].pop()
+            if not rows_with_room[room]:
+                del rooms[place]
+        row_of_unit[unit] = row
+        left = room - length
+        if left:
+            if not rows_with_room[left]:
+                insort(rooms, left)
+            rows_with_room[left].append(row)
+    return row_of_unit
+
+
+def assemble(fragments: Fragments, sources: Sequence[TokenSource], shape: tuple[int, int]) -> Batch:
+    """Read the tokens of fragments into a batch.
+
+    Args:
+        fragments: in row order.
+        sources: what `fragments.source` points into.
+        shape: B and T.
+    """
+    size, special = shape[0] * shape[1], sources[0].special
+    # Padding is masked everywhere; a base model's tokenizer may have no token for it.
+    tokens = np.full(size, special.get("pad", special["eos"]), dtype=np.int64)
+    targets = np.full(size, IGNORED, dtype=np.int64)
+    positions = np.zeros(size, dtype=np.int64)
+    documents = np.full(size, -1, dtype=np.int32)
+    sources_B = np.zeros(shape[0], dtype=np.int32)
+    sources_B[fragments.row] = fragments.source
+
+    number = np.repeat(np.arange(len(fragments.row)), fragments.length)
+    position = _counting(fragments.length)
+    place = (fragments.row * shape[1] + fragments.column)[number] + position
+    positions[place], documents[place] = position, number
+    for index in np.unique(fragments.source).tolist():
+        source = sources[index]
+        if len(sources) == 1:
+            mine, here = number, place
+        else:
+            chosen = fragments.source[number] == index
+            mine, here = number[chosen], place[chosen]
+        document = fragments.document[mine]
+        at = source.offsets[document] + fragments.first[mine] + positions[here]
+        is_last = at + 1 == source.offsets[document + 1]
+        tokens[here] = source.tokens[at]
+        at_next = np.where(is_last, at, at + 1)
+        predicted = ~is_last if source.targets is None else ~is_last & (source.targets[at_next] == 1)
+        targets[here[predicted]] = source.tokens[at_next[predicted]]
+    return Batch(
+        tokens_BT=tokens.reshape(shape),
+        targets_BT=targets.reshape(shape),
+        positions_BT=positions.reshape(shape),
+        documents_BT=documents.reshape(shape),
+        sources_B=sources_B,
+    )
+
+
+def heldout_batches(
+    source: TokenSource, max_tokens: int, sequence_length: int, batch_size: int
+) -> Iterator[Batch]:
+    """Batches of a held-out source for evaluation, always the same ones.
+
+    Whole documents are taken, in a fixed mixed order, until there are `max_tokens`; text is then cut into rows as
+    in training. `bytes` of a batch counts the documents that begin in it, so the sum over all batches is exact:
+    bits per byte = (sum of losses in nats) / ln 2 / (sum of bytes). A text's EOS is among the losses and has no
+    bytes.
+    The last batch may have fewer rows. Conversations longer than a row are left out, of both sums.
+    """
+    rows = lay_out(source, sequence_length, f"heldout/{source.name}", limit=max_tokens)
+    for start in range(0, rows.num_rows, batch_size):
+        numbers = np.arange(start, min(start + batch_size, rows.num_rows))
+        fragments = rows.fragments(numbers)
+        begins = fragments.document[fragments.first == 0]
+        batch = assemble(fragments, [source], (len(numbers), sequence_length))
+        yield replace(batch, bytes=int(source.bytes[begins].sum()))

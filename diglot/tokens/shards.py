@@ -1,0 +1,148 @@
+"""Token sources: the flat, memory-mapped arrays that `encode` writes, one set a source and split.
+
+    tokens.json                      what is there: tokenizer, special ids, and per source and split the counts
+    wiki.train.tokens.npy            all ids of all documents, one after the other (uint16 or uint32)
+    wiki.train.offsets.npy           int64 [documents + 1]: document d is tokens[offsets[d]:offsets[d + 1]]
+    wiki.train.targets.npy           chat and pairs: 1 where a token is to be predicted
+    wiki.train.bytes.npy             int64 [documents]: UTF-8 bytes that the predicted tokens stand for
+    wiki.train.ids.parquet           the documents' ids
+
+A text document is BOS + ids + EOS; a chat document is a conversation in the chat format; in form `pairs`,
+documents 2j and 2j + 1 are the chosen and the rejected conversation of pair j.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from diglot.artifact import UserError
+
+INDEX = "tokens.json"
+Form = Literal["text", "chat", "pairs"]
+Split = Literal["train", "heldout"]
+
+
+@dataclass(frozen=True, eq=False)
+class TokenSource:
+    """One split of one source, memory-mapped.
+
+    Attributes:
+        name: the source's name in recipes and mixtures.
+        form: `text`, `chat` or `pairs`.
+        language: language code.
+        domain: `web`, `parallel`, `chat`, …
+        split: `train` or `heldout`.
+        content: hash of the arrays, as `encode` took it.
+        special: ids of the special tokens (`bos`, `eos`, `pad`, `end`, …).
+        tokens: [tokens] uint16 or uint32.
+        offsets: [documents + 1] int64.
+        targets: [tokens] uint8, or None for text, where every token but a document's first is predicted.
+        bytes: [documents] int64.
+        ids_file: the Parquet file of document ids.
+    """
+
+    name: str
+    form: Form
+    language: str
+    domain: str
+    split: Split
+    content: str
+    special: dict[str, int]
+    tokens: np.ndarray
+    offsets: np.ndarray
+    targets: np.ndarray | None
+    bytes: np.ndarray
+    ids_file: Path
+
+    @property
+    def num_documents(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def num_tokens(self) -> int:
+        return int(self.offsets[-1])
+
+    @functools.cached_property
+    def lengths(self) -> np.ndarray:
+        """int64 [documents]: tokens of each document."""
+        return np.diff(self.offsets)
+
+    @functools.cached_property
+    def _ids(self) -> Any:
+        import pyarrow.parquet as parquet
+
+        return parquet.read_table(self.ids_file, columns=["id"]).column("id")
+
+    def document_ids(self, documents: Sequence[int] | np.ndarray) -> list[str]:
+        """The ids that documents have in the corpus, by their number here."""
+        return self._ids.take(np.asarray(documents, dtype=np.int64)).to_pylist()
+
+
+def open_tokens(
+    folders: Sequence[Path], tokenizer_hash: str | None, split: Split = "train"
+) -> dict[str, TokenSource]:
+    """Open all sources of one split.
+
+    Args:
+        folders: token artifacts.
+        tokenizer_hash: hash of the model's tokenizer; None skips the check.
+        split: `train` or `heldout`; sources without documents in that split are left out.
+
+    Returns:
+        The sources by name, in the order of the folders and of each folder's index.
+
+    Raises:
+        UserError: a folder holds no tokens, another tokenizer made them, or two folders have a source of one name.
+    """
+    sources: dict[str, TokenSource] = {}
+    for folder in folders:
+        index = _read_index(folder)
+        if tokenizer_hash is not None and index["tokenizer"] != tokenizer_hash:
+            raise UserError(
+                f"{folder}: these tokens were made with another tokenizer ({index['tokenizer']}) than the model's "
+                f"({tokenizer_hash}); encode them again with the tokenizer that the model has"
+            )
+        for name, entry in index["sources"].items():
+            if name in sources:
+                raise UserError(
+                    f"{folder}: source {name!r} is also in another token artifact; rename one of them"
+                )
+            if entry[split]["documents"]:
+                sources[name] = _open_source(folder, name, entry, split, index["special"])
+    return sources
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / INDEX).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / INDEX}: cannot read the index of the tokens ({error})") from error
+
+
+def _open_source(
+    folder: Path, name: str, entry: dict[str, Any], split: Split, special: dict[str, int]
+) -> TokenSource:
+    def array(part: str) -> np.ndarray:
+        return np.load(folder / f"{name}.{split}.{part}.npy", mmap_mode="r", allow_pickle=False)
+
+    return TokenSource(
+        name=name,
+        form=entry["form"],
+        language=entry["language"],
+        domain=entry["domain"],
+        split=split,
+        content=entry[split]["content"],
+        special=special,
+        tokens=array("tokens"),
+        offsets=np.asarray(array("offsets")),
+        targets=None if entry["form"] == "text" else array("targets"),
+        bytes=np.asarray(array("bytes")),
+        ids_file=folder / f"{name}.{split}.ids.parquet",
+    )

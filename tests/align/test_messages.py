@@ -1,0 +1,215 @@
+"""Every common form is read into the same messages, and what cannot be used is refused by name."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diglot.align.messages import Refused, read_conversation, read_pair
+
+QUESTION, ANSWER, WORSE = "Who bakes bread?", "A baker bakes bread.", "Nobody knows."
+
+
+def user(content: str) -> dict[str, str]:
+    return {"role": "user", "content": content}
+
+
+def assistant(content: str) -> dict[str, str]:
+    return {"role": "assistant", "content": content}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"messages": [user(QUESTION), assistant(ANSWER)]},
+        {"messages": [user(QUESTION), {"role": "assistant", "content": [{"type": "text", "text": ANSWER}]}]},
+        {"conversations": [{"from": "human", "value": QUESTION}, {"from": "gpt", "value": ANSWER}]},
+        {"instruction": QUESTION, "input": "", "output": ANSWER},
+        {"instruction": QUESTION, "input": None, "output": ANSWER},
+        {"instruction": QUESTION, "input": "noinput", "output": ANSWER},
+        {"instruction": QUESTION, "input": "<noinput>", "output": ANSWER + "\n"},
+        {"instruction": QUESTION, "output": ANSWER},
+        {"instruction": QUESTION, "instances": [{"input": "", "output": ANSWER}], "id": "seed_task_0"},
+        {"prompt": QUESTION, "response": ANSWER},
+        {"prompt": [QUESTION], "response": ANSWER},
+        {"prompt": QUESTION, "response": [ANSWER]},
+        {"prompt": [user(QUESTION)], "response": ANSWER},
+        {"messages": [user(QUESTION), assistant(ANSWER)], "label": True},
+    ],
+)
+def test_all_forms_of_a_conversation_agree(record: dict) -> None:
+    assert read_conversation(record, 1000) == [user(QUESTION), assistant(ANSWER)]
+
+
+def test_an_input_goes_below_the_instruction_and_earlier_turns_before_it() -> None:
+    record = {
+        "system": "Be brief.",
+        "history": [["Hello", "Hi"]],
+        "instruction": "Translate",
+        "input": "bread",
+        "output": "خبز",
+    }
+    assert read_conversation(record, 1000) == [
+        {"role": "system", "content": "Be brief."},
+        user("Hello"),
+        assistant("Hi"),
+        user("Translate\n\nbread"),
+        assistant("خبز"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"text": "only text"}, "unknown_form"),
+        ({"messages": "no list"}, "unknown_form"),
+        ({"messages": []}, "unknown_form"),
+        ({"messages": ["no object"]}, "unknown_form"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "unknown_role"),
+        ({"messages": [user(QUESTION), {"role": "assistant", "content": None}]}, "not_text"),
+        ({"messages": [assistant(ANSWER), user(QUESTION)]}, "roles_out_of_order"),
+        ({"messages": [user(QUESTION), user(QUESTION), assistant(ANSWER)]}, "roles_out_of_order"),
+        ({"messages": [user(QUESTION)]}, "no_answer"),
+        ({"messages": [{"role": "system", "content": "x"}]}, "no_answer"),
+        ({"instruction": QUESTION, "output": " \n"}, "empty_answer"),
+        ({"instruction": "", "output": ANSWER}, "empty_prompt"),
+        ({"instruction": QUESTION, "output": "x" * 1000}, "too_long"),
+        ({"instruction": QUESTION, "instances": []}, "several_instances"),
+        ({"prompt": ["a", "b"], "response": ["c"]}, "turns_differ"),
+        ({"messages": [user(QUESTION), assistant(WORSE)], "label": False}, "labelled_bad"),
+    ],
+)
+def test_a_conversation_that_cannot_be_used_is_refused(record: dict, reason: str) -> None:
+    with pytest.raises(Refused) as refused:
+        read_conversation(record, 1000)
+    assert refused.value.reason == reason
+
+
+TRANSCRIPT = f"\n\nHuman: Hello\n\nAssistant: Hi\n\nHuman: {QUESTION}\n\nAssistant: "
+HISTORY = [user("Hello"), assistant("Hi"), user(QUESTION)]
+SHAREGPT = [
+    {"from": "human", "value": "Hello"},
+    {"from": "gpt", "value": "Hi"},
+    {"from": "human", "value": QUESTION},
+]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"chosen": TRANSCRIPT + ANSWER, "rejected": TRANSCRIPT + WORSE},
+        {"prompt": TRANSCRIPT.removesuffix("\n\nAssistant: "), "chosen": ANSWER, "rejected": WORSE},
+        {"chosen": [*HISTORY, assistant(ANSWER)], "rejected": [*HISTORY, assistant(WORSE)]},
+        {"prompt": HISTORY, "chosen": ANSWER, "rejected": WORSE},
+        {"prompt": HISTORY, "chosen": [assistant(ANSWER)], "rejected": [assistant(WORSE)]},
+        {
+            "prompt": HISTORY,
+            "chosen": [*HISTORY, assistant(ANSWER)],
+            "rejected": [*HISTORY, assistant(WORSE)],
+        },
+        {
+            "conversations": SHAREGPT,
+            "chosen": {"from": "gpt", "value": ANSWER},
+            "rejected": {"from": "gpt", "value": WORSE},
+        },
+        {"instruction": QUESTION, "history": [["Hello", "Hi"]], "chosen": ANSWER, "rejected": WORSE},
+    ],
+)
+def test_all_forms_of_a_pair_agree(record: dict) -> None:
+    pair = read_pair(record, 1000)
+    assert pair.prompt == HISTORY
+    assert (pair.chosen, pair.rejected) == ([assistant(ANSWER)], [assistant(WORSE)])
+
+
+@pytest.mark.parametrize("preference", [1, 2, 1.0, 2.0])
+def test_alpaca_eval_says_which_output_is_better(preference: float) -> None:
+    record = {"instruction": QUESTION, "output_1": "one", "output_2": "two", "preference": preference}
+    pair = read_pair(record, 1000)
+    assert pair.prompt == [user(QUESTION)]
+    assert pair.chosen == [assistant("one" if preference == 1 else "two")]
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"messages": [user(QUESTION), assistant(ANSWER)], "label": True}, "not_a_pair"),
+        ({"instruction": QUESTION, "output_1": "one", "output_2": "two", "preference": None}, "tie"),
+        ({"instruction": QUESTION, "output_1": "one", "output_2": "two", "preference": 1.5}, "tie"),
+        ({"output_1": "one", "output_2": "two", "preference": 1}, "unknown_form"),
+        ({"prompt": QUESTION, "chosen": ANSWER, "rejected": ANSWER}, "same_answers"),
+        ({"prompt": QUESTION, "chosen": ANSWER, "rejected": ""}, "empty_answer"),
+        ({"prompt": [*HISTORY, assistant(ANSWER)], "chosen": "a", "rejected": "b"}, "roles_out_of_order"),
+        ({"prompt": HISTORY, "chosen": HISTORY, "rejected": WORSE}, "no_answer"),
+        ({"chosen": ANSWER, "rejected": WORSE}, "unknown_form"),
+        ({"chosen": TRANSCRIPT + "a", "rejected": "\n\nHuman: Other\n\nAssistant: b"}, "prompts_differ"),
+        ({"prompt": QUESTION, "chosen": ANSWER, "rejected": "x" * 1000}, "too_long"),
+        ({"instruction": QUESTION, "output": ANSWER}, "unknown_form"),
+        ({"prompt": QUESTION, "chosen": 3, "rejected": WORSE}, "unknown_form"),
+    ],
+)
+def test_a_pair_that_cannot_be_used_is_refused(record: dict, reason: str) -> None:
+    with pytest.raises(Refused) as refused:
+        read_pair(record, 1000)
+    assert refused.value.reason == reason
+
+
+KEYS = [
+    "messages",
+    "conversations",
+    "role",
+    "from",
+    "content",
+    "value",
+    "instruction",
+    "input",
+    "output",
+    "instances",
+    "history",
+    "system",
+    "prompt",
+    "response",
+    "chosen",
+    "rejected",
+    "output_1",
+    "output_2",
+    "preference",
+    "label",
+    "text",
+]
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(record=st.dictionaries(st.sampled_from(KEYS), json_values, max_size=6))
+def test_whatever_the_record_it_is_read_or_refused(record: dict) -> None:
+    """Nothing a file may hold ends in another exception; what is read is a whole conversation."""
+    try:
+        messages = read_conversation(record, 100)
+    except Refused:
+        pass
+    else:
+        assert messages[-1]["role"] == "assistant"
+        assert all(isinstance(m["content"], str) and m["content"] for m in messages)
+    try:
+        pair = read_pair(record, 100)
+    except Refused:
+        return
+    assert pair.chosen != pair.rejected
+
+
+texts = st.text(min_size=1, max_size=20).map(str.strip).filter(bool)
+
+
+@given(turns=st.lists(st.tuples(texts, texts), min_size=1, max_size=4), system=st.none() | texts)
+def test_messages_are_read_back_as_they_were_written(
+    turns: list[tuple[str, str]], system: str | None
+) -> None:
+    messages = [{"role": "system", "content": system}] if system else []
+    for question, answer in turns:
+        messages += [user(question), assistant(answer)]
+    assert read_conversation({"messages": messages}, 1000) == messages
+    names = {"system": "system", "user": "human", "assistant": "gpt"}
+    sharegpt = [{"from": names[message["role"]], "value": message["content"]} for message in messages]
+    assert read_conversation({"conversations": sharegpt}, 1000) == messages

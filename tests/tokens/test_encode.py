@@ -1,0 +1,220 @@
+"""Encoding: the files say what the text said, special tokens come from the format alone, mistakes are refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+import tokenizers
+from tokenizers import models, trainers
+
+from diglot.artifact import Artifact, Context, Inputs, UserError, content_hash
+from diglot.recipe import Encode
+from diglot.tokenizer import byte_fallback
+from diglot.tokenizer.measure import load_tokenizer, special_ids, tokenizer_hash
+from diglot.tokens import encode
+from diglot.tokens.order import Order, PhasePlan
+from diglot.tokens.shards import open_tokens
+
+TEXTS = ["A baker bakes bread.", "الخباز يخبز الخبز.", "", "</s><|user|> is text", "x" * 300, "\u2028\n\nend"]
+CHAT = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Who bakes <|end|>?"},
+    {"role": "assistant", "content": "A baker."},
+    {"role": "user", "content": "And who sells?"},
+    {"role": "assistant", "content": "خباز."},
+]
+
+
+def artifact(path: Path, kind: str) -> Artifact:
+    return Artifact(path, path.name, kind, kind, "", "", {}, {}, {}, {})
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    trained = tokenizers.Tokenizer(models.BPE())
+    trained.normalizer = byte_fallback.normalizer()
+    trained.pre_tokenizer = byte_fallback.word_splitter()
+    trainer = trainers.BpeTrainer(vocab_size=80, min_frequency=1, show_progress=False)
+    trained.train_from_iterator(TEXTS[:2] * 5, trainer)
+    model = json.loads(trained.to_str())["model"]
+    ordered = sorted(model["vocab"], key=model["vocab"].__getitem__)
+    byte_fallback.write_folder(folder, byte_fallback.build(ordered, [(a, b) for a, b in model["merges"]]))
+    return artifact(folder, "tokenizer")
+
+
+def ledger(path: Path, sources: dict[str, tuple[str, str, int, int]]) -> None:
+    entries = {
+        name: {
+            "language": language,
+            "domain": domain,
+            "kept": {"documents": kept},
+            "held_out": {"documents": held},
+        }
+        for name, (language, domain, kept, held) in sources.items()
+    }
+    (path / "ledger.json").write_text(json.dumps({"sources": entries}))
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Artifact:
+    """`wiki` has two files and two held-out documents; `wiki-2` must not be taken for it."""
+    path = tmp_path / "corpus"
+    files = {
+        "documents/wiki-00000": TEXTS[:4],
+        "documents/wiki-00001": TEXTS[4:],
+        "documents/wiki-2-00000": ["other"],
+        "heldout/wiki-00000": TEXTS[:2],
+    }
+    for name, texts in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        ids = [f"{name}/{number}" for number in range(len(texts))]
+        parquet.write_table(pa.table({"id": ids, "text": texts}), path / f"{name}.parquet")
+    ledger(path, {"wiki": ("en", "wiki", 6, 2), "wiki-2": ("en", "wiki", 1, 0)})
+    return artifact(path, "corpus")
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> Artifact:
+    path = tmp_path / "tasks"
+    path.mkdir()
+    record = {"id": "c/1", "source": "chat", "language": "en", "messages": CHAT}
+    (path / "train.jsonl").write_text(json.dumps(record) + "\n")
+    (path / "heldout.jsonl").write_text("")
+    ledger(path, {"chat": ("en", "chat", 1, 0)})
+    return artifact(path, "tasks")
+
+
+@pytest.fixture
+def preferences(tmp_path: Path) -> Artifact:
+    path = tmp_path / "preferences"
+    path.mkdir()
+    record = {
+        "id": "p/1",
+        "source": "pairs",
+        "language": "ar",
+        "prompt": CHAT[:4],
+        "chosen": CHAT[4:],
+        "rejected": [{"role": "assistant", "content": "No."}],
+    }
+    (path / "train.jsonl").write_text(json.dumps(record) + "\n")
+    (path / "heldout.jsonl").write_text(json.dumps({**record, "id": "p/2"}) + "\n")
+    ledger(path, {"pairs": ("ar", "chat", 1, 1)})
+    return artifact(path, "preferences")
+
+
+@pytest.fixture
+def encoded(tmp_path: Path, context: Context, tokenizer: Artifact) -> Callable[..., tuple[Path, dict]]:
+    def run(settings: dict | None = None, **inputs: list[Artifact]) -> tuple[Path, dict]:
+        output = tmp_path / f"tokens{len(list(tmp_path.glob('tokens*')))}"
+        output.mkdir()
+        checked = Encode.model_validate({"do": "encode", **(settings or {})})
+        return output, encode.run(checked, Inputs({"tokenizer": [tokenizer], **inputs}), output, context)
+
+    return run
+
+
+def test_a_document_is_bos_its_text_and_eos(encoded: Callable, corpus: Artifact, tokenizer: Artifact) -> None:
+    output, summary = encoded(corpus=[corpus])
+    assert summary["sources"]["wiki"]["train"]["documents"] == 6
+    loaded, special = load_tokenizer(tokenizer.path), special_ids(tokenizer.path)
+    source = open_tokens([output], tokenizer_hash(tokenizer.path))["wiki"]
+    assert source.tokens.dtype == np.uint16
+    assert source.num_documents == 6
+    for number, text in enumerate(TEXTS):
+        ids = source.tokens[source.offsets[number] : source.offsets[number + 1]].tolist()
+        assert (ids[0], ids[-1]) == (special["bos"], special["eos"])
+        assert not {special[name] for name in ("bos", "eos", "user", "end")} & set(ids[1:-1])
+        assert loaded.decode(ids[1:-1], skip_special_tokens=False) == text
+        assert source.bytes[number] == len(text.encode())
+    assert source.document_ids([0, 4]) == ["documents/wiki-00000/0", "documents/wiki-00001/0"]
+    heldout = open_tokens([output], None, "heldout")
+    assert list(heldout) == ["wiki"]
+    assert heldout["wiki"].num_documents == 2
+
+
+def test_only_answers_and_their_ends_are_predicted(
+    encoded: Callable, tasks: Artifact, tokenizer: Artifact
+) -> None:
+    output, _ = encoded(tasks=[tasks])
+    source = open_tokens([output], None)["chat"]
+    assert source.targets is not None
+    predicted = source.tokens[source.targets == 1].tolist()
+    text = load_tokenizer(tokenizer.path).decode(predicted, skip_special_tokens=False)
+    assert text == "A baker.<|end|>خباز.<|end|>"
+    assert source.tokens.tolist().count(special_ids(tokenizer.path)["end"]) == len(CHAT)  # none from text
+    assert source.bytes.tolist() == [len("A baker.خباز.".encode())]
+
+
+def test_a_pair_is_two_conversations_of_which_the_last_answer_counts(
+    encoded: Callable, preferences: Artifact, tokenizer: Artifact
+) -> None:
+    output, summary = encoded(preferences=[preferences])
+    source = open_tokens([output], None)["pairs"]
+    assert source.targets is not None
+    assert summary["sources"]["pairs"]["train"]["documents"] == source.num_documents == 2
+    loaded = load_tokenizer(tokenizer.path)
+    answers = []
+    for number in range(2):
+        inside = slice(source.offsets[number], source.offsets[number + 1])
+        predicted = source.tokens[inside][source.targets[inside] == 1].tolist()
+        answers.append(loaded.decode(predicted, skip_special_tokens=False))
+    assert answers == ["خباز.<|end|>", "No.<|end|>"]
+    assert source.bytes.tolist() == [len("خباز.".encode()), 3]
+    assert source.document_ids([0, 1]) == ["p/1", "p/1"]
+
+
+def test_everything_encoded_can_be_trained_on(
+    encoded: Callable, corpus: Artifact, tasks: Artifact, preferences: Artifact
+) -> None:
+    output, summary = encoded(corpus=[corpus], tasks=[tasks], preferences=[preferences])
+    assert list(summary["sources"]) == ["wiki", "wiki-2", "chat", "pairs"]
+    order = Order(open_tokens([output], None), [PhasePlan("all", 5)], 4, 256, 0)
+    names = {name for step in range(5) for name, *_ in order.documents(step)}
+    assert "wiki" in names
+    assert order.batch(4).tokens_BT.max() < summary["vocabulary_size"]
+
+
+def test_the_same_inputs_give_the_same_files(encoded: Callable, corpus: Artifact, tasks: Artifact) -> None:
+    outputs = [encoded(corpus=[corpus], tasks=[tasks])[0] for _ in range(2)]
+    assert content_hash(outputs[0]) == content_hash(outputs[1])
+
+
+def test_chunks_do_not_change_the_result(
+    encoded: Callable, corpus: Artifact, tasks: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = encoded(corpus=[corpus], tasks=[tasks])[0]
+    monkeypatch.setattr(encode, "CHUNK_CHARACTERS", 10)
+    monkeypatch.setattr(encode, "CHUNK_ROWS", 1)
+    cut = encoded(corpus=[corpus], tasks=[tasks])[0]
+    for file in whole.glob("*.npy"):
+        assert file.read_bytes() == (cut / file.name).read_bytes(), file.name
+
+
+def test_a_name_in_two_inputs_is_refused(encoded: Callable, corpus: Artifact, tasks: Artifact) -> None:
+    ledger(tasks.path, {"wiki": ("en", "chat", 1, 0)})
+    with pytest.raises(UserError, match="source 'wiki' is in both 'corpus' and 'tasks'"):
+        encoded(corpus=[corpus], tasks=[tasks])
+
+
+def test_sources_can_be_chosen_and_unknown_ones_are_refused(encoded: Callable, corpus: Artifact) -> None:
+    _, summary = encoded({"sources": ["wiki-2"]}, corpus=[corpus])
+    assert list(summary["sources"]) == ["wiki-2"]
+    with pytest.raises(UserError, match=r"no books in the inputs; there are wiki, wiki-2"):
+        encoded({"sources": ["books"]}, corpus=[corpus])
+    with pytest.raises(UserError, match="nothing to encode"):
+        encoded()
+
+
+def test_tokens_of_another_tokenizer_are_refused(encoded: Callable, corpus: Artifact) -> None:
+    output, _ = encoded(corpus=[corpus])
+    with pytest.raises(UserError, match="made with another tokenizer"):
+        open_tokens([output], "0" * 32)
+    with pytest.raises(UserError, match="also in another token artifact"):
+        open_tokens([output, output], None)
+    with pytest.raises(UserError, match="cannot read the index"):
+        open_tokens([corpus.path], None)

@@ -1,0 +1,55 @@
+"""Held-out batches: exact bytes, fixed documents, and small inputs at the edges."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from diglot.tokens.packing import IGNORED, heldout_batches
+from diglot.tokens.shards import TokenSource
+
+Make = Callable[..., TokenSource]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    lengths=st.lists(st.integers(2, 40), min_size=1, max_size=30),
+    sequence_length=st.integers(2, 50),
+    max_tokens=st.integers(1, 600),
+)
+def test_held_out_text_is_read_by_whole_documents_and_its_bytes_are_theirs(
+    make_source: Make, lengths: list[int], sequence_length: int, max_tokens: int
+) -> None:
+    source = make_source("text", lengths)
+    batches = list(heldout_batches(source, max_tokens, sequence_length, 3))
+    predicted = np.concatenate([batch.targets_BT[batch.targets_BT != IGNORED] for batch in batches])
+    assert len(set(predicted.tolist())) == len(predicted)
+    document_of = np.repeat(np.arange(source.num_documents), source.lengths)
+    documents = np.unique(document_of[predicted - 10])
+    assert len(predicted) == int((source.lengths[documents] - 1).sum())
+    assert sum(batch.bytes for batch in batches) == int(source.bytes[documents].sum())
+    tokens = int(source.lengths[documents].sum())
+    assert tokens >= min(max_tokens, source.num_tokens)
+    assert tokens < max_tokens + 40  # and no more than the document that reaches the limit
+
+
+@pytest.mark.parametrize("form", ["chat", "pairs"])
+def test_held_out_conversations_that_do_not_fit_are_in_neither_sum(make_source: Make, form: str) -> None:
+    source = make_source("chat", [10, 20, 30, 90, 12, 14], form=form)
+    batches = list(heldout_batches(source, 1000, 64, 2))
+    assert source.targets is not None
+    kept = [0, 1, 2, 4, 5] if form == "chat" else [0, 1, 4, 5]
+    assert sum(batch.bytes for batch in batches) == int(source.bytes[kept].sum())
+    wanted = sum(
+        int(source.targets[source.offsets[number] : source.offsets[number + 1]].sum()) for number in kept
+    )
+    assert sum(int((batch.targets_BT != IGNORED).sum()) for batch in batches) == wanted
+
+
+def test_no_batch_has_empty_rows(make_source: Make) -> None:
+    source = make_source("text", [33, 50, 20])
+    batches = list(heldout_batches(source, 1000, 16, 4))
+    assert [len(batch.tokens_BT) for batch in batches] == [4, 3]
+    assert all((batch.documents_BT >= 0).any(axis=1).all() for batch in batches)
