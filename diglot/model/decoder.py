@@ -1,0 +1,271 @@
+"""One decoder for the models that Diglot trains: PolyLM's (GPT-2 with exact GELU) and the Llama family's.
+
+                     PolyLM, GPT-2                 Llama, Mistral, Qwen2, Qwen3
+    normalization    LayerNorm before each branch  RMSNorm before each branch
+    positions        learned                       rotary, with linear and Llama-3 scaling
+    feed-forward     GELU                          SwiGLU
+    attention        multi-head, biases            grouped heads; Qwen2: biases; Qwen3: RMSNorm on queries and keys
+
+The decoder ends with the hidden states after the final norm. Logits are `hidden_BTD @ decoder.output_weight().T`;
+training never makes them whole (see loss.py).
+
+    decoder = Decoder(config)
+    hidden_BTD = decoder(batch.tokens_BT, batch.positions_BT, batch.documents_BT)
+
+Legend: B rows, T tokens of a row, D hidden size, V rows of the embedding, H heads, K key-value heads, S size of a
+head, I intermediate size.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from diglot.artifact import UserError
+from diglot.model.attention import DocumentLayout, attend
+
+
+@dataclass(frozen=True)
+class RotaryScaling:
+    """How rotary frequencies were stretched for longer contexts.
+
+    Attributes:
+        kind: `linear` divides all frequencies by `factor`; `llama3` (Llama 3.1) only the slow ones.
+        factor: the stretch.
+        low_frequency_factor: llama3: wavelengths above original_max_positions over this are stretched whole.
+        high_frequency_factor: llama3: wavelengths below original_max_positions over this stay.
+        original_max_positions: llama3: context before the stretch.
+    """
+
+    kind: Literal["linear", "llama3"]
+    factor: float
+    low_frequency_factor: float = 1.0
+    high_frequency_factor: float = 4.0
+    original_max_positions: int = 8192
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """The shape of a decoder. Sizes are in rows, units or tokens.
+
+    Attributes:
+        vocabulary_size: rows of the embedding, padding rows included.
+        max_positions: longest document that the model is made for.
+        head_size: size of one head; num_heads × head_size need not be hidden_size (Qwen3).
+        query_key_norm: RMSNorm over each head's queries and keys (Qwen3).
+        query_key_value_bias, output_bias: biases of the attention's projections.
+        feed_forward_bias: biases of the feed-forward projections.
+        tied_embeddings: the output weight is the embedding.
+    """
+
+    vocabulary_size: int
+    num_layers: int
+    hidden_size: int
+    intermediate_size: int
+    num_heads: int
+    num_key_value_heads: int
+    head_size: int
+    max_positions: int
+    normalization: Literal["rms", "layer"] = "rms"
+    norm_epsilon: float = 1e-5
+    activation: Literal["swiglu", "gelu", "gelu-tanh"] = "swiglu"
+    positions: Literal["rotary", "learned"] = "rotary"
+    rotary_theta: float = 10_000.0
+    rotary_scaling: RotaryScaling | None = None
+    query_key_norm: bool = False
+    query_key_value_bias: bool = False
+    output_bias: bool = False
+    feed_forward_bias: bool = False
+    tied_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that cannot be.
+
+        Raises:
+            UserError: heads that don't divide, or an odd head under rotary positions.
+        """
+        if self.num_heads % self.num_key_value_heads:
+            raise UserError(
+                f"num_heads ({self.num_heads}) must be a multiple of num_key_value_heads "
+                f"({self.num_key_value_heads})"
+            )
+        if self.positions == "rotary" and self.head_size % 2:
+            raise UserError(f"rotary positions need an even head_size, not {self.head_size}")
+
+
+class Norm(nn.Module):
+    """RMSNorm or LayerNorm; the weight follows the type of its input."""
+
+    def __init__(self, size: int, config: DecoderConfig) -> None:
+        super().__init__()
+        self.epsilon = config.norm_epsilon
+        self.weight = nn.Parameter(torch.ones(size))
+        self.bias = nn.Parameter(torch.zeros(size)) if config.normalization == "layer" else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise the last dimension."""
+        weight = self.weight.to(x.dtype)
+        if self.bias is None:
+            return F.rms_norm(x, weight.shape, weight, self.epsilon)
+        return F.layer_norm(x, weight.shape, weight, self.bias.to(x.dtype), self.epsilon)
+
+
+class Attention(nn.Module):
+    """Multi-head or grouped-query attention within documents."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        size, bias = config.head_size, config.query_key_value_bias
+        self.head_size = size
+        self.query = nn.Linear(config.hidden_size, config.num_heads * size, bias)
+        self.key = nn.Linear(config.hidden_size, config.num_key_value_heads * size, bias)
+        self.value = nn.Linear(config.hidden_size, config.num_key_value_heads * size, bias)
+        self.output = nn.Linear(config.num_heads * size, config.hidden_size, config.output_bias)
+        self.query_norm = Norm(size, config) if config.query_key_norm else None
+        self.key_norm = Norm(size, config) if config.query_key_norm else None
+
+    def forward(
+        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor] | None, layout: DocumentLayout | None
+    ) -> Tensor:
+        """Attend; `rotation` holds the cosines and sines (each ?T1S) of rotary positions."""
+        query_BTHS = self.query(x_BTD).unflatten(-1, (-1, self.head_size))
+        key_BTKS = self.key(x_BTD).unflatten(-1, (-1, self.head_size))
+        value_BTKS = self.value(x_BTD).unflatten(-1, (-1, self.head_size))
+        if self.query_norm is not None and self.key_norm is not None:
+            query_BTHS, key_BTKS = self.query_norm(query_BTHS), self.key_norm(key_BTKS)
+        if rotation is not None:
+            query_BTHS, key_BTKS = rotate(query_BTHS, *rotation), rotate(key_BTKS, *rotation)
+        out_BTHS = attend(query_BTHS, key_BTKS, value_BTKS, layout)
+        return self.output(out_BTHS.flatten(2).to(x_BTD.dtype))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU, or two projections around GELU."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        outer, inner, bias = config.hidden_size, config.intermediate_size, config.feed_forward_bias
+        self.gate = nn.Linear(outer, inner, bias) if config.activation == "swiglu" else None
+        self.up = nn.Linear(outer, inner, bias)
+        self.down = nn.Linear(inner, outer, bias)
+        self.approximate = "tanh" if config.activation == "gelu-tanh" else "none"
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """Apply to each token."""
+        if self.gate is not None:
+            return self.down(F.silu(self.gate(x_BTD)) * self.up(x_BTD))
+        return self.down(F.gelu(self.up(x_BTD), approximate=self.approximate))
+
+
+class Layer(nn.Module):
+    """A pre-norm layer: x + attention(norm(x)), then x + feed_forward(norm(x))."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.attention_norm = Norm(config.hidden_size, config)
+        self.attention = Attention(config)
+        self.feed_forward_norm = Norm(config.hidden_size, config)
+        self.feed_forward = FeedForward(config)
+
+    def forward(
+        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor] | None, layout: DocumentLayout | None
+    ) -> Tensor:
+        """Add both branches to the residual stream."""
+        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rotation, layout)
+        return x_BTD + self.feed_forward(self.feed_forward_norm(x_BTD))
+
+
+class Decoder(nn.Module):
+    """A causal language model without its logits."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocabulary_size, config.hidden_size)
+        learned = config.positions == "learned"
+        self.position_embedding = nn.Embedding(config.max_positions, config.hidden_size) if learned else None
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
+        self.norm = Norm(config.hidden_size, config)
+        self.head = (
+            None
+            if config.tied_embeddings
+            else nn.Linear(config.hidden_size, config.vocabulary_size, bias=False)
+        )
+
+    def forward(
+        self, tokens_BT: Tensor, positions_BT: Tensor | None = None, documents_BT: Tensor | None = None
+    ) -> Tensor:
+        """Run the model.
+
+        Args:
+            tokens_BT: token ids.
+            positions_BT: place of each token in its document; counted from `documents_BT` if absent.
+            documents_BT: the document of each token, one run of tokens each, -1 for padding; None if every
+                row is one document.
+
+        Returns:
+            hidden_BTD after the final norm. Rows at padding are finite and mean nothing.
+
+        Raises:
+            UserError: a document is longer than the model's max_positions.
+        """
+        layout = None if documents_BT is None else DocumentLayout.of(documents_BT)
+        longest = tokens_BT.shape[1] if layout is None else layout.longest
+        if longest > self.config.max_positions:
+            raise UserError(
+                f"a document of {longest} tokens is longer than the model's max_positions "
+                f"({self.config.max_positions}); lower sequence_length"
+            )
+        if positions_BT is None:
+            places_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
+            positions_BT = places_T[None] if layout is None else layout.positions_BT
+        x_BTD, rotation = self.embedding(tokens_BT), None
+        if self.position_embedding is not None:
+            x_BTD = x_BTD + self.position_embedding(positions_BT)
+        else:
+            rotation = rotary(positions_BT, self.config)
+        for layer in self.layers:
+            x_BTD = layer(x_BTD, rotation, layout)
+        return self.norm(x_BTD)
+
+    def output_weight(self) -> Tensor:
+        """The weight (VD) that turns hidden states into logits: the embedding if tied, else the head."""
+        return self.embedding.weight if self.head is None else self.head.weight
+
+
+def rotary(positions_BT: Tensor, config: DecoderConfig) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of rotary positions (RoFormer), float32, each BT1S with the two halves of S equal."""
+    frequencies_S = rotary_frequencies(config).to(positions_BT.device)
+    angles_BTS = positions_BT[..., None].float() * frequencies_S
+    angles_BT1S = torch.cat([angles_BTS, angles_BTS], dim=-1)[:, :, None]
+    return angles_BT1S.cos(), angles_BT1S.sin()
+
+
+def rotary_frequencies(config: DecoderConfig) -> Tensor:
+    """The S/2 frequencies in radians per position, float32, in the same order of operations as transformers'."""
+    powers = torch.arange(0, config.head_size, 2, dtype=torch.int64).float() / config.head_size
+    frequencies = 1.0 / (config.rotary_theta**powers)
+    scaling = config.rotary_scaling
+    if scaling is None:
+        return frequencies
+    if scaling.kind == "linear":
+        return frequencies / scaling.factor
+    low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
+    wavelengths = 2 * math.pi / frequencies
+    smooth = (scaling.original_max_positions / wavelengths - low) / (high - low)
+    between = (1 - smooth) * frequencies / scaling.factor + smooth * frequencies
+    slow = wavelengths > scaling.original_max_positions / low
+    fast = wavelengths < scaling.original_max_positions / high
+    return torch.where(slow, frequencies / scaling.factor, torch.where(fast, frequencies, between))
+
+
+def rotate(x_BTHS: Tensor, cosines_BT1S: Tensor, sines_BT1S: Tensor) -> Tensor:
+    """Turn each head's pairs (i, i + S/2) by their position's angles, in float32."""
+    first, second = x_BTHS.chunk(2, dim=-1)
+    turned = torch.cat([-second, first], dim=-1)
+    return (x_BTHS * cosines_BT1S + turned * sines_BT1S).to(x_BTHS.dtype)

@@ -1,0 +1,269 @@
+"""Models are Hugging Face folders: what transformers, vLLM and lm-eval load as they are.
+
+    config.json  model.safetensors  generation_config.json  tokenizer.json  tokenizer_config.json  chat_template.jinja …
+
+    decoder = load_decoder(folder)
+    save_decoder(decoder, other_folder, tokenizer=folder)
+
+Weights go in and out bit for bit; logits agree with transformers to rounding.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from diglot.artifact import Context, Inputs, UserError
+from diglot.model.architectures import (
+    architecture,
+    config_json,
+    from_huggingface,
+    read_config,
+    to_huggingface,
+)
+from diglot.model.decoder import Decoder, DecoderConfig
+from diglot.model.weights import StoredWeights, write_weights
+
+if TYPE_CHECKING:
+    from diglot.recipe import ImportModel
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "diglot.json",
+)
+# Tables that old exports store although they follow from the config.
+DERIVED = re.compile(r"(\.attn\.(bias|masked_bias)|rotary_emb\.inv_freq)$")
+SIZES = (
+    *("vocabulary_size", "num_layers", "hidden_size", "intermediate_size", "num_heads"),
+    *("num_key_value_heads", "head_size", "max_positions", "tied_embeddings"),
+)
+TURN_ENDS = ("<|end|>", "<|im_end|>", "<|eot_id|>")
+
+
+def run(settings: ImportModel, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+    """Take in a model folder or a model of the Hugging Face hub, checked and rewritten in Diglot's form.
+
+    Returns:
+        `{"architecture", "parameters", "shape", "dtype"}`.
+
+    Raises:
+        UserError: the folder is absent or the hub unreachable, or the model is not one that Diglot trains.
+    """
+    folder = _find(settings.path)
+    decoder = load_decoder(folder, dtype=None)
+    save_decoder(decoder, output, folder)
+    return describe(decoder.config) | {"dtype": str(decoder.embedding.weight.dtype).removeprefix("torch.")}
+
+
+def _find(path: str) -> Path:
+    """The folder itself, or a download of what the model needs (no pickles, no code)."""
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists() or not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", path):
+        raise UserError(f"path: {path!r} is neither a folder nor the name of a model on the Hugging Face hub")
+    import huggingface_hub
+
+    try:
+        patterns = ["*.json", "*.safetensors", "tokenizer.model", "merges.txt", "*.jinja"]
+        return Path(huggingface_hub.snapshot_download(path, allow_patterns=patterns))
+    except Exception as error:  # no network, no such model, gated, out of disk: one remedy
+        raise UserError(
+            f"path: cannot get {path!r} from the Hugging Face hub ({type(error).__name__}: "
+            f"{str(error).strip().partition(chr(10))[0]}), and there is no such folder here. Without network, give the "
+            "folder of a copy."
+        ) from error
+
+
+def describe(config: DecoderConfig) -> dict[str, Any]:
+    """Headline numbers of a shape: architecture, parameters and sizes."""
+    return {
+        "architecture": architecture(config),
+        "parameters": count_parameters(config),
+        "shape": {name: getattr(config, name) for name in SIZES},
+    }
+
+
+def count_parameters(config: DecoderConfig) -> int:
+    """Number of trained values; nothing is allocated."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in Decoder(config).parameters())
+
+
+# --- weights --------------------------------------------------------------------------------------------------
+
+
+def load_decoder(folder: Path, dtype: torch.dtype | None = torch.float32) -> Decoder:
+    """Load a model.
+
+    Args:
+        folder: a Hugging Face model folder.
+        dtype: the type of the weights; None keeps the stored one. Bfloat16 turns into float32 without loss.
+
+    Raises:
+        UserError: the folder is not a whole model of a supported kind.
+    """
+    config = read_config(folder)
+    weights = StoredWeights(folder)
+    stored_names = huggingface_names(folder, config, weights)
+    tensors = {name: weights.tensor(stored) for name, stored in stored_names.items()}
+    with torch.device("meta"):
+        decoder = Decoder(config)
+    state = from_huggingface(config, tensors)
+    if dtype is not None:
+        state = {name: tensor.to(dtype) for name, tensor in state.items()}
+    decoder.load_state_dict(state, assign=True)
+    return decoder
+
+
+def huggingface_shapes(config: DecoderConfig) -> dict[str, Tensor]:
+    """Every tensor of the exported model by its Hugging Face name, on the meta device."""
+    with torch.device("meta"):
+        return to_huggingface(config, Decoder(config).state_dict())
+
+
+def huggingface_names(folder: Path, config: DecoderConfig, weights: StoredWeights) -> dict[str, str]:
+    """The stored name of each tensor of the exported model.
+
+    Raises:
+        UserError: a tensor is missing, has another shape, or is not called for by config.json.
+    """
+    wanted, stored = huggingface_shapes(config), weights.shapes()
+    gpt2 = architecture(config) == "gpt2"
+    names = {}
+    for name in sorted(stored):
+        if DERIVED.search(name):
+            continue
+        bare = gpt2 and not name.startswith(
+            ("transformer.", "lm_head.")
+        )  # the first GPT-2 was stored like this
+        names[f"transformer.{name}" if bare else name] = name
+    if config.tied_embeddings and "lm_head.weight" in names:
+        first = "transformer.wte.weight" if gpt2 else "model.embed_tokens.weight"
+        output = weights.tensor(names.pop("lm_head.weight"))
+        if first in names and not torch.equal(output, weights.tensor(names[first])):
+            raise UserError(
+                f"{folder}: config.json ties the embeddings, but lm_head.weight differs from {first}; "
+                'set "tie_word_embeddings": false if the model was trained so'
+            )
+    if missing := sorted(set(wanted) - set(names)):
+        raise UserError(f"{folder}: the weights lack {len(missing)} tensors, such as {missing[0]}")
+    if unknown := sorted(set(names) - set(wanted)):
+        raise UserError(
+            f"{folder}: the weights hold {len(unknown)} tensors that config.json does not call for, "
+            f"such as {unknown[0]}"
+        )
+    for name, tensor in wanted.items():
+        found = stored[names[name]].shape
+        if found != tensor.shape:
+            raise UserError(
+                f"{folder}: {name} has the shape {tuple(found)}; config.json asks for {tuple(tensor.shape)}"
+            )
+    return names
+
+
+def save_decoder(decoder: Decoder, folder: Path, tokenizer: Path) -> None:
+    """Write a model folder: weights in the decoder's type, configuration, and the tokenizer's files.
+
+    Args:
+        decoder: the model.
+        folder: where to; made if absent.
+        tokenizer: a folder with tokenizer.json: a tokenizer artifact, or another model.
+
+    Raises:
+        UserError: the tokenizer has more entries than the embedding has rows.
+    """
+    write_description(decoder.config, decoder.embedding.weight.dtype, folder, tokenizer)
+    tensors = to_huggingface(decoder.config, decoder.state_dict())
+    write_weights(folder, tensors, lambda name: tensors[name].cpu())
+
+
+def write_description(config: DecoderConfig, dtype: torch.dtype, folder: Path, tokenizer: Path) -> None:
+    """Write all of a model folder but the weights; see `save_decoder`."""
+    size = tokenizer_size(read_tokenizer(tokenizer))
+    if size > config.vocabulary_size:
+        raise UserError(
+            f"{tokenizer}: this tokenizer does not belong to this model: it has {size} entries, the model's "
+            f"embedding {config.vocabulary_size} rows. Expand the model to it first (do: expand)."
+        )
+    special = special_tokens(tokenizer)
+    stops = special.pop("stops")
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / "config.json", config_json(config, dtype) | special)
+    _write_json(folder / "generation_config.json", special | {"eos_token_id": stops or None})
+    for name in TOKENIZER_FILES:
+        if (tokenizer / name).is_file():
+            shutil.copyfile(tokenizer / name, folder / name)
+
+
+def _write_json(file: Path, value: dict[str, Any]) -> None:
+    file.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+# --- tokenizer ------------------------------------------------------------------------------------------------
+
+
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer in a folder.
+
+    Raises:
+        UserError: tokenizer.json is missing or broken.
+    """
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        raise UserError(
+            f"{folder}: no tokenizer.json. Where there is a tokenizer.model, load the folder once with "
+            "transformers.AutoTokenizer and save it: save_pretrained writes tokenizer.json."
+        )
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises bare Exception
+        raise UserError(f"{file}: not a tokenizer: {error}") from error
+
+
+def tokenizer_size(tokenizer: Tokenizer) -> int:
+    """Rows that a tokenizer needs: its highest id and one, added tokens included."""
+    return max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
+
+def special_tokens(folder: Path) -> dict[str, Any]:
+    """The special ids of a tokenizer's or model's folder.
+
+    Returns:
+        `{"bos_token_id", "eos_token_id", "pad_token_id"}` (None where the tokenizer has none) and "stops": all ids
+        that end a generation: end of sequence, the chat format's end of a turn, and those that the folder's own
+        generation_config.json names.
+    """
+    tokenizer = read_tokenizer(folder)
+    configured = _read_json(folder / "tokenizer_config.json")
+    ids: dict[str, Any] = {}
+    for name in ("bos", "eos", "pad"):
+        token = configured.get(f"{name}_token")
+        token = token.get("content") if isinstance(token, dict) else token
+        ids[f"{name}_token_id"] = tokenizer.token_to_id(token) if token else None
+    before = _read_json(folder / "generation_config.json").get("eos_token_id")
+    stops = [ids["eos_token_id"], *(tokenizer.token_to_id(token) for token in TURN_ENDS)]
+    stops += before if isinstance(before, list) else [before]
+    ids["stops"] = sorted({stop for stop in stops if stop is not None})
+    return ids
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError as error:
+        raise UserError(f"{file}: not readable JSON: {error}") from error

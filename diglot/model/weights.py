@@ -1,0 +1,123 @@
+"""Model weights on disk: safetensors, in one file or in shards with an index.
+
+Reading is one tensor at a time; writing holds one shard in memory. Nothing else is read: pickled weights can run code.
+
+    weights = StoredWeights(folder)
+    write_weights(other_folder, weights.shapes(), lambda name: weights.tensor(name) * 2)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from huggingface_hub import split_torch_state_dict_into_shards
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from diglot.artifact import UserError
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+MAX_SHARD_BYTES = 5 * 10**9  # the hub's own default
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
+
+
+class StoredWeights:
+    """The tensors of a model folder, by name, read when asked for.
+
+    Attributes:
+        file_of: the file that holds each tensor.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Find the tensors.
+
+        Raises:
+            UserError: there are no safetensors, or a file is missing, torn or not what the index says.
+        """
+        self.folder = folder
+        self.file_of: dict[str, Path] = {}
+        index = folder / INDEX
+        if index.is_file():
+            files = self._read_index(index)
+        elif (folder / SINGLE).is_file():
+            files = [folder / SINGLE]
+        else:
+            pickled = sorted(file.name for file in folder.glob("*.bin"))
+            reason = f"only {pickled[0]}, a pickle, which could run code" if pickled else f"no {SINGLE}"
+            raise UserError(
+                f"{folder}: {reason}. Load the model with transformers where you trust it and "
+                "save it again: model.save_pretrained(folder) writes safetensors."
+            )
+        self._shapes: dict[str, Tensor] = {}
+        for file in files:
+            self._read_header(file)
+        if missing := sorted(set(self.file_of) - set(self._shapes)):
+            raise UserError(
+                f"{self.file_of[missing[0]]}: has no tensor {missing[0]!r}, though {INDEX} says so"
+            )
+
+    def _read_index(self, index: Path) -> list[Path]:
+        try:
+            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{index}: not an index of safetensors ({error!r})") from error
+        for name, file_name in weight_map.items():
+            if Path(file_name).name != file_name:
+                raise UserError(f"{index}: {name}: {file_name!r} is not a plain file name")
+            self.file_of[name] = self.folder / file_name
+        return sorted(set(self.file_of.values()))
+
+    def _read_header(self, file: Path) -> None:
+        indexed = bool(self.file_of) and (self.folder / INDEX).is_file()
+        try:
+            with safe_open(file, "pt") as stream:
+                for name in stream.keys():  # noqa: SIM118  (not a dictionary)
+                    if indexed and self.file_of.get(name) != file:
+                        continue
+                    part = stream.get_slice(name)
+                    dtype = DTYPES.get(part.get_dtype())
+                    if dtype is None:
+                        raise UserError(
+                            f"{file}: {name}: type {part.get_dtype()} is not one of {', '.join(DTYPES)}; "
+                            "quantised weights must be converted first"
+                        )
+                    self.file_of[name] = file
+                    self._shapes[name] = torch.empty(part.get_shape(), dtype=dtype, device="meta")
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{file}: cannot be read as safetensors: {error}") from error
+
+    def shapes(self) -> dict[str, Tensor]:
+        """All tensors on the meta device: shapes and types without data."""
+        return dict(self._shapes)
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor's data."""
+        with safe_open(self.file_of[name], "pt") as stream:
+            return stream.get_tensor(name)
+
+
+def write_weights(folder: Path, shapes: Mapping[str, Tensor], tensor: Callable[[str], Tensor]) -> None:
+    """Write safetensors: one file, or shards and their index above 5 GB.
+
+    Args:
+        folder: an existing folder.
+        shapes: every tensor's name, with its shape and type (on the meta device, or the tensor itself).
+        tensor: gives the data of a name; asked once each, shard after shard.
+    """
+    meta = {name: torch.empty_like(shapes[name], device="meta") for name in sorted(shapes)}
+    plan = split_torch_state_dict_into_shards(meta, max_shard_size=MAX_SHARD_BYTES)
+    for file_name, names in plan.filename_to_tensors.items():
+        shard = {name: tensor(name).detach().contiguous() for name in names}
+        save_file(shard, folder / file_name, metadata={"format": "pt"})
+    if plan.is_sharded:
+        index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
+        (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")

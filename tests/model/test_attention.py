@@ -1,0 +1,96 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diglot.model.attention import DocumentLayout, attend
+
+
+def dense_attention(query_BTHS, key_BTKS, value_BTKS, documents_BT):
+    """The oracle: one mask that says who sees whom; padding sees itself."""
+    T = documents_BT.shape[1]
+    same_BTT = documents_BT[:, :, None] == documents_BT[:, None, :]
+    same_BTT &= documents_BT[:, :, None] >= 0
+    mask = (same_BTT & torch.ones(T, T, dtype=torch.bool).tril()) | torch.eye(T, dtype=torch.bool)
+    query, key, value = (x.transpose(1, 2) for x in (query_BTHS, key_BTKS, value_BTKS))
+    key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], 1) for x in (key, value))
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None]).transpose(1, 2)
+
+
+@st.composite
+def batches(draw):
+    """documents_BT: runs of documents in rows, some rows ending in padding."""
+    T = draw(st.integers(1, 24))
+    rows, number = [], 0
+    for _ in range(draw(st.integers(1, 4))):
+        row: list[int] = []
+        while len(row) < T and draw(st.integers(0, 9)) > 0:
+            row += [number] * draw(st.integers(1, 12))
+            number += 1
+        rows.append((row + [-1] * T)[:T])
+    return torch.tensor(rows, dtype=torch.int32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(batches(), st.sampled_from([(2, 2), (4, 2), (4, 1)]))
+def test_attention_equals_a_dense_mask_in_values_and_gradients(documents_BT, heads):
+    torch.manual_seed(0)
+    B, T = documents_BT.shape
+    inputs = [torch.randn(B, T, n, 8, requires_grad=True) for n in (heads[0], heads[1], heads[1])]
+    upstream = torch.randn(B, T, heads[0], 8)
+    ours = attend(*inputs, DocumentLayout.of(documents_BT))
+    expected = dense_attention(*inputs, documents_BT)
+    torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-5)
+    for a, b in zip(
+        torch.autograd.grad(ours, inputs, upstream), torch.autograd.grad(expected, inputs, upstream)
+    ):
+        torch.testing.assert_close(a, b, atol=2e-6, rtol=1e-5)
+
+
+@given(batches())
+@settings(max_examples=60, deadline=None)
+def test_layout_gives_every_token_one_slot_and_its_place_in_its_document(documents_BT):
+    layout = DocumentLayout.of(documents_BT)
+    N = documents_BT.numel()
+    assert sum(count * width for count, width in layout.groups) == len(layout.token_of_slot_P)
+    assert torch.equal(layout.token_of_slot_P[layout.slot_of_token_N], torch.arange(N))
+    place, before = [], None
+    for row in documents_BT.tolist():
+        before = None
+        for document in row:
+            place.append(place[-1] + 1 if document == before and document >= 0 else 0)
+            before = document
+    assert layout.positions_BT.flatten().tolist() == place
+    assert layout.longest == max(place) + 1
+
+
+def test_padding_slots_stay_few():
+    documents_BT = torch.arange(60).repeat_interleave(torch.arange(60) + 1)[None]
+    layout = DocumentLayout.of(documents_BT)
+    assert len(layout.token_of_slot_P) < 1.12 * documents_BT.numel()
+    assert len(layout.groups) < 30
+
+
+def test_bfloat16_is_computed_in_float32_on_the_cpu():
+    torch.manual_seed(0)
+    inputs = [torch.randn(1, 7, 2, 8).bfloat16() for _ in range(3)]
+    with torch.autocast("cpu", torch.bfloat16):
+        out = attend(*inputs, None)
+    assert out.dtype == torch.float32
+    expected = dense_attention(*(x.float() for x in inputs), torch.zeros(1, 7))
+    torch.testing.assert_close(out, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layout", [None, "documents"])
+def test_a_token_does_not_see_what_comes_after_it(layout):
+    torch.manual_seed(0)
+    documents_BT = torch.tensor([[0, 0, 0, 1, 1, 1]])
+    inputs = [torch.randn(1, 6, 2, 8) for _ in range(3)]
+    found = None if layout is None else DocumentLayout.of(documents_BT)
+    before = attend(*inputs, found)
+    for x in inputs:
+        x[:, 4:] += 1
+    after = attend(*inputs, found)
+    assert torch.equal(before[:, :4], after[:, :4])
+    assert not torch.equal(before[:, 4:], after[:, 4:])
