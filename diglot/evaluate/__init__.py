@@ -1,0 +1,1 @@
+"""Measuring a model: bits per byte, choice and generation tasks, preference pairs."""

@@ -1,0 +1,94 @@
+"""Bits per byte: how many bits a model needs for a byte of held-out text, comparable across tokenizers.
+
+    bits per byte = nats of all tokens / ln 2 / UTF-8 bytes of the text
+
+The beginning-of-text token comes first and is not predicted; the end-of-text token is not counted (it stands for no
+bytes). Documents longer than the model's context are cut into windows as in training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as parquet
+
+from diglot.artifact import Artifact, UserError
+from diglot.evaluate.language_model import LanguageModel, Report
+from diglot.evaluate.metrics import ratio_error
+
+COLUMNS = ["id", "text", "language", "domain", "source"]
+
+
+def read_held_out(corpus: Artifact, max_documents: int, seed: str) -> list[dict[str, str]]:
+    """A sample of a corpus's held-out documents: up to `max_documents` a source, chosen by a hash of their ids.
+
+    Raises:
+        UserError: the corpus keeps nothing held out.
+    """
+    files = sorted(corpus.file("heldout").glob("*.parquet"))
+    sources: dict[str, list[tuple[str, Path, int]]] = {}
+    for file in files:
+        columns = parquet.read_table(file, columns=["id", "source"])
+        for row, (id, source) in enumerate(zip(columns["id"].to_pylist(), columns["source"].to_pylist())):
+            order = hashlib.sha256(f"{seed}/{id}".encode()).hexdigest()
+            sources.setdefault(source, []).append((order, file, row))
+    if not sources:
+        raise UserError(
+            f"stage {corpus.stage!r} holds out no documents to measure bits per byte on: "
+            "set held_out above 0 there, or leave the corpus out of this stage's `from`"
+        )
+    chosen: dict[Path, list[int]] = {}
+    for source in sorted(sources):
+        for _, file, row in sorted(sources[source])[:max_documents]:
+            chosen.setdefault(file, []).append(row)
+    documents: list[dict[str, str]] = []
+    for file in sorted(chosen):
+        documents += parquet.read_table(file, columns=COLUMNS).take(sorted(chosen[file])).to_pylist()
+    return documents
+
+
+def bits_per_byte(
+    model: LanguageModel, documents: list[dict[str, str]], report: Report
+) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    """Bits per byte by language; parallel text by source, as it belongs to no single language.
+
+    Returns:
+        By language: value, standard error over documents, documents, bytes, tokens; and the same per document.
+    """
+    documents = [document for document in documents if document["text"]]
+    windows, owners = [], []
+    for number, document in enumerate(documents):
+        for window in model.windows(model.encode(document["text"], add_special_tokens=False)):
+            windows.append(window)
+            owners.append(number)
+    nats, tokens = [0.0] * len(documents), [0] * len(documents)
+    for owner, score in zip(owners, model.score(windows, report)):
+        nats[owner] -= score.log_likelihood
+        tokens[owner] += score.num_tokens
+    rows = [
+        {
+            "id": document["id"],
+            "source": document["source"],
+            "group": document["source" if document["domain"] == "parallel" else "language"],
+            "bits": round(nats[number] / math.log(2), 3),
+            "bytes": len(document["text"].encode()),
+            "tokens": tokens[number],
+        }
+        for number, document in enumerate(documents)
+    ]
+    groups = sorted({str(row["group"]) for row in rows})
+    return {group: _summary([row for row in rows if row["group"] == group]) for group in groups}, rows
+
+
+def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    bits, sizes = [row["bits"] for row in rows], [row["bytes"] for row in rows]
+    return {
+        "value": sum(bits) / sum(sizes),
+        "standard_error": ratio_error(bits, sizes),
+        "documents": len(rows),
+        "bytes": sum(sizes),
+        "tokens": sum(row["tokens"] for row in rows),
+    }

@@ -1,0 +1,263 @@
+"""The stage `evaluate`: one model, everything that can be measured about it.
+
+    scores.json          the summary: bits per byte by language, tasks, preferences; with standard errors
+    items/<task>.jsonl   every item: its prompt; `input`, the whole text before the answer (shots and chat format
+                         included), and `context`, its exact token ids; choices with log-likelihoods or generation
+    documents.jsonl      bits of every held-out document
+    pairs.jsonl          log-likelihoods of every held-out preference pair
+
+The model is loaded once, as any other program would load it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diglot.artifact import Context, Inputs, UserError
+from diglot.evaluate.bits import bits_per_byte, read_held_out
+from diglot.evaluate.items import build_contexts, items_file, read_items
+from diglot.evaluate.language_model import LanguageModel, Report
+from diglot.evaluate.metrics import bootstrap_error, mean, mean_error, text_metric
+from diglot.evaluate.preferences import read_pairs, score_pairs
+from diglot.recipe import Evaluate, Task
+
+if TYPE_CHECKING:
+    from diglot.evaluate.harness import ItemTask
+
+HARNESS_BOOTSTRAP = 1000
+HEADLINES = ("acc_norm", "acc", "exact_match", "f1", "chrf", "bleu")  # of the harness's own tasks, first wins
+
+
+def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+    """Measure a model.
+
+    Returns:
+        The content of scores.json.
+
+    Raises:
+        UserError: nothing to measure, or an item, pair or model that cannot be used.
+    """
+    corpora, pair_sets = inputs.many("corpus"), inputs.many("preferences")
+    if not (settings.tasks or settings.lm_eval_tasks or corpora or pair_sets):
+        raise UserError(
+            "nothing to measure: give tasks, lm_eval_tasks, or a corpus or preferences in this stage's `from`"
+        )
+    seed = f"{context.seed}/{settings.seed}"
+
+    def report(unit: str) -> Report:
+        return lambda done, total: context.progress(done, total, unit)
+
+    # All inputs are read before the model is: what is wrong with them shows within a second.
+    documents = [d for corpus in corpora for d in read_held_out(corpus, settings.max_documents, seed)]
+    pairs = [pair for pair_set in pair_sets for pair in read_pairs(pair_set)]
+    items = {
+        name: read_items(items_file(task, inputs.maybe("items")), task)
+        for name, task in settings.tasks.items()
+    }
+    model = LanguageModel.load(inputs.one("model").path, settings.batch_size)
+    scores: dict[str, Any] = {"bits_per_byte": {}, "tasks": {}, "preferences": {}}
+    if documents:
+        scores["bits_per_byte"], rows = bits_per_byte(model, documents, report("windows of held-out text"))
+        _write_lines(output / "documents.jsonl", rows)
+    (output / "items").mkdir()
+    if settings.tasks:
+        scores["tasks"] |= _run_tasks(settings, items, model, seed, output, report)
+    if settings.lm_eval_tasks:
+        scores["tasks"] |= _run_harness_tasks(settings, model, output, report)
+    if pairs:
+        scores["preferences"], rows = score_pairs(model, pairs, settings.limit, report("answers"))
+        _write_lines(output / "pairs.jsonl", rows)
+    scores = _rounded(scores)
+    text = json.dumps(scores, ensure_ascii=False, indent=1, allow_nan=False)
+    (output / "scores.json").write_text(text + "\n", encoding="utf-8")
+    return scores
+
+
+# --- our tasks ------------------------------------------------------------------------------------------------
+
+
+def _run_tasks(
+    settings: Evaluate,
+    items: dict[str, list[dict[str, Any]]],
+    model: LanguageModel,
+    seed: str,
+    output: Path,
+    report: Callable[[str], Report],
+) -> dict[str, dict[str, Any]]:
+    from lm_eval import evaluate
+
+    from diglot.evaluate.harness import Adapter, ItemTask
+
+    tasks = {}
+    for name, task in settings.tasks.items():
+        limit = min(len(items[name]), settings.limit or len(items[name]))
+        contexts = build_contexts(items[name], task, model, limit, f"{seed}/{name}")
+        tasks[name] = ItemTask(name, task, items[name], contexts)
+    results = evaluate(Adapter(model, report), {"tasks": tasks}, bootstrap_iters=0, log_samples=True)
+    summaries = {}
+    for name, task in tasks.items():
+        samples = results["samples"][name]
+        rows = [_item_row(task.settings, sample) for sample in samples]
+        _write_lines(output / "items" / f"{name}.jsonl", rows)
+        summaries[name] = _summary(task, results["results"][name], samples, f"{seed}/{name}")
+    return summaries
+
+
+def _summary(task: ItemTask, results: dict, samples: list[dict], seed: str) -> dict[str, Any]:
+    """A task's scores: `acc` is the headline of choice tasks, as sums do not depend on how a tokenizer cuts."""
+    settings = task.settings
+    headline = "acc" if settings.kind == "choice" else "chrf"
+    values = {name: results[f"{name},none"] for name in task.aggregation()}
+    errors = {}
+    for name in values:
+        item_values = [sample[name] for sample in samples]
+        if name in ("chrf", "bleu"):
+            metric = text_metric(name, settings.language)
+            hypotheses, references = zip(*item_values)
+            errors[name] = bootstrap_error(metric, hypotheses, references, seed)
+        else:
+            errors[name] = mean_error(item_values)
+    chance = mean([1 / len(item["choices"]) for item in task.items]) if settings.kind == "choice" else 0.0
+    return {
+        "language": settings.language,
+        "kind": settings.kind,
+        "metric": headline,
+        "score": values[headline],
+        "standard_error": errors[headline],
+        "chance": chance,
+        "items": len(samples),
+        "contexts_cut": sum(any(_seen(response[0]).cut for response in s["resps"]) for s in samples),
+        "shots": settings.shots,
+        "chat": settings.chat,
+        **values,
+        **{f"{name}_standard_error": error for name, error in errors.items()},
+    }
+
+
+def _item_row(task: Task, sample: dict[str, Any]) -> dict[str, Any]:
+    """One line of items/<task>.jsonl."""
+    item, responses = sample["doc"], [response[0] for response in sample["resps"]]
+    row = {"id": item["id"], "prompt": item["prompt"], "input": str(sample["arguments"][0][0])}
+    if task.kind == "choice":
+        choices = [
+            {
+                "text": text,
+                "log_likelihood": round(response.score.log_likelihood, 4),
+                "tokens": response.score.num_tokens,
+            }
+            for text, response in zip(item["choices"], responses)
+        ]
+        metrics = {name: sample[name] for name in ("acc", "acc_norm", "acc_token")}
+        return {
+            **row,
+            "context": responses[0].score.context,
+            "choices": choices,
+            "answer": item["answer"],
+            **metrics,
+        }
+    generation, reference = sample["chrf"]
+    return {
+        **row,
+        "context": responses[0].generation.context,
+        "generation": generation,
+        "reference": reference,
+        "exact_match": sample["exact_match"],
+        "chrf": round(text_metric("chrf", task.language).sentence_score(generation, [reference]).score, 2),
+    }
+
+
+def _seen(response: Any) -> Any:
+    """The score or the generation behind a response; None for a harness task's bare number."""
+    return getattr(response, "score", None) or getattr(response, "generation", None)
+
+
+# --- tasks that come with the harness ---------------------------------------------------------------------------
+
+
+def _run_harness_tasks(
+    settings: Evaluate, model: LanguageModel, output: Path, report: Callable[[str], Report]
+) -> dict[str, dict[str, Any]]:
+    """Tasks by their names in lm-evaluation-harness; their data sets come from the hub.
+
+    Raises:
+        UserError: an unknown task, or its data set cannot be loaded.
+    """
+    from lm_eval import evaluate
+    from lm_eval.tasks import TaskManager
+
+    from diglot.evaluate.harness import Adapter
+
+    try:
+        loaded = TaskManager().load(list(settings.lm_eval_tasks))
+    except KeyError as error:
+        raise UserError(f"lm_eval_tasks: {error.args[0]}; `lm-eval ls tasks` lists what there is") from error
+    except Exception as error:  # the hub client raises many kinds: no network, no such data set, gated, …
+        raise UserError(
+            f"lm_eval_tasks: the data of {', '.join(settings.lm_eval_tasks)} cannot be loaded "
+            f"({type(error).__name__}: {str(error)[:200]}). They come from the Hugging Face hub: check the network, "
+            "or unset HF_HUB_OFFLINE, or run once where there is a network and copy the cache (HF_HOME); "
+            "or give your own items under `tasks:`"
+        ) from error
+    results = evaluate(
+        Adapter(model, report),
+        loaded,
+        limit=settings.limit,
+        bootstrap_iters=HARNESS_BOOTSTRAP,
+        log_samples=True,
+    )
+    summaries = {}
+    for name in sorted(loaded["tasks"]):
+        samples = results["samples"][name]
+        _write_lines(output / "items" / f"{name}.jsonl", [_harness_row(sample) for sample in samples])
+        summaries[name] = _harness_summary(loaded["tasks"][name], results["results"][name], samples)
+    return summaries
+
+
+def _harness_summary(task: Any, results: dict[str, Any], samples: list[dict]) -> dict[str, Any]:
+    values = {key.split(",")[0]: value for key, value in results.items() if "," in key}
+    metrics = [name for name in values if "_stderr" not in name]
+    headline = next((name for name in HEADLINES if name in metrics), metrics[0])
+    choice = task.OUTPUT_TYPE == "multiple_choice"
+    error = values.get(f"{headline}_stderr")
+    counts = [len(task.doc_to_choice(sample["doc"])) for sample in samples] if choice else []
+    return {
+        "language": "",
+        "kind": "choice" if choice else "generation",
+        "metric": headline,
+        "score": values[headline],
+        "standard_error": error if isinstance(error, float) else None,
+        "chance": mean([1 / count for count in counts]) if counts else 0.0,
+        "items": len(samples),
+        **{name: values[name] for name in metrics},
+    }
+
+
+def _harness_row(sample: dict[str, Any]) -> dict[str, Any]:
+    responses = [response[0] for response in sample["resps"]]
+    return {
+        "id": str(sample["doc_id"]),
+        "prompt": str(sample["arguments"][0][0]),
+        "context": seen.context if (seen := _seen(responses[0])) else None,
+        "arguments": [[str(part) for part in arguments] for arguments in sample["arguments"]],
+        "responses": [list(r) if isinstance(r, tuple) else r for r in responses],
+        "target": str(sample["target"]),
+        "metrics": {name: repr(sample[name]) for name in sample["metrics"]},
+    }
+
+
+# --- writing ----------------------------------------------------------------------------------------------------
+
+
+def _write_lines(file: Path, rows: list[dict[str, Any]]) -> None:
+    with file.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _rounded(value: Any) -> Any:
+    """Six digits after the point: more would only show the order in which a machine adds up."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return round(value, 6) if isinstance(value, float) else value

@@ -1,0 +1,172 @@
+r"""Test items: reading them, and putting them into the form that the model sees.
+
+A file holds one JSON object a line: `{"prompt", "choices", "answer"}` for choice tasks (`answer` counts from 0),
+`{"prompt", "reference"}` for generation, `id` if wanted. A task's template may use any field of the item:
+
+    prompt: "English: {prompt}\nArabic:"      # with {"prompt": "Hello"}  ->  "English: Hello⏎Arabic:"
+
+In plain form the model continues the prompt after one space; examples (shots) stand before it, separated by empty
+lines, as in lm-evaluation-harness. Spaces at the end of a prompt are removed: tokenizers bind a space to the word
+after it, and a prompt that ends in one moves scores by points. In chat form the prompt is a user's message, the
+answer the assistant's, and shots are earlier turns.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+from diglot.artifact import Artifact, UserError
+from diglot.evaluate.language_model import LanguageModel, Message
+from diglot.recipe import Task
+
+Item = dict[str, Any]
+
+
+class ChatPrompt(str):
+    """A conversation, as rendered by the chat template for people and other libraries, and as messages for us.
+
+    Our own model encodes the messages, so that nothing in them can pass for a special token.
+    """
+
+    messages: list[Message]
+
+    @classmethod
+    def render(cls, model: LanguageModel, messages: list[Message]) -> ChatPrompt:
+        """The conversation up to where the assistant is to speak."""
+        model.encode_chat(messages)  # says so where the model has no chat template
+        text = model.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        prompt = cls(text)
+        prompt.messages = messages
+        return prompt
+
+
+def read_lines(file: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The objects of a JSONL file, each with its place (`file:line`); empty lines are passed over.
+
+    Raises:
+        UserError: no such file, not UTF-8, no lines, or a line that is not a JSON object.
+    """
+    try:
+        lines = file.read_bytes().decode().split("\n")
+    except OSError as error:
+        raise UserError(f"{file}: cannot read the items: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise UserError(f"{file}:{line}: not UTF-8 text (byte {error.start})") from error
+    objects = []
+    for number, line_text in enumerate(lines, start=1):
+        if not line_text.strip():
+            continue
+        try:
+            value = json.loads(line_text)
+        except ValueError as error:
+            raise UserError(f"{file}:{number}: not valid JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise UserError(f"{file}:{number}: an item is a JSON object, not {line_text.strip()[:40]!r}")
+        objects.append((f"{file}:{number}", value))
+    if not objects:
+        raise UserError(f"{file}: holds no items")
+    return objects
+
+
+def items_file(task: Task, items: Artifact | None) -> Path:
+    """Where a task's items lie: in the artifact of `from: {items: …}` where there is one, unless absolute."""
+    path = Path(task.path)
+    return items.file(task.path) if items is not None and not path.is_absolute() else path
+
+
+def read_items(file: Path, task: Task) -> list[Item]:
+    """A task's items, checked, with `id`, the rendered `prompt`, and `choices` and `answer` or `reference`.
+
+    Raises:
+        UserError: with file and line, for a missing or malformed item.
+    """
+    items = [_item(value, place, task) for place, value in read_lines(file)]
+    if task.shots >= len(items):
+        raise UserError(f"{file}: {task.shots} shots need more than {len(items)} items")
+    return items
+
+
+def _item(value: dict[str, Any], place: str, task: Task) -> Item:
+    item: Item = {"id": str(value.get("id", place.rsplit(":", 1)[1])), "prompt": _render(value, place, task)}
+    if task.kind == "generation":
+        reference = value.get("reference")
+        if not isinstance(reference, str) or not reference.strip():
+            raise UserError(
+                f"{place}: reference: a generation item needs a reference text, not {reference!r}"
+            )
+        return {**item, "reference": reference}
+    choices, answer = value.get("choices"), value.get("answer")
+    good = isinstance(choices, list) and len(choices) > 1 and all(isinstance(c, str) and c for c in choices)
+    if not good:
+        raise UserError(
+            f"{place}: choices: a choice item needs at least two non-empty texts, not {choices!r}"
+        )
+    assert isinstance(choices, list)
+    if len(set(choices)) < len(choices):
+        raise UserError(f"{place}: choices: the same choice stands there twice: {choices!r}")
+    if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(choices):
+        raise UserError(
+            f"{place}: answer: the number of the right choice, 0 to {len(choices) - 1}, not {answer!r}"
+        )
+    return {**item, "choices": choices, "answer": answer}
+
+
+def _render(value: dict[str, Any], place: str, task: Task) -> str:
+    def field(match: re.Match) -> str:
+        name = match[1]
+        if name not in value:
+            raise UserError(
+                f"{place}: the prompt uses {{{name}}}, but the item has only {', '.join(map(str, value))}"
+            )
+        if not isinstance(value[name], str | int | float):
+            raise UserError(f"{place}: {name}: the prompt needs a text here, not {value[name]!r}")
+        return str(value[name])
+
+    return re.sub(r"\{(\w+)\}", field, task.prompt.replace("\\n", "\n")).rstrip(" ")
+
+
+def build_contexts(items: list[Item], task: Task, model: LanguageModel, limit: int, seed: str) -> list[str]:
+    """What the model reads before the answer, for the first `limit` items.
+
+    Args:
+        items: all items; shots are drawn from them, never the item itself.
+        task: the task's settings.
+        model: for its chat template.
+        limit: number of contexts.
+        seed: decides which shots an item gets.
+    """
+    contexts: list[str] = []
+    for index, item in enumerate(items[:limit]):
+        drawn = random.Random(f"{seed}/{index}").sample(range(len(items)), task.shots + 1)
+        shots = [items[number] for number in drawn if number != index][: task.shots]
+        if task.chat:
+            turns = [_turns(shot) for shot in shots]
+            messages = [message for turn in turns for message in turn]
+            contexts.append(
+                ChatPrompt.render(model, [*messages, {"role": "user", "content": item["prompt"]}])
+            )
+        else:
+            examples = [shot["prompt"] + separator(shot["prompt"]) + _answer(shot) for shot in shots]
+            contexts.append("\n\n".join([*examples, item["prompt"]]))
+    return contexts
+
+
+def separator(context: str) -> str:
+    """What stands between a context and its continuation: one space, or nothing in a chat and on a new line."""
+    return "" if isinstance(context, ChatPrompt) or not context or context[-1].isspace() else " "
+
+
+def _answer(item: Item) -> str:
+    return item["reference"] if "reference" in item else item["choices"][item["answer"]]
+
+
+def _turns(item: Item) -> list[Message]:
+    return [
+        {"role": "user", "content": item["prompt"]},
+        {"role": "assistant", "content": _answer(item)},
+    ]

@@ -1,0 +1,325 @@
+"""The stage: bits per byte, tasks and preferences of a model folder, and what it refuses."""
+
+import json
+import math
+
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+import tiny_model
+import torch
+from transformers import AutoModelForCausalLM
+
+from diglot.artifact import Artifact, Inputs, UserError
+from diglot.evaluate import engine
+from diglot.evaluate.bits import bits_per_byte, read_held_out
+from diglot.evaluate.metrics import ratio_error
+from diglot.evaluate.preferences import read_pairs, score_pairs
+from diglot.recipe import Evaluate
+
+
+def artifact(path, kind) -> Artifact:
+    return Artifact(path, path.name, kind, "test", "", "", {}, {}, {}, {})
+
+
+def write_lines(file, rows):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def document(id, text, language="en", domain="web", source="english") -> dict:
+    return {
+        "id": id,
+        "text": text,
+        "language": language,
+        "domain": domain,
+        "source": source,
+        "origin": "natural",
+    }
+
+
+@pytest.fixture
+def corpus(tmp_path) -> Artifact:
+    rows = {
+        "english": [document(str(n), text) for n, text in enumerate(tiny_model.ENGLISH)],
+        "arabic": [document(str(n), text, "ar", source="arabic") for n, text in enumerate(tiny_model.ARABIC)],
+        "pairs": [document("p", "English: bread\nArabic: خبز", "en-ar", "parallel", "pairs")],
+    }
+    (tmp_path / "corpus" / "heldout").mkdir(parents=True)
+    for source, documents in rows.items():
+        file = tmp_path / "corpus" / "heldout" / f"{source}-00000.parquet"
+        parquet.write_table(pa.Table.from_pylist(documents), file)
+    return artifact(tmp_path / "corpus", "corpus")
+
+
+def pair(id, right, wrong, source="flaws") -> dict:
+    return {
+        "id": id,
+        "source": source,
+        "language": "en",
+        "prompt": tiny_model.conversation(right)[:1],
+        "chosen": [{"role": "assistant", "content": right}],
+        "rejected": [{"role": "assistant", "content": wrong}],
+    }
+
+
+@pytest.fixture
+def preferences(tmp_path) -> Artifact:
+    right, wrong = tiny_model.ENGLISH, tiny_model.ENGLISH[3:] + tiny_model.ENGLISH[:3]
+    write_lines(
+        tmp_path / "preferences" / "heldout.jsonl",
+        [pair(str(n), *sides) for n, sides in enumerate(zip(right, wrong))],
+    )
+    return artifact(tmp_path / "preferences", "preferences")
+
+
+@pytest.fixture
+def items(tmp_path) -> Artifact:
+    trades = list(tiny_model.TRADES.items())
+    write_lines(
+        tmp_path / "items" / "tasks" / "cloze.en.jsonl",
+        [
+            {
+                "id": f"{who}",
+                "prompt": f"The {who} of Lorem sells",
+                "choices": [what for _, what in trades],
+                "answer": n,
+            }
+            for n, (who, _) in enumerate(trades)
+        ],
+    )
+    write_lines(
+        tmp_path / "items" / "tasks" / "answers.en.jsonl",
+        [
+            {"prompt": tiny_model.conversation(text)[0]["content"], "reference": text}
+            for text in tiny_model.ENGLISH[:5]
+        ],
+    )
+    return artifact(tmp_path / "items", "text")
+
+
+TASKS = {
+    "cloze-en": {"path": "tasks/cloze.en.jsonl", "language": "en"},
+    "answers-en": {
+        "path": "tasks/answers.en.jsonl",
+        "language": "en",
+        "kind": "generation",
+        "chat": True,
+        "max_new_tokens": 30,
+    },
+}
+
+
+def run(folder, tmp_path, context, settings=None, name="scores", **roles):
+    output = tmp_path / name
+    output.mkdir()
+    by_role = {"model": [artifact(folder, "model")], **{role: [a] for role, a in roles.items()}}
+    settings = Evaluate.model_validate({"tasks": TASKS if "items" in roles else {}, **(settings or {})})
+    return engine.run(settings, Inputs(by_role), output, context), output
+
+
+def read(file):
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
+
+
+def test_the_whole_stage(learnt_folder, tmp_path, context, corpus, preferences, items):
+    scores, output = run(
+        learnt_folder, tmp_path, context, corpus=corpus, preferences=preferences, items=items
+    )
+    assert json.loads((output / "scores.json").read_text()) == scores
+    assert set(scores["bits_per_byte"]) == {"en", "ar", "pairs"}
+    assert scores["bits_per_byte"]["en"]["value"] < 0.5 < scores["bits_per_byte"]["pairs"]["value"]
+    cloze, answers = scores["tasks"]["cloze-en"], scores["tasks"]["answers-en"]
+    assert (cloze["metric"], cloze["score"], cloze["chance"], cloze["items"]) == ("acc", 1, 0.25, 4)
+    assert (answers["metric"], answers["score"], answers["chance"], answers["items"]) == ("chrf", 100, 0, 5)
+    assert answers["exact_match"] == 1
+    assert answers["standard_error"] == 0
+    assert scores["preferences"]["flaws"]["accuracy"] == 1
+    assert scores["preferences"]["flaws"]["margin"] > 1
+    lines = read(output / "items" / "cloze-en.jsonl")
+    assert [line["id"] for line in lines] == list(tiny_model.TRADES)
+    assert all(line["context"][0] == 1 and line["context"].count(1) == 1 for line in lines)
+    best = [max(line["choices"], key=lambda choice: choice["log_likelihood"])["text"] for line in lines]
+    assert best == list(tiny_model.TRADES.values())
+    generated = read(output / "items" / "answers-en.jsonl")
+    assert [line["generation"] for line in generated] == tiny_model.ENGLISH[:5]
+    question = generated[0]["prompt"]
+    assert generated[0]["input"] == f"<s><|user|>{question}<|end|><|assistant|>"
+    assert generated[0]["context"][-1] == 6  # <|assistant|>
+    assert len(read(output / "pairs.jsonl")) == len(tiny_model.ENGLISH)
+    assert len(read(output / "documents.jsonl")) == len(tiny_model.ENGLISH + tiny_model.ARABIC) + 1
+
+
+def test_the_same_bytes_twice_and_with_any_batch_size(
+    learnt_folder, tmp_path, context, corpus, preferences, items
+):
+    roles = {"corpus": corpus, "preferences": preferences, "items": items}
+    first, one = run(learnt_folder, tmp_path, context, name="one", **roles)
+    _, two = run(learnt_folder, tmp_path, context, name="two", **roles)
+    for file in sorted(one.rglob("*.json*")):
+        assert file.read_bytes() == (two / file.relative_to(one)).read_bytes()
+    other, _ = run(learnt_folder, tmp_path, context, {"batch_size": 3}, name="three", **roles)
+    for name in TASKS:
+        assert other["tasks"][name] == pytest.approx(first["tasks"][name])
+    assert other["preferences"]["flaws"] == pytest.approx(first["preferences"]["flaws"], abs=1e-4)
+
+
+def test_the_limit_is_on_items(learnt_folder, tmp_path, context, preferences, items):
+    scores, output = run(learnt_folder, tmp_path, context, {"limit": 2}, preferences=preferences, items=items)
+    assert [task["items"] for task in scores["tasks"].values()] == [2, 2]
+    assert scores["preferences"]["flaws"]["pairs"] == 2
+    assert len(read(output / "items" / "cloze-en.jsonl")) == 2
+
+
+# --- bits per byte --------------------------------------------------------------------------------------------
+
+
+def nats_by_hand(folder, ids) -> float:
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        return float(model(torch.tensor([ids]), labels=torch.tensor([ids])).loss) * (len(ids) - 1)
+
+
+def test_bits_of_one_document_by_hand(random_folder, random_model):
+    text = "The baker sells الخبز."
+    found, rows = bits_per_byte(random_model, [document("a", text)], lambda done, total: None)
+    ids = random_model.encode(text, add_special_tokens=True)
+    expected = nats_by_hand(random_folder, ids) / math.log(2) / len(text.encode())
+    assert found["en"]["value"] == pytest.approx(expected, abs=1e-4)
+    assert found["en"]["standard_error"] is None
+    assert (found["en"]["documents"], found["en"]["bytes"]) == (1, len(text.encode()))
+    assert rows[0]["tokens"] == len(ids) - 1
+
+
+def test_a_long_document_is_cut_into_windows(random_folder, random_model):
+    text = "\n".join(tiny_model.ENGLISH * 3)
+    ids = random_model.encode(text, add_special_tokens=True)
+    assert len(ids) > 3 * 64
+    found, _ = bits_per_byte(random_model, [document("a", text)], lambda done, total: None)
+    nats = sum(nats_by_hand(random_folder, ids[start : start + 65]) for start in range(0, len(ids) - 1, 64))
+    assert found["en"]["value"] == pytest.approx(nats / math.log(2) / len(text.encode()), abs=1e-3)
+
+
+def test_languages_weigh_documents_by_bytes_and_parallel_text_stands_alone(random_model, corpus):
+    documents = read_held_out(corpus, 100, "seed")
+    assert len(documents) == len(tiny_model.ENGLISH + tiny_model.ARABIC) + 1
+    found, rows = bits_per_byte(random_model, documents, lambda done, total: None)
+    english = [row for row in rows if row["group"] == "en"]
+    bits, sizes = [row["bits"] for row in english], [row["bytes"] for row in english]
+    assert found["en"]["value"] == pytest.approx(sum(bits) / sum(sizes))
+    assert found["en"]["standard_error"] == pytest.approx(ratio_error(bits, sizes))
+    assert set(found) == {"ar", "en", "pairs"}
+
+
+def test_the_sample_of_documents_depends_on_seed_only(corpus):
+    ids = [(d["source"], d["id"]) for d in read_held_out(corpus, 2, "seed")]
+    assert ids == [(d["source"], d["id"]) for d in read_held_out(corpus, 2, "seed")]
+    assert len(ids) == 5  # two of the two larger sources, one of the third
+    assert ids != [(d["source"], d["id"]) for d in read_held_out(corpus, 2, "another")]
+
+
+def test_a_corpus_without_held_out_documents(tmp_path):
+    (tmp_path / "heldout").mkdir()
+    with pytest.raises(UserError, match="holds out no documents"):
+        read_held_out(artifact(tmp_path, "corpus"), 10, "seed")
+
+
+# --- preferences ----------------------------------------------------------------------------------------------
+
+
+def test_margins_by_hand(random_folder, random_model, preferences):
+    pairs = read_pairs(preferences)
+    summaries, rows = score_pairs(random_model, pairs, None, lambda done, total: None)
+    margins = [row["chosen"]["log_likelihood"] - row["rejected"]["log_likelihood"] for row in rows]
+    assert summaries["flaws"]["margin"] == pytest.approx(sum(margins) / len(margins))
+    assert summaries["flaws"]["accuracy"] == sum(margin > 0 for margin in margins) / len(margins)
+    first = pairs[0]
+    prompt, _ = random_model.encode_chat(first["prompt"], add_generation_prompt=True)
+    whole, _ = random_model.encode_chat([*first["prompt"], *first["chosen"]])
+    expected = nats_by_hand(random_folder, prompt) - nats_by_hand(random_folder, whole)
+    assert rows[0]["chosen"]["log_likelihood"] == pytest.approx(expected, abs=1e-3)
+    assert rows[0]["chosen"]["tokens"] == len(whole) - len(prompt)
+    assert whole[-1] == 7  # <|end|> is part of the answer
+
+
+def test_equal_answers_count_half(random_model):
+    same = pair("a", "The baker of Lorem sells bread.", "The baker of Lorem sells bread.")
+    summaries, _ = score_pairs(random_model, [same], None, lambda done, total: None)
+    assert summaries["flaws"]["accuracy"] == 0.5
+    assert summaries["flaws"]["margin"] == 0
+
+
+def test_pairs_too_long_are_counted_and_none_left_is_an_error(random_model):
+    short, long = pair("a", "The baker of Lorem sells bread.", "x"), pair("b", "y", "z " * 60)
+    summaries, rows = score_pairs(random_model, [short, long], None, lambda done, total: None)
+    assert (summaries["flaws"]["pairs"], summaries["flaws"]["too_long"], len(rows)) == (1, 1, 1)
+    with pytest.raises(UserError, match="none of 1 held-out preference pairs fits into the 64 tokens"):
+        score_pairs(random_model, [long], None, lambda done, total: None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"chosen": []}, "heldout.jsonl:1: chosen: must be a list of messages"),
+        ({"prompt": "text"}, "heldout.jsonl:1: prompt: must be a list of messages"),
+        (
+            {"rejected": [{"role": "user", "content": "x"}]},
+            "heldout.jsonl:1: rejected: an answer is the assistant's",
+        ),
+        ({"prompt": [{"role": "user"}]}, "heldout.jsonl:1: prompt"),
+    ],
+)
+def test_malformed_pairs_are_named_by_file_and_line(tmp_path, change, message):
+    write_lines(tmp_path / "heldout.jsonl", [{**pair("a", "x", "y"), **change}])
+    with pytest.raises(UserError, match=message):
+        read_pairs(artifact(tmp_path, "preferences"))
+
+
+# --- what is refused ------------------------------------------------------------------------------------------
+
+
+def test_nothing_to_measure(learnt_folder, tmp_path, context):
+    with pytest.raises(UserError, match="nothing to measure"):
+        run(learnt_folder, tmp_path, context)
+
+
+def test_items_outside_the_artifact(learnt_folder, tmp_path, context, items):
+    task = {**TASKS["cloze-en"], "path": "../corpus/secret.jsonl"}
+    with pytest.raises(UserError, match="outside the artifact"):
+        run(learnt_folder, tmp_path, context, {"tasks": {"x": task}}, items=items)
+
+
+def test_harness_tasks_without_a_network_or_with_a_wrong_name(learnt_folder, tmp_path, context, monkeypatch):
+    # The full index of the harness's tasks takes half a minute; one task of its kind shows the same.
+    folder = tmp_path / "harness"
+    write_lines(
+        folder / "data.jsonl", [{"q": "The baker of Lorem sells", "c": ["bread", "iron"], "a": 0}] * 3
+    )
+    config = {
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{q}}",
+        "doc_to_choice": "{{c}}",
+        "doc_to_target": "{{a}}",
+        "test_split": "test",
+    }
+    here = {
+        **config,
+        "task": "here",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(folder / "data.jsonl")}},
+    }
+    gone = {**config, "task": "gone", "dataset_path": "diglot-tests/there-is-no-such-data-set"}
+    (folder / "here.yaml").write_text(json.dumps(here))
+    (folder / "gone.yaml").write_text(json.dumps(gone))
+    import lm_eval.tasks
+
+    manager = lm_eval.tasks.TaskManager(include_path=str(folder), include_defaults=False)
+    monkeypatch.setattr(lm_eval.tasks, "TaskManager", lambda: manager)
+    scores, output = run(learnt_folder, tmp_path, context, {"lm_eval_tasks": ["here"]}, name="here")
+    assert scores["tasks"]["here"]["score"] == 1
+    assert scores["tasks"]["here"]["chance"] == 0.5
+    assert read(output / "items" / "here.jsonl")[0]["context"][0] == 1
+    with pytest.raises(UserError, match=r"cannot be loaded .* come from the Hugging Face hub"):
+        run(learnt_folder, tmp_path, context, {"lm_eval_tasks": ["gone"]}, name="gone")
+    with pytest.raises(UserError, match="'missing' is not a registered task"):
+        run(learnt_folder, tmp_path, context, {"lm_eval_tasks": ["missing"]}, name="missing")
