@@ -1,0 +1,241 @@
+"""The sections about a run as a whole: the headline, the road, the cost, and where everything came from.
+
+Every function of a section takes the run and the colours and gives a `Section`, or None where the run has nothing to
+show. The macros of the same names in `sections.html.jinja` lay them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from diglot.artifact import Artifact
+from diglot.report import figures
+from diglot.report.figures import Colours
+from diglot.report.reading import Run
+from diglot.report.results import (
+    INTERVAL,
+    Comparison,
+    before_and_after,
+    compare,
+    duration,
+    in_reading_order,
+    new_languages,
+    shown_language,
+)
+from diglot.report.section import Section, join, number, plot, share
+
+ROW_HEIGHT, RAIL_WIDTH = 38, 120  # pixels; the stylesheet has the same row height
+
+
+def total_seconds(run: Run) -> float:
+    """Seconds of all stages together."""
+    return sum(artifact.provenance.get("seconds") or 0 for artifact in run.artifacts)
+
+
+def machines(run: Run) -> list[str]:
+    """The machines that stages ran on, in words."""
+    words: dict[str, None] = {}
+    for artifact in run.artifacts:
+        cores, system = artifact.provenance.get("cores"), artifact.provenance.get("system")
+        if system:
+            words[f"{cores} cores, {system}" if cores else str(system)] = None
+    return list(words)
+
+
+def headline(run: Run, colours: Colours, before: str | None, after: str | None) -> Section | None:
+    """What was learnt and kept, and what it cost."""
+    first, last = before_and_after(run.artifacts, before, after)
+    seconds = total_seconds(run)
+    tiles = [("whole road", duration(seconds)), ("stages", str(len(run.artifacts)))]
+    if run.trainings:
+        tiles.append(("tokens trained on", number(sum(training.tokens for training in run.trainings))))
+    if parameters := _parameters(run):
+        tiles.append(("parameters", number(parameters)))
+    tiles += [("machine", text) for text in machines(run)]
+    if last is None:
+        text = f"{len(run.artifacts)} stages ran in {duration(seconds)}; no model was evaluated yet."
+        return Section("headline", "What was learnt", text, {"tiles": tiles, "rows": [], "plots": []})
+    new = new_languages(run.artifacts)
+    rows = in_reading_order(compare(first, last), new)
+    plots = []
+    if any(item.either.kind in ("task", "preference") for item in rows):
+        caption = "Tasks and preferences, 0 to 100: ○ before, ● after, │ chance; bars are 95% intervals."
+        plots.append(plot("headline-scores", figures.before_after(rows, colours), caption))
+    if any(item.either.kind == "bits" for item in rows):
+        caption = "Bits per byte of held-out text (lower is better): ○ before, ● after."
+        plots.append(plot("headline-bits", figures.bits_before_after(rows, colours), caption))
+    finding = f"{finding_of_comparisons(rows, new)} The whole road took {duration(seconds)}{_on(run)}."
+    data = {
+        "tiles": tiles,
+        "rows": rows,
+        "plots": plots,
+        "before": first and first.stage,
+        "after": last.stage,
+    }
+    return Section("headline", "What was learnt", finding.strip(), data)
+
+
+def finding_of_comparisons(rows: list[Comparison], new: list[str]) -> str:
+    """The headline in words: what new languages gained and what the others kept, with numbers."""
+    sentences = []
+    for language in new:
+        gained = [row for row in rows if row.either.language == language and row.verdict == "better"]
+        tasks = sorted((row for row in gained if row.either.kind == "task"), key=lambda row: -_gain(row))[:2]
+        others = [row for row in gained if row.either.kind in ("bits", "preference")]
+        if tasks or others:
+            changes = join([_change(row) for row in [*tasks, *others[:2]]])
+            sentences.append(f"{shown_language(language)} was learnt: {changes}.")
+        elif any(row.either.language == language for row in rows):
+            sentences.append(f"{shown_language(language)} shows no gain beyond noise.")
+    for language in dict.fromkeys(row.either.language for row in rows):
+        old = [row for row in rows if row.either.language == language and row.either.kind in ("task", "bits")]
+        known = [row for row in old if row.verdict != "unknown"]
+        if language in new or not known or not any(row.either.kind == "task" for row in known):
+            continue
+        known = [row for row in known if row.verdict == "worse" or _was_known(row)]
+        if not known:
+            continue
+        worse = [row for row in known if row.verdict == "worse"]
+        if worse:
+            lost = join([_change(row) for row in worse[:3]])
+            sentences.append(
+                f"{shown_language(language)} lost on {len(worse)} of {len(known)} measures: {lost}."
+            )
+        else:
+            sentences.append(
+                f"{shown_language(language)} was kept: {join([_change(row) for row in [*known[:2], *known[-1:]][: len(known)]])}."
+            )
+    return " ".join(sentences)
+
+
+def _was_known(row: Comparison) -> bool:
+    """Whether there was something to keep: before, bits per byte, or a score above chance beyond noise."""
+    if row.either.kind == "bits" or row.before is None:
+        return row.either.kind == "bits"
+    return row.before.value - INTERVAL * (row.before.standard_error or 0) > (row.either.chance or 0)
+
+
+def _gain(row: Comparison) -> float:
+    return row.after.points - row.before.points if row.before and row.after else 0.0
+
+
+def _change(row: Comparison) -> str:
+    chance = f" (chance {row.either.chance_text})" if row.either.chance else ""
+    texts = [result.text if result else "–" for result in (row.before, row.after)]
+    return f"{row.name} {' → '.join(texts)}{chance}"
+
+
+def _on(run: Run) -> str:
+    return f" on {join(machines(run))}" if machines(run) else ""
+
+
+def _parameters(run: Run) -> int | None:
+    found = [artifact.summary.get("parameters") for artifact in run.of_kind("model")]
+    return next((value for value in reversed(found) if isinstance(value, int)), None)
+
+
+def road(run: Run, colours: Colours) -> Section | None:
+    """All stages in run order, with arcs from what each was made from."""
+    if not run.artifacts:
+        return None
+    index = {artifact.stage: row for row, artifact in enumerate(run.artifacts)}
+    arcs = []
+    for artifact in run.artifacts:
+        for parent in run.parents(artifact):
+            top, bottom = (index[item.stage] * ROW_HEIGHT + ROW_HEIGHT / 2 for item in (parent, artifact))
+            reach = (
+                RAIL_WIDTH
+                - 12
+                - min(RAIL_WIDTH - 18, 14 + 9 * (index[artifact.stage] - index[parent.stage] - 1))
+            )
+            edge = RAIL_WIDTH - 12
+            model = parent.kind == "model" and artifact.kind == "model"
+            arcs.append({"path": f"M{edge} {top:g} C{reach:g} {top:g} {reach:g} {bottom:g} {edge} {bottom:g}", "model": model})  # fmt: skip
+    rows = [
+        {
+            "stage": artifact.stage,
+            "do": artifact.do,
+            "kind": artifact.kind,
+            "from": [parent.stage for parent in run.parents(artifact)],
+            "seconds": duration(artifact.provenance.get("seconds")),
+            "fingerprint": artifact.fingerprint[:8],
+            "y": row * ROW_HEIGHT + ROW_HEIGHT / 2,
+        }
+        for row, artifact in enumerate(run.artifacts)
+    ]
+    longest = max(run.artifacts, key=lambda artifact: artifact.provenance.get("seconds") or 0)
+    finding = (
+        f"{len(rows)} stages made {len(rows)} artifacts in {duration(total_seconds(run))}; the longest was "
+        f"{longest.stage} with {duration(longest.provenance.get('seconds'))}."
+    )
+    size = {"width": RAIL_WIDTH, "height": len(rows) * ROW_HEIGHT}
+    return Section("road", "The road", finding, {"rows": rows, "arcs": arcs, **size})
+
+
+def cost(run: Run, colours: Colours) -> Section | None:
+    """Seconds by stage, and what the training took."""
+    seconds = {artifact.stage: artifact.provenance.get("seconds") or 0.0 for artifact in run.artifacts}
+    if not any(seconds.values()):
+        return None
+    trained = sum(seconds[item.artifact.stage] for item in run.trainings)
+    total = sum(seconds.values())
+    memory = max((item.memory_mb for item in run.trainings if item.memory_mb), default=None)
+    finding = f"The road took {duration(total)}{_on(run)}"
+    finding += f", {share(trained, total)} of it training" if trained else ""
+    finding += f"; peak memory in training was {memory:,.0f} MB." if memory else "."
+    rows = [
+        {
+            "stage": item.artifact.stage,
+            "tokens": number(item.tokens),
+            "steps": number(len(item.steps)),
+            "seconds": duration(seconds[item.artifact.stage]),
+            "speed": number(_mean([record.get("tokens_per_second") for record in item.steps])),
+            "memory": f"{item.memory_mb:,.0f} MB" if item.memory_mb else "–",
+            "parameters": number(item.artifact.summary.get("parameters")),
+        }
+        for item in run.trainings
+    ]
+    figure = plot(
+        "seconds", figures.seconds_bars(seconds), "Seconds by stage, in the order in which they ran."
+    )
+    return Section("cost", "What it cost", finding, {"plots": [figure], "rows": rows})
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
+
+
+def provenance(run: Run, colours: Colours) -> Section | None:
+    """The settings and the summary of every stage, the versions and the machines."""
+    if not run.artifacts:
+        return None
+    versions: dict[str, str] = {}
+    for artifact in run.artifacts:
+        if python := artifact.provenance.get("python"):
+            versions["Python"] = python
+        versions |= artifact.provenance.get("versions") or {}
+    named = join([f"{name} {version}" for name, version in versions.items()])
+    finding = (
+        f"Made with {named or 'unknown versions'}{_on(run)}; settings and hashes of every stage are below."
+    )
+    stages = [_provenance_of(artifact) for artifact in run.artifacts]
+    return Section("provenance", "Provenance", finding, {"stages": stages})
+
+
+def _provenance_of(artifact: Artifact) -> dict[str, Any]:
+    def written(value: Any) -> str:
+        return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110).strip()
+
+    return {
+        "stage": artifact.stage,
+        "do": artifact.do,
+        "started": artifact.provenance.get("started", "–"),
+        "fingerprint": artifact.fingerprint,
+        "content": artifact.content,
+        "settings": written(artifact.settings),
+        "summary": written(artifact.summary),
+    }

@@ -1,0 +1,43 @@
+"use strict";
+// Draws every figure in the reader's colours: the specifications carry none for text, axes and grids.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const wide = matchMedia("(min-width: 45rem)");
+const plots = [];
+
+function themed(layout, light) {
+  const [text, quiet, grid] = light ? ["#1c2530", "#65717e", "#e3e7ec"] : ["#e3e8ed", "#98a4b0", "#2b333c"];
+  const copy = structuredClone(layout);
+  copy.font = { color: text, size: wide.matches ? 13 : 11, family: getComputedStyle(document.body).fontFamily };
+  for (const key of Object.keys(copy)) {
+    if (!/^[xy]axis\d*$/.test(key)) continue;
+    const title = copy[key].title && { ...copy[key].title, font: { size: 12, color: quiet } };
+    Object.assign(copy[key], { gridcolor: grid, fixedrange: true, ...(title ? { title } : {}) });
+  }
+  copy.hoverlabel = { bgcolor: light ? "#fff" : "#1a2027", bordercolor: quiet, font: { color: text, size: 13 } };
+  return copy;
+}
+
+function draw(light) {
+  for (const { node, spec, width } of plots) {
+    const layout = themed(spec.layout, light);
+    if (width) layout.width = width;
+    Plotly.react(node, spec.data, layout, { responsive: !width, displayModeBar: false });
+  }
+}
+
+for (const script of document.querySelectorAll("script[data-plot]")) {
+  const node = document.getElementById(`plot-${script.dataset.plot}`);
+  plots.push({ node, spec: JSON.parse(script.textContent) });
+}
+draw(!dark.matches);
+dark.addEventListener("change", () => draw(!dark.matches));
+
+// On paper: light colours, and figures as wide as the printed page lets them be.
+addEventListener("beforeprint", () => {
+  for (const plot of plots) plot.width = plot.node.closest(".panels") ? 320 : 660;
+  draw(true);
+});
+addEventListener("afterprint", () => {
+  for (const plot of plots) delete plot.width;
+  draw(!dark.matches);
+});

@@ -1,0 +1,89 @@
+"""The report stage: one offline HTML file about a whole run.
+
+The page is a skeleton (`page.html.jinja`) around sections (`sections.html.jinja`), each made only if the run has
+something to show for it. Style sheet, script and plotly.js are written into the file once; a content security policy
+forbids the page any connection, so it is offline by construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from diglot.artifact import Artifact, Context, Inputs, UserError
+from diglot.recipe import Report
+from diglot.report import making, overview, scores
+from diglot.report.figures import Colours
+from diglot.report.reading import Run
+from diglot.report.results import shown_language
+from diglot.report.section import Section
+
+HERE = Path(__file__).parent
+
+
+def run(settings: Report, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+    """Write `report.html` and return its headline.
+
+    Raises:
+        UserError: `before` or `after` names no evaluate stage among the inputs, or a payload file is broken.
+    """
+    artifacts = inputs.many("stages")
+    names = [artifact.stage for artifact in artifacts if artifact.kind == "scores"]
+    for key in ("before", "after"):
+        wanted = getattr(settings, key)
+        if wanted is not None and wanted not in names:
+            known = ", ".join(names) or "none"
+            raise UserError(
+                f"{context.name}.{key}: no evaluate stage {wanted!r} in `from`; there are: {known}"
+            )
+    sections = sections_of(artifacts, settings.before, settings.after)
+    file = output / "report.html"
+    file.write_text(render(settings.title or "What this run learnt", sections), encoding="utf-8")
+    return {
+        "file": file.name,
+        "bytes": file.stat().st_size,
+        "sections": [section.name for section in sections],
+        "headline": sections[0].finding if sections else "",
+    }
+
+
+def sections_of(artifacts: Sequence[Artifact], before: str | None, after: str | None) -> list[Section]:
+    """The sections that the artifacts have something to show for, in the order of the page."""
+    all_of = Run(artifacts)
+    colours = Colours(all_of.languages(), all_of.source_languages())
+    sections = [
+        overview.headline(all_of, colours, before, after) if artifacts else None,
+        overview.road(all_of, colours),
+        making.text(all_of, colours),
+        making.tokenizer(all_of, colours),
+        making.training(all_of, colours),
+        scores.bits(all_of, colours),
+        scores.scores(all_of, colours, before, after),
+        overview.cost(all_of, colours),
+        overview.provenance(all_of, colours),
+    ]
+    return [section for section in sections if section is not None]
+
+
+def render(title: str, sections: list[Section]) -> str:
+    """The whole page as HTML. What users and models wrote is escaped by the templates."""
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    templates.filters["shown_language"] = shown_language
+    return templates.get_template("page.html.jinja").render(
+        title=title,
+        sections=sections,
+        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704  (our own files)
+        script=Markup((HERE / "page.js").read_text(encoding="utf-8")),  # noqa: S704
+        plotly=Markup(get_plotlyjs()),  # noqa: S704
+    )

@@ -1,0 +1,183 @@
+"""Read the payload files of artifacts, tolerating what is absent.
+
+A report is made of what is there: a missing file is None or empty, a cut-off last line of a log is left out and
+counted, but a file that is there and broken is an error that names it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from diglot.artifact import Artifact, UserError
+
+
+def read_json(artifact: Artifact, *parts: str) -> Any | None:
+    """A JSON payload file, or None where there is none.
+
+    Raises:
+        UserError: the file is there but is not JSON.
+    """
+    file = artifact.file(*parts)
+    if not file.is_file():
+        return None
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(
+            f"{file}: not readable as JSON ({error}); run the stage {artifact.stage!r} again"
+        ) from error
+
+
+def read_lines(artifact: Artifact, *parts: str) -> tuple[list[dict[str, Any]], int]:
+    """The records of a JSONL payload file and the number of lines that could not be read."""
+    file = artifact.file(*parts)
+    if not file.is_file():
+        return [], 0
+    records, unreadable = [], 0
+    for line in file.read_text(encoding="utf-8", errors="replace").split("\n"):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if isinstance(record, dict):
+            records.append(record)
+        else:
+            unreadable += 1
+    return records, unreadable
+
+
+@dataclass
+class Training:
+    """The log of one train stage.
+
+    Attributes:
+        artifact: the model it made.
+        steps: one record a step, in the order of steps.
+        evaluations: one record an evaluation, in the order of steps.
+        unreadable: lines of the log that could not be read.
+    """
+
+    artifact: Artifact
+    steps: list[dict[str, Any]]
+    evaluations: list[dict[str, Any]]
+    unreadable: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens trained on."""
+        return max((record.get("tokens", 0) for record in self.steps), default=0)
+
+    @property
+    def memory_mb(self) -> float | None:
+        """Peak memory, if it was logged."""
+        return max((record["memory_mb"] for record in self.steps if record.get("memory_mb")), default=None)
+
+    def tokens_at(self, step: int) -> int:
+        """Tokens trained on after a number of steps."""
+        return max((record.get("tokens", 0) for record in self.steps if record["step"] <= step), default=0)
+
+    @property
+    def phases(self) -> list[tuple[str, int, int]]:
+        """Name, first and last step of each stretch of one phase."""
+        stretches: list[tuple[str, int, int]] = []
+        for record in self.steps:
+            name, step = str(record.get("phase", "")), record["step"]
+            if stretches and stretches[-1][0] == name:
+                stretches[-1] = (name, stretches[-1][1], step)
+            else:
+                stretches.append((name, step, step))
+        return stretches
+
+
+def read_training(artifact: Artifact) -> Training:
+    """The log of a train stage. After a resume a step may be logged twice: the later record counts."""
+    records, unreadable = read_lines(artifact, "logs", "metrics.jsonl")
+    by_type: dict[str, dict[int, dict]] = {"step": {}, "evaluation": {}}
+    for record in records:
+        if record.get("type") in by_type and isinstance(record.get("step"), int):
+            by_type[record["type"]][record["step"]] = record
+    steps, evaluations = ([group[step] for step in sorted(group)] for group in by_type.values())
+    return Training(artifact, steps, evaluations, unreadable)
+
+
+@dataclass
+class Run:
+    """All artifacts of a run in run order, with the questions that sections ask.
+
+    Attributes:
+        artifacts: what the run made.
+        trainings: the logs of its train stages, in run order.
+    """
+
+    artifacts: Sequence[Artifact]
+    trainings: list[Training] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read the logs once."""
+        self.trainings = [read_training(artifact) for artifact in self.of_do("train")]
+
+    def of_do(self, do: str) -> list[Artifact]:
+        """Artifacts of one kind of stage."""
+        return [artifact for artifact in self.artifacts if artifact.do == do]
+
+    def of_kind(self, kind: str) -> list[Artifact]:
+        """Artifacts of one kind."""
+        return [artifact for artifact in self.artifacts if artifact.kind == kind]
+
+    def parents(self, artifact: Artifact) -> list[Artifact]:
+        """The artifacts that one was made from, in run order."""
+        known = set(_strings(artifact.inputs))
+        return [other for other in self.artifacts if other is not artifact and other.fingerprint in known]
+
+    def languages(self) -> list[str]:
+        """All languages of the run, in the order in which they appear; each keeps one colour in all figures."""
+        found: dict[str, None] = {}
+        for artifact in self.artifacts:
+            settings = artifact.settings.get("languages")
+            found |= dict.fromkeys(code for code in settings or [] if isinstance(code, str))
+            for source in (
+                (artifact.settings.get("sources") or {}).values()
+                if isinstance(artifact.settings.get("sources"), dict)
+                else []
+            ):
+                if isinstance(source, dict) and not source.get("target_language"):
+                    found[source["language"]] = None
+        return list(found)
+
+    def source_languages(self) -> dict[str, str]:
+        """The language of every source by its name; a parallel source stands for itself."""
+        found: dict[str, str] = {}
+        for artifact in self.artifacts:
+            sources = artifact.settings.get("sources")
+            for name, source in sources.items() if isinstance(sources, dict) else []:
+                found[name] = name if source.get("target_language") else source.get("language", name)
+        return found
+
+
+def _strings(value: Any) -> list[str]:
+    """All strings in a nested JSON value."""
+    if isinstance(value, dict):
+        return [text for item in value.values() for text in _strings(item)]
+    if isinstance(value, list):
+        return [text for item in value for text in _strings(item)]
+    return [value] if isinstance(value, str) else []
+
+
+def token_offsets(run: Run) -> dict[str, int]:
+    """Tokens that every artifact's ancestors were trained on, by stage: where a model stands on the road.
+
+    A stage begins where the longest of its inputs ended, so branches from one checkpoint begin at one place.
+    """
+    trained = {training.artifact.stage: training.tokens for training in run.trainings}
+    ends: dict[str, int] = {}
+    starts: dict[str, int] = {}
+    for artifact in run.artifacts:
+        parents = [parent.stage for parent in run.parents(artifact) if parent.kind == "model"]
+        starts[artifact.stage] = max((ends.get(stage, 0) for stage in parents), default=0)
+        ends[artifact.stage] = starts[artifact.stage] + trained.get(artifact.stage, 0)
+    return starts

@@ -1,0 +1,261 @@
+"""Scores of evaluate stages as comparable results: before, after, chance, and what is beyond noise.
+
+One `Result` is one number of one evaluate stage; one `Comparison` sets it beside the same number of another.
+
+    comparison = compare(before, after)[0]
+    comparison.name, comparison.before.text, comparison.after.text, comparison.verdict
+    # ('cloze', '26%', '84%', 'better')
+
+Only the standard library is used here: the command line prints from it at the end of a run.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from diglot.artifact import Artifact
+from diglot.corpus.languages import NAMES, language_name
+
+INTERVAL = 1.96  # standard errors on each side of a 95% interval
+
+RIGHT_TO_LEFT = frozenset({"ar", "fa", "he", "ps", "sd", "ug", "ur", "yi"})
+
+
+def shown_language(key: str) -> str:
+    """A language as people read it: `ar` is Arabic, `en-ar` (parallel text) English–Arabic, `zh-Hant` Chinese.
+
+    What is no language code, such as the name of a source, stays as it is.
+    """
+    parts = key.split("-")
+    if len(parts) > 1 and all(part in NAMES for part in parts):
+        return "–".join(NAMES[part] for part in parts)
+    is_source = len(parts) > 1 and not parts[1][:1].isupper()
+    return key if is_source else language_name(key)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One number of one evaluate stage.
+
+    Attributes:
+        kind: `task`, `bits`, `preference` (accuracy) or `margin`.
+        name: task or source; for `bits` the words "bits per byte".
+        language: ISO 639 code (for parallel text the source's name).
+        metric: `acc`, `chrf`, …
+        value: shares in 0..1, chrF and BLEU in 0..100, bits per byte, or nats.
+        standard_error: in the unit of `value`; None if unknown.
+        chance: what guessing scores, in the unit of `value`; None where there is no such thing.
+        items: items, documents or pairs measured.
+    """
+
+    kind: str
+    name: str
+    language: str
+    metric: str
+    value: float
+    standard_error: float | None = None
+    chance: float | None = None
+    items: int | None = None
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the value is a share of items (shown in percent) rather than a score out of 100."""
+        if self.kind == "preference":
+            return True
+        return self.kind == "task" and not self.metric.lower().startswith(("chrf", "bleu", "ter", "rouge"))
+
+    @property
+    def points(self) -> float:
+        """The value on a scale of 0 to 100, for tasks and preference accuracy."""
+        return self.value * 100 if self.is_share else self.value
+
+    def format(self, value: float | None, signed: bool = False) -> str:
+        """A value in the unit of this result, as people read it."""
+        if value is None or not math.isfinite(value):
+            return "–"
+        scale, digits, unit = self._unit
+        number = (
+            f"{round(value * scale, digits) + 0.0:{'+' if signed else ''}.{digits}f}"  # + 0.0: no minus zero
+        )
+        return number + (" points" if signed and unit == "%" else unit)
+
+    @property
+    def _unit(self) -> tuple[int, int, str]:
+        """Scale, digits after the point, and unit that people read this result in."""
+        if self.is_share:
+            return 100, 0, "%"
+        return (1, 3 if self.kind == "bits" else 1, "")
+
+    @property
+    def text(self) -> str:
+        """The value as people read it."""
+        return self.format(self.value)
+
+    @property
+    def error_text(self) -> str:
+        """Half of the 95% interval as people read it, or nothing."""
+        if self.standard_error is None:
+            return ""
+        half = self.format(self.standard_error * INTERVAL).removesuffix("%")
+        return f"±{half}"
+
+    @property
+    def chance_text(self) -> str:
+        """The chance level as people read it."""
+        return self.format(self.chance or None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The same number of two evaluate stages; either may be missing, not both."""
+
+    before: Result | None
+    after: Result | None
+
+    @property
+    def either(self) -> Result:
+        """Whichever is there: kind, name, language, metric and chance are the same in both."""
+        found = self.after or self.before
+        assert found is not None
+        return found
+
+    @property
+    def name(self) -> str:
+        """What was measured."""
+        names = {"preference": "preference accuracy", "margin": "preference margin, nats"}
+        return names.get(self.either.kind, self.either.name)
+
+    @property
+    def detail(self) -> str:
+        """How it was measured: a task's metric, the source of preference pairs."""
+        return {"task": self.either.metric, "bits": ""}.get(self.either.kind, self.either.name)
+
+    @property
+    def change(self) -> float | None:
+        """After minus before."""
+        return self.after.value - self.before.value if self.before and self.after else None
+
+    @property
+    def change_text(self) -> str:
+        """The change as people read it, with its sign."""
+        return self.either.format(self.change, signed=True).replace("-", "−")
+
+    @property
+    def verdict(self) -> str:
+        """`better`, `worse`, or `same` where the change is within the 95% interval of the difference.
+
+        Margins are not judged: measured, a model that knows nothing of chats had 413 nats (long answers against
+        short ones) and the one trained on the pairs 109, while its accuracy rose from 45% to 80%.
+        """
+        if self.change is None or not self.before or not self.after or self.either.kind == "margin":
+            return "unknown"
+        noise = math.hypot(self.before.standard_error or 0, self.after.standard_error or 0) * INTERVAL
+        if abs(self.change) <= noise:
+            return "same"
+        return "better" if (self.change < 0) == (self.either.kind == "bits") else "worse"
+
+
+def scores_of(artifact: Artifact) -> dict[str, Any]:
+    """The headline scores of an evaluate stage: its summary, or its scores.json."""
+    if artifact.summary.get("tasks") or artifact.summary.get("bits_per_byte"):
+        return artifact.summary
+    file = artifact.path / "scores.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else artifact.summary
+
+
+def results(scores: dict[str, Any]) -> list[Result]:
+    """All results of one evaluate stage, in the order of the tasks; absent parts give no results."""
+    found = []
+    for name, task in (scores.get("tasks") or {}).items():
+        if task.get("score") is not None:
+            found.append(
+                Result(
+                    "task",
+                    name,
+                    task.get("language", ""),
+                    task.get("metric", ""),
+                    task["score"],
+                    task.get("standard_error"),
+                    task.get("chance"),
+                    task.get("items"),
+                )
+            )
+    for language, bits in (scores.get("bits_per_byte") or {}).items():
+        error, documents = bits.get("standard_error"), bits.get("documents")
+        found.append(
+            Result(
+                "bits", "bits per byte", language, "bits/byte", bits["value"], error, None, documents or None
+            )
+        )
+    for source, pair in (scores.get("preferences") or {}).items():
+        language, pairs = pair.get("language", source), pair.get("pairs")
+        error = pair.get("standard_error")
+        if pair.get("accuracy") is not None:
+            accuracy_error = pair.get("accuracy_standard_error") or _share_error(pair["accuracy"], pairs)
+            found.append(
+                Result(
+                    "preference", source, language, "accuracy", pair["accuracy"], accuracy_error, 0.5, pairs
+                )
+            )
+        if pair.get("margin") is not None:
+            found.append(Result("margin", source, language, "log-ratio", pair["margin"], error, None, pairs))
+    return found
+
+
+def _share_error(share: float, count: int | None) -> float | None:
+    return math.sqrt(share * (1 - share) / count) if count else None
+
+
+def compare(before: Artifact | None, after: Artifact) -> list[Comparison]:
+    """Set the results of two evaluate stages side by side, in the order of the later one."""
+
+    def by_key(artifact: Artifact | None) -> dict[tuple[str, str, str], Result]:
+        scores = scores_of(artifact) if artifact else {}
+        return {(item.kind, item.name, item.language): item for item in results(scores)}
+
+    first, last = by_key(before), by_key(after)
+    return [Comparison(first.get(key), last.get(key)) for key in dict.fromkeys([*last, *first])]
+
+
+def before_and_after(
+    artifacts: Sequence[Artifact], before: str | None = None, after: str | None = None
+) -> tuple[Artifact | None, Artifact | None]:
+    """The two evaluate stages to compare: those named, else the first and the last; None where there is none."""
+    scores = [artifact for artifact in artifacts if artifact.kind == "scores"]
+    by_name = {artifact.stage: artifact for artifact in scores}
+    last = by_name.get(after or "", scores[-1] if scores else None)
+    first = by_name.get(before or "", scores[0] if scores else None)
+    return (None if first is last else first), last
+
+
+def new_languages(artifacts: Sequence[Artifact]) -> list[str]:
+    """The languages that the run adds: those its tokenizer was extended for."""
+    extended = [artifact for artifact in artifacts if artifact.do == "extend-tokenizer"]
+    return list(
+        dict.fromkeys(code for artifact in extended for code in artifact.settings.get("languages") or [])
+    )
+
+
+def in_reading_order(comparisons: list[Comparison], new: list[str]) -> list[Comparison]:
+    """New languages first, then the others; within a language tasks, bits per byte, preferences."""
+    kinds = ["task", "bits", "preference", "margin"]
+    languages = [*new, *dict.fromkeys(item.either.language for item in comparisons)]
+    return sorted(
+        comparisons, key=lambda item: (languages.index(item.either.language), kinds.index(item.either.kind))
+    )
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them: 4.2 s, 3 min 12 s, 2 h 05 min."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

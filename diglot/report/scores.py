@@ -1,0 +1,141 @@
+"""The sections about what models can do: bits per byte along the road, and the scores of all evaluate stages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diglot.artifact import Artifact
+from diglot.report import figures
+from diglot.report.figures import Colours
+from diglot.report.reading import Run, read_lines, token_offsets
+from diglot.report.results import (
+    Comparison,
+    Result,
+    before_and_after,
+    in_reading_order,
+    new_languages,
+    results,
+    scores_of,
+    shown_language,
+)
+from diglot.report.section import Section, join, number, plot
+
+NUM_SAMPLES = 3  # the first items of a task, not chosen ones
+
+
+def bits(run: Run, colours: Colours) -> Section | None:
+    """Bits per byte by language along the whole road."""
+    starts = token_offsets(run)
+    parallel = {name for name, language in run.source_languages().items() if name == language}
+    segments = []
+    for item in run.trainings:
+        series: dict[str, list[tuple[int, float]]] = {}
+        for record in item.evaluations:
+            tokens = starts[item.artifact.stage] + record.get("tokens", item.tokens_at(record["step"]))
+            found = dict(record.get("languages") or {})
+            for name, source in (record.get("sources") or {}).items():
+                if name in parallel and "bits_per_byte" in source:
+                    found[name] = source["bits_per_byte"]
+            for language, value in found.items():
+                series.setdefault(language, []).append((tokens, round(value, 5)))
+        if series:
+            segments.append({"stage": item.artifact.stage, "languages": series})
+    if not segments:
+        return None
+    points = [
+        {
+            "stage": artifact.stage,
+            "tokens": starts[artifact.stage],
+            "languages": {
+                language: (entry["value"], entry.get("standard_error"))
+                for language, entry in (scores_of(artifact).get("bits_per_byte") or {}).items()
+            },
+        }
+        for artifact in run.of_kind("scores")
+    ]
+    spans = [(item.artifact.stage, starts[item.artifact.stage], starts[item.artifact.stage] + item.tokens) for item in run.trainings]  # fmt: skip
+    caption = (
+        "Held-out bits per byte over all tokens trained on, stages named above. Dotted: what lies between two "
+        "measurements, such as surgery or a merge. ◇: evaluate stages, with 95% intervals."
+    )
+    figure = figures.road_of_bits(segments, points, spans, colours)
+    finding = f"From the first to the last measurement in training: {_changes(segments)}; lower is better."
+    return Section(
+        "bits", "Bits per byte along the road", finding, {"plots": [plot("bits", figure, caption)]}
+    )
+
+
+def _changes(segments: list[dict[str, Any]]) -> str:
+    """Every language's first and last bits per byte in words."""
+    series: dict[str, list[tuple[int, float]]] = {}
+    for segment in segments:
+        for language, values in segment["languages"].items():
+            series.setdefault(language, []).extend(values)
+    return join(
+        f"{shown_language(language)} {values[0][1]:.2f} → {values[-1][1]:.2f}"
+        for language, values in series.items()
+    )
+
+
+def scores(run: Run, colours: Colours, before: str | None, after: str | None) -> Section | None:
+    """Every number of every evaluate stage, and what the models wrote."""
+    stages = run.of_kind("scores")
+    if not stages:
+        return None
+    by_stage = [{_key(item): item for item in results(scores_of(artifact))} for artifact in stages]
+    keys = dict.fromkeys(key for found in by_stage[::-1] for key in found)
+    rows = [Comparison(None, next(found[key] for found in by_stage if key in found)) for key in keys]
+    table = [
+        {
+            "language": shown_language(row.either.language),
+            "name": row.name,
+            "detail": row.detail,
+            "items": number(row.either.items),
+            "chance": row.either.chance_text,
+            "cells": [found.get(_key(row.either)) for found in by_stage],
+        }
+        for row in in_reading_order(rows, new_languages(run.artifacts))
+    ]
+    items = sum({(row.either.name, row.either.language): row.either.items or 0 for row in rows}.values())
+    measured = f"{len(stages)} models were measured" if len(stages) > 1 else "One model was measured"
+    finding = f"{measured} on {len(table)} numbers from {items:,} held-out items, documents and pairs."
+    data = {
+        "stages": [{"name": artifact.stage, "model": _model_of(run, artifact)} for artifact in stages],
+        "rows": table,
+        "samples": _samples(*before_and_after(run.artifacts, before, after)),
+    }
+    return Section("scores", "Scores of all evaluate stages", finding, data)
+
+
+def _key(item: Result) -> tuple[str, str, str]:
+    return item.kind, item.name, item.language
+
+
+def _model_of(run: Run, artifact: Artifact) -> str:
+    return next((parent.stage for parent in run.parents(artifact) if parent.kind == "model"), "")
+
+
+def _samples(first: Artifact | None, last: Artifact | None) -> list[dict[str, Any]]:
+    """The first items of every generation task, with what both models wrote."""
+    if last is None:
+        return []
+    samples = []
+    for name, task in (scores_of(last).get("tasks") or {}).items():
+        if task.get("kind") != "generation":
+            continue
+        earlier = {item.get("id"): item for item in _items(first, name)} if first else {}
+        items = [
+            {
+                "prompt": item.get("prompt", ""),
+                "reference": item.get("reference", ""),
+                "before": earlier.get(item.get("id"), {}).get("generation"),
+                "after": item.get("generation", ""),
+            }
+            for item in _items(last, name)[:NUM_SAMPLES]
+        ]
+        samples.append({"task": name, "language": shown_language(task.get("language", "")), "items": items})
+    return [sample for sample in samples if sample["items"]]
+
+
+def _items(artifact: Artifact, task: str) -> list[dict[str, Any]]:
+    return read_lines(artifact, "items", f"{task}.jsonl")[0]

@@ -1,0 +1,327 @@
+"""A small run written by the contracts between the stages: every file that the report reads, no more."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from diglot.artifact import Artifact, read_artifact
+
+PARALLEL = "en-ar"
+ATTACK = "<script>alert('x')</script> & <b>bold</b>"
+
+
+class Writer:
+    """Writes artifacts of a run one after another, as the flow would."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.fingerprints: dict[str, str] = {}
+
+    def write(
+        self,
+        stage: str,
+        do: str,
+        kind: str,
+        reads: dict[str, list[str]],
+        summary: dict[str, Any],
+        settings: dict[str, Any] | None = None,
+        files: dict[str, Any] | None = None,
+        seconds: float = 10.0,
+    ) -> None:
+        path = self.folder / stage
+        path.mkdir(parents=True)
+        for name, content in (files or {}).items():
+            file = path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+            file.write_text(text, encoding="utf-8")
+        self.fingerprints[stage] = f"{len(self.fingerprints):032x}"
+        stages = {role: {name: self.fingerprints[name] for name in names} for role, names in reads.items()}
+        manifest = {
+            "stage": stage,
+            "do": do,
+            "kind": kind,
+            "fingerprint": self.fingerprints[stage],
+            "content": "c" * 32,
+            "settings": settings or {},
+            "inputs": {"version": 1, "seed": 0, "files": {}, "stages": stages},
+            "summary": summary,
+            "provenance": {
+                "started": "2026-01-02T03:04:05+00:00",
+                "seconds": seconds,
+                "python": "3.11.2",
+                "system": "Linux x86_64",
+                "cores": 2,
+                "versions": {"torch": "2.13.0"},
+            },
+        }
+        (path / "artifact.json").write_text(json.dumps(manifest, ensure_ascii=False), encoding="utf-8")
+
+
+def count(documents: int) -> dict[str, int]:
+    return {"documents": documents, "characters": documents * 500, "bytes": documents * 700}
+
+
+def ledger() -> dict[str, Any]:
+    def source(
+        language: str, domain: str, kept: int, held_out: int, dropped: dict[str, int], excerpt: str
+    ) -> dict:
+        return {
+            "language": language,
+            "domain": domain,
+            "read": count(kept + held_out + sum(dropped.values())),
+            "kept": count(kept),
+            "held_out": count(held_out),
+            "dropped": {reason: count(number) for reason, number in dropped.items()},
+            "corrected": {"urls": {"documents": 12, "characters": 300}},
+            "samples": {
+                reason: [{"id": f"{language}-7", "excerpt": excerpt, "detail": "0.42 > 0.2"}]
+                for reason in dropped
+            },
+        }
+
+    return {
+        "sources": {
+            "english": source(
+                "en", "web", 10800, 220, {"near_duplicate": 410, "wrong_language": 260, "duplicate_lines": 190, "urls": 120}, ATTACK
+            ),
+            "arabic": source(
+                "ar", "web", 10350, 215, {"near_duplicate": 520, "wrong_language": 340, "invisible": 330, "urls": 245}, "اضغط هنا لقبول ملفات تعريف الارتباط"
+            ),
+            PARALLEL: source("en-ar", "parallel", 11500, 230, {"exact_duplicate": 270}, "English: A.\nArabic: أ."),
+        }
+    }  # fmt: skip
+
+
+def signals() -> dict[str, Any]:
+    edges = [index / 20 for index in range(21)]
+    kept = [round(900 * math.exp(-index / 2)) if index < 4 else 0 for index in range(20)]
+    dropped = [0] * 4 + [round(90 * math.exp(-(index - 4) / 4)) for index in range(4, 20)]
+    histogram = {"edges": edges, "kept": kept, "dropped": dropped, "threshold": [None, 0.2]}
+    return {
+        "english": {"urls": histogram, "duplicate_lines": {**histogram, "threshold": [None, 0.3]}},
+        "arabic": {"invisible": histogram, "digits": {**histogram, "threshold": [None, None]}},
+    }
+
+
+def metrics(steps: int, start: float, end: float, sources: list[str], phases: list[str], peak: float) -> str:
+    lines = []
+    for step in range(1, steps + 1):
+        done = step / steps
+        loss = end + (start - end) * math.exp(-5 * done) + 0.05 * math.sin(step * 12.9898)
+        losses = {
+            name: loss + 0.3 * index + 0.1 * math.sin(step * 7 + index) for index, name in enumerate(sources)
+        }
+        record = {
+            "type": "step",
+            "step": step,
+            "phase": phases[min(len(phases) - 1, int((step - 1) / steps * len(phases)))],
+            "loss": round(loss, 4),
+            "losses": {name: round(value, 4) for name, value in losses.items()},
+            "gradient_norm": round(0.6 + 4 * math.exp(-6 * done) + (6 if step % 97 == 0 else 0) + 0.2 * math.sin(step), 4),
+            "learning_rate": peak * min(1, step / 20) * (1 if done < 0.7 else (1 - done) / 0.3 + 0.01),
+            "tokens": step * 4096,
+            "tokens_per_second": 14000 + 900 * math.sin(step / 3),
+            "seconds": 0.29,
+            "memory_mb": 900 + step / steps * 120,
+        }  # fmt: skip
+        lines.append(json.dumps(record))
+    return "\n".join(lines) + "\n"
+
+
+def evaluations(steps: int, languages: dict[str, tuple[float, float]], every: int = 50) -> str:
+    lines = []
+    for step in range(0, steps + 1, every):
+        values = {
+            key: end + (start - end) * math.exp(-4 * step / steps) for key, (start, end) in languages.items()
+        }
+        sources = {key: {"bits_per_byte": values.pop(key)} for key in list(values) if key == PARALLEL}
+        lines.append(
+            json.dumps({"type": "evaluation", "step": step, "sources": sources, "languages": values})
+        )
+    return "\n".join(lines) + "\n"
+
+
+def scores(
+    levels: dict[str, float], bits: dict[str, float], accuracy: float, margin: float
+) -> dict[str, Any]:
+    def error(share: float) -> float:
+        return math.sqrt(share * (1 - share) / 200)
+
+    tasks = {
+        f"{name}-{language}": {
+            "language": language,
+            "kind": "choice",
+            "metric": "acc",
+            "score": levels[f"{name}-{language}"],
+            "standard_error": error(levels[f"{name}-{language}"]),
+            "chance": 0.25,
+            "items": 200,
+        }
+        for name in ("cloze", "facts", "transfer")
+        for language in ("en", "ar")
+    }
+    tasks["translation-en-ar"] = {
+        "language": "ar",
+        "kind": "generation",
+        "metric": "chrf",
+        "score": levels["translation"],
+        "standard_error": 1.4,
+        "chance": 0.0,
+        "items": 100,
+    }
+    return {
+        "bits_per_byte": {
+            key: {"value": value, "standard_error": 0.01, "documents": 200, "bytes": 90_000} for key, value in bits.items()
+        },
+        "tasks": tasks,
+        "preferences": {
+            source: {"language": language, "accuracy": accuracy, "margin": margin, "standard_error": 0.2, "pairs": 150}
+            for source, language in (("preferences-en", "en"), ("preferences-ar", "ar"))
+        },
+    }  # fmt: skip
+
+
+def items(generation: str) -> str:
+    rows = [
+        {"id": "1", "prompt": "English: The baker bakes bread.\nArabic:", "generation": generation, "reference": "يخبز الخباز الخبز."},
+        {"id": "2", "prompt": ATTACK, "generation": ATTACK, "reference": "تعيش سلمى في مدينة نور."},
+    ]  # fmt: skip
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def evaluate(writer: Writer, stage: str, model: str, rise: float) -> None:
+    """One evaluate stage; `rise` from 0 (knows English only) to 1 (knows both)."""
+    levels = {f"{name}-en": 0.86 - 0.02 * rise for name in ("cloze", "facts", "transfer")}
+    levels |= {f"{name}-ar": 0.26 + 0.5 * rise for name in ("cloze", "facts", "transfer")}
+    levels["translation"] = 6 + 48 * rise
+    bits = {"en": 0.62 + 0.02 * rise, "ar": 2.6 - 1.9 * rise, PARALLEL: 1.9 - 1.3 * rise}
+    result = scores(levels, bits, 0.5 + 0.31 * rise, 0.1 + 6 * rise)
+    files = {
+        "scores.json": result,
+        "items/translation-en-ar.jsonl": items("يخبز الخباز خبزا." if rise else "The baker"),
+    }
+    reads = {"model": [model], "corpus": ["corpus"]}
+    writer.write(stage, "evaluate", "scores", reads, result, files=files, seconds=14.2)
+
+
+def train(
+    writer: Writer, stage: str, model: str, languages: dict[str, tuple[float, float]], **kinds: Any
+) -> None:
+    """One train stage with its log."""
+    steps, sources = kinds.pop("steps", 400), kinds.pop("sources", ["english"])
+    phases, peak = kinds.pop("phases", ["all"]), kinds.pop("peak", 1e-3)
+    log = metrics(steps, kinds.pop("start", 8.0), kinds.pop("end", 2.1), sources, phases, peak)
+    log += evaluations(steps, languages) if languages else ""
+    log += kinds.pop("more", "")
+    summary = {"parameters": 1_480_000, "tokens": steps * 4096}
+    settings = {"objective": "lm", "gradient_clip": 1.0, "steps": steps, **kinds}
+    reads = {"model": [model], "tokens": ["tokens"]}
+    writer.write(
+        stage, "train", "model", reads, summary, settings, {"logs/metrics.jsonl": log}, seconds=118.4
+    )
+
+
+def dpo_evaluations(steps: int) -> str:
+    lines = []
+    for step in range(0, steps + 1, 20):
+        done = 1 - math.exp(-3 * step / steps)
+        pair = {"accuracy": 0.5 + 0.3 * done, "margin": 5 * done}
+        sources = {"preferences-en": pair, "preferences-ar": {**pair, "accuracy": 0.5 + 0.24 * done}}
+        lines.append(json.dumps({"type": "evaluation", "step": step, "sources": sources, "languages": {}}))
+    return "\n".join(lines) + "\n"
+
+
+def write_run(folder: Path) -> list[Artifact]:
+    """A whole small road: base model, extension, two phases of continued training, merge, SFT, DPO."""
+    writer = Writer(folder)
+    writer.write(
+        "world", "world", "text", {}, {"documents": {"en": 12000, "ar": 12000}}, {"languages": ["en", "ar"]}
+    )
+    sources = {
+        "english": {"path": "text/en.jsonl", "language": "en", "target_language": None},
+        "arabic": {"path": "text/ar.jsonl", "language": "ar", "target_language": None},
+        PARALLEL: {"path": "parallel/en-ar.jsonl", "language": "en", "target_language": "ar"},
+    }
+    duplicates = [{"size": 9, "kept": "en-3", "dropped": ["en-4"], "excerpt": ATTACK}]
+    files = {"ledger.json": ledger(), "signals.json": signals(), "duplicates.json": duplicates}
+    corpus = {"documents": {"read": 36000, "kept": 32650, "held_out": 665, "dropped": 2685}}
+    writer.write("corpus", "curate", "corpus", {"text": ["world"]}, corpus, {"sources": sources}, files, 21.0)
+    chat = {"sources": {name: {"path": "x", "language": name[-2:]} for name in ("chat-en", "chat-ar", "preferences-en", "preferences-ar")}}  # fmt: skip
+    writer.write("tasks", "gather-tasks", "tasks", {"text": ["world"]}, {"kept": 7800}, chat, {}, 1.2)
+    fertility = {"fertility": {"en": 1.21, "ar": 7.4}, "vocabulary_size": 3000}
+    writer.write("base-tokenizer", "train-tokenizer", "tokenizer", {"corpus": ["corpus"]}, fertility, {"languages": ["en"]}, {}, 2.1)  # fmt: skip
+    extended = {
+        "vocabulary_size": 5000,
+        "base_vocabulary_size": 3000,
+        "new_tokens": {"requested": 2000, "added": 2000},
+        "fertility": {"en": 1.21, "ar": 1.34},
+        "fertility_before": {"en": 1.21, "ar": 7.4},
+        "proofs": {
+            "round_trip": {"passed": True, "documents": 435},
+            "identity": {"passed": True, "required": True, "languages": ["en"], "identical": 5000, "changed": 0},
+            "reachable": {"passed": True, "tokens": 2000, "unreachable": 0},
+            "base_ids": {"passed": True, "tokens": 3000},
+        },
+        "examples": {
+            "en": [{"text": "the baker bakes", "before": ["the", "▁ba", "ker", "▁bakes"], "after": ["the", "▁ba", "ker", "▁bakes"]}],
+            "ar": [{"text": "الخباز يخبز", "before": [f"<0x{byte:02X}>" for byte in "الخباز يخبز".encode()], "after": ["الخ", "باز", "▁يخبز"]}],
+        },
+    }  # fmt: skip
+    reads = {"tokenizer": ["base-tokenizer"], "corpus": ["corpus"]}
+    writer.write(
+        "tokenizer", "extend-tokenizer", "tokenizer", reads, extended, {"languages": ["ar"]}, {}, 6.3
+    )
+    reads = {"tokenizer": ["tokenizer"], "corpus": ["corpus"], "tasks": ["tasks"]}
+    writer.write("tokens", "encode", "tokens", reads, {"tokens": 9_000_000}, {}, {}, 8.8)
+    writer.write(
+        "base-init",
+        "new-model",
+        "model",
+        {"tokenizer": ["base-tokenizer"]},
+        {"parameters": 1_200_000},
+        {},
+        {},
+        0.4,
+    )
+    train(writer, "base", "base-init", {"en": (3.0, 0.62)}, phases=["all"])
+    expand = {"model": ["base"], "tokenizer": ["tokenizer"]}
+    writer.write("expanded", "expand", "model", expand, {"parameters": 1_480_000}, {}, {}, 0.6)
+    both = {"en": (0.78, 0.63), "ar": (2.6, 0.72), PARALLEL: (1.9, 0.61)}
+    names = ["english", "arabic", PARALLEL]
+    train(
+        writer, "continued", "expanded", both, sources=names, phases=["stable", "decay"], steps=700, start=6.2
+    )
+    branch = {"en": (0.63, 0.64), "ar": (0.72, 0.69), PARALLEL: (0.61, 0.6)}
+    train(writer, "branch", "continued", branch, sources=names, steps=150, start=2.4, end=2.0)
+    writer.write(
+        "merged",
+        "merge",
+        "model",
+        {"models": ["continued", "branch"]},
+        {"parameters": 1_480_000},
+        {},
+        {},
+        0.9,
+    )
+    tuned = {"en": (0.64, 0.66), "ar": (0.7, 0.73)}
+    train(
+        writer,
+        "sft",
+        "merged",
+        tuned,
+        sources=["chat-en", "chat-ar"],
+        steps=150,
+        start=2.0,
+        end=0.8,
+        objective="sft",
+    )
+    pairs = ["preferences-en", "preferences-ar"]
+    train(writer, "dpo", "sft", {}, sources=pairs, steps=80, start=0.69, end=0.31, objective="dpo", more=dpo_evaluations(80))  # fmt: skip
+    evaluate(writer, "evaluate-base", "base", 0.0)
+    evaluate(writer, "evaluate-expanded", "expanded", 0.05)
+    evaluate(writer, "evaluate-aligned", "dpo", 1.0)
+    found = [read_artifact(folder / stage) for stage in writer.fingerprints]
+    assert None not in found
+    return [artifact for artifact in found if artifact is not None]

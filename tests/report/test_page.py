@@ -1,0 +1,247 @@
+"""The page: whole, offline, escaped, the same bytes for the same artifacts, and tolerant of what is absent."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from small_run import write_run
+
+from diglot.artifact import Artifact, Context, Inputs, UserError
+from diglot.recipe import Report
+from diglot.report.page import render, run, sections_of
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+SECTIONS = ["headline", "road", "text", "tokenizer", "training", "bits", "scores", "cost", "provenance"]
+
+
+class Page(HTMLParser):
+    """Checks that tags are balanced, and collects ids, links, text and embedded figures."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.handlers: list[str] = []
+        self.directions: list[str] = []
+        self.tags: dict[str, int] = {}
+        self.words: list[str] = []
+        self.figures: list[dict] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] = self.tags.get(tag, 0) + 1
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("src", "href", "action", "data", "poster", "srcset"):
+                self.links.append(value or "")
+            if name.startswith("on"):
+                self.handlers.append(name)
+            if name == "dir":
+                self.directions.append(value or "")
+        if tag not in VOID:
+            self.open.append(tag + (" figure" if ("type", "application/json") in attrs else ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop().split()[0] == tag
+
+    def handle_data(self, data: str) -> None:
+        inside = self.open[-1] if self.open else ""
+        if inside == "script figure":
+            self.figures.append(json.loads(data))
+        elif inside not in ("script", "style"):
+            self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of the whole run; for tests that change no file."""
+    return render("A run", sections_of(write_run(tmp_path_factory.mktemp("page") / "run"), None, None))
+
+
+def test_page_is_well_formed_with_every_section_once(html: str) -> None:
+    page = Page(html)
+    assert [name for name in page.ids if name in SECTIONS] == SECTIONS
+    assert len(set(page.ids)) == len(page.ids)
+    assert page.links == [f"#{name}" for name in SECTIONS]
+    assert len(page.figures) > 20
+    assert all(figure["data"] for figure in page.figures)
+
+
+def test_page_loads_nothing_and_forbids_itself_to(html: str) -> None:
+    page = Page(html)
+    assert page.handlers == []
+    assert not any("//" in link for link in page.links)
+    assert "default-src 'none'" in html
+    style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)
+    assert style
+    assert "url(" not in style[1]
+    assert "@import" not in style[1]
+
+
+def test_what_users_and_models_wrote_stays_text(html: str) -> None:
+    assert "<script>alert" not in html
+    assert "<b>bold" not in html
+    page = Page(html)
+    assert sum("<script>alert('x')</script> & <b>bold</b>" in words for words in page.words) >= 5
+    assert page.tags["script"] == len(page.figures) + 2  # plotly.js and ours
+
+
+def test_an_attack_in_names_and_settings_stays_text(artifacts: list[Artifact]) -> None:
+    attack = "</script><script>alert(1)</script>"
+    changed = [dataclasses.replace(a, settings={**a.settings, "note": attack}) for a in artifacts]
+    base = next(number for number, artifact in enumerate(changed) if artifact.stage == "base")
+    log = changed[base].path / "logs" / "metrics.jsonl"
+    log.write_text(
+        log.read_text().replace('"english"', json.dumps(attack)).replace('"all"', json.dumps(attack))
+    )
+    html = render(attack, sections_of(changed, None, None))
+    assert "<script>alert" not in html
+    assert Page(html).tags["script"] == len(Page(html).figures) + 2
+
+
+def test_right_to_left_text_has_its_direction(html: str) -> None:
+    page = Page(html)
+    assert page.directions.count("rtl") == 2  # the Arabic phrase, before and after
+    assert page.directions.count("auto") > 10
+    arabic = re.compile("[\u0600-\u06ff]")
+    assert not any(arabic.search(json.dumps(figure, ensure_ascii=False)) for figure in page.figures)
+
+
+def test_headline_states_the_finding_with_numbers(artifacts: list[Artifact]) -> None:
+    finding = sections_of(artifacts, None, None)[0].finding
+    assert finding.startswith("Arabic was learnt: cloze-ar 26% → 76% (chance 25%)")
+    assert "English was kept: cloze-en 86% → 84%" in finding
+    assert finding.endswith("The whole road took 11 min 26 s on 2 cores, Linux x86_64.")
+
+
+def test_loss_of_the_base_language_is_said(artifacts: list[Artifact]) -> None:
+    last = next(artifact for artifact in artifacts if artifact.stage == "evaluate-aligned")
+    tasks = {**last.summary["tasks"], "cloze-en": {**last.summary["tasks"]["cloze-en"], "score": 0.4}}
+    worse = dataclasses.replace(last, summary={**last.summary, "tasks": tasks})
+    finding = sections_of([*artifacts[:-1], worse], None, None)[0].finding
+    assert "English lost on 1 of 4 measures: cloze-en 86% → 40%" in finding
+
+
+def test_road_of_bits_has_every_language_and_the_parallel_text(artifacts: list[Artifact]) -> None:
+    bits = next(section for section in sections_of(artifacts, None, None) if section.name == "bits")
+    for words in ("English 3.00 → 0.66", "Arabic 2.60 → 0.73", "English–Arabic 1.90 → 0.60"):
+        assert words in bits.finding
+    figure = json.loads(bits.data["plots"][0].json)
+    base = next(t for t in figure["data"] if t.get("hovertemplate", "").startswith("base, English"))
+    assert (base["x"][0], base["x"][-1], base["y"][0]) == (0, 400 * 4096, 3.0)
+
+
+def test_ledger_figure_accounts_for_every_document(html: str) -> None:
+    page = Page(html)
+    bars = next(
+        figure for figure in page.figures if any(trace.get("name") == "held out" for trace in figure["data"])
+    )
+    for index in range(3):
+        assert sum(trace["x"][index] for trace in bars["data"]) == pytest.approx(100)
+        assert sum(trace["customdata"][index] for trace in bars["data"]) == 12_000
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(chosen=st.sets(st.integers(0, 16)))
+def test_any_part_of_a_run_makes_a_page(artifacts: list[Artifact], chosen: set[int]) -> None:
+    part = [artifact for number, artifact in enumerate(artifacts) if number in chosen]
+    sections = sections_of(part, None, None)
+    page = Page(render("Part", sections))
+    kinds, kind_of_stage = {a.kind for a in part}, {a.do for a in part}
+    shown = {section.name for section in sections}
+    assert ("tokenizer" in shown) == ("tokenizer" in kinds)
+    assert ("training" in shown) == ("train" in kind_of_stage)
+    assert ("scores" in shown) == ("scores" in kinds)
+    assert ("text" in shown) == ("corpus" in kinds)
+    assert set(page.ids) >= shown
+
+
+def test_empty_files_and_summaries_are_tolerated(artifacts: list[Artifact]) -> None:
+    bare = []
+    for artifact in artifacts:
+        for file in artifact.path.rglob("*"):
+            if file.is_file() and file.name != "artifact.json":
+                file.unlink()
+        bare.append(dataclasses.replace(artifact, summary={}, settings={}, inputs={}, provenance={}))
+    Page(render("Bare", sections_of(bare, None, None)))
+    Page(render("Nothing", sections_of([], None, None)))
+
+
+def test_stage_writes_one_file_and_says_what_is_in_it(
+    artifacts: list[Artifact], tmp_path: Path, context: Context
+) -> None:
+    output = tmp_path / "report"
+    output.mkdir()
+    summary = run(Report(title="A title"), Inputs({"stages": artifacts}), output, context)
+    assert [file.name for file in output.iterdir()] == ["report.html"]
+    html = (output / "report.html").read_text(encoding="utf-8")
+    assert "<title>A title</title>" in html
+    assert summary["sections"] == SECTIONS
+    assert summary["bytes"] == len(html.encode())
+    assert str(tmp_path) not in html
+
+
+def test_unknown_stage_to_compare_is_refused(
+    artifacts: list[Artifact], tmp_path: Path, context: Context
+) -> None:
+    with pytest.raises(UserError, match=r"before: no evaluate stage 'evaluate-bse'.*evaluate-base"):
+        run(Report(before="evaluate-bse"), Inputs({"stages": artifacts}), tmp_path, context)
+
+
+def test_same_artifacts_give_the_same_bytes_whatever_the_hash_seed(
+    artifacts: list[Artifact], tmp_path: Path
+) -> None:
+    code = (
+        "import sys, hashlib; from pathlib import Path; from diglot.artifact import read_artifact\n"
+        "from diglot.report.page import render, sections_of\n"
+        "found = [read_artifact(Path(path)) for path in sys.argv[1:]]\n"
+        "print(hashlib.sha256(render('A run', sections_of(found, None, None)).encode()).hexdigest())"
+    )
+    here = hashlib.sha256(render("A run", sections_of(artifacts, None, None)).encode()).hexdigest()
+    paths = [str(artifact.path) for artifact in artifacts]
+    environment = {**os.environ, "PYTHONHASHSEED": "12345"}
+    run = subprocess.run(
+        [sys.executable, "-c", code, *paths], capture_output=True, text=True, check=True, env=environment
+    )
+    assert run.stdout.strip() == here
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_a_browser_draws_every_figure(html: str, tmp_path: Path, colours: str) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium on this machine")
+    file = tmp_path / "report.html"
+    file.write_text(html, encoding="utf-8")
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--no-first-run",
+    ]
+    flags += [
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--virtual-time-budget=8000",
+        "--enable-logging=stderr",
+    ]
+    flags += ["--blink-settings=preferredColorScheme=0"] if colours == "dark" else []
+    run = subprocess.run([browser, *flags, "--dump-dom", file.as_uri()], capture_output=True, text=True, timeout=120, check=True)  # fmt: skip
+    drawn = len(re.findall(r'<div class="plot js-plotly-plot"', run.stdout))
+    assert drawn == len(Page(html).figures)
+    assert "CONSOLE" not in run.stderr, run.stderr
