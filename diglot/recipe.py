@@ -212,7 +212,10 @@ class Curate(Stage):
 
     do: Literal["curate"] = "curate"
     sources: dict[Name, Source]
-    language_confidence: Share = Field(0.6, description="ccnet_language_score; ALLaM, filtering slide.")
+    language_confidence: Share = Field(
+        0.6,
+        description="ccnet_language_score; ALLaM, filtering slide. 0 switches language identification off.",
+    )
     corrections: bool = Field(
         True, description="Line-wise corrections of PolyLM 3.1: whitespace, URLs, long words."
     )
@@ -233,8 +236,13 @@ class Curate(Stage):
 class ChatSource(Settings):
     """Conversations or preference pairs in any of the common forms (OpenAI messages, Alpaca, ShareGPT, …)."""
 
-    path: str | list[str]
-    language: Language
+    path: str | list[str] = Field(
+        description="JSONL (.gz, .zst) or Parquet: files, folders, globs or URLs; relative to the working folder, or "
+        "to the artifact in `from` where the stage has one."
+    )
+    language: Language = Field(
+        description="Records that say in a field `language` that they are in another one are left out, and counted."
+    )
     domain: str = "chat"
     limit: Count | None = None
     held_out_path: str | list[str] | None = Field(None, description="Use this as the held-out part as it is.")

@@ -1,5 +1,6 @@
 """Learning rates: a pure function of the step."""
 
+import itertools
 import math
 
 import pytest
@@ -34,7 +35,7 @@ def test_warm_up_stable_decay() -> None:
     assert rates[4:80] == [1e-3] * 76
     assert rates[80] == pytest.approx(1e-3)
     assert rates[99] == pytest.approx(0)
-    assert all(later < earlier for earlier, later in zip(rates[80:], rates[81:]))
+    assert all(later < earlier for earlier, later in itertools.pairwise(rates[80:]))
 
 
 def test_a_phase_may_have_its_own_peak() -> None:

@@ -1,0 +1,334 @@
+"""The loop: resumed = uninterrupted, 1 × 8 = 8 × 1, and the objectives against their formulas."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from diglot.artifact import Artifact, Context, Inputs, UserError, content_hash
+from diglot.model.huggingface import load_decoder
+from diglot.recipe import Encode, NewModel, Phase, Train, TrainTokenizer
+from diglot.train import loop
+from diglot.train.metrics import Metrics, read_metrics
+from diglot.train.objectives import answer_log_probabilities, micro_batches
+from diglot.train.optimizer import build_optimizer, parameter_groups
+
+WORDS = [
+    "the",
+    "a",
+    "cat",
+    "dog",
+    "bird",
+    "sees",
+    "hears",
+    "likes",
+    "old",
+    "new",
+    "small",
+    "river",
+    "town",
+    "bread",
+    "baker",
+    "walks",
+]
+
+
+def artifact(path: Path, kind: str) -> Artifact:
+    return Artifact(path, path.name, kind, "test", path.name, path.name, {}, {}, {}, {})
+
+
+def sentences(count: int, seed: int) -> list[str]:
+    random = np.random.default_rng(seed)
+    return [" ".join(random.choice(WORDS, random.integers(4, 30))) + "." for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """A corpus, tasks and preferences of toy sentences, through the real stages up to tokens and a tiny model."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from diglot.model import presets
+    from diglot.tokenizer import train as train_tokenizer
+    from diglot.tokens import encode
+
+    folder = tmp_path_factory.mktemp("stages")
+    for split, count, seed in (("documents", 300, 1), ("heldout", 30, 2)):
+        (folder / "corpus" / split).mkdir(parents=True)
+        texts = sentences(count, seed)
+        table = {"id": [str(i) for i in range(count)], "text": texts}
+        table |= {
+            key: [value] * count
+            for key, value in {
+                "language": "en",
+                "domain": "web",
+                "source": "english",
+                "origin": "natural",
+            }.items()
+        }
+        pq.write_table(pa.table(table), folder / "corpus" / split / "english-00000.parquet")
+    (folder / "tasks").mkdir()
+    (folder / "preferences").mkdir()
+    for split, seed in (("train", 3), ("heldout", 4)):
+        texts = sentences(120, seed)
+        tasks, pairs = [], []
+        for i in range(0, 120, 3):
+            prompt, chosen, rejected = (
+                {"role": role, "content": text}
+                for role, text in zip(("user", "assistant", "assistant"), texts[i : i + 3])
+            )
+            tasks.append(
+                {"id": f"{split}{i}", "source": "chat", "language": "en", "messages": [prompt, chosen]}
+            )
+            pairs.append(
+                {
+                    "id": f"{split}{i}",
+                    "source": "pairs",
+                    "language": "en",
+                    "prompt": [prompt],
+                    "chosen": [chosen],
+                    "rejected": [rejected],
+                }
+            )
+        (folder / "tasks" / f"{split}.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
+        (folder / "preferences" / f"{split}.jsonl").write_text(
+            "".join(json.dumps(pair) + "\n" for pair in pairs)
+        )
+    corpus, tasks_, preferences = (
+        artifact(folder / name, name) for name in ("corpus", "tasks", "preferences")
+    )
+
+    def make(name: str, kind: str, function, settings, given: dict[str, list[Artifact]]) -> Artifact:
+        (folder / name).mkdir()
+        scratch = folder / f"{name}-scratch"
+        scratch.mkdir()
+        function(settings, Inputs(given), folder / name, Context(name, 0, scratch, workers=1))
+        return artifact(folder / name, kind)
+
+    tokenizer = make(
+        "tokenizer",
+        "tokenizer",
+        train_tokenizer.run,
+        TrainTokenizer(vocabulary_size=330, **{"from": "corpus"}),
+        {"corpus": [corpus]},
+    )
+    given = {"tokenizer": [tokenizer], "corpus": [corpus], "tasks": [tasks_], "preferences": [preferences]}
+    tokens = make("tokens", "tokens", encode.run, Encode(), given)
+    model = make(
+        "model",
+        "model",
+        presets.run,
+        NewModel(preset="tiny", **{"from": "tokenizer"}),
+        {"tokenizer": [tokenizer]},
+    )
+    return Inputs({"model": [model], "tokens": [tokens]})
+
+
+def settings(**changes) -> Train:
+    base = {
+        "from": {"model": "m", "tokens": "t"}, "steps": 6, "batch_size": 8, "sequence_length": 64, "learning_rate": 1e-3,
+        "evaluate_every": 3, "evaluate_tokens": 500, "checkpoint_every": 2,
+        "phases": [Phase(name="a", share=0.5, warmup=0.5), Phase(name="b", share=0.5, shape="linear")],
+    }  # fmt: skip
+    return Train(**{**base, **changes})
+
+
+def train(inputs: Inputs, folder: Path, given: Train) -> Path:
+    output, scratch = folder / "out", folder / "scratch"
+    output.mkdir(parents=True, exist_ok=True)
+    scratch.mkdir(exist_ok=True)
+    loop.run(given, inputs, output, Context("train", 0, scratch, "print", workers=1))
+    return output
+
+
+def losses(output: Path) -> list[float]:
+    return [
+        line["loss"] for line in read_metrics(output / "logs" / "metrics.jsonl") if line["type"] == "step"
+    ]
+
+
+@pytest.mark.parametrize("objective", ["lm", "sft", "dpo"])
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    inputs: Inputs, tmp_path: Path, objective: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(inputs, tmp_path / "whole", settings(objective=objective))
+    real, calls = loop.update, []
+
+    def failing(job, batch, step):
+        calls.append(step)
+        if len(calls) == 6:
+            raise RuntimeError("killed")
+        return real(job, batch, step)
+
+    monkeypatch.setattr(loop, "update", failing)
+    with pytest.raises(RuntimeError):
+        train(inputs, tmp_path / "cut", settings(objective=objective))
+    monkeypatch.setattr(loop, "update", real)
+    resumed = train(inputs, tmp_path / "cut", settings(objective=objective))
+    assert content_hash(resumed) == content_hash(whole)
+    assert losses(resumed) == losses(whole)
+    evaluations = [
+        [line for line in read_metrics(out / "logs" / "metrics.jsonl") if line["type"] == "evaluation"]
+        for out in (whole, resumed)
+    ]
+    assert evaluations[0] == evaluations[1]
+    assert len(evaluations[0]) == 3
+
+
+@pytest.mark.parametrize("objective", ["lm", "sft", "dpo"])
+def test_micro_batches_do_not_change_the_result(inputs: Inputs, tmp_path: Path, objective: str) -> None:
+    one = train(inputs, tmp_path / "one", settings(objective=objective, steps=3, micro_batch_size=8))
+    many = train(inputs, tmp_path / "many", settings(objective=objective, steps=3, micro_batch_size=1))
+    assert losses(one) == pytest.approx(losses(many), abs=2e-6)
+    for a, b in zip(load_decoder(one).parameters(), load_decoder(many).parameters()):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
+
+
+def test_the_loss_falls_and_first_loss_is_uniform(inputs: Inputs, tmp_path: Path) -> None:
+    output = train(inputs, tmp_path, settings(steps=30, phases=[Phase(name="all", warmup=0.1)]))
+    found = losses(output)
+    assert found[0] == pytest.approx(np.log(330), abs=0.3)
+    assert found[-1] < found[0] - 1
+    lines = [line for line in read_metrics(output / "logs" / "metrics.jsonl") if line["type"] == "evaluation"]
+    assert lines[-1]["languages"]["en"] < lines[0]["languages"]["en"]
+
+
+def test_bits_per_byte_by_hand(inputs: Inputs, tmp_path: Path) -> None:
+    """Against transformers, one document at a time."""
+    from transformers import AutoModelForCausalLM
+
+    job = loop.prepare(
+        settings(evaluate_tokens=10**6, sequence_length=128),
+        inputs.one("model").path,
+        [inputs.one("tokens").path],
+        Context("x", 0, tmp_path, workers=1),
+    )
+    found = loop.evaluate(job)["sources"]["english"]
+    model = AutoModelForCausalLM.from_pretrained(inputs.one("model").path)
+    source = job.heldout["english"]
+    offsets = np.load(inputs.one("tokens").path / "english.heldout.offsets.npy")
+    tokens = np.load(inputs.one("tokens").path / "english.heldout.tokens.npy").astype(np.int64)
+    nats, predicted = 0.0, 0
+    for start, stop in itertools.pairwise(offsets):
+        document = torch.from_numpy(tokens[start:stop])[None]
+        assert document.shape[1] <= 128
+        with torch.no_grad():
+            logits = model(document).logits[0, :-1]
+        nats += F.cross_entropy(logits, document[0, 1:], reduction="sum").item()
+        predicted += document.shape[1] - 1
+    num_bytes = np.load(inputs.one("tokens").path / "english.heldout.bytes.npy").sum()
+    assert found["loss"] == pytest.approx(nats / predicted, abs=2e-3)
+    assert found["bits_per_byte"] == pytest.approx(nats / np.log(2) / num_bytes, rel=2e-3)
+    assert source.num_documents == len(offsets) - 1
+
+
+def test_dpo_is_its_formula(inputs: Inputs, tmp_path: Path) -> None:
+    """Rafailov et al. 2023, equation 7, pair by pair with transformers' log-probabilities."""
+    from transformers import AutoModelForCausalLM
+
+    folder = inputs.one("model").path
+    given = settings(objective="dpo", beta=0.2)
+    job = loop.prepare(given, folder, [inputs.one("tokens").path], Context("x", 0, tmp_path, workers=1))
+    with torch.no_grad():
+        for parameter in job.model.parameters():
+            parameter += 0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    micro = micro_batches(job.order.batch(0), 8, job.device)[0]
+    outcome = job.objective(job.model, micro, len(job.order.names))
+    with torch.no_grad():
+        model_K, _ = answer_log_probabilities(job.model, micro)
+        reference_K, _ = answer_log_probabilities(load_decoder(folder), micro)
+    margins = (model_K - reference_K)[0::2] - (model_K - reference_K)[1::2]
+    assert outcome.loss.item() == pytest.approx(-F.logsigmoid(0.2 * margins).sum().item(), rel=1e-5)
+    assert outcome.margins == pytest.approx(margins.sum().item(), rel=1e-4)
+    reference = AutoModelForCausalLM.from_pretrained(folder)
+    inside = micro.documents_BT[0] == 0
+    tokens, targets = micro.tokens_BT[0][inside], micro.targets_BT[0][inside]
+    with torch.no_grad():
+        log_probabilities = F.log_softmax(reference(tokens[None]).logits[0], dim=-1)
+    wanted = log_probabilities[targets != -100].gather(1, targets[targets != -100][:, None]).sum()
+    assert reference_K[0].item() == pytest.approx(wanted.item(), abs=1e-3)
+
+
+def test_dpo_starts_at_log_two_and_moves_the_margin(inputs: Inputs, tmp_path: Path) -> None:
+    output = train(inputs, tmp_path, settings(objective="dpo", steps=12, phases=[Phase(name="dpo")]))
+    assert losses(output)[0] == pytest.approx(np.log(2), abs=1e-5)
+    assert losses(output)[-1] < np.log(2) - 0.01
+
+
+def test_decay_on_matrices_only(inputs: Inputs) -> None:
+    model = load_decoder(inputs.one("model").path)
+    groups = parameter_groups(model)
+    assert sum(p.numel() for group in groups.values() for p in group) == sum(
+        p.numel() for p in model.parameters()
+    )
+    assert all(parameter.ndim == 1 for parameter in groups["vectors"])
+    decays = {
+        group["name"]: group["weight_decay"] for group in build_optimizer(model, settings()).param_groups
+    }
+    assert decays == {"embeddings": 0.1, "matrices": 0.1, "vectors": 0.0}
+
+
+def test_tokens_of_another_tokenizer_are_refused(inputs: Inputs, tmp_path: Path) -> None:
+    import shutil
+
+    other = tmp_path / "tokens"
+    shutil.copytree(inputs.one("tokens").path, other)
+    index = json.loads((other / "tokens.json").read_text())
+    (other / "tokens.json").write_text(json.dumps({**index, "tokenizer": "0" * 32}))
+    with pytest.raises(UserError, match="tokenizer"):
+        train(
+            Inputs({"model": inputs.many("model"), "tokens": [artifact(other, "tokens")]}),
+            tmp_path / "x",
+            settings(),
+        )
+
+
+def test_a_mixture_with_an_unknown_source_is_refused(inputs: Inputs, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="english"):
+        train(inputs, tmp_path, settings(phases=[Phase(name="a", mixture={"german": 1.0})]))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(inputs: Inputs, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="lower learning_rate"):
+        train(inputs, tmp_path, settings(steps=20, learning_rate=1e30, phases=[Phase(name="a")]))
+
+
+def test_metrics_written_after_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    metrics = Metrics(file)
+    for step in range(1, 6):
+        metrics.write("step", step=step)
+    metrics.close()
+    with file.open("a") as stream:
+        stream.write('{"type": "step", "st')
+    Metrics(file, resume_at=3).close()
+    assert [line["step"] for line in read_metrics(file)] == [1, 2, 3]
+
+
+@pytest.mark.slow
+def test_sigterm_saves_a_checkpoint(inputs: Inputs, tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+from tests.train.test_loop import artifact, settings, train
+from diglot.artifact import Inputs
+inputs = Inputs({{"model": [artifact(Path({str(inputs.one("model").path)!r}), "model")], "tokens": [artifact(Path({str(inputs.one("tokens").path)!r}), "tokens")]}})
+train(inputs, Path({str(tmp_path)!r}), settings(steps=100000, checkpoint_every=100000))
+"""
+    root = Path(__file__).resolve().parents[2]
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=root, stderr=subprocess.PIPE, text=True)
+    file = tmp_path / "scratch" / "metrics.jsonl"
+    while process.poll() is None and len(read_metrics(file)) < 4:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert "KeyboardInterrupt" in error
+    assert list((tmp_path / "scratch" / "checkpoints").glob("step-*"))
