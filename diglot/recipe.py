@@ -507,6 +507,14 @@ class Evaluate(Stage):
     do: Literal["evaluate"] = "evaluate"
     tasks: dict[Name, Task] = {}
     lm_eval_tasks: list[str] = Field([], description="Tasks that come with lm-evaluation-harness, by name.")
+    continuations: int = Field(
+        0,
+        ge=0,
+        description="Make this many choice items a language from held-out text: which words come next?",
+    )
+    translations: int = Field(
+        0, ge=0, description="Make this many translation items a direction from held-out pairs."
+    )
     limit: Count | None = Field(None, description="Items a task at most.")
     batch_size: Count = 64
     max_documents: Count = Field(200, description="Held-out documents a source for bits per byte.")

@@ -111,7 +111,8 @@ def _measure_sources(
     seen: set[int] = set()
     with ThreadPoolExecutor(context.workers) as pool:
         for name, source in settings.sources.items():
-            account = Account(source, SourceLedger(source.language, source.domain))
+            domain = "parallel" if source.target_language else source.domain
+            account = Account(source, SourceLedger(source.language, domain))
             accounts[name] = account
             running: deque[Future[Measured]] = deque()
             for shard in _shards(name, account, settings, base, seen, context):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from diglot.artifact import Context, Inputs, UserError
 from diglot.evaluate.bits import bits_per_byte, read_held_out
+from diglot.evaluate.heldout import held_out_tasks
 from diglot.evaluate.items import build_contexts, items_file, read_items
 from diglot.evaluate.language_model import LanguageModel, Report
 from diglot.evaluate.metrics import bootstrap_error, mean, mean_error, text_metric
@@ -57,14 +58,16 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> d
         name: read_items(items_file(task, inputs.maybe("items")), task)
         for name, task in settings.tasks.items()
     }
+    made, made_items = held_out_tasks(documents, settings.continuations, settings.translations, seed)
+    tasks, items = {**made, **settings.tasks}, {**made_items, **items}
     model = LanguageModel.load(inputs.one("model").path, settings.batch_size)
     scores: dict[str, Any] = {"bits_per_byte": {}, "tasks": {}, "preferences": {}}
     if documents:
         scores["bits_per_byte"], rows = bits_per_byte(model, documents, report("windows of held-out text"))
         _write_lines(output / "documents.jsonl", rows)
     (output / "items").mkdir()
-    if settings.tasks:
-        scores["tasks"] |= _run_tasks(settings, items, model, seed, output, report)
+    if tasks:
+        scores["tasks"] |= _run_tasks(tasks, items, model, settings.limit, seed, output, report)
     if settings.lm_eval_tasks:
         scores["tasks"] |= _run_harness_tasks(settings, model, output, report)
     if pairs:
@@ -80,9 +83,10 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> d
 
 
 def _run_tasks(
-    settings: Evaluate,
+    settings: dict[str, Task],
     items: dict[str, list[dict[str, Any]]],
     model: LanguageModel,
+    limit: int | None,
     seed: str,
     output: Path,
     report: Callable[[str], Report],
@@ -92,9 +96,9 @@ def _run_tasks(
     from diglot.evaluate.harness import Adapter, ItemTask
 
     tasks = {}
-    for name, task in settings.tasks.items():
-        limit = min(len(items[name]), settings.limit or len(items[name]))
-        contexts = build_contexts(items[name], task, model, limit, f"{seed}/{name}")
+    for name, task in settings.items():
+        count = min(len(items[name]), limit or len(items[name]))
+        contexts = build_contexts(items[name], task, model, count, f"{seed}/{name}")
         tasks[name] = ItemTask(name, task, items[name], contexts)
     results = evaluate(Adapter(model, report), {"tasks": tasks}, bootstrap_iters=0, log_samples=True)
     summaries = {}

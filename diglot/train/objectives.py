@@ -39,7 +39,7 @@ class Outcome:
         loss: summed over the units, with gradient.
         sums_S: detached sum of the loss by source, float64.
         units_S: units by source.
-        correct: pairs in which the chosen answer gained more than the rejected one (DPO).
+        correct: pairs in which the chosen answer gained more than the rejected one; a tie is half (DPO).
         margins: their summed margin, in nats (DPO).
     """
 
@@ -133,6 +133,8 @@ def direct_preference(
         losses_P.sum(),
         _by_source(losses_P, sources_P, num_sources),
         _by_source(torch.ones_like(losses_P), sources_P, num_sources),
-        correct=float((margin_P > 0).sum()),
+        correct=float(
+            (margin_P > 0).sum() + 0.5 * (margin_P == 0).sum()
+        ),  # before the first step all are ties
         margins=float(margin_P.detach().sum()),
     )

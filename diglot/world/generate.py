@@ -2,8 +2,8 @@
 
     text/<language>.jsonl              id, text, language, domain, fault; of and similarity where they apply
     parallel/<base>-<language>.jsonl   id, src_lang, tgt_lang, src, tgt, domain
-    instructions/{train,heldout}.jsonl id, language, messages
-    preferences/{train,heldout}.jsonl  id, language, prompt, chosen, rejected, flaw
+    instructions/{train,heldout}.<language>.jsonl  id, language, messages
+    preferences/{train,heldout}.<language>.jsonl   id, language, prompt, chosen, rejected, flaw
     tasks/<task>.<language>.jsonl      id, prompt, choices, answer; of answers id, prompt, reference
     tasks/translation.<a>-<b>.jsonl    id, prompt, reference
     world.json                         the facts themselves
@@ -226,13 +226,13 @@ def split(made: Iterator[tuple[Any, bool]], count: int) -> Iterator[tuple[Any, b
 
 
 def write_split(folder: Path, records: Iterable[tuple[dict[str, Any], bool]]) -> dict[str, int]:
-    """Writes train.jsonl and heldout.jsonl and says how many records each holds."""
-    parts: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+    """Writes train.<language>.jsonl and heldout.<language>.jsonl and says how many records each part holds."""
+    parts: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for record, heldout in records:
-        parts[heldout].append(record)
-    write(folder / "train.jsonl", parts[False])
-    write(folder / "heldout.jsonl", parts[True])
-    return {"train": len(parts[False]), "heldout": len(parts[True])}
+        parts.setdefault(("heldout" if heldout else "train", record["language"]), []).append(record)
+    for (part, language), records_of_part in parts.items():
+        write(folder / f"{part}.{language}.jsonl", records_of_part)
+    return {part: sum(len(parts[key]) for key in parts if key[0] == part) for part in ("train", "heldout")}
 
 
 def write_tasks(

@@ -103,6 +103,14 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
         (folder / "preferences" / f"{split}.jsonl").write_text(
             "".join(json.dumps(pair) + "\n" for pair in pairs)
         )
+    for name, source, domain in (
+        ("corpus", "english", "web"),
+        ("tasks", "chat", "chat"),
+        ("preferences", "pairs", "chat"),
+    ):
+        counts = {"kept": {"documents": 300}, "held_out": {"documents": 30}}
+        ledger = {"sources": {source: {"language": "en", "domain": domain, **counts}}}
+        (folder / name / "ledger.json").write_text(json.dumps(ledger))
     corpus, tasks_, preferences = (
         artifact(folder / name, name) for name in ("corpus", "tasks", "preferences")
     )

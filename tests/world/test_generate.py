@@ -72,7 +72,7 @@ def test_the_summary_counts_what_is_in_the_files(generated: Generated) -> None:
         assert len(generated.items(name)) == count > 0
     for name in ("instructions", "preferences"):
         for part, count in summary[name].items():
-            assert len(generated.records(f"{name}/{part}")) == count
+            assert len(generated.split(name, part)) == count
     assert summary["instructions"]["train"] == 3 * SETTINGS["instructions"]
     for pair, count in summary["pairs"].items():
         assert len(generated.records(f"parallel/{pair}")) == count

@@ -47,9 +47,9 @@ def test_questions_that_are_kept_are_asked_nowhere(generated: Generated) -> None
             assert item["prompt"] not in trained, item
     for name in ("instructions", "preferences"):
         train = {
-            str(record.get("messages", record.get("prompt"))) for record in generated.records(f"{name}/train")
+            str(record.get("messages", record.get("prompt"))) for record in generated.split(name, "train")
         }
-        for record in generated.records(f"{name}/heldout"):
+        for record in generated.split(name, "heldout"):
             assert str(record.get("messages", record.get("prompt"))) not in train
 
 

@@ -42,6 +42,11 @@ class Generated:
     def items(self, task: str) -> list[dict[str, Any]]:
         return self.records(f"tasks/{task}")
 
+    def split(self, name: str, part: str) -> list[dict[str, Any]]:
+        """Instructions or preferences of every language, those to train on or those held out."""
+        files = sorted((self.folder / name).glob(f"{part}.*.jsonl"))
+        return [record for file in files for record in read(file)]
+
     def training(self, language: str) -> str:
         """Every training text of a language, joined."""
         parts = [record["text"] for record in self.records(f"text/{language}")]
@@ -50,9 +55,9 @@ class Generated:
                 for side, code in (("src", "src_lang"), ("tgt", "tgt_lang")):
                     if record[code] == language:
                         parts.append(record[side])
-        for record in self.records("instructions/train"):
+        for record in self.split("instructions", "train"):
             parts += [message["content"] for message in record["messages"]]
-        for record in self.records("preferences/train"):
+        for record in self.split("preferences", "train"):
             parts += [
                 message["content"] for key in ("prompt", "chosen", "rejected") for message in record[key]
             ]
