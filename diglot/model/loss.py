@@ -116,13 +116,13 @@ class _CrossEntropy(torch.autograd.Function):
             chunk = slice(start, start + size)
             hidden_CD, targets_C1 = hidden[chunk].to(dtype), targets[chunk, None]
             logits_CV = (hidden_CD @ weight_cast.T).float()
-            log_normalizer_C1 = logits_CV.logsumexp(1, keepdim=True)
-            losses[chunk] = (log_normalizer_C1 - logits_CV.gather(1, targets_C1)).squeeze(1)
+            log_probabilities_CV = F.log_softmax(logits_CV, dim=1)
+            losses[chunk] = -log_probabilities_CV.gather(1, targets_C1).squeeze(1)
             if not (for_hidden or for_weight):
                 continue
             # The gradient of a token's loss by its logits: softmax minus one at the target.
-            d_logits_CV = logits_CV.sub_(log_normalizer_C1).exp_()
-            d_logits_CV.scatter_add_(1, targets_C1, torch.full_like(log_normalizer_C1, -1.0))
+            d_logits_CV = log_probabilities_CV.exp_()
+            d_logits_CV.scatter_add_(1, targets_C1, torch.full_like(targets_C1, -1.0, dtype=torch.float32))
             d_logits_CV = d_logits_CV.to(dtype)
             if d_hidden is not None:
                 d_hidden[chunk] = d_logits_CV @ weight_cast
