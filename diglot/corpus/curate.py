@@ -88,14 +88,14 @@ def _check_settings(settings: Curate, context: Context) -> None:
     wanted = settings.deduplication
     if wanted.bands * wanted.rows > wanted.permutations:
         raise UserError(
-            f"stage {context.name!r}: deduplication: bands × rows is {wanted.bands * wanted.rows}, more than the "
+            f"deduplication: bands × rows is {wanted.bands * wanted.rows}, more than the "
             f"{wanted.permutations} permutations; raise permutations or lower one of them"
         )
     for name, source in settings.sources.items():
         for language in filter(None, [source.language, source.target_language]):
             if settings.language_confidence > 0 and not identify.is_identifiable(language):
                 raise UserError(
-                    f"stage {context.name!r}, source {name!r}: language {language!r} is not among the "
+                    f"source {name!r}: language {language!r} is not among the "
                     f"{len(identify.load_model().codes)} that the built-in identifier knows; correct it, or set "
                     "language_confidence: 0 to take all texts as they are"
                 )
@@ -158,7 +158,7 @@ def _shards(
     elif shard.number == 0:
         detail = f"; {missing.file}, line {missing.line}: {missing.detail}" if missing else ""
         raise UserError(
-            f"stage {context.name!r}, source {name!r}: no record has a usable text{detail}; say which field holds "
+            f"source {name!r}: no record has a usable text{detail}; say which field holds "
             f"it: {context.name}.sources.{name}.text=FIELD"
         )
 
@@ -232,7 +232,7 @@ def _check_language(name: str, account: Account, context: Context) -> None:
         for code, number in sorted(identified.items(), key=lambda i: (-i[1], i[0]))[:3]
     )
     raise UserError(
-        f"stage {context.name!r}, source {name!r} (language {languages}): {identified.total() / read:.0%} of "
+        f"source {name!r} (language {languages}): {identified.total() / read:.0%} of "
         f"{read:,} documents are in another language ({found}); correct the source's language, point it to other "
         "files, or set language_confidence: 0 to take all texts as they are"
     )
@@ -271,7 +271,7 @@ def _nothing_left(name: str, ledger: SourceLedger, context: Context) -> str:
     listed = ", ".join(f"{counts.documents:,} × {reason}" for reason, counts in reasons[:5])
     held_out = f", {ledger.held_out.documents:,} held out" if ledger.held_out.documents else ""
     return (
-        f"stage {context.name!r}, source {name!r}: of {ledger.read.documents:,} documents none is left to train on "
+        f"source {name!r}: of {ledger.read.documents:,} documents none is left to train on "
         f"({listed}{held_out}); give it other text, or loosen the rules ({context.name}.rules.RULE=null)"
     )
 

@@ -107,7 +107,7 @@ def read_records(
         UserError: a path is missing or of unknown kind, the network or hub cannot be reached, or there is not one
             readable record.
     """
-    where = f"stage {stage!r}, source {source!r}"
+    where = f"source {source!r}"
     remedy = f"give a folder or file that can be read: diglot run RECIPE {stage}.sources.{source}.path=FOLDER"
     paths = [path] if isinstance(path, str) else path
     files = [file for one in paths for file in find_files(one, where, remedy, base)]
