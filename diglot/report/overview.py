@@ -19,9 +19,8 @@ from diglot.report.results import (
     INTERVAL,
     Comparison,
     before_and_after,
-    compare,
     duration,
-    in_reading_order,
+    headline_comparisons,
     new_languages,
     shown_language,
 )
@@ -59,7 +58,7 @@ def headline(run: Run, colours: Colours, before: str | None, after: str | None) 
         text = f"{len(run.artifacts)} stages ran in {duration(seconds)}; no model was evaluated yet."
         return Section("headline", "What was learnt", text, {"tiles": tiles, "rows": [], "plots": []})
     new = new_languages(run.artifacts)
-    rows = in_reading_order(compare(first, last), new)
+    rows = headline_comparisons(run.artifacts, first, last)
     plots = []
     if any(item.either.kind in ("task", "preference") for item in rows):
         caption = "Tasks and preferences, 0 to 100: ○ before, ● after, │ chance; bars are 95% intervals."

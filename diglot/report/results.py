@@ -42,7 +42,7 @@ class Result:
     """One number of one evaluate stage.
 
     Attributes:
-        kind: `task`, `bits`, `preference` (accuracy) or `margin`.
+        kind: `task`, `bits`, `preference` (accuracy), `margin` (of log-probabilities) or `gain` (of DPO's margin).
         name: task or source; for `bits` the words "bits per byte".
         language: ISO 639 code (for parallel text the source's name).
         metric: `acc`, `chrf`, …
@@ -126,7 +126,11 @@ class Comparison:
     @property
     def name(self) -> str:
         """What was measured."""
-        names = {"preference": "preference accuracy", "margin": "preference margin, nats"}
+        names = {
+            "preference": "preference accuracy",
+            "margin": "preference margin, nats",
+            "gain": "margin over the reference, nats",
+        }
         return names.get(self.either.kind, self.either.name)
 
     @property
@@ -221,6 +225,36 @@ def compare(before: Artifact | None, after: Artifact) -> list[Comparison]:
     return [Comparison(first.get(key), last.get(key)) for key in dict.fromkeys([*last, *first])]
 
 
+def headline_comparisons(
+    artifacts: Sequence[Artifact], before: Artifact | None, after: Artifact
+) -> list[Comparison]:
+    """The comparisons that say what a run learnt, new languages first.
+
+    Where preferences were trained, their margin is what DPO itself measures on held-out pairs: by how many nats the
+    model has raised the chosen answer over the reference model more than the rejected one. Zero before its first step.
+    """
+    comparisons = compare(before, after)
+    gains = [
+        Comparison(
+            Result(
+                "gain",
+                source,
+                item["language"],
+                "log-ratio",
+                trained.summary["sources_before"][source]["margin"],
+            ),
+            Result("gain", source, item["language"], "log-ratio", item["margin"]),
+        )
+        for trained in artifacts
+        if trained.settings.get("objective") == "dpo"
+        for source, item in trained.summary.get("sources", {}).items()
+        if "margin" in item and source in trained.summary.get("sources_before", {})
+    ]
+    if gains:
+        comparisons = [item for item in comparisons if item.either.kind != "margin"] + gains
+    return in_reading_order(comparisons, new_languages(artifacts))
+
+
 def before_and_after(
     artifacts: Sequence[Artifact], before: str | None = None, after: str | None = None
 ) -> tuple[Artifact | None, Artifact | None]:
@@ -242,7 +276,7 @@ def new_languages(artifacts: Sequence[Artifact]) -> list[str]:
 
 def in_reading_order(comparisons: list[Comparison], new: list[str]) -> list[Comparison]:
     """New languages first, then the others; within a language tasks, bits per byte, preferences."""
-    kinds = ["task", "bits", "preference", "margin"]
+    kinds = ["task", "bits", "preference", "margin", "gain"]
     languages = [*new, *dict.fromkeys(item.either.language for item in comparisons)]
     return sorted(
         comparisons, key=lambda item: (languages.index(item.either.language), kinds.index(item.either.kind))

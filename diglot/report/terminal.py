@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from diglot.artifact import Artifact
-from diglot.report.results import before_and_after, compare, in_reading_order, new_languages, shown_language
+from diglot.report.results import before_and_after, headline_comparisons, shown_language
 
 STYLES = {"better": "green", "worse": "red", "same": "dim", "unknown": "dim"}
 
@@ -42,7 +42,7 @@ def learnt_table(
     table.add_column("", overflow="fold")
     for column in ("chance", "before", "after", "change"):
         table.add_column(column, justify="right", no_wrap=True)
-    rows = in_reading_order(compare(first, last), new_languages(artifacts))
+    rows = headline_comparisons(artifacts, first, last)
     names = Counter((row.either.language, row.name) for row in rows)
     for number, row in enumerate(rows):
         language = row.either.language
