@@ -35,7 +35,8 @@ torch:
 		$(PIP) install --quiet -c constraints.txt torch; \
 	else \
 		$(PIP) install --quiet -c constraints.txt 'torch==$(TORCH)+cpu' 2>/dev/null \
-		|| $(PIP) install --quiet -c constraints.txt --extra-index-url $(TORCH_CPU_INDEX) 'torch==$(TORCH)+cpu'; \
+		|| $(PIP) install --quiet -c constraints.txt --extra-index-url $(TORCH_CPU_INDEX) 'torch==$(TORCH)+cpu' \
+		|| $(PIP) install --quiet -c constraints.txt torch; \
 	fi
 
 demo: setup  ## The whole road on the invented world: about 10 minutes on 2 cores

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import hashlib
 import json
 import os
@@ -217,17 +218,27 @@ def writing(
         )
         _write_manifest(partial / MANIFEST, artifact)
         _replace(partial, path)
-    except OSError as error:
+    except BaseException as error:
+        full = not isinstance(error, (UserError, KeyboardInterrupt)) and _disk_is_full(error)
         shutil.rmtree(partial, ignore_errors=True)
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+        if full:
             raise UserError(
-                f"stage {stage!r}: no space left on the disk of {path.parent}; the artifact was not written. "
+                f"no space left on the disk of {path.parent}; the artifact was not written. "
                 "Free some space and run the same command again."
             ) from error
         raise
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one it came from, is about space. Libraries wrap the system's error in their own."""
+    while error:
+        text = str(error)
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "os error 28" in text:
+            return True
+        if "No space left" in text or "inline_container" in text:  # torch says only that its writer failed
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _write_manifest(file: Path, artifact: Artifact) -> None:

@@ -7,6 +7,7 @@ stages that need them, so that `diglot --help` answers at once.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diglot import __version__
-from diglot.artifact import Artifact, Inputs, UserError, content_hash, fingerprint, read_artifact
+from diglot.artifact import Artifact, Inputs, UserError, content_hash, read_artifact
 from diglot.recipe import STAGES, Recipe, Settings, Stage, json_schema
 
 if TYPE_CHECKING:
@@ -36,6 +37,13 @@ Examples:
   diglot show runs/quickstart                           what a run holds
   diglot chat runs/quickstart                           talk to its last model
 """
+
+
+# What a user can put right: permissions, missing or existing files and folders, a full or read-only disk.
+USERS_ERRORS = {
+    errno.EPERM, errno.ENOENT, errno.EACCES, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOSPC, errno.EROFS,
+    errno.EDQUOT,
+}  # fmt: skip
 
 
 class Commands(click.Group):
@@ -72,6 +80,10 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in USERS_ERRORS:
+            raise
+        _fail(f"{error.filename or 'disk'}: {error.strerror}")
 
 
 def _fail(message: str) -> None:
@@ -125,7 +137,7 @@ def run_command(
     finally:
         view.stop()
     if not todo:
-        console.print(f"nothing to do: all {len(steps)} stages are done in {place}")
+        console.print(f"nothing to do: all {len(steps)} stages are done in {place}", markup=False)
     _closing(console, steps)
 
 
@@ -139,7 +151,7 @@ def _closing(console: Console, steps: list[Step]) -> None:
         console.print(learnt_table(artifacts))
     for artifact in artifacts:
         if artifact.kind == "report":
-            console.print(f"\nreport: {(artifact.path / 'report.html').resolve()}")
+            console.print(f"\nreport: {(artifact.path / 'report.html').resolve()}", markup=False)
 
 
 def _find_run(given: Path) -> tuple[Recipe, Path]:
@@ -310,7 +322,7 @@ def _options(settings: type[Settings], prefix: tuple[str, ...]) -> list[click.Pa
 
 def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **given: Any) -> None:
     from diglot import flow, terminal
-    from diglot.load import Where, check, parse_yaml
+    from diglot.load import Where, check, parse_value
 
     value: dict[str, Any] = {"do": settings.model_fields["do"].default}
     where = Where(f"diglot {value['do']}")
@@ -320,7 +332,7 @@ def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **giv
             target = value
             for part in path[:-1]:
                 target = target.setdefault(part, {})
-            target[path[-1]], _ = parse_yaml(text, f"--{'.'.join(path)}")
+            target[path[-1]] = parse_value(text, f"--{'.'.join(path)}")
             where.overrides[tuple(path)] = f"--{'.'.join(path).replace('_', '-')} {text}"
     folders = {
         key.removeprefix("input_"): paths
@@ -336,9 +348,12 @@ def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **giv
         "version": stage.version,
         "seed": recipe_seed,
         "files": hashes.of(stage.outside_paths(), where),
-        "stages": {role: {a.stage: a.fingerprint for a in artifacts} for role, artifacts in inputs.items()},
+        "stages": {
+            role: {f"{n}:{a.stage}": a.fingerprint for n, a in enumerate(artifacts)}
+            for role, artifacts in inputs.items()
+        },
     }
-    step.fingerprint = fingerprint({"do": stage.do, "settings": stage.semantic(), **step.made_from})
+    step.fingerprint = flow.step_fingerprint(stage, step.made_from, {})
     console = _console()
     view = terminal.StageProgress(console, 1)
     with flow.locked(out.parent):
@@ -348,14 +363,14 @@ def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **giv
                 f"--out {out}: the folder holds something that is not an artifact; give a new folder"
             )
         if artifact and artifact.fingerprint == step.fingerprint:
-            console.print(f"nothing to do: {out} is done")
+            console.print(f"nothing to do: {out} is done", markup=False)
             return
         try:
             artifact = flow.run_stage(step, Inputs(inputs), recipe_seed, where, view.started(step))
         finally:
             view.stop()
         view.finished(step, artifact)
-        console.print(str(out))
+        console.print(str(out), markup=False)
 
 
 def _input(folder: Path, role: str, settings: type[Stage]) -> Artifact:

@@ -144,7 +144,7 @@ def plan(recipe: Recipe, folder: Path, where: Where, *, missing_files_are_errors
         settings = recipe.stages[name]
         step = Step(name, settings, reads, folder / name)
         try:
-            files = hashes.of(settings.outside_paths(), functools.partial(where, "stages", name))
+            files = hashes.of(settings.outside_paths(), functools.partial(where, "stages", name), f"{name}.")
         except UserError:
             if missing_files_are_errors:
                 raise
@@ -155,16 +155,26 @@ def plan(recipe: Recipe, folder: Path, where: Where, *, missing_files_are_errors
             "files": files,
             "stages": {role: {n: steps[n].fingerprint for n in names} for role, names in reads.items()},
         }
-        step.fingerprint = fingerprint({"do": settings.do, "settings": settings.semantic(), **step.made_from})
+        step.fingerprint = step_fingerprint(settings, step.made_from, reads)
         _set_state(step)
         steps[name] = step
     hashes.save()
     return list(steps.values())
 
 
+def step_fingerprint(settings: Stage, made_from: dict[str, Any], reads: dict[str, list[str]]) -> str:
+    """The fingerprint of the artifact that a stage will make; the order of inputs counts (weights of a merge)."""
+    return fingerprint({"do": settings.do, "settings": settings.semantic(), "order": reads, **made_from})
+
+
 def _set_state(step: Step) -> None:
     artifact = read_artifact(step.folder)
     if artifact is None:
+        if step.folder.is_file() or (step.folder.is_dir() and any(step.folder.iterdir())):
+            raise UserError(
+                f"{step.folder} holds something that is not an artifact; give the run a folder of its own with "
+                "--run FOLDER"
+            )
         step.state = "to do"
     elif artifact.fingerprint == step.fingerprint:
         step.state = "done"
@@ -199,7 +209,7 @@ def _what_changed(step: Step, artifact: Artifact) -> str:
     upstream = [name for name in new_stages if old_stages.get(name) != new_stages[name]]
     if upstream:
         changes.append(f"input changed: {', '.join(upstream)}")
-    return "; ".join(changes) or "inputs differ"
+    return "; ".join(changes) or "the order of its inputs"
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -226,12 +236,13 @@ class FileHashes:
             self.known = {}
         self.changed = False
 
-    def of(self, paths: dict[tuple, str], where: Callable[..., str]) -> dict[str, str]:
+    def of(self, paths: dict[tuple, str], where: Callable[..., str], prefix: str = "") -> dict[str, str]:
         """Hash by file for the paths of a stage; URLs stand for themselves.
 
         Args:
             paths: path, folder, glob or URL by the settings' key that gave it.
             where: names a key's place in the recipe.
+            prefix: what an override of the key begins with.
 
         Raises:
             UserError: a path matches no file.
@@ -245,7 +256,7 @@ class FileHashes:
             if not files:
                 raise UserError(
                     f"{where(*key)}: no such file or folder: {path} (looked in {Path.cwd()}); correct the path, or give "
-                    f"another with an override: {'.'.join(map(str, key))}=FOLDER"
+                    f"another with an override: {prefix}{'.'.join(map(str, key))}=FOLDER"
                 )
             found.update({str(file): self._hash(file) for file in files})
         return found
@@ -268,7 +279,7 @@ class FileHashes:
 
 def expand(path: str) -> list[Path]:
     """The files of a path, folder or glob, sorted; hidden files left out."""
-    place = Path(path).expanduser()
+    place = Path(os.path.expanduser(path))  # noqa: PTH111  (never raises)
     if place.is_file():
         return [place]
     if place.is_dir():

@@ -37,6 +37,14 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
 
 
+def _whole_number(loader: yaml.Loader, node: yaml.ScalarNode) -> int:
+    """YAML 1.2: 010 is ten, not eight."""
+    return int(node.value, 16 if "0x" in node.value else 10)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
+
+
 def parse_yaml(text: str, name: str) -> tuple[Any, dict[tuple, int]]:
     """Parse YAML and remember the line of every key.
 
@@ -45,16 +53,18 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[tuple, int]]:
     """
     try:
         node = yaml.compose(text, Loader=_Loader)
-        value = yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
+        value = _unshared(yaml.load(text, Loader=_Loader))  # noqa: S506  (a SafeLoader)
+        lines: dict[tuple, int] = {}
+        if node is not None:
+            _lines(node, (), lines, name)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise UserError(f"{name}:{mark.line + 1 if mark else 1}: not valid YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
+    except RecursionError as error:
+        raise UserError(f"{name}: not valid YAML: an alias stands inside what it stands for") from error
+    except (yaml.YAMLError, ValueError, IndexError) as error:
         raise UserError(f"{name}: not valid YAML: {error}") from error
-    lines: dict[tuple, int] = {}
-    if node is not None:
-        _lines(node, (), lines, name)
-    return _unshared(value), lines
+    return value, lines
 
 
 def _unshared(value: Any) -> Any:
@@ -98,13 +108,13 @@ def apply_override(value: dict, override: str) -> tuple:
         raise UserError(f"override {override!r}: write stage.key=value, such as train.steps=100")
     path: list[Any] = dotted.strip().split(".")
     if path[0] not in Recipe.model_fields:
-        stages = value.get("stages") or {}
+        stages = {str(name): stage for name, stage in (value.get("stages") or {}).items()}
         if path[0] not in stages:
             near = difflib.get_close_matches(path[0], [*stages, *Recipe.model_fields], 1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise UserError(f"override {override!r}: no stage {path[0]!r}; {hint}stages: {', '.join(stages)}")
         path = ["stages", *path]
-    parsed, _ = parse_yaml(text, f"override {override!r}")
+    parsed = parse_value(text, f"override {override!r}")
     target: Any = value
     for depth, key in enumerate(path[:-1]):
         if isinstance(target, list):
@@ -118,6 +128,15 @@ def apply_override(value: dict, override: str) -> tuple:
         path[-1] = _list_index(target, path[-1], override)
     target[path[-1]] = parsed
     return tuple(path)
+
+
+def parse_value(text: str, name: str) -> Any:
+    """A value given on the command line: YAML, but `*.jsonl` is a glob and not an alias.
+
+    Raises:
+        UserError: not YAML.
+    """
+    return text if text.startswith("*") else parse_yaml(text, name)[0]
 
 
 def _list_index(target: list, key: Any, override: str) -> int:

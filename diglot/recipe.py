@@ -33,11 +33,14 @@ class Role(NamedTuple):
 class Settings(BaseModel):
     """Base of all settings: unknown keys and wrong types are errors."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, populate_by_name=True, allow_inf_nan=False
+    )
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z]+)?$", description="ISO 639 code, such as ar")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
@@ -124,7 +127,9 @@ def _source_paths(stage: Any) -> dict[tuple, str]:
             else:
                 given.update({("sources", name, key, index): path for index, path in enumerate(paths)})
     return {
-        key: path for key, path in given.items() if not stage.from_ or path.startswith("/") or "://" in path
+        key: path
+        for key, path in given.items()
+        if not stage.from_ or path.startswith(("/", "~")) or "://" in path
     }
 
 
@@ -448,7 +453,7 @@ class Train(Stage):
     learning_rate: Annotated[float, Field(gt=0)] = Field(3e-5, description="ALLaM, learning-rate slides.")
     warmup_from: Annotated[float, Field(ge=0)] = Field(1e-7, description="PolyLM 3.2.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.1, description="PolyLM 3.2.")
-    betas: tuple[float, float] = Field((0.9, 0.95), description="PolyLM 3.2.", strict=False)
+    betas: tuple[Momentum, Momentum] = Field((0.9, 0.95), description="PolyLM 3.2.", strict=False)
     epsilon: Annotated[float, Field(gt=0)] = Field(1e-8, description="PolyLM's released scripts.")
     gradient_clip: Annotated[float, Field(gt=0)] = Field(1.0, description="PolyLM 3.2.")
     beta: Annotated[float, Field(gt=0)] = Field(0.1, description="DPO: weight of the KL penalty.")
@@ -524,7 +529,7 @@ class Evaluate(Stage):
         """The tasks' files, where the items come from outside."""
         inside = isinstance(self.from_, dict) and "items" in self.from_
         paths = {("tasks", name, "path"): task.path for name, task in self.tasks.items()}
-        return {key: path for key, path in paths.items() if not inside or path.startswith("/")}
+        return {key: path for key, path in paths.items() if not inside or path.startswith(("/", "~"))}
 
 
 class Report(Stage):

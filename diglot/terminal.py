@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -96,7 +97,8 @@ class StageProgress:
         self.stop()
         seconds = duration(artifact.provenance["seconds"])
         self.console.print(
-            f"[green]✓[/] [bold]{step.name}[/] [dim]{seconds}[/] {headline(artifact)}", highlight=False
+            f"[green]✓[/] [bold]{step.name}[/] [dim]{seconds}[/] {escape(headline(artifact))}",
+            highlight=False,
         )
 
     def stop(self) -> None:
@@ -136,7 +138,7 @@ def plan_table(steps: list[Step]) -> Table:
         if step.settings.reads_everything and not step.settings.from_:
             reads = "all stages"
         style = STATE_STYLE[step.state]
-        table.add_row(step.name, step.settings.do, reads, f"[{style}]{step.state}[/]", step.why)
+        table.add_row(step.name, step.settings.do, reads, f"[{style}]{step.state}[/]", escape(step.why))
     return table
 
 
@@ -148,7 +150,9 @@ def run_table(steps: list[Step], artifacts: dict[str, Artifact]) -> Table:
     for step in steps:
         artifact = artifacts.get(step.name)
         style = STATE_STYLE[step.state]
-        state = f"[{style}]{step.state}[/]" + (f" ({step.why})" if step.why else "")
+        state = f"[{style}]{step.state}[/]" + (f" ({escape(step.why)})" if step.why else "")
         seconds = duration(artifact.provenance["seconds"]) if artifact else ""
-        table.add_row(step.name, step.settings.do, state, seconds, headline(artifact) if artifact else "")
+        table.add_row(
+            step.name, step.settings.do, state, seconds, escape(headline(artifact)) if artifact else ""
+        )
     return table

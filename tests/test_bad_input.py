@@ -68,7 +68,11 @@ def test_a_typo(tmp_path: Path) -> None:
 
 def test_a_missing_path(tmp_path: Path) -> None:
     file = recipe(tmp_path, str(tmp_path / "none"))
-    refused(run(file), f"{file}:7: stages.corpus.sources.english.path: no such file or folder", "override")
+    refused(
+        run(file),
+        f"{file}:7: stages.corpus.sources.english.path: no such file or folder",
+        "corpus.sources.english.path=FOLDER",
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n"])

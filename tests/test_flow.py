@@ -1,5 +1,6 @@
 """The flow: graph, states, whole artifacts, locks."""
 
+import io
 import json
 import os
 import random
@@ -248,3 +249,33 @@ def test_killed_data_stage_goes_on_to_the_same_content(small_run: tuple[dict, Pa
     subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
     whole, killed = (read_artifact(tmp_path / name / "world") for name in ("whole", "killed"))
     assert whole.content == killed.content
+
+
+def test_a_folder_of_the_users_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "world").mkdir()
+    (tmp_path / "world" / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="not an artifact"):
+        flow.run(recipe({"world": world()}), tmp_path, WHERE)
+    assert (tmp_path / "world" / "thesis.txt").read_text() == "mine"
+
+
+def test_the_order_of_inputs_counts(tmp_path: Path) -> None:
+    def merge(names: list[str]) -> str:
+        stages = {"x": world(), "w": curate(**{"from": "x"}), "t": {"do": "train-tokenizer", "from": "w"}}
+        stages |= {name: {"do": "new-model", "from": "t", "preset": "tiny"} for name in ("a", "b")}
+        stages["m"] = {"do": "merge", "from": names, "weights": [0.9, 0.1]}
+        return {step.name: step.fingerprint for step in flow.plan(recipe(stages), tmp_path, WHERE)}["m"]
+
+    assert merge(["a", "b"]) != merge(["b", "a"])
+
+
+def test_what_people_write_is_not_markup(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    from diglot.terminal import plan_table
+
+    steps = flow.plan(recipe({"world": world()}), tmp_path, WHERE)
+    steps[0].why = 'prompt: "[INST] {prompt} [/INST]"'
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(plan_table(steps))
+    assert "[/INST]" in console.export_text()

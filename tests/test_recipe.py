@@ -123,6 +123,22 @@ def test_an_override_reaches_one_use_of_an_alias_only(tmp_path: Path) -> None:
     assert where.place(("stages", "again", "learning_rate")).endswith("recipe.yaml:22")
 
 
+def test_globs_and_numbers_on_the_command_line(tmp_path: Path) -> None:
+    recipe, _ = load_recipe(write(tmp_path, GOOD), ["corpus.sources.english.path=*.jsonl", "seed=010"])
+    assert recipe.stages["corpus"].sources["english"].path == "*.jsonl"
+    assert recipe.seed == 10
+
+
+@pytest.mark.parametrize(
+    "text", ["a: &x {b: *x}", "seed: !!int ''", "people: 09", "stages: {1: {do: world}}"]
+)
+def test_odd_yaml_is_parsed_or_refused(text: str) -> None:
+    try:
+        check(Recipe, parse_yaml(text, "x")[0], Where("x"))
+    except UserError as error:
+        assert str(error).startswith("x")
+
+
 @pytest.mark.parametrize(
     ("override", "says"),
     [
@@ -130,6 +146,8 @@ def test_an_override_reaches_one_use_of_an_alias_only(tmp_path: Path) -> None:
         ("pretrain.steps", "write stage.key=value"),
         ("pretrain.step=1", "did you mean 'steps'"),
         ("pretrain.phases.last.share=1", "stable, decay"),
+        ("pretrain.betas=[0.9, 1.5]", "less than 1"),
+        ("pretrain.learning_rate=.inf", "finite"),
         ("pretrain.steps=ten", "override 'pretrain.steps=ten': stages.pretrain.steps"),
     ],
 )

@@ -66,7 +66,9 @@ class Result:
         """Whether the value is a share of items (shown in percent) rather than a score out of 100."""
         if self.kind == "preference":
             return True
-        return self.kind == "task" and not self.metric.lower().startswith(("chrf", "bleu", "ter", "rouge"))
+        return self.kind == "task" and not self.metric.lower().startswith(
+            ("chrf", "bleu", "ter", "rouge", "perplexity")
+        )
 
     @property
     def points(self) -> float:
@@ -155,12 +157,15 @@ class Comparison:
         Margins are not judged: measured, a model that knows nothing of chats had 413 nats (long answers against
         short ones) and the one trained on the pairs 109, while its accuracy rose from 45% to 80%.
         """
-        if self.change is None or not self.before or not self.after or self.either.kind == "margin":
+        if self.change is None or not self.before or not self.after or self.either.kind in ("margin", "gain"):
             return "unknown"
         noise = math.hypot(self.before.standard_error or 0, self.after.standard_error or 0) * INTERVAL
         if abs(self.change) <= noise:
             return "same"
-        return "better" if (self.change < 0) == (self.either.kind == "bits") else "worse"
+        lower = (
+            self.either.kind == "bits" or "perplexity" in self.either.metric or self.either.metric == "ter"
+        )
+        return "better" if (self.change < 0) == lower else "worse"
 
 
 def scores_of(artifact: Artifact) -> dict[str, Any]:

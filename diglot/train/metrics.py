@@ -14,7 +14,9 @@ class Metrics:
         """Open the file and keep the lines of the first `resume_at` steps only."""
         kept = [line for line in read_metrics(file) if line["step"] <= resume_at] if resume_at else []
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        temporary = file.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        temporary.replace(file)
         self.stream = file.open("a", buffering=1)
 
     def write(self, kind: str, **values: Any) -> None:
