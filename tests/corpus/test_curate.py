@@ -264,7 +264,7 @@ def test_a_source_that_is_not_what_it_says_is_refused(tmp_path, change, words):
     source = Source(**{"path": str(tmp_path / "a.jsonl"), "language": "en"} | change)
     with pytest.raises(UserError) as error:
         run(tmp_path, {"web": source})
-    for word in ["stage 'corpus'", *words]:
+    for word in ["source 'web'", *words]:
         assert word in str(error.value)
 
 
