@@ -1,6 +1,7 @@
 """The whole road, shortened: the shipped quickstart run as a user runs it, killed, shown, and talked to."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -38,6 +39,7 @@ def diglot(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[s
         capture_output=True,
         text=True,
         cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200"},
         timeout=900,
     )
     assert not check or done.returncode == 0, done.stderr
@@ -78,7 +80,7 @@ def test_running_again_does_nothing(run: Path) -> None:
     done = diglot("run", str(RECIPE), *SHORT, "--run", str(run))
     assert "nothing to do" in done.stdout
     dry = diglot("run", str(RECIPE), *SHORT, "--run", str(run), "--dry-run", "sft.learning_rate=1e-5").stdout
-    states = {line.split()[0]: line for line in dry.split("\n") if line.strip()}
+    states = {line.split()[0]: line for line in dry.split("\n") if line and not line[0].isspace()}
     assert "stale" in states["sft"]
     assert "learning_rate" in states["sft"]
     assert "stale" in states["dpo"]

@@ -72,7 +72,10 @@ def test_old_text_gets_the_old_logits_from_transformers(model, tmp_path, context
     )
     assert not any(report.values()), report
     ids = torch.tensor([[1, 264, 270, 280, 12]])
-    assert torch.equal(before(ids).logits[..., :285], after(ids).logits[..., :285])
+    # Not bit for bit: a product with more rows may be cut into other blocks, which sum in another order.
+    torch.testing.assert_close(
+        before(ids).logits[..., :285], after(ids).logits[..., :285], atol=1e-6, rtol=1e-5
+    )
     assert (tmp_path / "out" / "tokenizer.json").read_bytes() == (tokenizer / "tokenizer.json").read_bytes()
 
 
