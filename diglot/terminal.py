@@ -21,18 +21,9 @@ from rich.table import Table
 
 from diglot.artifact import Artifact
 from diglot.flow import Step
+from diglot.report.results import duration
 
 STATE_STYLE = {"done": "green", "stale": "yellow", "to do": "cyan"}
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 8.4 s, 3 min 20 s, 2 h 05 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def quantity(value: float) -> str:
