@@ -126,7 +126,7 @@ def _accept(
 def _drop(entry: SourceLedger, refused: Refused, size: Size, id_: str, text: str) -> None:
     entry.drop(refused.reason, *size)
     sample = [_encodable(part) for part in (id_, excerpt(text), excerpt(refused.detail))]
-    entry.sample(refused.reason, [Sample(*sample)])
+    entry.sample(refused.reason, [Sample(entry.dropped[refused.reason].documents, *sample)])
 
 
 def _encodable(text: str) -> str:

@@ -1,59 +1,80 @@
 """The stage `curate`: read raw text, clean it, filter it, deduplicate it, and account for all of it.
 
-The steps are PolyLM's (3.1), on the thresholds of `Rules`:
+The steps are PolyLM's (3.1); what each rule is and where it comes from stands in docs/corpus.md:
 
-1. read every source in order and cut it into shards (`read`)
-2. for each shard, in a pool of threads: correct lines, identify the language, measure signals, apply the rules,
-   and sign what passed (`shard`)
-3. deduplicate all sources of a language together (`dedup`); the first document stays
-4. hold out a share of what each source has left, chosen by a keyed hash of the id: after deduplication, so that no
-   near duplicate (as far as MinHash finds it) of a held-out document is trained on
-5. write `documents/` and `heldout/`, and the ledger, which must balance
+1. find the files of all sources and put them into units of work (`units`)
+2. where wanted: hash all lines and paragraphs, and find those that repeat over the corpus (`repeated`)
+3. cut each unit into shards; for each shard: correct lines, identify the language, measure signals, apply the rules,
+   look for evaluation items, and sign what passed (`measure`)
+4. compare all that passed, in each language, out of core; the first of duplicates stays; hold out a share of what
+   each source has left: after deduplication, so that no near duplicate (as far as MinHash finds it) of a held-out
+   document is trained on (`fates`)
+5. write `documents/`, `heldout/` and `dropped/`, and the ledger, which must balance
 
-The result does not depend on the number of threads. `language_confidence: 0` switches language identification off.
-Parallel data are deduplicated as pairs, by their two languages. Memory: a few shards of 32 MB, and about 0.7 KB a
-document that passed the rules.
+Steps 2 to 5 are tasks of an engine: threads, or Ray. The corpus is the same whatever runs them, however many, and
+whatever is killed meanwhile: a shard of step 3 that is done is not done again. `language_confidence: 0` switches
+language identification off. Memory: a shard of 32 MB a worker, with its working arrays about 0.5 GB each, and
+`fates` and `duplicates` for the whole corpus; text is never held beyond a shard.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections import Counter, deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from diglot.artifact import Context, Inputs, UserError
-from diglot.corpus import identify
-from diglot.corpus.languages import is_unspaced
-from diglot.corpus.ledger import SAMPLES, Counts, Sample, SourceLedger, excerpt
-from diglot.corpus.lines import CORRECTIONS
-from diglot.corpus.read import Broken, Record, read_records
-from diglot.corpus.rules import SIGNALS, histogram_edges, rules_for, thresholds
-from diglot.corpus.shard import SHARD_BYTES, SHARD_DOCUMENTS, Measured, Shard, keyed_hash, process
-from diglot.corpus.survivors import (
-    EXACT_DUPLICATE,
-    HELD_OUT,
-    KEPT,
-    NEAR_DUPLICATE,
-    Account,
-    Survivors,
-    deduplicate,
-    duplicate_samples,
-    gather,
-    hold_out,
-    largest_clusters,
-    ranges,
-)
+from diglot.corpus import contaminate, quality, repeated
+from diglot.corpus.catalogue import NAMES, SIGNALS
+from diglot.corpus.engine import Engine, open_engine
+from diglot.corpus.fates import HELD_OUT, KEPT, REASONS, Fates, Located, decide, largest_clusters, sampled
+from diglot.corpus.identify import load_identifier
+from diglot.corpus.ledger import UNKNOWN_LANGUAGE, Counts, SourceLedger, excerpt
+from diglot.corpus.measure import Job, count_units, kinds, measure_unit
+from diglot.corpus.rules import histogram_edges, load_rule_set, thresholds
+from diglot.corpus.scratch import SIZES, TAKEN, Passed, dropped_file
+from diglot.corpus.shard import cut_offs, domain_of, languages_of, part_name
+from diglot.corpus.units import Unit, accounts_of, units_of
+from diglot.corpus.write import write_documents, write_dropped
 from diglot.recipe import Curate
 
 WRONG_SHARE = 0.95
+
+
+@dataclass
+class Account:
+    """A source, or a source in one language, on its way through the stage.
+
+    Attributes:
+        source: its name in the recipe.
+        ledger: its account.
+        histograms: int64 [2, bins] by signal: of documents that passed and that did not.
+    """
+
+    source: str
+    ledger: SourceLedger
+    histograms: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass
+class Measured:
+    """What became of the shards.
+
+    Attributes:
+        accounts: by source.
+        shards: what passed the rules, in order.
+        dropped: the files of what did not, with their sources.
+        repeated: the commonest of the lines and paragraphs that were taken out, and in how many documents they were.
+    """
+
+    accounts: dict[str, Account]
+    shards: list[Located]
+    dropped: list[tuple[str, Path]]
+    repeated: list[tuple[str, int]]
 
 
 def run(settings: Curate, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
@@ -62,291 +83,284 @@ def run(settings: Curate, inputs: Inputs, output: Path, context: Context) -> dic
     Raises:
         UserError: a source cannot be read, is in another language altogether, or has nothing left in the end.
     """
-    _check_settings(settings, context)
-    text = inputs.maybe("text")
-    scratch = context.scratch / "shards"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    seed = f"{context.seed}/{settings.seed}/held out"
-
-    accounts = _measure_sources(settings, text.path if text else None, scratch, seed, context)
-    survivors = gather(accounts)
-    deduplicate(survivors, settings)
-    hold_out(survivors, accounts, settings)
-    _settle_accounts(survivors, accounts, context)
-    _write_json(output / "duplicates.json", largest_clusters(survivors, accounts))
-    _write_documents(survivors, accounts, output, context)
-
-    ledger = {"sources": {name: account.ledger.as_json() for name, account in accounts.items()}}
-    _write_json(output / "ledger.json", ledger)
-    _write_json(output / "signals.json", {n: _signals(a, settings) for n, a in accounts.items()})
-    shutil.rmtree(scratch, ignore_errors=True)
+    text, learnt = inputs.maybe("text"), inputs.maybe("rules")
+    job = Job(
+        settings=settings,
+        key=f"{context.fingerprint}/{context.scratch}",
+        folder=context.scratch / "measured",
+        base=text.path if text else None,
+        learnt=learnt.file("rules.yaml") if learnt else None,
+        quality=tuple(artifact.path for artifact in inputs.many("quality")),
+    )
+    _check_settings(job)
+    progress = _Progress(context, job.folder)
+    with open_engine(settings.engine, context.workers, progress.tick) as engine:
+        units = units_of(settings, job.base, context.name, engine.workers)
+        job = _with_tables(job, units, engine, context)
+        measured = _measure(job, units, engine, context, progress)
+        accounts = measured.accounts
+        fates = decide(
+            measured.shards, settings, engine, context.scratch / "compared", _seed(settings, context)
+        )
+        _settle(accounts, fates)
+        _check_something_left(accounts, context)
+        write_documents(fates, settings, output, engine, context)
+        write_dropped(measured.dropped, fates, output, engine)
+    _write_evidence(measured, fates, job, output)
     return _summary(accounts)
 
 
-def _check_settings(settings: Curate, context: Context) -> None:
-    wanted = settings.deduplication
-    if wanted.bands * wanted.rows > wanted.permutations:
-        raise UserError(
-            f"deduplication: bands × rows is {wanted.bands * wanted.rows}, more than the "
-            f"{wanted.permutations} permutations; raise permutations or lower one of them"
-        )
+def _seed(settings: Curate, context: Context) -> str:
+    return f"{context.seed}/{settings.seed}/held out"
+
+
+def _check_settings(job: Job) -> None:
+    settings = job.settings
+    identifier = load_identifier(settings.language_model)
+    names = [part_name(name, source, language) for name, source in settings.sources.items()
+             for language in languages_of(source)]  # fmt: skip
+    for name in names:
+        if names.count(name) > 1 or (name in settings.sources and settings.sources[name].languages):
+            raise UserError(f"two sources would be called {name!r}; give one of them another name")
     for name, source in settings.sources.items():
-        for language in filter(None, [source.language, source.target_language]):
-            if settings.language_confidence > 0 and not identify.is_identifiable(language):
+        for language in filter(None, [*languages_of(source), source.target_language]):
+            if max(cut_offs(settings, source, [language])) > 0 and not identifier.knows(language):
                 raise UserError(
-                    f"source {name!r}: language {language!r} is not among the "
-                    f"{len(identify.load_model().codes)} that the built-in identifier knows; correct it, or set "
+                    f"source {name!r}: language {language!r} is not among the {len(identifier.codes)} that the "
+                    "identifier knows; correct it, set language_model to a fastText model that knows it, or set "
                     "language_confidence: 0 to take all texts as they are"
                 )
+    rule_set = load_rule_set(settings.rules, job.learnt, job.base)
+    measured = {signal.name for signal in SIGNALS if signal.needs != "quality"}
+    measured |= set(quality.load(job.quality).signals)
+    for name, source in settings.sources.items():
+        for language in languages_of(source):
+            for rule in rule_set.rules_for(language, source.target_language is not None):
+                if rule.signal not in measured:
+                    raise UserError(
+                        f"rule {rule.name} (source {name!r}): {rule.signal} is measured by a quality model; give "
+                        "this stage one (from: {quality: STAGE}), or switch the rule off (rules.limits."
+                        f"{rule.name}=null)"
+                    )
 
 
-# --- reading and measuring ------------------------------------------------------------------------------------
+class _Progress:
+    """Counts the shards that are done, whoever does them."""
+
+    def __init__(self, context: Context, folder: Path):
+        self.context, self.folder = context, folder
+        self.megabytes, self.total = 0.0, 0.0
+
+    def tick(self) -> None:
+        shards = sum(1 for _ in self.folder.glob("*.json")) if self.folder.exists() else 0
+        self.context.progress(self.megabytes, self.total or None, "MB", f"{shards} shards measured")
+
+    def unit_done(self, unit: Unit) -> None:
+        self.megabytes += sum(file.size or 0 for file in unit.files) / 1e6 / unit.parts
+        self.tick()
 
 
-def _measure_sources(
-    settings: Curate, base: Path | None, scratch: Path, seed: str, context: Context
-) -> dict[str, Account]:
-    accounts: dict[str, Account] = {}
-    seen: set[int] = set()
-    with ThreadPoolExecutor(context.workers) as pool:
-        for name, source in settings.sources.items():
-            domain = "parallel" if source.target_language else source.domain
-            account = Account(source, SourceLedger(source.language, domain))
-            accounts[name] = account
-            running: deque[Future[Measured]] = deque()
-            for shard in _shards(name, account, settings, base, seen, context):
-                file = scratch / f"{name}-{shard.number:05}.parquet"
-                running.append(pool.submit(process, shard, source, settings, seed, file))
-                if len(running) > context.workers:
-                    _account_for(running.popleft().result(), account, name, context)
-            while running:
-                _account_for(running.popleft().result(), account, name, context)
-            if settings.language_confidence > 0:
-                _check_language(name, account, context)
+# --- measuring ------------------------------------------------------------------------------------------------
+
+
+def _with_tables(job: Job, units: list[Unit], engine: Engine, context: Context) -> Job:
+    """Build what shards are compared with: the evaluation sets' n-grams, and repeated lines and paragraphs."""
+    settings, scratch = job.settings, context.scratch
+    if settings.decontamination:
+        table = scratch / "contamination.npz"
+        contaminate.build(settings.decontamination, table, job.base, context.name)
+        job = job._replace(contamination=table)
+    if kinds(settings):
+        folder = scratch / "units"
+        folder.mkdir(parents=True, exist_ok=True)
+        counting = job._replace(folder=folder)
+        for _ in engine.map(count_units, [(counting, unit) for unit in units]):
+            pass
+        tables = []
+        for kind, limit in kinds(settings):
+            table = scratch / f"repeated-{kind}.npy"
+            files = sorted(folder.glob(f"*.{kind}.npy"))
+            repeated.build_table(files, limit, table, engine.map)
+            tables.append((kind, table))
+        job = job._replace(repeated=tuple(tables), key=f"{job.key}/repeated")
+    return job
+
+
+def _measure(job: Job, units: list[Unit], engine: Engine, context: Context, progress: _Progress) -> Measured:
+    """Measure all units."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    progress.total = sum(file.size or 0 for unit in units for file in unit.files if unit.part == 0) / 1e6
+    groups = {}
+    for unit, shards in zip(units, engine.map(measure_unit, [(job, unit) for unit in units]), strict=True):
+        groups[unit.group] = shards
+        progress.unit_done(unit)
+    accounts = _accounts(job.settings)
+    located: dict[str, list[Located]] = {name: [] for name in accounts}
+    source_of = {unit.group: unit.source for unit in units}
+    others: dict[str, dict[str, int]] = {}
+    missing: dict[str, str] = {}
+    dropped, repeats = [], []
+    for group, number, shard in accounts_of(job.folder, groups):
+        source = source_of[group]
+        dropped.append((source, dropped_file(job.folder, group, number)))
+        for name, account in shard["accounts"].items():
+            accounts[name].ledger.add(account["ledger"])
+            _add_histograms(accounts[name], account["histograms"])
+            if account["passed"] and account["passed"][1]:
+                languages = (accounts[name].ledger.language, job.settings.sources[source].target_language)
+                located[name].append(Located(name, source, languages, Passed(*account["passed"])))
+        for language, number in shard["other_languages"].items():
+            others.setdefault(source, {})[language] = others.get(source, {}).get(language, 0) + number
+        repeats += shard["repeated"]
+        if shard["missing"]:
+            missing.setdefault(source, shard["missing"])
+    for name in job.settings.sources:
+        _check_source(name, accounts, others.get(name, {}), missing.get(name), job.settings, context)
+    return Measured(accounts, [shard for shards in located.values() for shard in shards], dropped, repeats)
+
+
+def _accounts(settings: Curate) -> dict[str, Account]:
+    """An account for each source, and for each of its languages where it is sorted by language."""
+    accounts = {}
+    for name, source in settings.sources.items():
+        if source.languages:
+            accounts[name] = Account(name, SourceLedger(UNKNOWN_LANGUAGE, domain_of(source)))
+        for language in languages_of(source):
+            accounts[part_name(name, source, language)] = Account(
+                name, SourceLedger(language, domain_of(source))
+            )
     return accounts
 
 
-def _shards(
-    name: str, account: Account, settings: Curate, base: Path | None, seen: set[int], context: Context
-) -> Iterator[Shard]:
-    """Read a source and cut it into shards; what could not be read goes straight into the ledger."""
-    source = account.source
-    fields = [source.text or ("src" if source.target_language else "text")]
-    fields += [source.target_text] if source.target_language else []
-    shard, size = Shard(0, [], [], []), 0
-    records = read_records(
-        source.path, stage=context.name, source=name, base=base, limit=source.limit,
-        max_record_bytes=settings.max_record_bytes,
-    )  # fmt: skip
-    missing: Broken | None = None
-    for record in records:
-        texts = _texts_of(record, fields) if isinstance(record, Record) else record
-        if isinstance(texts, Broken):
-            missing = texts if texts.reason == "missing_text" and missing is None else missing
-            _drop_broken(name, texts, account.ledger)
-            continue
-        shard.ids.append(_unique_id(name, record, seen))
-        shard.texts.append(texts[0])
-        shard.targets.extend(texts[1:])
-        size += sum(map(len, texts))
-        if size >= SHARD_BYTES or len(shard.ids) == SHARD_DOCUMENTS:
-            yield shard
-            shard, size = Shard(shard.number + 1, [], [], []), 0
-    if shard.ids:
-        yield shard
-    elif shard.number == 0:
-        detail = f"; {missing.file}, line {missing.line}: {missing.detail}" if missing else ""
-        raise UserError(
-            f"source {name!r}: no record has a usable text{detail}; say which field holds "
-            f"it: {context.name}.sources.{name}.text=FIELD"
+def _add_histograms(account: Account, histograms: dict[str, list[list[int]]]) -> None:
+    for signal, counts in histograms.items():
+        account.histograms[signal] = account.histograms.get(signal, 0) + np.array(counts)
+
+
+def _check_source(
+    name: str, accounts: dict[str, Account], others: dict[str, int], missing: str | None, settings: Curate,
+    context: Context,
+) -> None:  # fmt: skip
+    """Refuse a source of which nothing could be read, or (nearly) all is in another language than it is said to be."""
+    ledgers = [account.ledger for account in accounts.values() if account.source == name]
+    read = sum(ledger.read.documents for ledger in ledgers)
+    with_text = read - sum(
+        counts.documents for ledger in ledgers for counts in ledger.dropped.values() if not counts.characters
+    ) + sum(ledger.dropped.get("empty_text", Counts()).documents for ledger in ledgers)  # fmt: skip
+    stage = f"{context.name}.sources.{name}"
+    if not with_text:
+        found = ", ".join(
+            f"{counts.documents:,} × {reason}"
+            for ledger in ledgers
+            for reason, counts in ledger.dropped.items()
         )
-
-
-def _texts_of(record: Record, fields: list[str]) -> list[bytes] | Broken:
-    """The text, or both texts of a pair, as UTF-8."""
-    texts = []
-    for name in fields:
-        value = record.value.get(name)
-        if not isinstance(value, str):
-            held = (
-                f"field {name!r} holds {type(value).__name__}"
-                if name in record.value
-                else f"no field {name!r}"
-            )
-            detail = f"{held} (fields: {', '.join(sorted(map(str, record.value)))})"
-            shown = json.dumps(record.value, ensure_ascii=True, default=str)
-            return Broken(record.file, record.line, "missing_text", detail, excerpt(shown), len(shown))
-        try:
-            texts.append(value.encode())
-        except UnicodeEncodeError as error:
-            shown = value[:1000].encode(errors="replace").decode()
-            detail = f"field {name!r}: {error.reason} at character {error.start}"
-            return Broken(record.file, record.line, "invalid_utf8", detail, excerpt(shown), len(value))
-    return texts
-
-
-def _unique_id(name: str, record: Record | Broken, seen: set[int]) -> str:
-    """The record's own id, or its place; a repeated one gets `#2`, `#3`, … in the order of reading."""
-    own = record.value.get("id") if isinstance(record, Record) else None
-    wanted = (
-        own if isinstance(own, str) and own and own.isprintable() else f"{name}/{record.file}:{record.line}"
-    )
-    candidate, number = wanted, 1
-    while (key := keyed_hash("id", candidate)) in seen:
-        number += 1
-        candidate = f"{wanted}#{number}"
-    seen.add(key)
-    return candidate
-
-
-def _drop_broken(name: str, broken: Broken, ledger: SourceLedger) -> None:
-    ledger.read.add(1, 0, broken.size)
-    ledger.drop(broken.reason, 1, 0, broken.size)
-    ledger.sample(
-        broken.reason, [Sample(f"{name}/{broken.file}:{broken.line}", broken.excerpt, broken.detail)]
-    )
-
-
-def _account_for(measured: Measured, account: Account, name: str, context: Context) -> None:
-    ledger = account.ledger
-    account.shards.append(measured)
-    ledger.read.add(measured.read.documents, measured.read.characters, measured.read.bytes)
-    for reason, counts in measured.dropped.items():
-        ledger.drop(reason, counts.documents, counts.characters, counts.bytes)
-    for reason, samples in measured.samples.items():
-        ledger.sample(reason, samples)
-    context.progress(ledger.read.documents, None, "documents", f"{name}: measured")
-
-
-def _check_language(name: str, account: Account, context: Context) -> None:
-    """Refuse a source that is (nearly) all in another language than it is said to be."""
-    read = sum(measured.read.documents for measured in account.shards)
-    identified: Counter[str] = sum((measured.identified for measured in account.shards), Counter())
-    if identified.total() < WRONG_SHARE * read:
+        samples = [s for ledger in ledgers for shown in ledger.samples.values() for s in shown][:2]
+        shown = missing or "; ".join(f"{sample.id}: {sample.detail}" for sample in samples)
+        remedy = (
+            f"say which field holds the text: {stage}.text=FIELD" if missing
+            else f"give a folder or file that can be read: diglot run RECIPE {stage}.path=FOLDER"
+        )  # fmt: skip
+        raise UserError(
+            f"source {name!r}: no record has a usable text ({found or 'no records'}: {shown}); {remedy}"
+        )
+    source, number = settings.sources[name], sum(others.values())
+    if max(cut_offs(settings, source, languages_of(source))) == 0 or number < WRONG_SHARE * with_text:
         return
-    source = account.source
-    languages = source.language + (f" + {source.target_language}" if source.target_language else "")
-    found = ", ".join(
-        f"{number / read:.0%} in {code}"
-        for code, number in sorted(identified.items(), key=lambda i: (-i[1], i[0]))[:3]
+    languages = ", ".join(languages_of(source)) + (
+        f" + {source.target_language}" if source.target_language else ""
     )
+    most = sorted(others.items(), key=lambda item: (-item[1], item[0]))[:3]
+    found = ", ".join(f"{count / with_text:.0%} in {code}" for code, count in most)
     raise UserError(
-        f"source {name!r} (language {languages}): {identified.total() / read:.0%} of "
-        f"{read:,} documents are in another language ({found}); correct the source's language, point it to other "
-        "files, or set language_confidence: 0 to take all texts as they are"
+        f"source {name!r} (language {languages}): {number / with_text:.0%} of {with_text:,} documents are in another "
+        f"language ({found}); correct the source's language, point it to other files, or set language_confidence: 0 "
+        "to take all texts as they are"
     )
 
 
 # --- accounting -----------------------------------------------------------------------------------------------
 
 
-def _settle_accounts(survivors: Survivors, accounts: dict[str, Account], context: Context) -> None:
-    """Enter the fates of all survivors into the ledgers, and make sure that they balance.
-
-    Raises:
-        UserError: a source has nothing left.
-    """
-    for (name, account), (begin, end) in zip(accounts.items(), ranges(survivors, accounts), strict=True):
-        fates, sizes, ledger = survivors.fates[begin:end], survivors.sizes[begin:end], account.ledger
+def _settle(accounts: dict[str, Account], fates: Fates) -> None:
+    """Enter the fates of all documents into the ledgers, and make sure that they balance."""
+    for place, shard in enumerate(fates.shards):
+        ledger, of_shard, sizes = accounts[shard.source].ledger, fates.of_shard(place), shard.passed.sizes()
         for fate, counts in ((KEPT, ledger.kept), (HELD_OUT, ledger.held_out)):
-            chosen = sizes[fates == fate]
+            chosen = sizes[of_shard == fate]
             counts.add(len(chosen), chosen[:, 2].sum(), chosen[:, 3].sum())
-        for fate, reason in ((EXACT_DUPLICATE, "exact_duplicate"), (NEAR_DUPLICATE, "near_duplicate")):
-            chosen = np.flatnonzero(fates == fate)
+        for fate, reason in REASONS.items():
+            chosen = sizes[of_shard == fate]
             if len(chosen):
-                ledger.drop(reason, len(chosen), sizes[chosen, 0].sum(), sizes[chosen, 1].sum())
-                ledger.sample(reason, duplicate_samples(survivors, accounts, begin + chosen[:SAMPLES]))
-        staying = sizes[fates <= HELD_OUT][:, 4:]
-        for place, name_of_correction in enumerate(CORRECTIONS):
-            taken = staying[:, place]
-            ledger.corrected[name_of_correction] = Counts(int((taken > 0).sum()), int(taken.sum()))
-        ledger.check(name)
-        if not ledger.kept.documents:
-            raise UserError(_nothing_left(name, ledger, context))
+                ledger.drop(reason, len(chosen), chosen[:, 0].sum(), chosen[:, 1].sum())
+        staying = sizes[of_shard <= HELD_OUT][:, len(SIZES) - len(TAKEN) :]
+        for column, correction in enumerate(TAKEN):
+            taken = staying[:, column]
+            corrected = ledger.corrected.setdefault(correction, Counts())
+            corrected.add(int((taken > 0).sum()), int(taken.sum()), 0)
+    for source, samples in sampled(fates).items():
+        ledger = accounts[source].ledger
+        ledger.kept_samples = samples.get(KEPT, [])
+        for fate, reason in REASONS.items():
+            if fate in samples:
+                ledger.sample(reason, samples[fate])
+    for name, account in accounts.items():
+        account.ledger.check(name)
 
 
-def _nothing_left(name: str, ledger: SourceLedger, context: Context) -> str:
-    reasons = sorted(ledger.dropped.items(), key=lambda item: (-item[1].documents, item[0]))
-    listed = ", ".join(f"{counts.documents:,} × {reason}" for reason, counts in reasons[:5])
-    held_out = f", {ledger.held_out.documents:,} held out" if ledger.held_out.documents else ""
-    return (
-        f"source {name!r}: of {ledger.read.documents:,} documents none is left to train on "
-        f"({listed}{held_out}); give it other text, or loosen the rules ({context.name}.rules.RULE=null)"
+def _check_something_left(accounts: dict[str, Account], context: Context) -> None:
+    """Refuse a source of which nothing is left to train on."""
+    for name in {account.source: None for account in accounts.values()}:
+        ledgers = [account.ledger for account in accounts.values() if account.source == name]
+        if any(ledger.kept.documents for ledger in ledgers):
+            continue
+        reasons: dict[str, int] = {}
+        for ledger in ledgers:
+            for reason, counts in ledger.dropped.items():
+                reasons[reason] = reasons.get(reason, 0) + counts.documents
+        most = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:5]
+        listed = ", ".join(f"{number:,} × {reason}" for reason, number in most)
+        number = sum(ledger.held_out.documents for ledger in ledgers)
+        held_out = f", {number:,} held out" if number else ""
+        raise UserError(
+            f"source {name!r}: of {sum(ledger.read.documents for ledger in ledgers):,} documents none is left to "
+            f"train on ({listed}{held_out}); give it other text, or loosen the rules "
+            f"({context.name}.rules.limits.RULE=null)"
+        )
+
+
+# --- evidence -------------------------------------------------------------------------------------------------
+
+
+def _write_evidence(measured: Measured, fates: Fates, job: Job, output: Path) -> None:
+    accounts = measured.accounts
+    ledgers = {name: account.ledger.as_json() for name, account in accounts.items()}
+    _write_json(output / "ledger.json", {"sources": ledgers})
+    _write_json(
+        output / "signals.json", {name: _signals(a, job) for name, a in accounts.items() if a.histograms}
     )
+    _write_json(output / "duplicates.json", largest_clusters(fates))
+    commonest = sorted(measured.repeated, key=lambda unit: (-unit[1], unit[0]))[: repeated.SHOWN]
+    shown = [{"line": excerpt(text), "documents": documents} for text, documents in commonest]
+    _write_json(output / "repeated.json", shown)
 
 
-# --- writing --------------------------------------------------------------------------------------------------
-
-
-def _write_documents(
-    survivors: Survivors, accounts: dict[str, Account], output: Path, context: Context
-) -> None:
-    """Write `documents/`, a file a shard, and `heldout/`, a file a source."""
-    for folder in ("documents", "heldout"):
-        (output / folder).mkdir()
-    shard, done = 0, 0
-    with ThreadPoolExecutor(context.workers) as pool:
-        for name, account in accounts.items():
-            tasks = []
-            for number, measured in enumerate(account.shards):
-                fates = survivors.fates[survivors.starts[shard] : survivors.starts[shard + 1]]
-                file = output / "documents" / f"{name}-{number:05}.parquet"
-                tasks.append(pool.submit(_write_shard, measured, fates, file, name, account))
-                shard += 1
-            held_out = []
-            for task in tasks:
-                held_out.append(task.result())
-                done += 1
-                context.progress(done, len(survivors.starts) - 1, "shards", f"{name}: written")
-            _write_table(pa.concat_tables(held_out), output / "heldout" / f"{name}-00000.parquet")
-
-
-def _write_shard(measured: Measured, fates: np.ndarray, file: Path, name: str, account: Account) -> pa.Table:
-    """Write the documents of a shard that are kept; returns those that are held out."""
-    source = account.source
-    table = pq.read_table(measured.file)
-    constants = {
-        "language": source.language,
-        "domain": source.domain,
-        "source": name,
-        "origin": source.origin,
-    }
-    if source.target_language:
-        constants["domain"] = "parallel"
-    for place, (column, value) in enumerate(constants.items(), 2):
-        table = table.add_column(place, column, pa.array([value] * len(table), pa.string()))
-    kept = table.filter(pa.array(fates == KEPT))
-    if len(kept):
-        _write_table(kept, file)
-    measured.file.unlink()
-    return table.filter(pa.array(fates == HELD_OUT))
-
-
-def _write_table(table: pa.Table, file: Path) -> None:
-    pq.write_table(table.combine_chunks(), file, compression="zstd", row_group_size=10_000)
-
-
-def _write_json(file: Path, value: Any) -> None:
-    file.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8", newline="\n")
-
-
-def _signals(account: Account, settings: Curate) -> dict[str, Any]:
-    """Histograms of all signals, before deduplication, with the thresholds that applied."""
-    source = account.source
-    parallel = source.target_language is not None
-    rules = rules_for(settings.rules, unspaced=is_unspaced(source.language), parallel=parallel)
-    ranges = thresholds(rules, settings.language_confidence)
-    result = {}
-    for name in SIGNALS:
-        kept, dropped = np.sum([measured.histograms[name] for measured in account.shards], axis=0)
-        result[name] = {
-            "edges": [round(float(edge), 6) for edge in histogram_edges(name)],
-            "kept": kept.tolist(),
-            "dropped": dropped.tolist(),
-            "threshold": ranges[name],
+def _signals(account: Account, job: Job) -> dict[str, dict[str, Any]]:
+    """Histograms of all signals and the limits of their rules, for the report."""
+    language, source = account.ledger.language, job.settings.sources[account.source]
+    rule_set = load_rule_set(job.settings.rules, job.learnt, job.base)
+    limits = thresholds(rule_set.rules_for(language, source.target_language is not None))
+    limits["language_confidence"] = (cut_offs(job.settings, source, [language])[0], None)
+    return {
+        name: {
+            "edges": histogram_edges(name).tolist(),
+            "kept": account.histograms[name][0].tolist(),
+            "dropped": account.histograms[name][1].tolist(),
+            "low": limits.get(name, (None, None))[0],
+            "high": limits.get(name, (None, None))[1],
         }
-    return result
+        for name in NAMES
+        if name in account.histograms
+    }
 
 
 def _summary(accounts: dict[str, Account]) -> dict[str, Any]:
@@ -361,7 +375,8 @@ def _summary(accounts: dict[str, Account]) -> dict[str, Any]:
         reasons = {reason: c.documents for reason, c in ledger.dropped.items()}
         dropped.update(reasons)
         kept = ledger.kept
-        languages.setdefault(ledger.language, Counts()).add(kept.documents, kept.characters, kept.bytes)
+        if kept.documents:
+            languages.setdefault(ledger.language, Counts()).add(kept.documents, kept.characters, kept.bytes)
         sources[name] = {
             "language": ledger.language, "domain": ledger.domain, **counts, "characters": kept.characters,
             "bytes": kept.bytes, "reasons": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
@@ -372,3 +387,8 @@ def _summary(accounts: dict[str, Account]) -> dict[str, Any]:
         "languages": {language: vars(counts) for language, counts in languages.items()},
         "sources": sources,
     }
+
+
+def _write_json(path: Path, value: Any) -> None:
+    """Write JSON; without indents, which take Python's slow encoder (2 s for the signals of 19 sources)."""
+    path.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,21 +1,23 @@
-"""Deduplication: exact, and near by MinHash with verified candidates (ALLaM: 128 permutations, 14 bands of 9 rows).
+"""Signatures of documents, for exact and near deduplication (ALLaM: MinHash, 128 permutations, 14 bands of 9 rows).
 
-**Normaliser**, for both: every character lower-cased, punctuation, symbols and invisible characters left out,
-whitespace only separates words. "Hello,  World!" and "hello world" are equal. Documents without any letter or digit
-are never duplicates.
+**Normaliser**, for all that is here: every character lower-cased, punctuation, symbols and invisible characters left
+out, whitespace only separates words. "Hello,  World!" and "hello world" are equal. Documents without any letter or
+digit are never duplicates.
 
 **Exact**: equal 63-bit hashes of the normalised words (among 10^8 documents, the odds that two different ones share
 a hash are about 1 in 1800).
 
-**Near**: shingles are 5 words, or 13 characters in languages written without spaces (words of fewer are one
+**Near**: shingles are 5 words, or 13 characters in languages written without spaces (texts of fewer are one
 shingle). A signature holds the least of `a * x + b mod 2^32` over the shingles' hashes x, for each of 128 fixed odd
 a and any b. Documents that agree in all rows of a band are candidates: a pair of Jaccard similarity s is one with
-probability 1 - (1 - s^9)^14 (0.44 at 0.7, 0.87 at 0.8, 0.999 at 0.9). In each band, every document of a bucket is
-held against the bucket's first; if their signatures agree on less than `verify`, the candidate is left alone.
-Verified pairs are joined (union-find), and the first document of a cluster, in the order of sources and positions,
-is kept. Nothing depends on the number of threads.
+probability 1 - (1 - s^9)^14 (0.44 at 0.7, 0.87 at 0.8, 0.999 at 0.9). What becomes of candidates: `duplicates`.
 
-Memory: 4 bytes a permutation and document (about 0.5 GB a million documents), and one band's keys at a time.
+    signatures = sign(texts, permutations=128, shingle=5, by_characters=False)
+    keys = band_keys(signatures.minhash, bands=14, rows=9)    # equal keys: candidates
+    agreement(*signatures.minhash[[0, 7]])                    # estimate of their similarity, ± 0.04
+    jaccard(texts, np.array([[0, 7]]), 5, by_characters)      # the similarity itself
+
+Memory: 12 bytes for each byte of the longest text of an array (24 by characters), beside what is returned.
 """
 
 from __future__ import annotations
@@ -39,8 +41,12 @@ from diglot.corpus.characters import (
 )
 
 CHARACTER_SHINGLE = 13
-SHINGLE_BLOCK = 4096
+AT_A_TIME = (
+    4  # shingles: a signature's values are loaded and stored once for so many (25 ns a shingle, then 14)
+)
 EMPTY_HASH = np.uint64(0)
+EMPTY_KEY = np.uint64(0)
+_MOST = np.uint32(0xFFFFFFFF)
 
 
 class Signatures(NamedTuple):
@@ -67,34 +73,84 @@ def sign(texts: pa.Array, permutations: int, shingle: int, by_characters: bool) 
     random = np.random.Generator(np.random.PCG64(14_009))  # fixed: signatures of all corpora are comparable
     factors = random.integers(0, 2**32, permutations, dtype=np.uint32) | np.uint32(1)
     offsets = random.integers(0, 2**32, permutations, dtype=np.uint32)
-    result = Signatures(np.zeros(len(texts), np.uint64), np.empty((len(texts), permutations), np.uint32))
+    result = Signatures(np.zeros(len(texts), np.uint64), np.full((len(texts), permutations), _MOST))
     data, starts = text_buffers(texts)
-    classes, lower = character_tables()
     size = CHARACTER_SHINGLE if by_characters else shingle
-    _sign_all(data, starts, classes, lower, factors, offsets, size, by_characters, *result)
+    _sign_all(data, starts, *character_tables(), factors, offsets, size, by_characters, *result)
     return result
+
+
+def band_keys(minhash: np.ndarray, bands: int, rows: int) -> np.ndarray:
+    """Hash each band of signatures.
+
+    Args:
+        minhash: uint32 [documents, permutations]; those of empty texts hold nothing but the largest value.
+        bands: number of bands.
+        rows: values of a signature in a band; bands × rows may not exceed the permutations.
+
+    Returns:
+        uint64 [bands, documents]: equal where the bands are; 0 (`EMPTY_KEY`) for empty texts.
+    """
+    keys = np.empty((bands, len(minhash)), np.uint64)
+    _band_keys(minhash, rows, keys)
+    return keys
+
+
+def jaccard(texts: pa.Array, pairs: np.ndarray, shingle: int, by_characters: np.ndarray | bool) -> np.ndarray:
+    """Jaccard similarity of the sets of shingles that signatures are made of.
+
+    Args:
+        texts: `large_string` array [documents].
+        pairs: int64 [pairs, 2], places in `texts`; pairs in a row with the same first text are cheaper.
+        shingle: words in a shingle (of languages with spaces).
+        by_characters: bool, or bool [documents]: texts to shingle by characters.
+
+    Returns:
+        float64 [pairs]; 0 where a text is empty.
+    """
+    data, starts = text_buffers(texts)
+    unspaced = np.full(len(texts), by_characters) if isinstance(by_characters, bool) else by_characters
+    similarities = np.zeros(len(pairs))
+    _jaccard_all(data, starts, *character_tables(), pairs, shingle, unspaced, similarities)
+    return similarities
+
+
+@kernel
+def agreement(one, other):
+    """Share of equal values of two signatures: an estimate of the Jaccard similarity."""
+    equal = 0
+    for i in range(len(one)):
+        equal += one[i] == other[i]
+    return equal / len(one)
 
 
 @kernel
 def _sign_all(data, starts, classes, lower, factors, offsets, size, by_characters, hashes, minhash):
     longest = 0
-    for document in range(len(starts) - 1):
+    for document in range(len(hashes)):
         longest = max(longest, starts[document + 1] - starts[document])
-    units = np.empty(longest + 1, np.uint64)
-    shingles = np.empty(SHINGLE_BLOCK, np.uint32)
-    for document in range(len(starts) - 1):
+    units, shingles = _room(longest, by_characters)
+    for document in range(len(hashes)):
         start, end = starts[document], starts[document + 1]
-        number = _normalise(data, start, end, classes, lower, by_characters, units)
+        number = normalise(data, start, end, classes, lower, by_characters, units)
+        if number == 0:
+            continue
         whole = HASH_SEED
         for i in range(number):
             whole = absorb(whole, units[i])
-        hashes[document] = finish(whole) | np.uint64(1) if number > 0 else EMPTY_HASH
-        minhash[document] = np.uint32(0xFFFFFFFF)
-        _sign(units, number, size, factors, offsets, shingles, minhash[document])
+        hashes[document] = finish(whole) | np.uint64(1)
+        _sign(shingles, _shingle(units, number, size, shingles), factors, offsets, minhash[document])
 
 
 @kernel
-def _normalise(data, start, end, classes, lower, by_characters, units):
+def _room(longest, by_characters):
+    """Arrays for the units and the shingles of a text of so many bytes."""
+    most = longest if by_characters else (longest + 1) // 2
+    return np.empty(most, np.uint64), np.empty(most + AT_A_TIME, np.uint64)
+
+
+@kernel
+def normalise(data, start, end, classes, lower, by_characters, units):
     """Hashes of the words, or characters, of a normalised text; returns how many."""
     number = 0
     word, length = HASH_SEED, 0
@@ -119,111 +175,92 @@ def _normalise(data, start, end, classes, lower, by_characters, units):
 
 
 @kernel
-def _sign(units, number, size, factors, offsets, shingles, signature):
-    """MinHash of the shingles of `size` units, by a rolling polynomial hash."""
+def _shingle(units, number, size, shingles):
+    """Hashes of the shingles of `size` units, by a rolling polynomial hash; returns how many."""
+    if number == 0:
+        return 0
     size = min(size, number)
     highest = np.uint64(1)
     for _ in range(size - 1):
         highest *= HASH_PRIME
-    rolling, filled = np.uint64(0), 0
-    for i in range(number):
-        if i >= size:
-            rolling -= units[i - size] * highest
+    rolling = np.uint64(0)
+    for i in range(size):
         rolling = rolling * HASH_PRIME + units[i]
-        if i >= size - 1:
-            shingles[filled] = finish(rolling) >> np.uint64(32)
-            filled += 1
-        if filled == SHINGLE_BLOCK or i == number - 1:
-            for place in range(filled):
-                shingle = shingles[place]
-                for j in range(len(signature)):
-                    signature[j] = min(signature[j], np.uint32(factors[j] * shingle + offsets[j]))
-            filled = 0
-
-
-def exact_duplicates(hashes: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """For each document, the first with the same text.
-
-    Args:
-        hashes: uint64 [all documents].
-        members: int64 [group], ascending: the documents to compare.
-
-    Returns:
-        int64 [group]: a member, itself where it is the first or has an empty text.
-    """
-    values = hashes[members]
-    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
-    return np.where(values == EMPTY_HASH, members, members[first[inverse]])
-
-
-def near_duplicates(
-    minhash: np.ndarray, members: np.ndarray, bands: int, rows: int, verify: float
-) -> np.ndarray:
-    """For each document, the first of its cluster of near duplicates.
-
-    Args:
-        minhash: uint32 [all documents, permutations].
-        members: int64 [group], ascending: the documents to compare; none with an empty text.
-        bands: number of bands.
-        rows: values of the signature in a band; bands × rows may not exceed the permutations.
-        verify: candidates whose signatures agree on a smaller share are not joined.
-
-    Returns:
-        int64 [group]: a member, itself where it is kept.
-    """
-    parents = np.arange(len(members))
-    keys = np.empty(len(members), np.uint64)
-    for band in range(bands):
-        _band_keys(minhash, members, band * rows, rows, keys)
-        _join(keys, np.argsort(keys, kind="stable"), minhash, members, verify, parents)
-    return members[_roots(parents)] if len(members) else members
+    shingles[0] = finish(rolling)
+    for i in range(size, number):
+        rolling = (rolling - units[i - size] * highest) * HASH_PRIME + units[i]
+        shingles[i - size + 1] = finish(rolling)
+    return number - size + 1
 
 
 @kernel
-def _band_keys(minhash, members, first, rows, keys):
-    for i in range(len(members)):
-        key = HASH_SEED
-        for row in range(first, first + rows):
-            key = absorb(key, minhash[members[i], row])
-        keys[i] = finish(key)
+def _sign(shingles, number, factors, offsets, signature):
+    """Lower a signature to the least hashes of the shingles; uses a few places behind them."""
+    high = np.uint64(32)
+    for place in range(number, number + AT_A_TIME):
+        shingles[place] = shingles[number - 1]
+    for first in range(0, number, AT_A_TIME):
+        one, two = np.uint32(shingles[first] >> high), np.uint32(shingles[first + 1] >> high)
+        three, four = np.uint32(shingles[first + 2] >> high), np.uint32(shingles[first + 3] >> high)
+        for j in range(len(signature)):
+            factor, offset = factors[j], offsets[j]
+            least = min(np.uint32(factor * one + offset), np.uint32(factor * two + offset))
+            other = min(np.uint32(factor * three + offset), np.uint32(factor * four + offset))
+            signature[j] = min(signature[j], min(least, other))
 
 
 @kernel
-def _join(keys, order, minhash, members, verify, parents):
-    """Join each document of a run of equal keys with the first of the run, if their signatures agree."""
-    first = 0
-    for place in range(1, len(order)):
-        if keys[order[place]] != keys[order[first]]:
-            first = place
-            continue
-        one, other = _root(parents, order[first]), _root(parents, order[place])
-        if (
-            one != other
-            and agreement(minhash[members[order[first]]], minhash[members[order[place]]]) >= verify
-        ):
-            parents[max(one, other)] = min(one, other)
+def _band_keys(minhash, rows, keys):
+    for document in range(len(minhash)):
+        for band in range(len(keys)):
+            key, least = HASH_SEED, _MOST
+            for row in range(band * rows, (band + 1) * rows):
+                key = absorb(key, minhash[document, row])
+                least = min(least, minhash[document, row])
+            keys[band, document] = EMPTY_KEY if least == _MOST else finish(key) | np.uint64(1)
 
 
 @kernel
-def _root(parents, place):
-    while parents[place] != place:
-        parents[place] = parents[parents[place]]
-        place = parents[place]
-    return place
+def _jaccard_all(data, starts, classes, lower, pairs, shingle, unspaced, similarities):
+    longest, by_characters = 0, False
+    for document in range(len(unspaced)):
+        longest = max(longest, starts[document + 1] - starts[document])
+        by_characters |= unspaced[document]
+    units, one = _room(longest, by_characters)
+    other = np.empty_like(one)
+    known, number = -1, 0
+    for place in range(len(pairs)):
+        first, second = pairs[place]
+        if first != known:
+            known = first
+            number = _set_of(data, starts, classes, lower, first, shingle, unspaced, units, one)
+        more = _set_of(data, starts, classes, lower, second, shingle, unspaced, units, other)
+        common = _common(one[:number], other[:more])
+        if common > 0:
+            similarities[place] = common / (number + more - common)
 
 
 @kernel
-def _roots(parents):
-    roots = np.empty_like(parents)
-    for place in range(len(parents)):
-        roots[place] = _root(parents, place)
-    return roots
+def _set_of(data, starts, classes, lower, document, shingle, unspaced, units, shingles):
+    """The different shingles of a text, ascending; returns how many."""
+    by_characters = unspaced[document]
+    size = CHARACTER_SHINGLE if by_characters else shingle
+    number = normalise(data, starts[document], starts[document + 1], classes, lower, by_characters, units)
+    number = _shingle(units, number, size, shingles)
+    shingles[:number].sort()
+    different = 0
+    for i in range(number):
+        if i == 0 or shingles[i] != shingles[different - 1]:
+            shingles[different] = shingles[i]
+            different += 1
+    return different
 
 
 @kernel
-def agreement(one, other):
-    """Share of equal values of two signatures: an estimate of the Jaccard similarity."""
-    equal = 0
-    for i in range(len(one)):
-        equal += one[i] == other[i]
-    return equal / len(one)
+def _common(one, other):
+    """How many values two ascending arrays share."""
+    common, i, j = 0, 0, 0
+    while i < len(one) and j < len(other):
+        common += one[i] == other[j]
+        i, j = i + (one[i] <= other[j]), j + (other[j] <= one[i])
+    return common

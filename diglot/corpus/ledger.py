@@ -7,15 +7,19 @@ For every source, in documents and in characters:
 Read and dropped documents are counted with the text as it was read; kept and held-out ones with their corrected
 text; `corrected` is what the corrections took from the latter. A record that could not be read has no characters;
 its bytes are those of the record. The labels of parallel documents ("English: …") are not counted.
+
+Samples are drawn at random: those documents whose ids have the least keyed hashes, so the same ones whatever the
+order in which parts of a ledger are added up.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 SAMPLES = 5
-EXCERPT = 200
+EXCERPT = 300
+UNKNOWN_LANGUAGE = "und"  # ISO 639-2: undetermined
 
 
 @dataclass
@@ -33,10 +37,10 @@ class Counts:
         self.bytes += int(bytes)
 
 
-@dataclass
-class Sample:
-    """A dropped document, as evidence."""
+class Sample(NamedTuple):
+    """A document, as evidence; `key` decides which are shown."""
 
+    key: int
     id: str
     excerpt: str
     detail: str
@@ -53,16 +57,27 @@ class SourceLedger:
     held_out: Counts = field(default_factory=Counts)
     dropped: dict[str, Counts] = field(default_factory=dict)
     corrected: dict[str, Counts] = field(default_factory=dict)
+    alone: dict[str, int] = field(default_factory=dict)
     samples: dict[str, list[Sample]] = field(default_factory=dict)
+    kept_samples: list[Sample] = field(default_factory=list)
 
     def drop(self, reason: str, documents: int, characters: int, bytes: int) -> None:
         """Count dropped documents."""
         self.dropped.setdefault(reason, Counts()).add(documents, characters, bytes)
 
     def sample(self, reason: str, samples: list[Sample]) -> None:
-        """Keep the first few dropped documents of each reason."""
-        held = self.samples.setdefault(reason, [])
-        held.extend(samples[: SAMPLES - len(held)])
+        """Show these dropped documents, or others of the same reason if they come before them."""
+        self.samples[reason] = least([*self.samples.get(reason, []), *samples])
+
+    def add(self, part: dict[str, Any]) -> None:
+        """Add the account of a shard, as `as_json` of another ledger has it."""
+        self.read.add(**part["read"])
+        for reason, counts in part["dropped"].items():
+            self.drop(reason, **counts)
+        for reason, samples in part["samples"].items():
+            self.sample(reason, [Sample(*sample) for sample in samples])
+        for rule, number in part["alone"].items():
+            self.alone[rule] = self.alone.get(rule, 0) + number
 
     def check(self, name: str) -> None:
         """Make sure that the account balances.
@@ -80,16 +95,34 @@ class SourceLedger:
                 f"({self.read.characters} characters) read, {documents} ({characters}) accounted for"
             )
 
+    def as_part(self) -> dict[str, Any]:
+        """The account of a shard, for `add`."""
+        return asdict(self)
+
     def as_json(self) -> dict[str, Any]:
-        """For `ledger.json`; reasons in alphabetical order."""
+        """For `ledger.json`; reasons in alphabetical order.
+
+        `alone` says how many documents each rule breaks, whatever other rules they break as well.
+        """
         fields = asdict(self)
-        for key in ("dropped", "corrected", "samples"):
+        for key in ("dropped", "corrected", "alone", "samples"):
             fields[key] = dict(sorted(fields[key].items()))
         for counts in fields["corrected"].values():
             del counts["bytes"]
+        fields["samples"] = {reason: _shown(samples) for reason, samples in fields["samples"].items()}
+        fields["kept_samples"] = _shown(fields["kept_samples"])
         return fields
 
 
+def least(samples: list[Sample]) -> list[Sample]:
+    """The samples with the least keys."""
+    return sorted(samples)[:SAMPLES]
+
+
+def _shown(samples: list[Sample]) -> list[dict[str, str]]:
+    return [{"id": sample[1], "excerpt": sample[2], "detail": sample[3]} for sample in samples]
+
+
 def excerpt(text: str) -> str:
-    """The beginning of a text, at most 200 characters."""
+    """The beginning of a text, at most 300 characters."""
     return text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"

@@ -1,295 +1,328 @@
-"""What is done to one shard of a source: correct, identify, measure, filter, sign.
+"""A shard from records to texts: what can be used of it, corrected, its language identified, sorted by language.
 
-A shard is a stretch of a source of at most 32 MB of text. All that is done here looks at single documents, so shards
-may be worked on in any order and at the same time; what must compare documents (deduplication) gets the survivors'
-hashes. Survivors wait in the scratch folder as Parquet, so memory holds a few shards and the hashes, never a corpus.
+A source with one language is one part. A source with several (`languages: [ar, en]`) becomes parts called
+`NAME-ar` and `NAME-en`; what is in none of them is dropped, and counted under the source's own name.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
+import json
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from diglot.corpus.characters import text_array
-from diglot.corpus.dedup import Signatures, sign
-from diglot.corpus.identify import RIGHT, Identified, describe, differs, identify, load_model, verdicts
-from diglot.corpus.languages import is_unspaced, language_name
-from diglot.corpus.ledger import SAMPLES, Counts, Sample, excerpt
-from diglot.corpus.lines import CORRECTIONS, Corrected, correct
-from diglot.corpus.rules import (
-    SIGNALS,
-    Rule,
-    first_broken,
-    histogram,
-    reasons_in_order,
-    rules_for,
-)
-from diglot.corpus.signals import measure
+from diglot.corpus.identify import LOW_CONFIDENCE, RIGHT, WRONG_LANGUAGE, Identified, Identifier
+from diglot.corpus.keys import hash_names, keyed
+from diglot.corpus.ledger import UNKNOWN_LANGUAGE, Sample, SourceLedger, excerpt, least
+from diglot.corpus.lines import Corrected, correct
+from diglot.corpus.read import Broken, RawShard, Record
+from diglot.corpus.rules import LANGUAGE_REASONS, RuleSet
+from diglot.corpus.units import text_fields
 from diglot.recipe import Curate, Source
 
-SHARD_BYTES = 32_000_000
-SHARD_DOCUMENTS = 100_000
-SIZES = ("read_characters", "read_bytes", "characters", "bytes", *CORRECTIONS)
 
-
-@dataclass
-class Shard:
-    """Documents as they were read.
+class Texts(NamedTuple):
+    """The usable records of a shard.
 
     Attributes:
-        number: position among the source's shards.
-        ids: their ids, unique in the corpus.
-        texts: UTF-8.
-        targets: parallel data: the texts in the target language; else empty.
+        ids: `large_string` [documents].
+        urls: `large_string` [documents], null where there is none.
+        sides: `large_string` [documents], one array, or two of pairs.
     """
 
-    number: int
-    ids: list[str]
-    texts: list[bytes]
-    targets: list[bytes]
+    ids: pa.Array
+    urls: pa.Array
+    sides: list[pa.Array]
+
+    def take(self, rows: np.ndarray) -> Texts:
+        """Some of the records."""
+        chosen = pa.array(rows)
+        return Texts(
+            self.ids.take(chosen), self.urls.take(chosen), [side.take(chosen) for side in self.sides]
+        )
 
 
-@dataclass
-class Survivors:
-    """What is known of the documents that passed all rules, in their order.
+class Prepared(NamedTuple):
+    """What became of a shard's records.
 
     Attributes:
-        signatures: for deduplication.
-        held_out_keys: uint64 [documents], keyed hashes of the ids.
-        sizes: int64 [documents, len(SIZES)].
+        parts: the texts, by language.
+        ledger: the account of the source itself, which holds what was broken or is in no wanted language.
+        dropped: the ids of those, by reason.
+        other_languages: how many documents were identified as each language that is not wanted, however unsure.
+        missing: what was wrong with the first record without text.
     """
 
-    signatures: Signatures
-    held_out_keys: np.ndarray
-    sizes: np.ndarray
+    parts: list[Part]
+    ledger: SourceLedger
+    dropped: dict[str, list[str]]
+    other_languages: dict[str, int]
+    missing: str | None
 
 
-@dataclass
-class Measured:
-    """The outcome of a shard.
+class Part(NamedTuple):
+    """The documents of a shard that belong to one source and language.
 
     Attributes:
-        file: where the survivors are: Parquet with id, text and the signals.
-        read: what was read, in all.
-        dropped: by reason.
-        samples: the first few dropped documents by reason.
-        histograms: by signal: int64 [2, bins], documents kept and dropped.
-        identified: documents identified as another language than theirs, by language.
-        survivors: the rest.
+        source: its name in the recipe.
+        name: the same, with the language where the source is sorted by language.
+        languages: its language, or both of pairs.
+        texts: as read.
+        sides: as corrected.
+        verdicts: int64 [documents], `RIGHT`, `WRONG_LANGUAGE` or `LOW_CONFIDENCE`.
+        confidence: float64 [documents], of the language, the lesser of both of pairs.
+        identified: what each side was identified as.
+        rows: int64 [documents], places in `identified`.
     """
 
-    file: Path
-    read: Counts
-    dropped: dict[str, Counts]
-    samples: dict[str, list[Sample]]
-    histograms: dict[str, np.ndarray]
-    identified: Counter[str]
-    survivors: Survivors
-
-
-@dataclass
-class Sides:
-    """A shard's texts after correction, and how their languages were judged.
-
-    Attributes:
-        corrected: the texts; of parallel data, the source's texts, and the target's behind them.
-        judged: how each was identified, with the language it was held to.
-        verdicts: int64 [documents], of the first side that does not pass.
-        confidence: float64 [documents], the lower of the two.
-    """
-
-    corrected: list[Corrected]
-    judged: list[tuple[Identified, str]]
+    source: str
+    name: str
+    languages: list[str]
+    texts: Texts
+    sides: list[Corrected]
     verdicts: np.ndarray
     confidence: np.ndarray
+    identified: list[Identified]
+    rows: np.ndarray
 
 
-def process(shard: Shard, source: Source, settings: Curate, seed: str, file: Path) -> Measured:
-    """Do to a shard all that looks at single documents, and leave the survivors in `file`.
+def part_name(source: str, settings: Source, language: str) -> str:
+    """What the documents of a source in a language are called together."""
+    return f"{source}-{language}" if settings.languages else source
+
+
+def domain_of(source: Source) -> str:
+    """The domain of a source; pairs are `parallel`."""
+    return "parallel" if source.target_language else source.domain
+
+
+def languages_of(source: Source) -> list[str]:
+    """The language of a source, or all it is sorted by."""
+    return source.languages or [source.language or UNKNOWN_LANGUAGE]
+
+
+def prepare(
+    raw: RawShard, name: str, settings: Curate, identifier: Identifier, rule_set: RuleSet
+) -> Prepared:
+    """Make texts of a shard's records.
 
     Args:
-        shard: the documents.
-        source: where they come from.
+        raw: the records.
+        name: of their source.
         settings: of the stage.
-        seed: key of the held-out split.
-        file: the Parquet file to write.
+        identifier: tells languages apart.
+        rule_set: has the rules on lines.
     """
-    parallel = source.target_language is not None
-    sides = _correct_and_identify(shard, source, settings)
-    whole = _joined([side.texts for side in sides.corrected])
-    read_characters = sum(side.characters for side in sides.corrected)
-    signals = np.column_stack([
-        measure(whole),
-        sum(side.urls for side in sides.corrected) / np.maximum(read_characters, 1),
-        sum(side.broken for side in sides.corrected) / np.maximum(read_characters, 1),
-        sides.confidence,
-    ])  # fmt: skip
-    rules = rules_for(settings.rules, unspaced=is_unspaced(source.language), parallel=parallel)
-    names = ["empty_text", "untranslated", *reasons_in_order(rules)]
-    reasons = first_broken(rules, signals, sides.verdicts) + 2
-    reasons[reasons == 1] = -1
-    if parallel:
-        left, right = (side.texts.to_numpy(zero_copy_only=False) for side in sides.corrected)
-        reasons[left == right] = 1
-    for side in sides.corrected:
-        reasons[np.diff(_offsets(side.texts)) == 0] = 0
+    source = settings.sources[name]
+    ledger = SourceLedger(
+        UNKNOWN_LANGUAGE if source.languages else languages_of(source)[0], domain_of(source)
+    )
+    dropped: dict[str, list[str]] = {}
+    texts, missing = _usable(raw, name, source, ledger, dropped)
+    sides = [correct(side, settings.corrections) for side in texts.sides]
+    expected = [languages_of(source)]
+    if source.target_language:
+        expected.append([source.target_language])
+    identified = [
+        identifier.identify(side.texts, languages) for side, languages in zip(sides, expected, strict=True)
+    ]
+    if source.languages:
+        verdicts, chosen = identifier.verdicts(
+            sides[0].texts, identified[0], expected[0], cut_offs(settings, source, expected[0])
+        )
+        for verdict, reason in zip((WRONG_LANGUAGE, LOW_CONFIDENCE), LANGUAGE_REASONS, strict=True):
+            rows = np.flatnonzero(verdicts == verdict)
+            if len(rows):
+                dropped[reason] = texts.take(rows).ids.to_pylist()
+                _drop_foreign(reason, rows, texts, sides[0], identifier, identified[0], expected[0], ledger)
+        chosen = np.where(verdicts == RIGHT, chosen, -1)
+        parts = _by_language(name, source, texts, sides[0], identified[0], chosen)
+    else:
+        verdicts, confidence = _judge_sides(settings, source, identifier, sides, identified, expected)
+        languages = [languages[0] for languages in expected]
+        rows = np.arange(len(texts.ids))
+        parts = [Part(name, name, languages, texts, sides, verdicts, confidence, identified, rows)]
+    parts = [_without_bad_lines(part, rule_set) for part in parts]
+    return Prepared(parts, ledger, dropped, _other_languages(identifier, identified, expected), missing)
 
-    sizes = _sizes(shard, sides.corrected)
-    passed = np.flatnonzero(reasons < 0)
-    texts = _rendered(shard, sides.corrected, source)
-    _write_survivors(file, shard.ids, texts, signals, passed)
-    return Measured(
-        file=file,
-        read=Counts(len(shard.ids), int(sizes[:, 0].sum()), int(sizes[:, 1].sum())),
-        dropped=_count_dropped(names, reasons, sizes),
-        samples=_samples(shard, names, reasons, rules, signals, sides),
-        histograms=_histograms(signals, reasons < 0),
-        identified=_other_languages(sides),
-        survivors=_sign_survivors(shard, whole, source, settings, seed, sizes, passed),
+
+# --- records --------------------------------------------------------------------------------------------------
+
+
+def _usable(
+    raw: RawShard, name: str, source: Source, ledger: SourceLedger, dropped: dict[str, list[str]]
+) -> tuple[Texts, str | None]:
+    fields = text_fields(source)
+    ids: list[str] = []
+    urls: list[str | None] = []
+    sides: list[list[str]] = [[] for _ in fields]
+    missing = None
+    for record in raw.records or []:
+        broken = record if isinstance(record, Broken) else _what_is_missing(record, fields)
+        if broken is not None:
+            if broken.reason == "missing_text" and missing is None:
+                missing = f"{broken.file}, line {broken.line}: {broken.detail}"
+            _drop_broken(name, broken, ledger, dropped)
+            continue
+        value = record.value  # type: ignore[union-attr]
+        ids.append(_id_of(name, record))  # type: ignore[arg-type]
+        url = value.get(source.url)
+        urls.append(url if isinstance(url, str) and url and _is_encodable(url) else None)
+        for side, field in zip(sides, fields, strict=True):
+            side.append(value[field])
+    strings = pa.large_string()
+    return Texts(
+        pa.array(ids, strings), pa.array(urls, strings), [pa.array(side, strings) for side in sides]
+    ), missing
+
+
+def _what_is_missing(record: Record, fields: list[str]) -> Broken | None:
+    for name in fields:
+        value = record.value.get(name)
+        if not isinstance(value, str):
+            held = (
+                f"field {name!r} holds {type(value).__name__}"
+                if name in record.value
+                else f"no field {name!r}"
+            )
+            detail = f"{held} (fields: {', '.join(sorted(map(str, record.value)))})"
+            shown = json.dumps(record.value, ensure_ascii=True, default=str)
+            return Broken(record.file, record.line, "missing_text", detail, excerpt(shown), len(shown))
+        if not value.isascii() and not _is_encodable(value):
+            shown = value[:1000].encode(errors="replace").decode()
+            detail = f"field {name!r} holds half of a surrogate pair"
+            return Broken(record.file, record.line, "invalid_utf8", detail, excerpt(shown), len(value))
+    return None
+
+
+def _is_encodable(text: str) -> bool:
+    """Whether a text is free of lone surrogates, which JSON can spell and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _id_of(name: str, record: Record) -> str:
+    """The record's own id, or its place."""
+    own = record.value.get("id")
+    return (
+        own if isinstance(own, str) and own and own.isprintable() else f"{name}/{record.file}:{record.line}"
     )
 
 
-def _correct_and_identify(shard: Shard, source: Source, settings: Curate) -> Sides:
-    languages = [(shard.texts, source.language)]
-    if source.target_language is not None:
-        languages.append((shard.targets, source.target_language))
-    corrected, judged = [], []
-    worst = np.zeros(len(shard.ids), np.int64)
-    confidence = np.ones(len(shard.ids))
-    for texts, language in languages:
-        side = correct(text_array(texts), settings.corrections)
-        identified = identify(side.texts, language)
-        if settings.language_confidence > 0:
-            verdict = verdicts(side.texts, identified, language, settings.language_confidence)
-            worst = np.where(worst == RIGHT, verdict, worst)
-        confidence = np.minimum(confidence, identified.accepted)
-        corrected.append(side)
-        judged.append((identified, language))
-    return Sides(corrected, judged, worst, confidence)
+def _drop_broken(name: str, broken: Broken, ledger: SourceLedger, dropped: dict[str, list[str]]) -> None:
+    ledger.read.add(1, 0, broken.size)
+    ledger.drop(broken.reason, 1, 0, broken.size)
+    place = f"{name}/{broken.file}:{broken.line}"
+    dropped.setdefault(broken.reason, []).append(place)
+    key = int(keyed("sample", hash_names(pa.array([place], pa.large_string())))[0])
+    ledger.sample(broken.reason, [Sample(key, place, broken.excerpt, broken.detail)])
 
 
-def _joined(texts: list[pa.Array]) -> pa.Array:
-    """The texts to measure and to compare: of a pair, both sides, whatever the direction it is written in."""
-    if len(texts) == 1:
-        return texts[0]
-    import pyarrow.compute as pc
-
-    return pc.binary_join_element_wise(*texts, pa.scalar("\n", pa.large_string()))
+# --- languages ------------------------------------------------------------------------------------------------
 
 
-def _rendered(shard: Shard, corrected: list[Corrected], source: Source) -> pa.Array:
-    """The texts as they are stored: pairs become bilingual documents, half of them in each direction.
-
-    `Arabic: …` stands above `English: …` where a hash of the id is odd.
-    """
-    if source.target_language is None:
-        return corrected[0].texts
-    labels = [language_name(source.language), language_name(source.target_language)]
-    documents = []
-    for document, pair in enumerate(zip(*(side.texts.to_pylist() for side in corrected), strict=True)):
-        lines = [f"{label}: {text}" for label, text in zip(labels, pair, strict=True)]
-        documents.append("\n".join(lines[:: -1 if keyed_hash("direction", shard.ids[document]) % 2 else 1]))
-    return pa.array(documents, pa.large_string())
-
-
-def keyed_hash(key: str, name: str) -> int:
-    """A 64-bit hash of a name that depends on a key."""
-    return int.from_bytes(hashlib.blake2b(f"{key}/{name}".encode(), digest_size=8).digest(), "little")
+def _judge_sides(
+    settings: Curate, source: Source, identifier: Identifier, sides: list[Corrected], identified: list[Identified],
+    expected: list[list[str]],
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """The worst verdict, and the least confidence, of all sides."""
+    worst = np.zeros(len(sides[0].texts), np.int64)
+    confidence = np.ones(len(sides[0].texts))
+    for side, found, languages in zip(sides, identified, expected, strict=True):
+        confidence = np.minimum(confidence, found.accepted[:, 0])
+        verdict = identifier.verdicts(side.texts, found, languages, cut_offs(settings, source, languages))[0]
+        worst = np.where(worst == RIGHT, verdict, worst)
+    return worst, confidence
 
 
-def _offsets(texts: pa.Array) -> np.ndarray:
-    return np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
+def cut_offs(settings: Curate, source: Source, languages: list[str]) -> list[float]:
+    """The confidence each language must be identified with."""
+    if source.language_confidence is not None:
+        return [source.language_confidence] * len(languages)
+    return [
+        settings.language_confidence_of.get(language, settings.language_confidence) for language in languages
+    ]
 
 
-def _sizes(shard: Shard, corrected: list[Corrected]) -> np.ndarray:
-    """Characters and bytes of each document as read and as corrected, and what each correction took (`SIZES`)."""
-    columns = np.zeros((len(shard.ids), len(SIZES)), np.int64)
-    for side, texts in zip(corrected, [shard.texts, shard.targets], strict=False):
-        columns[:, 0] += side.characters
-        columns[:, 1] += np.fromiter(map(len, texts), np.int64, len(texts))
-        columns[:, 2] += side.characters - side.removed.sum(axis=1)
-        columns[:, 3] += np.diff(_offsets(side.texts))
-        columns[:, 4:] += side.removed
-    return columns
+def _by_language(
+    name: str, source: Source, texts: Texts, side: Corrected, identified: Identified, chosen: np.ndarray
+) -> list[Part]:
+    """The documents in each of the source's languages; `chosen` has the place of each document's, or -1."""
+    parts = []
+    for place, language in enumerate(languages_of(source)):
+        rows = np.flatnonzero(chosen == place)
+        right = np.full(len(rows), RIGHT)
+        confidence = identified.accepted[rows, place]
+        part = Part(
+            name, part_name(name, source, language), [language], texts.take(rows), [_take(side, rows)], right,
+            confidence, [identified], rows,
+        )  # fmt: skip
+        parts.append(part)
+    return parts
 
 
-def _write_survivors(
-    file: Path, ids: list[str], texts: pa.Array, signals: np.ndarray, passed: np.ndarray
-) -> None:
-    columns = {"id": pa.array([ids[i] for i in passed], pa.string()), "text": texts.take(pa.array(passed))}
-    for place, name in enumerate(SIGNALS):
-        columns[name] = pa.array(signals[passed, place].astype(np.float32))
-    pq.write_table(pa.table(columns), file, compression="lz4")
+def _drop_foreign(
+    reason: str, rows: np.ndarray, texts: Texts, side: Corrected, identifier: Identifier, identified: Identified,
+    languages: list[str], ledger: SourceLedger,
+) -> None:  # fmt: skip
+    numbers = (len(rows), int(side.characters[rows].sum()), int(byte_lengths(texts.sides[0])[rows].sum()))
+    ledger.read.add(*numbers)
+    ledger.drop(reason, *numbers)
+    shown = texts.take(rows)
+    keys = keyed("sample", hash_names(shown.ids))
+    samples = []
+    for place in np.argsort(keys, kind="stable")[:10]:
+        detail = identifier.describe(identified, int(rows[place]), languages)
+        samples.append(Sample(int(keys[place]), shown.ids[place].as_py(), sample_text(shown, place), detail))
+    ledger.sample(reason, least(samples))
 
 
-def _count_dropped(names: list[str], reasons: np.ndarray, sizes: np.ndarray) -> dict[str, Counts]:
-    counts = {}
-    for place in np.unique(reasons[reasons >= 0]):
-        chosen = reasons == place
-        counts[names[place]] = Counts(
-            int(chosen.sum()), int(sizes[chosen, 0].sum()), int(sizes[chosen, 1].sum())
-        )
-    return counts
+def _other_languages(
+    identifier: Identifier, identified: list[Identified], expected: list[list[str]]
+) -> dict[str, int]:
+    """The languages that documents were identified as where it is none of those expected, however unsure."""
+    found: dict[str, int] = {}
+    differing = [
+        identifier.differs(side, languages) for side, languages in zip(identified, expected, strict=True)
+    ]
+    for document in np.flatnonzero(np.any(differing, axis=0)):
+        codes = [
+            identifier.codes[side.language[document]]
+            for side, differs in zip(identified, differing, strict=True)
+            if differs[document]
+        ]
+        name = " + ".join(codes)
+        found[name] = found.get(name, 0) + 1
+    return found
 
 
-def _samples(
-    shard: Shard, names: list[str], reasons: np.ndarray, rules: list[Rule], signals: np.ndarray, sides: Sides
-) -> dict[str, list[Sample]]:
-    """The first few dropped documents of each reason, with what was wrong with them."""
-    by_name = {rule.name: rule for rule in rules}
-    samples: dict[str, list[Sample]] = {}
-    for place in np.unique(reasons[reasons >= 0]):
-        name = names[place]
-        for document in np.flatnonzero(reasons == place)[:SAMPLES]:
-            detail = ""
-            if name in by_name:
-                value = signals[document, SIGNALS.index(by_name[name].signal)]
-                detail = by_name[name].describe(float(value))
-            elif name in ("wrong_language", "low_confidence"):
-                described = (describe(found, document, language) for found, language in sides.judged)
-                detail = "; ".join(described)
-            parts = [shard.texts[document], *(shard.targets[document : document + 1])]
-            text = "\n".join(part[:1000].decode(errors="ignore") for part in parts)
-            samples.setdefault(name, []).append(Sample(shard.ids[document], excerpt(text), detail))
-    return samples
+# --- lines ----------------------------------------------------------------------------------------------------
 
 
-def _histograms(signals: np.ndarray, passed: np.ndarray) -> dict[str, np.ndarray]:
-    return {
-        name: np.stack([histogram(name, signals[passed, place]), histogram(name, signals[~passed, place])])
-        for place, name in enumerate(SIGNALS)
-    }
+def _without_bad_lines(part: Part, rule_set: RuleSet) -> Part:
+    """Apply the rule set's line rules for the part's language."""
+    if len(part.sides) > 1 or not rule_set.line_rules(part.languages[0]):
+        return part
+    side = part.sides[0]
+    again = correct(side.texts, False, rule_set.line_rules(part.languages[0]))
+    return part._replace(sides=[side._replace(texts=again.texts, removed=side.removed + again.removed)])
 
 
-def _other_languages(sides: Sides) -> Counter[str]:
-    """The languages that documents were identified as where it is another than theirs, however unsure."""
-    codes = load_model().codes
-    found = [""] * len(sides.verdicts)
-    for identified, language in sides.judged:
-        for document in np.flatnonzero(differs(identified, language)):
-            code = codes[identified.language[document]]
-            found[document] += f" + {code}" if found[document] else code
-    return Counter(filter(None, found))
+def _take(side: Corrected, rows: np.ndarray) -> Corrected:
+    return Corrected(*(
+        column.take(pa.array(rows)) if isinstance(column, pa.Array) else column[rows] for column in side
+    ))  # fmt: skip
 
 
-def _sign_survivors(
-    shard: Shard,
-    whole: pa.Array,
-    source: Source,
-    settings: Curate,
-    seed: str,
-    sizes: np.ndarray,
-    passed: np.ndarray,
-) -> Survivors:
-    wanted = settings.deduplication
-    by_characters = is_unspaced(source.language) or is_unspaced(source.target_language)
-    permutations = wanted.permutations if wanted.minhash else 0
-    signatures = sign(whole.take(pa.array(passed)), permutations, wanted.shingle, by_characters)
-    keys = np.array([keyed_hash(seed, shard.ids[i]) for i in passed], np.uint64)
-    return Survivors(signatures, keys, sizes[passed])
+def byte_lengths(texts: pa.Array) -> np.ndarray:
+    """Bytes of each text of a `large_string` array (int64 [documents])."""
+    return np.diff(np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1])
+
+
+def sample_text(texts: Texts, document: int) -> str:
+    """The beginning of a document as it was read."""
+    return excerpt("\n".join(side[int(document)].as_py()[:1000] for side in texts.sides))

@@ -8,7 +8,6 @@ reader's light or dark theme. Series are labelled at their end rather than in a 
 from __future__ import annotations
 
 import html
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -193,7 +192,8 @@ def ledger_bars(sources: dict[str, dict[str, Any]]) -> go.Figure:
             totals[reason] = totals.get(reason, 0) + count["documents"]
     ranked = sorted(totals, key=lambda reason: (-totals[reason], reason))
     shown, rest = ranked[: len(DROP_COLOURS) - 1], ranked[len(DROP_COLOURS) - 1 :]
-    fig = figure(120 + 34 * len(names), left=10, top=30)
+    height = 34 if len(names) < 10 else 23
+    fig = figure(120 + height * len(names), left=10, top=30)
 
     def bar(label: str, documents: list[int], colour: str) -> None:
         read = [max(1, sources[name]["read"]["documents"]) for name in names]
@@ -216,27 +216,6 @@ def ledger_bars(sources: dict[str, dict[str, Any]]) -> go.Figure:
     fig.update_layout(barmode="stack", bargap=0.35, showlegend=True, legend={"traceorder": "normal"})
     fig.update_xaxes(range=[0, 100], ticksuffix="%")
     fig.update_yaxes(showgrid=False, ticklabelstandoff=8)
-    return fig
-
-
-def signal_histogram(signal: dict[str, Any]) -> go.Figure:
-    """One signal of one source: documents kept and dropped, dashed lines at the thresholds."""
-    edges = signal["edges"]
-    fig = figure(190, left=40, right=10, top=8)
-    if len(edges) < 2:
-        return fig
-    centres = [(low + high) / 2 for low, high in itertools.pairwise(edges)]
-    widths = [high - low for low, high in itertools.pairwise(edges)]
-    for name, colour in (("kept", "#8FA3B5"), ("dropped", DROPPED)):
-        fig.add_bar(
-            x=centres, y=signal[name], width=widths, name=name, marker={"color": colour, "line": {"width": 0}},
-            hovertemplate=f"%{{y:,}} {name} at %{{x:.3g}}<extra></extra>",
-        )  # fmt: skip
-    for threshold in signal.get("threshold") or []:
-        if threshold is not None and math.isfinite(threshold):
-            fig.add_vline(x=threshold, line={"color": NEUTRAL, "dash": "dash", "width": 1.5})
-    fig.update_layout(barmode="stack", bargap=0)
-    fig.update_xaxes(showgrid=False)
     return fig
 
 

@@ -1,4 +1,4 @@
-"""The sections about what was made: the text that was kept, the tokenizer, and the training of the models."""
+"""The sections about what was made: the tokenizer, and the training of the models."""
 
 from __future__ import annotations
 
@@ -8,116 +8,11 @@ from diglot.artifact import Artifact
 from diglot.corpus.languages import base_code
 from diglot.report import figures
 from diglot.report.figures import Colours
-from diglot.report.reading import Run, Training, read_json
+from diglot.report.reading import Run, Training
 from diglot.report.results import RIGHT_TO_LEFT, duration, shown_language
-from diglot.report.section import Plot, Section, join, number, plot, share, words
+from diglot.report.section import Section, join, number, plot, words
 
-MAX_SAMPLES, MAX_CLUSTERS, MAX_SIGNALS, MAX_EXAMPLES = 3, 6, 6, 3
-
-
-def text(run: Run, colours: Colours) -> Section | None:
-    """What was read, kept and dropped, from the ledgers of corpora, tasks and preferences."""
-    ledgers: dict[str, dict[str, Any]] = {}
-    for artifact in run.artifacts:
-        ledger = read_json(artifact, "ledger.json") or {}
-        for name, entry in (ledger.get("sources") or {}).items():
-            ledgers[name if name not in ledgers else f"{artifact.stage}/{name}"] = entry
-    if not ledgers:
-        return None
-    read = sum(entry["read"]["documents"] for entry in ledgers.values())
-    kept = sum(entry["kept"]["documents"] for entry in ledgers.values())
-    held_out = sum(entry.get("held_out", {}).get("documents", 0) for entry in ledgers.values())
-    reasons: dict[str, int] = {}
-    for entry in ledgers.values():
-        for reason, count in (entry.get("dropped") or {}).items():
-            reasons[reason] = reasons.get(reason, 0) + count["documents"]
-    worst = sorted(reasons, key=lambda reason: (-reasons[reason], reason))[:2]
-    named = join([f"{words(reason)} ({number(reasons[reason])})" for reason in worst])
-    finding = (
-        f"Of {number(read)} documents read, {number(kept)} ({share(kept, read)}) were kept for training and "
-        f"{number(held_out)} held out"
-        + (f"; the main reasons to drop were {named}." if worst else "; nothing was dropped.")
-    )
-    caption = "Share of each source's documents that were kept, held out, or dropped, by reason."
-    data = {
-        "plots": [plot("ledger", figures.ledger_bars(ledgers), caption)],
-        "sources": [_ledger_row(name, entry) for name, entry in ledgers.items()],
-        "samples": _dropped_samples(ledgers),
-        "signals": _signal_plots(run),
-        "clusters": _clusters(run),
-    }
-    return Section("text", "Text: kept and dropped", finding, data)
-
-
-def _ledger_row(name: str, entry: dict[str, Any]) -> dict[str, Any]:
-    read = entry["read"]["documents"]
-    dropped = {reason: count["documents"] for reason, count in (entry.get("dropped") or {}).items()}
-    return {
-        "name": name,
-        "language": entry.get("language", ""),
-        "domain": entry.get("domain", ""),
-        "read": number(read),
-        "kept": number(entry["kept"]["documents"]),
-        "share": share(entry["kept"]["documents"], read),
-        "characters": number(entry["kept"].get("characters")),
-        "held_out": number(entry.get("held_out", {}).get("documents", 0)),
-        "dropped": number(sum(dropped.values())),
-        "reasons": sorted(dropped.items(), key=lambda item: (-item[1], item[0])),
-        "corrected": sorted((entry.get("corrected") or {}).items()),
-    }
-
-
-def _dropped_samples(ledgers: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """A few excerpts for every reason, over all sources."""
-    by_reason: dict[str, list[dict[str, Any]]] = {}
-    for source, entry in ledgers.items():
-        for reason, samples in (entry.get("samples") or {}).items():
-            taken = [{"source": source, **sample} for sample in samples[:MAX_SAMPLES]]
-            by_reason.setdefault(reason, []).extend(taken)
-    return [{"reason": reason, "samples": by_reason[reason][:6]} for reason in sorted(by_reason)]
-
-
-def _signal_plots(run: Run) -> list[Plot]:
-    """Histograms of the signals that dropped the most documents, one source each."""
-    found: dict[str, tuple[int, str, str, dict]] = {}
-    for artifact in run.of_kind("corpus"):
-        for source, signals in (read_json(artifact, "signals.json") or {}).items():
-            for name, signal in signals.items():
-                outside = _outside(signal)
-                if outside > found.get(name, (0,))[0]:
-                    found[name] = (outside, source, name, signal)
-    chosen = sorted(found.values(), key=lambda item: (-item[0], item[2]))[:MAX_SIGNALS]
-    return [
-        plot(
-            f"signal-{name}",
-            figures.signal_histogram(signal),
-            f"{name.replace('_', ' ')} of {source}: kept in blue-grey, dropped in orange, dashed: threshold",
-        )
-        for _, source, name, signal in chosen
-    ]
-
-
-def _outside(signal: dict[str, Any]) -> int:
-    """Dropped documents in the bins outside the thresholds."""
-    low, high = signal.get("threshold") or (None, None)
-    edges, dropped = signal.get("edges") or [], signal.get("dropped") or []
-    return sum(
-        count
-        for left, right, count in zip(edges, edges[1:], dropped)
-        if (low is not None and left < low) or (high is not None and right > high)
-    )
-
-
-def _clusters(run: Run) -> list[dict[str, Any]]:
-    clusters = [
-        cluster
-        for artifact in run.of_kind("corpus")
-        for cluster in (read_json(artifact, "duplicates.json") or [])
-    ]
-    return sorted(clusters, key=lambda cluster: -cluster.get("size", 0))[:MAX_CLUSTERS]
-
-
-# --- tokenizer ------------------------------------------------------------------------------------------------
+MAX_EXAMPLES = 3
 
 
 def tokenizer(run: Run, colours: Colours) -> Section | None:

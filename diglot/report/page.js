@@ -41,3 +41,12 @@ addEventListener("afterprint", () => {
   for (const plot of plots) delete plot.width;
   draw(!dark.matches);
 });
+
+// A link to something folded away unfolds it.
+function unfold() {
+  for (let node = document.getElementById(location.hash.slice(1)); node; node = node.parentElement) {
+    if (node.tagName === "DETAILS") node.open = true;
+  }
+}
+addEventListener("hashchange", unfold);
+unfold();

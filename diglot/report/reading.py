@@ -140,23 +140,32 @@ class Run:
         for artifact in self.artifacts:
             settings = artifact.settings.get("languages")
             found |= dict.fromkeys(code for code in settings or [] if isinstance(code, str))
-            for source in (
-                (artifact.settings.get("sources") or {}).values()
-                if isinstance(artifact.settings.get("sources"), dict)
-                else []
-            ):
-                if isinstance(source, dict) and not source.get("target_language"):
-                    found[source["language"]] = None
+            for source in _sources(artifact).values():
+                if not source.get("target_language"):
+                    found |= dict.fromkeys(source.get("languages") or [source.get("language") or ""])
+        found.pop("", None)
         return list(found)
 
     def source_languages(self) -> dict[str, str]:
-        """The language of every source by its name; a parallel source stands for itself."""
+        """The language of every source by its name; a parallel source stands for itself.
+
+        A source that was sorted by language is several: NAME-LANGUAGE each.
+        """
         found: dict[str, str] = {}
         for artifact in self.artifacts:
-            sources = artifact.settings.get("sources")
-            for name, source in sources.items() if isinstance(sources, dict) else []:
-                found[name] = name if source.get("target_language") else source.get("language", name)
+            for name, source in _sources(artifact).items():
+                if source.get("languages"):
+                    found |= {f"{name}-{language}": language for language in source["languages"]}
+                else:
+                    found[name] = name if source.get("target_language") else source.get("language", name)
         return found
+
+
+def _sources(artifact: Artifact) -> dict[str, dict[str, Any]]:
+    sources = artifact.settings.get("sources")
+    return (
+        {name: s for name, s in sources.items() if isinstance(s, dict)} if isinstance(sources, dict) else {}
+    )
 
 
 def _strings(value: Any) -> list[str]:

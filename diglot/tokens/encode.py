@@ -185,6 +185,8 @@ def find_sources(inputs: Inputs, wanted: list[str] | None) -> list[Origin]:
         for artifact in inputs.many(role):
             ledger = json.loads(artifact.file("ledger.json").read_text(encoding="utf-8"))
             for name, entry in ledger["sources"].items():
+                if role == "corpus" and not entry["kept"]["documents"]:
+                    continue  # what is left of a source that was sorted by language
                 if name in found and (wanted is None or name in wanted):
                     raise UserError(
                         f"source {name!r} is in both {found[name].artifact.stage!r} and {artifact.stage!r}; "

@@ -1,9 +1,12 @@
 # ruff: noqa: SIM905 (word lists read better as text)
 """Text and files for the tests of the corpus stage: random sentences of real words, cheap and easy to vary."""
 
+import gzip
 import json
 import random
 from pathlib import Path
+
+import pyarrow as pa
 
 ENGLISH = (
     "the of and to in that it was for on are with they be at one have this from had by word but what some we can "
@@ -35,3 +38,45 @@ def write_jsonl(file: Path, records: list[dict]) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(json.dumps(record) + "\n" for record in records))
     return file
+
+
+def zstd(data: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(data)
+    return sink.getvalue().to_pybytes()
+
+
+COMPRESS = {"": bytes, ".gz": gzip.compress, ".zst": zstd}
+
+
+def warc_record(kind: str, block: bytes, number: int = 0, **fields: str) -> bytes:
+    """A record of a web archive."""
+    head = {
+        "WARC-Type": kind,
+        "WARC-Record-ID": f"<urn:uuid:{number:032x}>",
+        "WARC-Date": "2024-05-01T00:00:00Z",
+        "WARC-Target-URI": f"https://example.org/{number}",
+        "Content-Type": "application/http; msgtype=response" if kind == "response" else "text/plain",
+        **{name.replace("_", "-"): value for name, value in fields.items()},
+        "Content-Length": str(len(block)),
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+    return b"WARC/1.0\r\n" + lines.encode() + b"\r\n" + block + b"\r\n\r\n"
+
+
+def http_response(
+    content: bytes, content_type: str = "text/html", status: str = "200 OK", headers: str = ""
+) -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n{headers}\r\n"
+    return head.encode() + content
+
+
+def html_page(text: str, charset: str = "utf-8", declared: str = "") -> bytes:
+    """A page with a menu, an article of the text's lines, and a footer."""
+    meta = f'<meta charset="{declared}">' if declared else ""
+    paragraphs = "".join(f"<p>{line}</p>" for line in text.split("\n"))
+    page = f"""<!DOCTYPE html><html><head>{meta}<title>A page</title></head><body>
+<nav><ul><li><a href="/">Start</a></li><li><a href="/map">Site map</a></li></ul></nav>
+<article>{paragraphs}</article><footer><p>Imprint</p></footer></body></html>"""
+    return page.encode(charset)

@@ -1,16 +1,24 @@
 import gzip
+import http.server
+import io
 import json
+import pickle
 import subprocess
+import sys
+import threading
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from corpus_files import COMPRESS, html_page, http_response, warc_record, zstd
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from diglot.artifact import UserError
-from diglot.corpus.read import Broken, Record, read_records
+from diglot.corpus import read as reading_module
+from diglot.corpus import records as records_module
+from diglot.corpus.read import Broken, Reading, Record, find_files, read_records, read_shards
 
 RECORDS = [{"id": str(number), "text": f"line {number} of \u2028 text\x85" * 40} for number in range(3000)]
 LINES = [json.dumps(record, ensure_ascii=False).encode() for record in RECORDS]
@@ -27,13 +35,6 @@ def good(records):
 
 def broken(records):
     return [record for record in records if isinstance(record, Broken)]
-
-
-def zstd(data: bytes) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.CompressedOutputStream(sink, "zstd") as stream:
-        stream.write(data)
-    return sink.getvalue().to_pybytes()
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,74 @@ def test_every_container_gives_the_same_records(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     assert good(read(tmp_path / name)) == RECORDS
     assert read(tmp_path / name) == read(tmp_path) == read(tmp_path / "a*")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b'\xef\xbb\xbf{"text": "mark"}', {"text": "mark"}),
+        (b'{"text": "a\\u0000b"}', {"text": "a\0b"}),
+        (b'{"text": "a\0b"}', "invalid_json"),
+        (b'{"text": "one", "text": "two"}', {"text": "two"}),
+        ('{"text": "\u2028 \x85 \x0b"}'.encode(), "invalid_json"),
+        ('{"text": "\u2028 \x85"}'.encode(), {"text": "\u2028 \x85"}),
+        (b'{"id": 7, "score": NaN, "most": 1e999}', None),
+        (b'{"text": "\\ud800"}', {"text": "\ud800"}),
+        (b'{"text": "\xed\xa0\x80"}', "invalid_utf8"),
+        (b'{"id": 123456789012345678901234567890}', {"id": 1.2345678901234568e29}),
+        (b'{"a":' * 5000 + b"1" + b"}" * 5000, "invalid_json"),
+        (b'{"text": "x"} {"text": "y"}', "invalid_json"),
+        (b'"text"', "invalid_json"),
+    ],
+)
+def test_strange_lines(tmp_path, line, expected):
+    (tmp_path / "a.jsonl").write_bytes(line + b'\n{"text": "good"}\n')
+    first, second = read(tmp_path / "a.jsonl")
+    assert second.value == {"text": "good"}
+    if isinstance(expected, str):
+        assert first.reason == expected
+    else:
+        assert repr(first.value) == repr(json.loads(line)) if expected is None else first.value == expected
+
+
+ELEMENTS = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@given(st.lists(ELEMENTS, max_size=6), st.integers(1, 9), st.sampled_from([None, 1]))
+@settings(max_examples=150, deadline=None)
+def test_the_elements_of_an_array_are_those_python_finds(tmp_path_factory, values, chunk, indent):
+    """Whatever chunks the file is read in."""
+    file = tmp_path_factory.mktemp("array") / "a.json"
+    file.write_bytes(
+        json.dumps([{"text": "good"}, *values], indent=indent, ensure_ascii=False).encode(errors="replace")
+    )
+    expected = json.loads(file.read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records_module, "CHUNK_BYTES", chunk)
+        records = read(file)
+    assert [record.line for record in records] == list(range(1, len(expected) + 1))
+    assert good(records) == [value for value in expected if isinstance(value, dict)]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b'[{"a": 1}, {"b": 2}', "invalid_json"),
+        (b'[{"a": 1}, {"b": 2} 5]', "invalid_json"),
+        (b'[{"a": 1}, {"b": 2}, {"c": "' + b"x" * 100_000 + b'"}]', "invalid_json"),
+        (b'[{"a": 1}, {"b": 2}, {"c": "\xff"}]', "invalid_utf8"),
+        (b'[{"a": 1}, {"b": 2}, ' + b"[" * 9999, "invalid_json"),
+    ],
+)
+def test_what_comes_before_a_fault_in_an_array_is_read(tmp_path, content, reason, monkeypatch):
+    monkeypatch.setattr(records_module, "CHUNK_BYTES", 8)
+    (tmp_path / "a.json").write_bytes(content)
+    *whole, last = read(tmp_path / "a.json", max_record_bytes=50_000)
+    assert good(whole) == [{"a": 1}, {"b": 2}]
+    assert last.reason == reason
 
 
 def test_parquet_and_text(tmp_path):
@@ -146,21 +215,334 @@ def test_what_is_not_there_is_refused(tmp_path, path):
         list(read_records(path, stage="corpus", source="s", base=tmp_path))
 
 
-def test_urls_are_read_and_failures_on_the_way_are_the_networks(monkeypatch):
+# --- shards ---------------------------------------------------------------------------------------------------
+
+
+def shards(path, wanted=lambda number: True, **options):
+    return list(read_shards(find_files(str(path), "source 's'", "give another"), Reading(**options), wanted))
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    monkeypatch.setattr(reading_module, "SHARD_RECORDS", 70)
+    monkeypatch.setattr(reading_module, "SHARD_BYTES", 100_000)
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A folder with a file of each format, records broken in some."""
+    (tmp_path / "a.jsonl.zst").write_bytes(zstd(DATA.replace(b"line 100 ", b"\xff", 1)))
+    (tmp_path / "b.json").write_text(json.dumps([*RECORDS[:150], 7]))
+    (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress(DATA)[:-50])
+    (tmp_path / "d.txt").write_text("text")
+    pq.write_table(pa.Table.from_pylist(RECORDS[:500]), tmp_path / "e.parquet", row_group_size=130)
+    pages = [
+        warc_record("response", http_response(html_page("A sentence in a page. " * 20)), n) for n in range(3)
+    ]
+    (tmp_path / "f.warc.gz").write_bytes(b"".join(map(gzip.compress, pages)))
+    (tmp_path / "g.html").write_bytes(html_page("Another sentence in a page. " * 20))
+    return tmp_path
+
+
+def test_shards_are_the_records_in_order(mixed, small_shards):
+    """All of them, once, and in few enough pieces: a shard ends behind the record that fills it."""
+    found = shards(mixed)
+    assert [shard.number for shard in found] == list(range(len(found)))
+    assert [record for shard in found for record in shard.records] == read(mixed)
+    assert all(len(shard.records) <= 70 for shard in found)
+    assert len(found) > 20
+
+
+@pytest.mark.parametrize("parts", [2, 3, 7])
+def test_shards_are_the_same_whichever_are_wanted(mixed, small_shards, parts):
+    whole = shards(mixed)
+    together = {}
+    for part in range(parts):
+        asked = []
+
+        def wanted(number, part=part, asked=asked):
+            asked.append(number)
+            return number % parts == part
+
+        for shard in shards(mixed, wanted):
+            assert (shard.records is not None) == (shard.number % parts == part)
+            together.setdefault(shard.number, []).append(shard.records)
+        assert asked == list(range(len(whole)))
+    for shard in whole:
+        assert [records for records in together[shard.number] if records is not None] == [shard.records]
+
+
+@pytest.mark.parametrize("limit", [1, 70, 71, 3010, 3150, 10_000])
+def test_a_limit_counts_records_of_all_files(mixed, small_shards, limit):
+    records = [record for shard in shards(mixed, limit=limit) for record in shard.records]
+    assert records == read(mixed)[:limit] == read(mixed, limit=limit)
+
+
+def test_shards_have_about_32_megabytes(tmp_path):
+    line = json.dumps({"text": "x" * 99_988}).encode() + b"\n"
+    (tmp_path / "a.jsonl").write_bytes(line * 700)
+    (tmp_path / "b.jsonl").write_bytes(b'{"text": "y"}\n' * 20_100)
+    assert [len(shard.records) for shard in shards(tmp_path)] == [320, 320, 20_000, 160]
+
+
+def test_what_is_found_pickles_and_knows_its_size(mixed):
+    files = find_files(str(mixed), "source 's'", "give another")
+    assert pickle.loads(pickle.dumps(files)) == files
+    assert [file.size for file in files] == [path.stat().st_size for path in sorted(mixed.iterdir())]
+
+
+def test_row_groups_that_are_not_wanted_are_not_read(tmp_path, small_shards, monkeypatch):
+    """Damage in one costs its rows and no others; whoever does not want them does not even see it."""
+    file = tmp_path / "a.parquet"
+    table = pa.Table.from_pylist([{"id": str(n), "text": f"text {n} " * 3} for n in range(350)])
+    pq.write_table(table, file, row_group_size=70, compression="none", use_dictionary=False)
+    metadata = pq.ParquetFile(file).metadata
+    content = bytearray(file.read_bytes())
+    place = metadata.row_group(2).column(1).data_page_offset
+    content[place : place + 300] = b"\xff" * 300
+    file.write_bytes(content)
+    counts = [[isinstance(record, Broken) for record in shard.records] for shard in shards(file)]
+    assert counts == [[False] * 70, [False] * 70, [True] * 70, [False] * 70, [False] * 70]
+    assert {record.reason for record in broken(read(file))} == {"unreadable_rows"}
+    opened = []
+    iter_batches = pq.ParquetFile.iter_batches
+    monkeypatch.setattr(
+        pq.ParquetFile,
+        "iter_batches",
+        lambda *a, **o: opened.append(o["row_groups"]) or iter_batches(*a, **o),
+    )
+    assert shards(file, lambda number: number == 3)[3].records[0].value["id"] == "210"
+    assert opened == [[3]]
+
+
+def test_of_parquet_only_the_fields_are_read_unless_the_text_is_missing(tmp_path):
+    pq.write_table(
+        pa.Table.from_pylist([{"id": "1", "text": "t", "url": "u", "big": "b"}]), tmp_path / "a.parquet"
+    )
+    assert good(shards(tmp_path, fields=["text"])[0].records) == [{"id": "1", "text": "t", "url": "u"}]
+    assert good(shards(tmp_path, fields=["content"])[0].records) == [
+        {"id": "1", "text": "t", "url": "u", "big": "b"}
+    ]
+
+
+def test_a_bad_text_in_parquet_costs_its_row(tmp_path):
+    texts = pa.array([b"good", b"\xff\xfe", b"x" * 5000, b"good too"]).view(pa.string())
+    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet")
+    records = read(tmp_path, max_record_bytes=1000)
+    assert [value["text"] for value in good(records)] == ["good", "good too"]
+    assert [(record.line, record.reason) for record in broken(records)] == [
+        (2, "invalid_utf8"),
+        (3, "oversized_record"),
+    ]
+
+
+# --- whatever comes -------------------------------------------------------------------------------------------
+
+
+def parquet_bytes(**options):
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(RECORDS[:200]), sink, row_group_size=50, **options)
+    return sink.getvalue()
+
+
+SEEDS = {
+    ".jsonl": DATA[:60_000],
+    ".json": json.dumps(RECORDS[:60]).encode(),
+    ".txt": b"some text\n" * 50,
+    ".html": html_page("A sentence in a page. " * 20),
+    ".warc": b"".join(
+        warc_record(kind, http_response(html_page("A sentence in a page. " * 20)), number)
+        for number, kind in enumerate(
+            ["warcinfo", "request", "response", "conversion", "resource", "response"]
+        )
+    ),
+}
+FILES = {name + end: compress(data) for name, data in SEEDS.items() for end, compress in COMPRESS.items()}
+FILES |= {".parquet": parquet_bytes(), ".wet": SEEDS[".warc"]}
+FILES[".PARQUET"] = parquet_bytes(compression="none", use_dictionary=False)
+
+
+@given(
+    st.sampled_from(sorted(FILES)),
+    st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 60), st.binary(max_size=60)), max_size=5),
+    st.floats(0.01, 1.5),
+)
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+def test_damaged_files_never_give_a_traceback(tmp_path_factory, suffix, damages, share):
+    """Stretches replaced and the end cut off; and who wants every second shard gets just these."""
+    content = bytearray(FILES[suffix])
+    for place, size, replacement in damages:
+        start = int(place * len(content))
+        content[start : start + size] = replacement
+    file = tmp_path_factory.mktemp("fuzz") / f"a{suffix}"
+    file.write_bytes(content[: int(share * len(content))])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading_module, "SHARD_RECORDS", 20)
+        whole = shards(file, max_record_bytes=30_000)
+        odd = shards(file, lambda number: number % 2 == 1, max_record_bytes=30_000)
+    assert [shard.number for shard in odd] == [shard.number for shard in whole]
+    for shard, same in zip(whole, odd, strict=True):
+        assert same.records is None if shard.number % 2 == 0 else same == shard
+
+
+@given(st.binary(max_size=400), st.sampled_from(sorted(FILES)))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+def test_random_bytes_under_any_suffix(tmp_path_factory, content, suffix):
+    file = tmp_path_factory.mktemp("fuzz") / f"a{suffix}"
+    file.write_bytes(content)
+    shards(file, html=True, fields=["text"])
+
+
+# --- over the network -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A web server for a folder, in a process of its own: it knows no ranges, as many don't."""
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", tmp_path],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as process:  # fmt: skip
+        port = process.stdout.readline().split(" port ")[1].split()[0]
+        yield f"http://127.0.0.1:{port}"
+        process.terminate()
+
+
+def test_files_are_read_over_http(tmp_path, server):
+    pytest.importorskip("aiohttp")
+    (tmp_path / "a.jsonl.zst").write_bytes(zstd(DATA))
+    (tmp_path / "big.jsonl").write_bytes(DATA * 20)  # more than fsspec asks for at a time
+    pq.write_table(pa.Table.from_pylist(RECORDS), tmp_path / "b.parquet")
+    assert good(read(f"{server}/a.jsonl.zst")) == RECORDS
+    assert good(read(f"{server}/a.jsonl.zst?download=1")) == RECORDS
+    assert good(read(f"{server}/b.parquet")) == RECORDS
+    assert good(read(f"{server}/big.jsonl")) == RECORDS * 20
+    assert {file.name for file in find_files(f"{server}/", "s", "r")} == {
+        "a.jsonl.zst",
+        "b.parquet",
+        "big.jsonl",
+    }
+    found = pickle.loads(pickle.dumps(find_files(f"{server}/a.jsonl.zst", "s", "r")))
+    assert found[0].size == (tmp_path / "a.jsonl.zst").stat().st_size
+    with pytest.raises(UserError, match=r"nowhere\.jsonl"):
+        read(f"{server}/nowhere.jsonl")
+
+
+class _BreakingOff(http.server.BaseHTTPRequestHandler):
+    """Sends half of what it promises, and hangs up."""
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.server.content)))
+        self.end_headers()
+
+    def do_GET(self):
+        self.do_HEAD()
+        self.wfile.write(self.server.content[: len(self.server.content) // 2])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.parquet"])
+def test_a_connection_that_breaks_off_is_no_end_of_a_file(name):
+    pytest.importorskip("aiohttp")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _BreakingOff) as server:
+        server.content = (
+            parquet_bytes() if name == "a.parquet" else COMPRESS[name.removeprefix("a.jsonl")](DATA)
+        )
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            with pytest.raises(UserError, match=f"cannot read .*{name}.*try again"):
+                read(f"http://127.0.0.1:{server.server_port}/{name}")
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_object_stores_are_read():
     memory = fsspec.filesystem("memory")
-    memory.pipe({"/box/b.jsonl.gz": gzip.compress(DATA), "/box/a.jsonl": DATA})
-    assert good(read("memory://box/*")) == RECORDS * 2
+    memory.pipe(
+        {"/box/b.jsonl.gz": gzip.compress(DATA), "/box/a.jsonl": DATA, "/box/c.parquet": parquet_bytes()}
+    )
+    memory.pipe({"/box/README.md": b"#", "/box/d.warc": warc_record("conversion", "один".encode())})
+    assert good(read("memory://box/*.jsonl*")) == RECORDS * 2
     assert good(read("memory://box/a.jsonl")) == RECORDS
+    everything = good(read("memory://box"))
+    assert everything[:-1] == RECORDS * 2 + RECORDS[:200]
+    assert everything[-1]["text"] == "один"
+    assert [file.size for file in find_files("memory://box/a.jsonl", "s", "r")] == [len(DATA)]
 
-    class Failing:
-        closed = False
 
+def test_a_failing_store_is_no_broken_file(monkeypatch):
+    memory = fsspec.filesystem("memory")
+    memory.pipe({"/box/b.jsonl.gz": gzip.compress(DATA), "/box/c.parquet": parquet_bytes()})
+
+    class Failing(io.BytesIO):
         def read(self, size=-1):
             raise ConnectionResetError("reset by peer")
 
-        def close(self):
-            pass
-
     monkeypatch.setattr(type(memory), "open", lambda *args, **options: Failing())
-    with pytest.raises(UserError, match="reset by peer"):
-        read("memory://box/b.jsonl.gz")
+    for name in ("b.jsonl.gz", "c.parquet"):
+        with pytest.raises(UserError, match=f"{name}.*reset by peer"):
+            read(f"memory://box/{name}")
+
+
+def test_the_hub_out_of_reach_is_said():
+    with pytest.raises(UserError, match=r"offline|reach") as error:
+        find_files("hf://datasets/some/name", "source 's'", "give another")
+    assert "give another" in str(error.value)
+
+
+# --- real text, and much of it --------------------------------------------------------------------------------
+
+
+def test_all_of_the_real_text_is_accounted_for(data):
+    for folder in ("ar", "th", "zh"):
+        for file in sorted((data / "raw_text" / folder).glob("*.jsonl.zst")):
+            lines = subprocess.run(["zstd", "-dc", file], capture_output=True, check=True).stdout.split(b"\n")
+            records = [record for shard in shards(file) for record in shard.records]
+            assert [record.value for record in records] == [
+                json.loads(line) for line in lines if line.strip()
+            ]
+
+
+MEASURE = """
+import json, resource, sys
+from diglot.corpus.read import Broken, Reading, find_files, read_shards
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+records = broken = 0
+for shard in read_shards(find_files(sys.argv[1], "s", "r"), Reading()):
+    records += len(shard.records)
+    broken += sum(isinstance(record, Broken) for record in shard.records)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps([records, broken, (after - before) / 1000]))
+"""
+
+
+def measure(file):
+    result = subprocess.run([sys.executable, "-c", MEASURE, file], capture_output=True, text=True, check=True)
+    return json.loads(result.stdout)
+
+
+@pytest.mark.slow
+def test_memory_is_bounded_by_two_shards_and_a_record(tmp_path):
+    """A gigabyte of lines, and a line of 300 MB between others, in the megabytes that the module states."""
+    block = b"".join(
+        json.dumps({"id": str(n), "text": "word " * 200}).encode() + b"\n" for n in range(10_000)
+    )
+    with pa.CompressedOutputStream(str(tmp_path / "much.jsonl.zst"), "zstd") as stream:
+        for _ in range(100):
+            stream.write(block)
+    records, broken_, megabytes = measure(tmp_path / "much.jsonl.zst")
+    assert (records, broken_) == (1_000_000, 0)
+    assert megabytes < 110
+    with pa.CompressedOutputStream(str(tmp_path / "long.jsonl.zst"), "zstd") as stream:
+        stream.write(b'{"text": "before"}\n{"text": "')
+        for _ in range(300):
+            stream.write(b"x" * 1_000_000)
+        stream.write(b'"}\n{"text": "after"}\n')
+    records, broken_, megabytes = measure(tmp_path / "long.jsonl.zst")
+    assert (records, broken_) == (3, 1)
+    assert megabytes < 60

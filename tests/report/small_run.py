@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diglot.artifact import Artifact, read_artifact
+from diglot.corpus.catalogue import NAMES
 
 PARALLEL = "en-ar"
 ATTACK = "<script>alert('x')</script> & <b>bold</b>"
@@ -75,19 +76,21 @@ def ledger() -> dict[str, Any]:
             "held_out": count(held_out),
             "dropped": {reason: count(number) for reason, number in dropped.items()},
             "corrected": {"urls": {"documents": 12, "characters": 300}},
+            "alone": {reason: number + 5 for reason, number in dropped.items() if reason.startswith("m")},
             "samples": {
                 reason: [{"id": f"{language}-7", "excerpt": excerpt, "detail": "0.42 > 0.2"}]
                 for reason in dropped
             },
+            "kept_samples": [{"id": f"{language}-{n}", "excerpt": excerpt, "detail": ""} for n in range(9)],
         }
 
     return {
         "sources": {
             "english": source(
-                "en", "web", 10800, 220, {"near_duplicate": 410, "wrong_language": 260, "duplicate_lines": 190, "urls": 120}, ATTACK
+                "en", "web", 10800, 220, {"near_duplicate": 410, "wrong_language": 260, "max_duplicate_lines": 190, "max_urls": 120}, ATTACK
             ),
             "arabic": source(
-                "ar", "web", 10350, 215, {"near_duplicate": 520, "wrong_language": 340, "invisible": 330, "urls": 245}, "اضغط هنا لقبول ملفات تعريف الارتباط"
+                "ar", "web", 10350, 215, {"near_duplicate": 520, "wrong_language": 340, "max_invisible": 330, "max_urls": 245}, "اضغط هنا لقبول ملفات تعريف الارتباط"
             ),
             PARALLEL: source("en-ar", "parallel", 11500, 230, {"exact_duplicate": 270}, "English: A.\nArabic: أ."),
         }
@@ -98,11 +101,24 @@ def signals() -> dict[str, Any]:
     edges = [index / 20 for index in range(21)]
     kept = [round(900 * math.exp(-index / 2)) if index < 4 else 0 for index in range(20)]
     dropped = [0] * 4 + [round(90 * math.exp(-(index - 4) / 4)) for index in range(4, 20)]
-    histogram = {"edges": edges, "kept": kept, "dropped": dropped, "threshold": [None, 0.2]}
-    return {
-        "english": {"urls": histogram, "duplicate_lines": {**histogram, "threshold": [None, 0.3]}},
-        "arabic": {"invisible": histogram, "digits": {**histogram, "threshold": [None, None]}},
+    histogram = {"edges": edges, "kept": kept, "dropped": dropped, "low": None, "high": 0.2}
+    free = {**histogram, "high": None}
+    words = {
+        "edges": [10 ** (index / 6) for index in range(37)],
+        "kept": [0] * 12 + [40, 90, 200, 300, 250, 120, 30] + [0] * 17,
+        "dropped": [0] * 9 + [5, 20, 30] + [0] * 24,
+        "low": 50.0,
+        "high": 100_000.0,
     }
+    constant = {**free, "kept": [10800] + [0] * 19, "dropped": [0] * 20}
+    unmeasured = {**histogram, "kept": [0] * 20, "dropped": [0] * 20}
+    return {
+        "english": {
+            "words": words, "urls": histogram, "duplicate_lines": {**histogram, "high": 0.3}, "digits": free,
+            "lorem_ipsum": constant, "perplexity": unmeasured,
+        },
+        "arabic": {"invisible": histogram, "digits": free},
+    }  # fmt: skip
 
 
 def metrics(steps: int, start: float, end: float, sources: list[str], phases: list[str], peak: float) -> str:
@@ -233,6 +249,51 @@ def dpo_evaluations(steps: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def many_sources() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The ledger and the signals of a corpus of eighteen languages with all signals of the catalogue."""
+    codes = [
+        "ar",
+        "de",
+        "en",
+        "es",
+        "fr",
+        "he",
+        "id",
+        "it",
+        "ja",
+        "ko",
+        "nl",
+        "pl",
+        "pt",
+        "ru",
+        "th",
+        "tr",
+        "vi",
+        "zh",
+    ]
+    accounts, measured = {}, {}
+    one = ledger()["sources"]["english"]
+    for index, code in enumerate(codes):
+        for name in (code, f"web-{code}"):
+            kept, dropped = (
+                2000 + 311 * index,
+                {"near_duplicate": 90 + 13 * index, "max_urls": 40, "min_words": 220 - 9 * index},
+            )
+            accounts[name] = {
+                **one,
+                "language": code,
+                "kept": count(kept),
+                "dropped": {r: count(n) for r, n in dropped.items()},
+                "read": count(kept + 220 + sum(dropped.values())),
+            }
+            measured[name] = {signal: signals()["english"]["urls"] for signal in NAMES}
+            for signal in NAMES[::3]:
+                measured[name][signal] = signals()["english"]["words"]
+            for signal in NAMES[1::3]:
+                measured[name][signal] = signals()["english"]["digits"]
+    return {"sources": accounts}, measured
+
+
 def write_run(folder: Path) -> list[Artifact]:
     """A whole small road: base model, extension, two phases of continued training, merge, SFT, DPO."""
     writer = Writer(folder)
@@ -244,10 +305,46 @@ def write_run(folder: Path) -> list[Artifact]:
         "arabic": {"path": "text/ar.jsonl", "language": "ar", "target_language": None},
         PARALLEL: {"path": "parallel/en-ar.jsonl", "language": "en", "target_language": "ar"},
     }
-    duplicates = [{"size": 9, "kept": "en-3", "dropped": ["en-4"], "excerpt": ATTACK}]
-    files = {"ledger.json": ledger(), "signals.json": signals(), "duplicates.json": duplicates}
+    duplicates = [
+        {"reason": "same_url", "size": 2, "kept": "ar-3", "dropped": ["ar-4"], "excerpt": "الصفحة الرئيسية"},
+        {
+            "reason": "near_duplicate",
+            "size": 9,
+            "kept": "en-3",
+            "dropped": [f"en-{n}" for n in range(4, 12)],
+            "excerpt": ATTACK,
+        },
+    ]
+    repeated = [{"line": ATTACK, "documents": 71}, {"line": "جميع الحقوق محفوظة", "documents": 1200}]
+    files = {
+        "ledger.json": ledger(),
+        "signals.json": signals(),
+        "duplicates.json": duplicates,
+        "repeated.json": repeated,
+    }
     corpus = {"documents": {"read": 36000, "kept": 32650, "held_out": 665, "dropped": 2685}}
     writer.write("corpus", "curate", "corpus", {"text": ["world"]}, corpus, {"sources": sources}, files, 21.0)
+    judged = {
+        "languages": {
+            "en": {"perplexity": 141.2, "auc": 0.981, "documents": 500},
+            "ar": {
+                "perplexity": 388.0,
+                "auc": 0.974,
+                "recall": 0.9,
+                "documents": 480,
+                "quantiles": {"50%": 300.0},
+            },
+        }
+    }
+    writer.write("ngram", "train-ngram", "quality", {"corpus": ["corpus"]}, judged, {}, {}, 5.0)
+    found = {
+        "en": {"documents": 900, "limits": {"max_urls": {"set": 0.2, "learnt": 0.125, "dropped_by_set": 0.004}, "min_words": {"set": 50.0, "learnt": 31.0, "dropped_by_set": 0.05}}},
+        "ar": {"documents": 700, "limits": {"max_urls": {"set": 0.2, "learnt": 0.2, "dropped_by_set": 0.01}}},
+        "id": {"documents": 7, "limits": {}},
+    }  # fmt: skip
+    writer.write(
+        "learnt", "learn-rules", "rules", {"corpus": ["corpus"]}, {}, {}, {"learnt.json": found}, 2.0
+    )
     chat = {"sources": {name: {"path": "x", "language": name[-2:]} for name in ("chat-en", "chat-ar", "preferences-en", "preferences-ar")}}  # fmt: skip
     writer.write("tasks", "gather-tasks", "tasks", {"text": ["world"]}, {"kept": 7800}, chat, {}, 1.2)
     fertility = {"fertility": {"en": 1.21, "ar": 7.4}, "vocabulary_size": 3000}

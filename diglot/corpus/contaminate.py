@@ -1,0 +1,231 @@
+"""Decontamination: documents that share a run of words with an evaluation item are dropped.
+
+A run is 13 words (GPT-3, appendix C), or 30 characters in languages written without spaces, normalised as in `dedup`
+(case and punctuation do not count). An item of fewer words is matched as a whole if it has 8 words (20 characters) at
+least; a shorter one says nothing of where a text comes from, and is left out.
+
+    build(settings, Path("table.npz"), base, "corpus")      # the items' runs, once
+    contaminated(texts, "en", load(Path("table.npz")))      # which documents have one, and of which item
+
+A document is walked once: the hash of 8 words in a row is looked up in a bit table, and only where that has it the
+longer runs are. Memory: 12 bytes a word of the evaluation sets, and 2 bytes for the bit table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from diglot.corpus.characters import (
+    HASH_SEED,
+    UNSPACED,
+    absorb,
+    character_tables,
+    finish,
+    kernel,
+    text_array,
+    text_buffers,
+)
+from diglot.corpus.dedup import normalise
+from diglot.corpus.engine import whole_file
+from diglot.corpus.languages import is_unspaced
+from diglot.corpus.read import Record, read_records
+from diglot.recipe.corpus import Decontamination
+
+CHARACTERS, SHORTEST, SHORTEST_CHARACTERS = 30, 8, 20
+BITS_A_RUN = 16
+
+
+class Runs(NamedTuple):
+    """Runs of one kind of unit.
+
+    Attributes:
+        prefix, length: units that are looked up first, and of a full run.
+        bits: uint8, the bit table of the prefixes' hashes.
+        keys: uint64 [runs], ascending, hashes of full runs and of short items.
+        items: int32 [runs], the item each comes from (the first, of several).
+    """
+
+    prefix: int
+    length: int
+    bits: np.ndarray
+    keys: np.ndarray
+    items: np.ndarray
+
+
+class Table(NamedTuple):
+    """What documents are compared with.
+
+    Attributes:
+        words, characters: the runs.
+        labels: names of the items.
+    """
+
+    words: Runs
+    characters: Runs
+    labels: list[str]
+
+
+def build(settings: Decontamination, path: Path, base: Path | None, stage: str) -> None:
+    """Collect the runs of all evaluation items and write them to a file.
+
+    Args:
+        settings: the sets, and the length of a run.
+        path: the file (`.npz`).
+        base: what relative paths are relative to.
+        stage: name of the stage, for messages.
+
+    Raises:
+        UserError: an evaluation set cannot be read.
+    """
+    labels: list[str] = []
+    texts: list[list[bytes]] = [[], []]
+    items: list[list[int]] = [[], []]
+    for record in read_records(settings.path, stage=stage, source="decontamination", base=base):
+        if isinstance(record, Record):
+            labels.append(f"{record.file}:{record.line}")
+            for text in _texts(record.value, settings.fields):
+                kind = int(_is_unspaced_text(text))
+                texts[kind].append(text.encode(errors="replace"))
+                items[kind].append(len(labels) - 1)
+    arrays: dict[str, Any] = {"labels": np.array(labels, np.str_)}
+    for kind, name in enumerate(("words", "characters")):
+        length = CHARACTERS if kind else settings.ngram
+        prefix = min(SHORTEST_CHARACTERS if kind else SHORTEST, length)
+        found = _collect(text_array(texts[kind]), np.array(items[kind], np.int32), prefix, length, bool(kind))
+        arrays |= {f"{name}_{field}": np.asarray(value) for field, value in found._asdict().items()}
+    with whole_file(path) as partial, partial.open("wb") as stream:
+        np.savez(stream, **arrays)
+
+
+def load(path: Path) -> Table:
+    """Open a file that `build` wrote."""
+    with np.load(path) as arrays:
+        runs = [
+            Runs(
+                int(arrays[f"{kind}_prefix"]),
+                int(arrays[f"{kind}_length"]),
+                *(arrays[f"{kind}_{field}"] for field in ("bits", "keys", "items")),
+            )
+            for kind in ("words", "characters")
+        ]
+        return Table(runs[0], runs[1], arrays["labels"].tolist())
+
+
+def contaminated(texts: pa.Array, language: str, table: Table) -> tuple[np.ndarray, dict[int, str]]:
+    """Find the documents that share a run with an evaluation item.
+
+    Args:
+        texts: `large_string` array [documents].
+        language: of the texts; decides what a run is.
+        table: of the evaluation items.
+
+    Returns:
+        bool [documents], and for each of those the item in words.
+    """
+    by_characters = is_unspaced(language)
+    runs = table.characters if by_characters else table.words
+    data, offsets = text_buffers(texts)
+    found = np.full(len(texts), -1, np.int64)
+    if len(runs.keys):
+        _search(
+            data, offsets, *character_tables(), by_characters, runs.prefix, runs.length, runs.bits, runs.keys,
+            runs.items, found,
+        )  # fmt: skip
+    return found >= 0, {
+        int(place): f"shares text with evaluation item {table.labels[found[place]]}"
+        for place in np.flatnonzero(found >= 0)
+    }
+
+
+def _texts(value: Any, fields: list[str] | None) -> Iterator[str]:
+    """All texts in a record, or in some of its fields."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for part in value:
+            yield from _texts(part, None)
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            if fields is None or name in fields:
+                yield from _texts(part, None)
+
+
+def _is_unspaced_text(text: str) -> bool:
+    """Whether most characters are of scripts written without spaces."""
+    classes, _ = character_tables()
+    shown = [ord(character) for character in text[:500] if not character.isspace()]
+    return bool(shown) and 2 * int(np.count_nonzero(classes[shown] & UNSPACED)) > len(shown)
+
+
+def _collect(texts: pa.Array, items: np.ndarray, prefix: int, length: int, by_characters: bool) -> Runs:
+    data, offsets = text_buffers(texts)
+    room = int(offsets[-1] - offsets[0]) + 1
+    prefixes, keys, owners = np.empty(room, np.uint64), np.empty(room, np.uint64), np.empty(room, np.int32)
+    number = _runs_of(
+        data, offsets, *character_tables(), by_characters, prefix, length, items, prefixes, keys, owners
+    )
+    slots = 1 << max(10, int(BITS_A_RUN * max(number, 1) - 1).bit_length())
+    bits = np.zeros(slots // 8, np.uint8)
+    places = prefixes[:number] & np.uint64(slots - 1)
+    np.bitwise_or.at(bits, places >> np.uint64(3), (1 << (places & np.uint64(7))).astype(np.uint8))
+    unique, first = np.unique(keys[:number], return_index=True)
+    return Runs(prefix, length, bits, unique, owners[:number][first])
+
+
+@kernel
+def _runs_of(data, offsets, classes, lower, by_characters, prefix, length, items, prefixes, keys, owners):
+    """Hashes of the runs of all texts, and of their beginnings; returns how many."""
+    units = np.empty(1, np.uint64)
+    total = 0
+    for text in range(len(items)):
+        start, end = offsets[text], offsets[text + 1]
+        if end - start + 1 > len(units):
+            units = np.empty(end - start + 1, np.uint64)
+        number = normalise(data, start, end, classes, lower, by_characters, units)
+        if number < prefix:
+            continue
+        for at in range(max(number - length, 0) + 1):
+            state = HASH_SEED
+            for place in range(at, min(at + length, number)):
+                state = absorb(state, units[place])
+                if place - at + 1 == prefix:
+                    prefixes[total] = finish(state)
+            keys[total] = finish(state)
+            owners[total] = items[text]
+            total += 1
+    return total
+
+
+@kernel
+def _search(data, offsets, classes, lower, by_characters, prefix, length, bits, keys, items, found):
+    longest = 0
+    for document in range(len(found)):
+        longest = max(longest, offsets[document + 1] - offsets[document])
+    units = np.empty(longest + 1, np.uint64)
+    mask = np.uint64(8 * len(bits) - 1)
+    for document in range(len(found)):
+        number = normalise(
+            data, offsets[document], offsets[document + 1], classes, lower, by_characters, units
+        )
+        for at in range(number - prefix + 1):
+            state = HASH_SEED
+            for place in range(at, at + prefix):
+                state = absorb(state, units[place])
+            slot = finish(state) & mask
+            if not bits[slot >> np.uint64(3)] >> (slot & np.uint64(7)) & 1:
+                continue
+            for place in range(at + prefix, min(at + length, number) + 1):
+                hashed = finish(state)
+                key = np.searchsorted(keys, hashed)
+                if key < len(keys) and keys[key] == hashed:
+                    found[document] = items[key]
+                    break
+                if place < number:
+                    state = absorb(state, units[place])
+            if found[document] >= 0:
+                break

@@ -1,0 +1,83 @@
+"""What all settings share: strictness, the types of common values, and what a stage is."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from diglot.artifact import UserError
+
+
+class Role(NamedTuple):
+    """One input of a stage: the kinds of artifact it accepts, and how many."""
+
+    kinds: tuple[str, ...]
+    required: bool = True
+    many: bool = False
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys and wrong types are errors."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, populate_by_name=True, allow_inf_nan=False
+    )
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z]+)?$", description="ISO 639 code, such as ar")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+class Stage(Settings):
+    """What all stages share. Subclasses add the settings of one kind of stage."""
+
+    makes: ClassVar[str]
+    reads: ClassVar[dict[str, Role]] = {}
+    function: ClassVar[str]
+    version: ClassVar[int] = 1
+    extra: ClassVar[str | None] = None
+    neutral: ClassVar[frozenset[str]] = (
+        frozenset()
+    )  # settings, or `setting.part`, that do not change the result
+    reads_everything: ClassVar[bool] = False  # without `from`, it reads all other stages
+
+    do: str
+    from_: dict[str, str | list[str]] | list[str] | str = Field(
+        default_factory=dict,
+        alias="from",
+        description="The stages whose artifacts this stage reads, by role; a plain name where there is one role.",
+    )
+
+    def reads_from(self) -> dict[str, list[str]]:
+        """The stages read, by role.
+
+        Raises:
+            UserError: roles are left out although the stage has several.
+        """
+        given = self.from_
+        if not isinstance(given, dict):
+            if len(self.reads) != 1:
+                raise UserError(
+                    f"from: name the role of each input: {', '.join(self.reads) or 'it reads none'}"
+                )
+            given = {next(iter(self.reads)): given}
+        return {role: [names] if isinstance(names, str) else list(names) for role, names in given.items()}
+
+    def settings(self) -> dict[str, Any]:
+        """The stage's own settings, for the manifest."""
+        return self.model_dump(mode="json", exclude={"do", "from_"})
+
+    def semantic(self) -> dict[str, Any]:
+        """The settings that make the result, for the fingerprint."""
+        made_of = {key: value for key, value in self.settings().items() if key not in self.neutral}
+        for key, _, inner in (name.partition(".") for name in self.neutral if "." in name):
+            made_of[key] = {name: value for name, value in made_of[key].items() if name != inner}
+        return made_of
+
+    def outside_paths(self) -> dict[tuple, str]:
+        """Files, folders, globs and URLs read from outside the run, by the settings' key that names them."""
+        return {}

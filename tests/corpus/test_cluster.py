@@ -1,0 +1,137 @@
+"""A corpus made on a Ray cluster is the corpus made by threads, whatever is killed meanwhile.
+
+Two nodes with one core each, on this machine; workers and nodes are real processes, killed with SIGKILL.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from corpus_files import ARABIC, ENGLISH, sentences, write_jsonl
+
+from diglot.artifact import Context, Inputs, content_hash
+from diglot.corpus import curate
+from diglot.recipe import Curate, Source
+
+pytestmark = pytest.mark.slow
+ray_cluster = pytest.importorskip("ray.cluster_utils", reason="the extra `cluster` is not installed")
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    """Ten files of two languages, with duplicates within and across them."""
+    folder = tmp_path_factory.mktemp("raw")
+    for number in range(10):
+        words = ENGLISH if number % 2 else ARABIC
+        records = [{"text": sentences(words, 1000 * (number // 4) + seed, 60)} for seed in range(500)]
+        write_jsonl(folder / f"{number}.jsonl", records)
+    return folder
+
+
+def make(raw, folder, engine):
+    """Run the stage, on the scratch folder of an earlier try where there is one."""
+    sources = {
+        f"file{number}": Source(path=str(raw / f"{number}.jsonl"), language="en" if number % 2 else "ar")
+        for number in range(10)
+    }
+    sources["mixed"] = Source(path=str(raw / "[0-5].jsonl"), languages=["ar", "en"])
+    settings = Curate(sources=sources, engine=engine, deduplication={"lines": 20})
+    output, scratch = folder / "corpus", folder / "scratch"
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    scratch.mkdir(exist_ok=True)
+    curate.run(settings, Inputs({}), output, Context("corpus", 5, scratch, "print", workers=2))
+    return content_hash(output)
+
+
+@pytest.fixture(scope="module")
+def by_threads(raw, tmp_path_factory):
+    return make(raw, tmp_path_factory.mktemp("threads"), "threads")
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    found = ray_cluster.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    second = found.add_node(num_cpus=1)
+    found.wait_for_nodes()
+    monkeypatch.setenv("RAY_ADDRESS", found.address)
+    yield found, second
+    found.shutdown()
+
+
+def workers():
+    """Process ids of Ray's workers that have a task of ours."""
+    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    return [int(line.split()[0]) for line in listed.split("\n") if "ray::" in line and "measure_unit" in line]
+
+
+def kill_a_worker(killed):
+    for _ in range(600):
+        for pid in workers():
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+            return
+        time.sleep(0.1)
+
+
+def test_two_nodes_make_the_same_corpus(raw, by_threads, cluster, tmp_path):
+    assert make(raw, tmp_path, "ray") == by_threads
+
+
+def test_a_killed_worker_changes_nothing(raw, by_threads, cluster, tmp_path):
+    killed = []
+    killer = threading.Thread(target=kill_a_worker, args=[killed])
+    killer.start()
+    found = make(raw, tmp_path, "ray")
+    killer.join()
+    assert killed
+    assert found == by_threads
+
+
+def test_a_killed_node_changes_nothing(raw, by_threads, cluster, tmp_path):
+    found, second = cluster
+    removed = []
+
+    def kill_the_node():
+        for _ in range(600):
+            if len(workers()) > 1:
+                found.remove_node(second, allow_graceful=False)
+                removed.append(second)
+                return
+            time.sleep(0.1)
+
+    killer = threading.Thread(target=kill_the_node)
+    killer.start()
+    made = make(raw, tmp_path, "ray")
+    killer.join()
+    assert removed
+    assert made == by_threads
+
+
+def test_a_killed_run_goes_on_where_it_was(raw, by_threads, tmp_path):
+    """kill -9 of the whole stage, on threads: the shards that were done are not done again."""
+    code = (
+        "import sys; sys.path[:0] = sys.argv[3:]; from pathlib import Path; import test_cluster as t;"
+        "t.make(Path(sys.argv[1]), Path(sys.argv[2]), 'threads')"
+    )
+    folder = tmp_path / "run"
+    here = os.path.dirname(__file__)  # noqa: PTH120
+    child = subprocess.Popen([sys.executable, "-c", code, str(raw), str(folder), here])
+    measured = folder / "scratch" / "measured"
+    for _ in range(1200):
+        if measured.exists() and len(list(measured.glob("*.json"))) >= 2:
+            break
+        time.sleep(0.05)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    done = {file.name: file.stat().st_mtime_ns for file in measured.glob("*.json")}
+    assert len(done) >= 2
+    assert make(raw, folder, "threads") == by_threads
+    after = {file.name: file.stat().st_mtime_ns for file in measured.glob("*.json")}
+    assert {name: after[name] for name in done} == done
