@@ -177,10 +177,17 @@ def _find_run(given: Path) -> tuple[Recipe, Path]:
 @cli.command("show")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON object.")
-def show_command(run: Path, as_json: bool) -> None:
-    """Show what a run holds: the state, time and headline numbers of its stages.
+@click.option("--stage", help="A corpus, in depth: what it kept and dropped, and why.")
+@click.option("--source", help="With --stage: one source, with its signals, samples and duplicates.")
+def show_command(run: Path, as_json: bool, stage: str | None, source: str | None) -> None:
+    r"""Show what a run holds: the state, time and headline numbers of its stages.
 
     RUN is a run folder, its name under runs/, or a recipe.
+
+    \b
+    Examples:
+      diglot show runs/quickstart
+      diglot show runs/quickstart --stage corpus --source arabic
     """
     from diglot import flow, terminal
     from diglot.load import Where
@@ -188,6 +195,9 @@ def show_command(run: Path, as_json: bool) -> None:
     recipe, folder = _find_run(run)
     steps = flow.plan(recipe, folder, Where(str(folder / "recipe.json")), missing_files_are_errors=False)
     artifacts = {step.name: artifact for step in steps if (artifact := read_artifact(step.folder))}
+    if stage:
+        _show_corpus(stage, source, artifacts)
+        return
     if not as_json:
         console = _console()
         console.print(terminal.run_table(steps, artifacts))
@@ -201,6 +211,19 @@ def show_command(run: Path, as_json: bool) -> None:
             ensure_ascii=False,
         )
     )
+
+
+def _show_corpus(stage: str, source: str | None, artifacts: dict[str, Artifact]) -> None:
+    from diglot.report.inspect import corpus_views
+
+    corpora = [name for name, artifact in artifacts.items() if artifact.kind == "corpus"]
+    if stage not in corpora:
+        raise UserError(
+            f"--stage: {stage!r} is no corpus of this run; there are: {', '.join(corpora) or 'none'}"
+        )
+    console = _console()
+    for view in corpus_views(artifacts[stage], source):
+        console.print(view)
 
 
 def _show(step: Step, artifact: Artifact | None) -> dict[str, Any]:

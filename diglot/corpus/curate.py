@@ -214,6 +214,9 @@ def _measure(job: Job, units: list[Unit], engine: Engine, context: Context, prog
         repeats += shard["repeated"]
         if shard["missing"]:
             missing.setdefault(source, shard["missing"])
+    for name in [name for name, account in accounts.items() if not account.ledger.read.documents]:
+        if job.settings.sources[accounts[name].source].languages:  # a language that nothing was in
+            del accounts[name]
     for name in job.settings.sources:
         _check_source(name, accounts, others.get(name, {}), missing.get(name), job.settings, context)
     return Measured(accounts, [shard for shards in located.values() for shard in shards], dropped, repeats)

@@ -115,8 +115,8 @@ def kinds(settings: Curate) -> list[tuple[str, int]]:
 
 
 def shard_number(group: int, shard: int, part: int) -> int:
-    """One number for the documents of a shard and language, in the order of the corpus."""
-    return ((group << 20) | shard) << 8 | part
+    """One number (49 bits) for the documents of a shard and language, in the order of the corpus."""
+    return (group << 18 | shard) << 10 | part
 
 
 # --- measuring ------------------------------------------------------------------------------------------------

@@ -413,7 +413,11 @@ class _Elements:
         while True:
             try:
                 value, end = self.decoder.raw_decode(self.text, self.place)
-                if end < len(self.text) or self.ended:  # else a number may go on in the next chunk
+                following = self.text[end : end + 1]
+                is_cut_off = not following or (
+                    isinstance(value, int | float) and following in "0123456789.eE+-"
+                )
+                if not is_cut_off or self.ended:  # a number may go on in the next chunk
                     size, self.place = end - self.place, end
                     return value, size
             except ValueError:

@@ -41,6 +41,7 @@ SHOWN = 50
 MEMORY = 1 << 30
 BYTES_A_UNIT = 64  # of a partition, while it is sorted
 NEWLINE = 10
+DOCUMENT_BITS = 15  # a shard has at most 20,000 records
 
 FOUND = np.dtype([("hash", "<u8"), ("place", "<u8")])
 REPEATED = np.dtype([("hash", "<u8"), ("place", "<u8"), ("documents", "<i8")])
@@ -81,14 +82,14 @@ def write_units(path: Path, texts: pa.Array, kind: str, number: int) -> None:
         path: the file (`.npy`, `FOUND`, by hash; a unit once a document).
         texts: `large_string` array [documents].
         kind: `lines` or `paragraphs`.
-        number: of the shard; below 2^32.
+        number: of the shard; below 2^49.
     """
     data, offsets = text_buffers(texts)
     room = int(np.count_nonzero(data[offsets[0] : offsets[-1]] == NEWLINE)) + len(texts) + 1
     hashes, documents = np.empty(room, np.uint64), np.empty(room, np.uint64)
     total = _hash_all(data, offsets, *character_tables(), kind == "paragraphs", hashes, documents)
     found = np.empty(total, FOUND)
-    found["hash"], found["place"] = hashes[:total], documents[:total] | np.uint64(number << 32)
+    found["hash"], found["place"] = hashes[:total], documents[:total] | np.uint64(number << DOCUMENT_BITS)
     with whole_file(path) as partial, partial.open("wb") as stream:
         np.save(stream, np.unique(found))
 
@@ -175,7 +176,7 @@ def remove(texts: pa.Array, number: int, table: Table) -> Taken:
     output_offsets = np.zeros(len(texts) + 1, np.int64)
     first = np.full((len(table.shown), 2), -1, np.int64)
     _remove_all(
-        data, offsets, *character_tables(), table.kind == "paragraphs", np.uint64(number << 32),
+        data, offsets, *character_tables(), table.kind == "paragraphs", np.uint64(number << DOCUMENT_BITS),
         table.units["hash"], table.units["place"], table.shown, output, output_offsets, taken, first,
     )  # fmt: skip
     counts = table.units["documents"][np.searchsorted(table.units["hash"], table.shown)]

@@ -2,11 +2,15 @@
 """Text and files for the tests of the corpus stage: random sentences of real words, cheap and easy to vary."""
 
 import gzip
+import io
 import json
 import random
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
+
+from diglot.corpus.read import Broken, Record, read_records
 
 ENGLISH = (
     "the of and to in that it was for on are with they be at one have this from had by word but what some we can "
@@ -80,3 +84,26 @@ def html_page(text: str, charset: str = "utf-8", declared: str = "") -> bytes:
 <nav><ul><li><a href="/">Start</a></li><li><a href="/map">Site map</a></li></ul></nav>
 <article>{paragraphs}</article><footer><p>Imprint</p></footer></body></html>"""
     return page.encode(charset)
+
+
+# Lines with separators that are not line ends.
+RECORDS = [{"id": str(number), "text": f"line {number} of \u2028 text\x85" * 40} for number in range(3000)]
+DATA = b"".join(json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in RECORDS)
+
+
+def read(path, **options) -> list[Record | Broken]:
+    return list(read_records(str(path), stage="corpus", source="s", **options))
+
+
+def good(records: list[Record | Broken]) -> list[dict]:
+    return [record.value for record in records if isinstance(record, Record)]
+
+
+def broken(records: list[Record | Broken]) -> list[Broken]:
+    return [record for record in records if isinstance(record, Broken)]
+
+
+def parquet_bytes(**options) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(RECORDS[:200]), sink, row_group_size=50, **options)
+    return sink.getvalue()

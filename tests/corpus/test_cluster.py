@@ -28,8 +28,10 @@ def raw(tmp_path_factory):
     folder = tmp_path_factory.mktemp("raw")
     for number in range(10):
         words = ENGLISH if number % 2 else ARABIC
-        records = [{"text": sentences(words, 1000 * (number // 4) + seed, 60)} for seed in range(500)]
+        records = [{"text": sentences(words, 300 * (number // 2) + seed, 60)} for seed in range(500)]
         write_jsonl(folder / f"{number}.jsonl", records)
+    mixed = [{"text": sentences((ENGLISH, ARABIC)[seed % 2], 90_000 + seed, 60)} for seed in range(500)]
+    write_jsonl(folder / "mixed.jsonl", mixed)
     return folder
 
 
@@ -39,7 +41,7 @@ def make(raw, folder, engine):
         f"file{number}": Source(path=str(raw / f"{number}.jsonl"), language="en" if number % 2 else "ar")
         for number in range(10)
     }
-    sources["mixed"] = Source(path=str(raw / "[0-5].jsonl"), languages=["ar", "en"])
+    sources["mixed"] = Source(path=[str(raw / "0.jsonl"), str(raw / "mixed.jsonl")], languages=["ar", "en"])
     settings = Curate(sources=sources, engine=engine, deduplication={"lines": 20})
     output, scratch = folder / "corpus", folder / "scratch"
     shutil.rmtree(output, ignore_errors=True)
@@ -65,19 +67,25 @@ def cluster(monkeypatch):
     found.shutdown()
 
 
-def workers():
-    """Process ids of Ray's workers that have a task of ours."""
-    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    return [int(line.split()[0]) for line in listed.split("\n") if "ray::" in line and "measure_unit" in line]
+def tasks(of=None):
+    """Process ids of Ray's workers that are at a task of ours; of one node only, known by its raylet."""
+    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listed.split("\n") if "ray::" in line and "_unit" in line]
+    return [int(pid) for pid, parent, _ in rows if of is None or int(parent) == of]
+
+
+def wait_for_tasks(of=None):
+    for _ in range(3000):
+        if found := tasks(of):
+            return found
+        time.sleep(0.02)
+    return []
 
 
 def kill_a_worker(killed):
-    for _ in range(600):
-        for pid in workers():
-            os.kill(pid, signal.SIGKILL)
-            killed.append(pid)
-            return
-        time.sleep(0.1)
+    for pid in wait_for_tasks()[:1]:
+        os.kill(pid, signal.SIGKILL)
+        killed.append(pid)
 
 
 def test_two_nodes_make_the_same_corpus(raw, by_threads, cluster, tmp_path):
@@ -99,12 +107,10 @@ def test_a_killed_node_changes_nothing(raw, by_threads, cluster, tmp_path):
     removed = []
 
     def kill_the_node():
-        for _ in range(600):
-            if len(workers()) > 1:
-                found.remove_node(second, allow_graceful=False)
-                removed.append(second)
-                return
-            time.sleep(0.1)
+        raylet = second.all_processes["raylet"][0].process.pid
+        if wait_for_tasks(raylet):
+            found.remove_node(second, allow_graceful=False)
+            removed.append(second)
 
     killer = threading.Thread(target=kill_the_node)
     killer.start()

@@ -37,7 +37,7 @@ def test_the_article_is_found_and_the_menu_left_out(tmp_path):
     (tmp_path / "a.html").write_bytes(html_page(TEXT))
     (tmp_path / "b.htm.gz").write_bytes(gzip.compress(html_page(TEXT)))
     (tmp_path / "c.html").write_bytes(b"")
-    (tmp_path / "d.html").write_bytes(b"<html><body><nav>Menu</nav></body></html>")
+    (tmp_path / "d.html").write_bytes(b"<html><head><title>x</title></head><body></body></html>")
     records = read(tmp_path)
     assert [record.value for record in records[:2]] == [{"text": TEXT}] * 2
     assert reasons(records[2:]) == ["no_main_text"] * 2
