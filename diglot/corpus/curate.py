@@ -35,7 +35,7 @@ from diglot.corpus.fates import HELD_OUT, KEPT, REASONS, Fates, Located, decide,
 from diglot.corpus.identify import load_identifier
 from diglot.corpus.ledger import UNKNOWN_LANGUAGE, Counts, SourceLedger, excerpt
 from diglot.corpus.measure import Job, count_units, kinds, measure_unit
-from diglot.corpus.rules import histogram_edges, load_rule_set, thresholds
+from diglot.corpus.rules import RuleSet, histogram_edges, load_rule_set, thresholds
 from diglot.corpus.scratch import SIZES, TAKEN, Passed, dropped_file
 from diglot.corpus.shard import cut_offs, domain_of, languages_of, part_name
 from diglot.corpus.units import Unit, accounts_of, units_of
@@ -338,21 +338,20 @@ def _write_evidence(measured: Measured, fates: Fates, job: Job, output: Path) ->
     accounts = measured.accounts
     ledgers = {name: account.ledger.as_json() for name, account in accounts.items()}
     _write_json(output / "ledger.json", {"sources": ledgers})
-    _write_json(
-        output / "signals.json", {name: _signals(a, job) for name, a in accounts.items() if a.histograms}
-    )
+    rule_set = load_rule_set(job.settings.rules, job.learnt, job.base)
+    signals = {name: _signals(a, job.settings, rule_set) for name, a in accounts.items() if a.histograms}
+    _write_json(output / "signals.json", signals)
     _write_json(output / "duplicates.json", largest_clusters(fates))
     commonest = sorted(measured.repeated, key=lambda unit: (-unit[1], unit[0]))[: repeated.SHOWN]
     shown = [{"line": excerpt(text), "documents": documents} for text, documents in commonest]
     _write_json(output / "repeated.json", shown)
 
 
-def _signals(account: Account, job: Job) -> dict[str, dict[str, Any]]:
+def _signals(account: Account, settings: Curate, rule_set: RuleSet) -> dict[str, dict[str, Any]]:
     """Histograms of all signals and the limits of their rules, for the report."""
-    language, source = account.ledger.language, job.settings.sources[account.source]
-    rule_set = load_rule_set(job.settings.rules, job.learnt, job.base)
+    language, source = account.ledger.language, settings.sources[account.source]
     limits = thresholds(rule_set.rules_for(language, source.target_language is not None))
-    limits["language_confidence"] = (cut_offs(job.settings, source, [language])[0], None)
+    limits["language_confidence"] = (cut_offs(settings, source, [language])[0], None)
     return {
         name: {
             "edges": histogram_edges(name).tolist(),

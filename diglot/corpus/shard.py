@@ -154,55 +154,70 @@ def _usable(
     raw: RawShard, name: str, source: Source, ledger: SourceLedger, dropped: dict[str, list[str]]
 ) -> tuple[Texts, str | None]:
     fields = text_fields(source)
-    ids: list[str] = []
-    urls: list[str | None] = []
-    sides: list[list[str]] = [[] for _ in fields]
+    checked = [
+        record if isinstance(record, Broken) else _with_text(record, fields) for record in raw.records or []
+    ]
+    try:
+        texts = _texts_of(checked, name, source.url, fields)
+    except (
+        UnicodeEncodeError
+    ):  # rare, so looked for only then: encoding all texts once more takes 2% of the stage
+        checked = [
+            record if isinstance(record, Broken) else _encodable(record, source.url, fields)
+            for record in checked
+        ]
+        texts = _texts_of(checked, name, source.url, fields)
     missing = None
-    for record in raw.records or []:
-        broken = record if isinstance(record, Broken) else _what_is_missing(record, fields)
-        if broken is not None:
+    for broken in checked:
+        if isinstance(broken, Broken):
             if broken.reason == "missing_text" and missing is None:
                 missing = f"{broken.file}, line {broken.line}: {broken.detail}"
             _drop_broken(name, broken, ledger, dropped)
-            continue
-        value = record.value  # type: ignore[union-attr]
-        ids.append(_id_of(name, record))  # type: ignore[arg-type]
-        url = value.get(source.url)
-        urls.append(url if isinstance(url, str) and url and _is_encodable(url) else None)
-        for side, field in zip(sides, fields, strict=True):
-            side.append(value[field])
+    return texts, missing
+
+
+def _texts_of(records: list[Record | Broken], name: str, url_field: str, fields: list[str]) -> Texts:
+    """The texts of the good records.
+
+    Raises:
+        UnicodeEncodeError: one holds half of a surrogate pair, which JSON can spell and UTF-8 cannot.
+    """
+    good = [record for record in records if isinstance(record, Record)]
+    urls = [record.value.get(url_field) for record in good]
     strings = pa.large_string()
     return Texts(
-        pa.array(ids, strings), pa.array(urls, strings), [pa.array(side, strings) for side in sides]
-    ), missing
+        ids=pa.array([_id_of(name, record) for record in good], strings),
+        urls=pa.array([url if isinstance(url, str) and url else None for url in urls], strings),
+        sides=[pa.array([record.value[field] for record in good], strings) for field in fields],
+    )
 
 
-def _what_is_missing(record: Record, fields: list[str]) -> Broken | None:
+def _with_text(record: Record, fields: list[str]) -> Record | Broken:
+    """The record, if all of its fields hold texts."""
     for name in fields:
-        value = record.value.get(name)
-        if not isinstance(value, str):
+        if not isinstance(record.value.get(name), str):
             held = (
-                f"field {name!r} holds {type(value).__name__}"
+                f"field {name!r} holds {type(record.value[name]).__name__}"
                 if name in record.value
                 else f"no field {name!r}"
             )
             detail = f"{held} (fields: {', '.join(sorted(map(str, record.value)))})"
             shown = json.dumps(record.value, ensure_ascii=True, default=str)
             return Broken(record.file, record.line, "missing_text", detail, excerpt(shown), len(shown))
-        if not value.isascii() and not _is_encodable(value):
-            shown = value[:1000].encode(errors="replace").decode()
+    return record
+
+
+def _encodable(record: Record, url_field: str, fields: list[str]) -> Record | Broken:
+    """The record, if its texts are free of lone surrogates; without its address, if only that is not."""
+    for name in fields:
+        text = record.value[name]
+        if (shown := text.encode(errors="replace").decode()) != text:
             detail = f"field {name!r} holds half of a surrogate pair"
-            return Broken(record.file, record.line, "invalid_utf8", detail, excerpt(shown), len(value))
-    return None
-
-
-def _is_encodable(text: str) -> bool:
-    """Whether a text is free of lone surrogates, which JSON can spell and UTF-8 cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+            return Broken(record.file, record.line, "invalid_utf8", detail, excerpt(shown), len(text))
+    url = record.value.get(url_field)
+    if isinstance(url, str) and url.encode(errors="replace").decode() != url:
+        return record._replace(value={**record.value, url_field: None})
+    return record
 
 
 def _id_of(name: str, record: Record) -> str:

@@ -21,6 +21,13 @@ from diglot.corpus.shard import domain_of
 from diglot.recipe import Curate
 
 ROWS = 10_000  # of a row group
+FEW_VALUES = [
+    "language",
+    "domain",
+    "source",
+    "origin",
+    "reason",
+]  # a dictionary of any others only costs time
 
 
 class Writing(NamedTuple):
@@ -171,4 +178,10 @@ def _write_dropped(task: Dropping) -> None:
 
 def _write_table(table: pa.Table, file: Path) -> None:
     with whole_file(file) as partial:
-        pq.write_table(table.combine_chunks(), partial, compression="zstd", row_group_size=ROWS)
+        pq.write_table(
+            table.combine_chunks(),
+            partial,
+            compression="zstd",
+            row_group_size=ROWS,
+            use_dictionary=FEW_VALUES,
+        )

@@ -59,7 +59,9 @@ def by_threads(raw, tmp_path_factory):
 @pytest.fixture
 def cluster(monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    found = ray_cluster.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    found = ray_cluster.Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+    )
     second = found.add_node(num_cpus=1)
     found.wait_for_nodes()
     monkeypatch.setenv("RAY_ADDRESS", found.address)

@@ -3,37 +3,19 @@ import random
 from collections import Counter
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from corpus_files import ARABIC, ENGLISH, SPANISH, sentences, write_jsonl
+from curate_run import documents, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from diglot.artifact import Context, Inputs, UserError, content_hash
-from diglot.corpus import curate, read
+from diglot.artifact import UserError, content_hash
+from diglot.corpus import read
 from diglot.corpus.catalogue import NAMES, SIGNALS
-from diglot.recipe import Curate, Deduplication, Rules, Source
+from diglot.recipe import Deduplication, Rules, Source
 
 COLUMNS = ["id", "text", "language", "domain", "source", "origin", "url", "cluster_size", *NAMES]
-
-
-def run(folder, sources, workers=2, **options):
-    output = folder / "corpus"
-    for number in range(2, 99):
-        if not output.exists():
-            break
-        output = folder / f"corpus{number}"
-    output.mkdir()
-    scratch = folder / f"scratch-of-{output.name}"
-    scratch.mkdir()
-    context = Context(name="corpus", seed=3, scratch=scratch, workers=workers)
-    summary = curate.run(Curate(sources=sources, **options), Inputs({}), output, context)
-    return output, summary, json.loads((output / "ledger.json").read_text())["sources"]
-
-
-def documents(output, part="documents"):
-    return [row for file in sorted((output / part).iterdir()) for row in pq.read_table(file).to_pylist()]
 
 
 def records(words, number, start=0):

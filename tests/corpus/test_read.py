@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from corpus_files import COMPRESS, DATA, RECORDS, broken, good, parquet_bytes, read, warc_record, zstd
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from diglot.artifact import UserError
@@ -75,6 +75,8 @@ ELEMENTS = st.recursive(
 
 
 @given(st.lists(ELEMENTS, max_size=6), st.integers(1, 9), st.sampled_from([None, 1]))
+@example([[], 0.0], 1, 1)
+@example([1e-7, -25, True], 2, None)
 @settings(max_examples=150, deadline=None)
 def test_the_elements_of_an_array_are_those_python_finds(tmp_path_factory, values, chunk, indent):
     """Whatever chunks the file is read in."""

@@ -262,8 +262,8 @@ def test_memory_is_bounded_by_a_record(tmp_path):
     records, broken_, grown = measure(tmp_path / "a.jsonl.zst")
     assert (records, broken_) == (3, 1)
     assert grown < 70
-    texts = pa.array([f"{number} " + "word " * 20_000 for number in range(5000)])
-    pq.write_table(pa.table({"text": texts}), tmp_path / "b.parquet", row_group_size=5000)
+    texts = pa.array([f"{number} " + "word " * 800 for number in range(125_000)])
+    pq.write_table(pa.table({"text": texts}), tmp_path / "b.parquet", row_group_size=125_000)
     records, broken_, grown = measure(tmp_path / "b.parquet")
-    assert (records, broken_) == (5000, 0)
+    assert (records, broken_) == (125_000, 0)
     assert grown < 150
