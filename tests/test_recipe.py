@@ -105,13 +105,13 @@ def test_overrides(tmp_path: Path) -> None:
     recipe, _ = load_recipe(
         file,
         ["pretrain.steps=100", "seed=3", "pretrain.phases.decay.shape=cosine", "pretrain.phases.0.share=0.8",
-         "corpus.sources.english.path=[a, b]", "corpus.rules.min_words=3"],
+         "corpus.sources.english.path=[a, b]", "corpus.rules.limits.min_words=3"],
     )  # fmt: skip
     assert recipe.seed == 3
     assert recipe.stages["pretrain"].steps == 100
     assert recipe.stages["pretrain"].phases[1].shape == "cosine"
     assert recipe.stages["corpus"].sources["english"].path == ["a", "b"]
-    assert recipe.stages["corpus"].rules.min_words == 3
+    assert recipe.stages["corpus"].rules.limits == {"min_words": 3}
 
 
 def test_an_override_reaches_one_use_of_an_alias_only(tmp_path: Path) -> None:

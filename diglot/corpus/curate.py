@@ -218,7 +218,9 @@ def _measure(job: Job, units: list[Unit], engine: Engine, context: Context, prog
         if job.settings.sources[accounts[name].source].languages:  # a language that nothing was in
             del accounts[name]
     for name in job.settings.sources:
-        _check_source(name, accounts, others.get(name, {}), missing.get(name), job.settings, context)
+        files = [file.label for unit in units if unit.source == name for file in unit.files]
+        wrong = missing.get(name) or f"in {', '.join(files[:3])}"
+        _check_source(name, accounts, others.get(name, {}), wrong, name in missing, job.settings, context)
     return Measured(accounts, [shard for shards in located.values() for shard in shards], dropped, repeats)
 
 
@@ -241,31 +243,26 @@ def _add_histograms(account: Account, histograms: dict[str, list[list[int]]]) ->
 
 
 def _check_source(
-    name: str, accounts: dict[str, Account], others: dict[str, int], missing: str | None, settings: Curate,
-    context: Context,
+    name: str, accounts: dict[str, Account], others: dict[str, int], wrong: str, is_field: bool,
+    settings: Curate, context: Context,
 ) -> None:  # fmt: skip
     """Refuse a source of which nothing could be read, or (nearly) all is in another language than it is said to be."""
     ledgers = [account.ledger for account in accounts.values() if account.source == name]
-    read = sum(ledger.read.documents for ledger in ledgers)
-    with_text = read - sum(
-        counts.documents for ledger in ledgers for counts in ledger.dropped.values() if not counts.characters
-    ) + sum(ledger.dropped.get("empty_text", Counts()).documents for ledger in ledgers)  # fmt: skip
-    stage = f"{context.name}.sources.{name}"
+    unreadable: dict[str, int] = {}
+    for ledger in ledgers:
+        for reason, counts in ledger.dropped.items():
+            if not counts.characters and reason != "empty_text":
+                unreadable[reason] = unreadable.get(reason, 0) + counts.documents
+    with_text = sum(ledger.read.documents for ledger in ledgers) - sum(unreadable.values())
     if not with_text:
-        found = ", ".join(
-            f"{counts.documents:,} × {reason}"
-            for ledger in ledgers
-            for reason, counts in ledger.dropped.items()
-        )
-        samples = [s for ledger in ledgers for shown in ledger.samples.values() for s in shown][:2]
-        shown = missing or "; ".join(f"{sample.id}: {sample.detail}" for sample in samples)
+        found = ", ".join(f"{count:,} × {reason}" for reason, count in unreadable.items()) or "no records"
+        stage = f"{context.name}.sources.{name}"
         remedy = (
-            f"say which field holds the text: {stage}.text=FIELD" if missing
+            f"say which field holds the text: {stage}.text=FIELD"
+            if is_field
             else f"give a folder or file that can be read: diglot run RECIPE {stage}.path=FOLDER"
-        )  # fmt: skip
-        raise UserError(
-            f"source {name!r}: no record has a usable text ({found or 'no records'}: {shown}); {remedy}"
         )
+        raise UserError(f"source {name!r}: no record has a usable text: {found} ({wrong}); {remedy}")
     source, number = settings.sources[name], sum(others.values())
     if max(cut_offs(settings, source, languages_of(source))) == 0 or number < WRONG_SHARE * with_text:
         return

@@ -43,13 +43,14 @@ class Stage(Settings):
     neutral: ClassVar[frozenset[str]] = (
         frozenset()
     )  # settings, or `setting.part`, that do not change the result
+    main_role: ClassVar[str | None] = None  # of a plain name in `from`, where there are several roles
     reads_everything: ClassVar[bool] = False  # without `from`, it reads all other stages
 
     do: str
     from_: dict[str, str | list[str]] | list[str] | str = Field(
         default_factory=dict,
         alias="from",
-        description="The stages whose artifacts this stage reads, by role; a plain name where there is one role.",
+        description="The stages whose artifacts this stage reads, by role; a plain name where there is one role, or a main one.",
     )
 
     def reads_from(self) -> dict[str, list[str]]:
@@ -60,11 +61,12 @@ class Stage(Settings):
         """
         given = self.from_
         if not isinstance(given, dict):
-            if len(self.reads) != 1:
+            role = self.main_role or (next(iter(self.reads)) if len(self.reads) == 1 else None)
+            if role is None:
                 raise UserError(
                     f"from: name the role of each input: {', '.join(self.reads) or 'it reads none'}"
                 )
-            given = {next(iter(self.reads)): given}
+            given = {role: given}
         return {role: [names] if isinstance(names, str) else list(names) for role, names in given.items()}
 
     def settings(self) -> dict[str, Any]:

@@ -181,6 +181,7 @@ class Curate(Stage):
         "quality": Role(("quality",), required=False, many=True),
         "rules": Role(("rules",), required=False),
     }
+    main_role: ClassVar[str | None] = "text"
     function: ClassVar[str] = "diglot.corpus.curate:run"
     version: ClassVar[int] = 2
     neutral: ClassVar[frozenset[str]] = frozenset({"engine"})

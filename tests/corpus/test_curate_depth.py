@@ -192,7 +192,7 @@ def test_quality_models_are_signals_that_rules_look_at(judged, tmp_path):
     row = documents(output)[0]
     assert 0 <= row["perplexity_rank"] <= 0.98
     assert row["perplexity"] > 1
-    with pytest.raises(UserError, match=r"max_perplexity_rank .* from: \{quality: STAGE\}"):
+    with pytest.raises(UserError, match=r"max_perplexity_rank .*from: \{quality: STAGE\}"):
         run(tmp_path, sources, rules=Rules(limits=limits))
 
 
