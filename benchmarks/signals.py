@@ -15,7 +15,7 @@ from pathlib import Path
 
 from common import BENCHMARKS, Row, arguments, finish, measure, measure_in_turn, peer_python
 
-DATATROVE = ["datatrove[io]==0.10.1", "numpy<3"]
+DATATROVE = ["datatrove[io]==0.10.1", "regex==2026.11.15", "numpy==2.4.6"]
 REDPAJAMA = ["nltk==3.9.2"]
 PARTS = ("segmenting", "the walk", "lines and paragraphs", "counting words", "n-grams")
 SPACED = ("ar", "de", "en", "es", "fr", "he", "id", "it", "ko", "nl", "pl", "pt", "ru", "tr", "vi")

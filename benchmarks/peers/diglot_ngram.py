@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from diglot.corpus.arpa import write_arpa
-from diglot.corpus.kneser_ney import train
-from diglot.corpus.trie import open_trie
-from diglot.corpus.wording import Wording, normalise
+from diglot.corpus.quality.arpa import write_arpa
+from diglot.corpus.quality.kneser_ney import train
+from diglot.corpus.quality.trie import open_trie
+from diglot.corpus.quality.wording import Wording, normalise
 
 
 def write_text(data: Path, folder: Path, limit: int) -> dict:

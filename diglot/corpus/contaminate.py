@@ -21,9 +21,8 @@ import numpy as np
 import pyarrow as pa
 
 from diglot.corpus.characters import (
-    HASH_SEED,
+    HASH_PRIME,
     UNSPACED,
-    absorb,
     character_tables,
     finish,
     kernel,
@@ -190,15 +189,20 @@ def _runs_of(data, offsets, classes, lower, by_characters, prefix, length, items
         if number < prefix:
             continue
         for at in range(max(number - length, 0) + 1):
-            state = HASH_SEED
-            for place in range(at, min(at + length, number)):
-                state = absorb(state, units[place])
-                if place - at + 1 == prefix:
-                    prefixes[total] = finish(state)
-            keys[total] = finish(state)
+            prefixes[total] = finish(_hash(units[at : at + prefix]))
+            keys[total] = finish(_hash(units[at : min(at + length, number)]))
             owners[total] = items[text]
             total += 1
     return total
+
+
+@kernel
+def _hash(units):
+    """A polynomial hash of units in a row, which `_search` rolls along."""
+    state = np.uint64(0)
+    for unit in units:
+        state = state * HASH_PRIME + unit
+    return state
 
 
 @kernel
@@ -208,24 +212,33 @@ def _search(data, offsets, classes, lower, by_characters, prefix, length, bits, 
         longest = max(longest, offsets[document + 1] - offsets[document])
     units = np.empty(longest + 1, np.uint64)
     mask = np.uint64(8 * len(bits) - 1)
+    highest = np.uint64(1)
+    for _ in range(prefix - 1):
+        highest *= HASH_PRIME
     for document in range(len(found)):
         number = normalise(
             data, offsets[document], offsets[document + 1], classes, lower, by_characters, units
         )
+        rolling = _hash(units[: min(prefix - 1, number)])
         for at in range(number - prefix + 1):
-            state = HASH_SEED
-            for place in range(at, at + prefix):
-                state = absorb(state, units[place])
-            slot = finish(state) & mask
-            if not bits[slot >> np.uint64(3)] >> (slot & np.uint64(7)) & 1:
-                continue
-            for place in range(at + prefix, min(at + length, number) + 1):
-                hashed = finish(state)
-                key = np.searchsorted(keys, hashed)
-                if key < len(keys) and keys[key] == hashed:
-                    found[document] = items[key]
+            rolling = rolling * HASH_PRIME + units[at + prefix - 1]
+            slot = finish(rolling) & mask
+            if bits[slot >> np.uint64(3)] >> (slot & np.uint64(7)) & 1:
+                item = _item_at(units[at : min(at + length, number)], prefix, rolling, keys, items)
+                if item >= 0:
+                    found[document] = item
                     break
-                if place < number:
-                    state = absorb(state, units[place])
-            if found[document] >= 0:
-                break
+            rolling -= units[at] * highest
+
+
+@kernel
+def _item_at(units, prefix, state, keys, items):
+    """The item that a run at the beginning of these units comes from, or -1; `state` is the hash of the prefix."""
+    for place in range(prefix, len(units) + 1):
+        hashed = finish(state)
+        key = np.searchsorted(keys, hashed)
+        if key < len(keys) and keys[key] == hashed:
+            return items[key]
+        if place < len(units):
+            state = state * HASH_PRIME + units[place]
+    return -1

@@ -28,13 +28,14 @@ from typing import Any
 import numpy as np
 
 from diglot.artifact import Context, Inputs, UserError
-from diglot.corpus import contaminate, quality, repeated
+from diglot.corpus import contaminate, repeated
 from diglot.corpus.catalogue import NAMES, SIGNALS
 from diglot.corpus.engine import Engine, open_engine
 from diglot.corpus.fates import HELD_OUT, KEPT, REASONS, Fates, Located, decide, largest_clusters, sampled
 from diglot.corpus.identify import load_identifier
 from diglot.corpus.ledger import UNKNOWN_LANGUAGE, Counts, SourceLedger, excerpt
 from diglot.corpus.measure import Job, count_units, kinds, measure_unit
+from diglot.corpus.quality.models import load as load_models
 from diglot.corpus.rules import RuleSet, histogram_edges, load_rule_set, thresholds
 from diglot.corpus.scratch import SIZES, TAKEN, Passed, dropped_file
 from diglot.corpus.shard import cut_offs, domain_of, languages_of, part_name
@@ -132,7 +133,7 @@ def _check_settings(job: Job) -> None:
                 )
     rule_set = load_rule_set(settings.rules, job.learnt, job.base)
     measured = {signal.name for signal in SIGNALS if signal.needs != "quality"}
-    measured |= set(quality.load(job.quality).signals)
+    measured |= set(load_models(job.quality).signals)
     for name, source in settings.sources.items():
         for language in languages_of(source):
             for rule in rule_set.rules_for(language, source.target_language is not None):

@@ -40,6 +40,7 @@ import pyarrow as pa
 
 from diglot.artifact import UserError
 from diglot.corpus.characters import LETTER, character_tables, decode, kernel, text_buffers
+from diglot.corpus.fasttext_file import is_fasttext, is_whole
 from diglot.corpus.languages import accepted_codes, base_code, codes_of_labels
 
 WINDOW_BYTES = 400
@@ -48,7 +49,6 @@ WEIGHT_UNITS = 512  # exact: the wheel has float16, and half the memory is a thi
 SHORT_BYTES = 200
 RIGHT, WRONG_LANGUAGE, LOW_CONFIDENCE = range(3)
 
-FASTTEXT_MAGIC = 793712314
 FASTTEXT_BEST = 20  # labels asked for by window; the rest has next to no probability
 FASTTEXT_BATCH = 4096
 
@@ -429,28 +429,29 @@ class _FastText(Identifier):
 
 def _load_fasttext(file: Path) -> Any:
     try:
-        with file.open("rb") as stream:
-            magic = int.from_bytes(stream.read(4), "little")
+        known = is_fasttext(file)
     except OSError as error:
         raise UserError(
             f"language_model: cannot read {file}: {error.strerror}; give the path of a model"
         ) from error
-    if magic != FASTTEXT_MAGIC:
+    if not known:
         raise UserError(
             f"language_model: {file} is not a fastText model; give one such as lid.176.bin, lid.176.ftz, or GlotLID's "
             "model.bin"
         )
+    if not is_whole(file):
+        raise UserError(f"language_model: {file} was cut off, or has grown; download it again")
     try:
         import fasttext
     except ImportError as error:
         raise UserError(
             "language_model: a fastText model needs fastText: pip install 'diglot[language]'"
         ) from error
+    model = fasttext.load_model(str(file))
     try:
-        model = fasttext.load_model(str(file))
-        model.predict(["text"])  # a model without labels fails here
-    except (ValueError, RuntimeError, MemoryError) as error:
+        model.predict(["text"])
+    except ValueError as error:
         raise UserError(
-            f"language_model: {file} cannot be used ({error}); is it whole, and a classifier?"
+            f"language_model: {file} holds word vectors, no classifier; give a model that was trained on labels"
         ) from error
     return model

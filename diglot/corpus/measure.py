@@ -15,13 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from diglot.corpus import contaminate, quality, repeated
+from diglot.corpus import contaminate, repeated
 from diglot.corpus.catalogue import NAMES
 from diglot.corpus.dedup import band_keys, sign
 from diglot.corpus.identify import Identifier, load_identifier
 from diglot.corpus.keys import draws, hash_names, keyed
 from diglot.corpus.languages import is_unspaced, language_name
 from diglot.corpus.ledger import Sample, SourceLedger, least
+from diglot.corpus.quality.models import Models
+from diglot.corpus.quality.models import load as load_models
 from diglot.corpus.read import RawShard
 from diglot.corpus.rules import Rule, RuleSet, alone, first_broken, histogram, load_rule_set, reasons_in_order
 from diglot.corpus.scratch import SIZES, dropped_file, write_dropped, write_passed
@@ -63,7 +65,7 @@ class Tools(NamedTuple):
 
     identifier: Identifier
     rule_set: RuleSet
-    models: quality.Models
+    models: Models
     contamination: contaminate.Table | None
     repeated: tuple[repeated.Table, ...]
 
@@ -80,7 +82,7 @@ def tools_of(job: Job) -> Tools:
             _tools[job.key] = Tools(
                 identifier=load_identifier(job.settings.language_model),
                 rule_set=load_rule_set(job.settings.rules, job.learnt, job.base),
-                models=quality.load(job.quality),
+                models=load_models(job.quality),
                 contamination=contaminate.load(job.contamination) if job.contamination else None,
                 repeated=tuple(repeated.load(path, kind) for kind, path in job.repeated),
             )

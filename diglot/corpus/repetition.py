@@ -84,7 +84,7 @@ def _clear(table, number):
 def _slot(table, value, mask):
     """The slot of a hash, taken for it if it has none."""
     slot = value & mask
-    while table.counts[slot] != 0 and table.keys[slot] != value:
+    while (table.counts[slot] != 0) & (table.keys[slot] != value):
         slot = (slot + np.uint64(1)) & mask
     table.keys[slot] = value
     return slot
@@ -101,6 +101,7 @@ def count_words(bare, num_words, table, counts):
     different, weighted = 0, 0.0
     for place in range(num_words):
         if bare[place] == 0:
+            table.slots[place] = 0
             continue
         slot = _slot(table, bare[place], mask)
         times = table.counts[slot]
@@ -110,9 +111,8 @@ def count_words(bare, num_words, table, counts):
         weighted += _step(times)
     left = 0
     for place in range(num_words):
-        if bare[place] == 0 or table.counts[table.slots[place]] > 1:
-            table.positions[left] = place
-            left += 1
+        table.positions[left] = place
+        left += (bare[place] == 0) | (table.counts[table.slots[place]] > 1)
     counts[DIFFERENT_WORDS] = different
     return left, weighted
 
@@ -147,19 +147,17 @@ def count_grams(words, lengths, num_words, left, table, counts):
         number = 0
         for place in range(left - 1):
             at = table.positions[place]
-            if table.positions[place + 1] == at + 1 and at + n <= num_words:
-                table.hashes[at] = absorb(table.hashes[at], words[at + n - 1])
-                table.positions[number] = at
-                number += 1
+            table.hashes[at] = absorb(table.hashes[at], words[min(at + n, num_words) - 1])
+            table.positions[number] = at
+            number += (table.positions[place + 1] == at + 1) & (at + n <= num_words)
         _count(table.hashes, number, table)
         left, commonest, first = 0, 1, 0
         for place in range(number):
             at, times = table.positions[place], table.counts[table.slots[place]]
             if times > commonest:
                 commonest, first = times, at
-            if times > 1:
-                table.positions[left] = at
-                left += 1
+            table.positions[left] = at
+            left += times > 1
         if left == 0:
             break
         if n <= 4:

@@ -25,6 +25,7 @@ written without spaces (`signals`).
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from importlib import resources
 from typing import NamedTuple
@@ -123,14 +124,12 @@ def segment(texts: pa.Array, name: str) -> list[list[str]]:
     classes, _ = character_tables()
     model = load(name)
     results = []
-    for start, end in zip(offsets[:-1], offsets[1:], strict=True):
+    for start, end in itertools.pairwise(offsets):
         cuts = np.zeros(end - start + 1, np.uint8)
         find_cuts(data, start, end, classes, model, cuts)
         raw = data[start:end].tobytes()
         places = [0, *np.flatnonzero(cuts[: end - start]).tolist(), end - start]
-        pieces = [
-            raw[low:high].decode() for low, high in zip(places[:-1], places[1:], strict=True) if high > low
-        ]
+        pieces = [raw[low:high].decode() for low, high in itertools.pairwise(places) if high > low]
         results.append([segment for piece in pieces for segment in piece.split()])
     return results
 
@@ -163,9 +162,8 @@ def find_cuts(data, start, end, classes, model, cuts):
     bits, base = np.uint64(_BITS), np.int64(model.base)
     two_back = one_back = here = ahead_1 = ahead_2 = base
     before = before_2 = np.uint64(0)
-    place_1 = (
-        place_2
-    ) = -1  # byte positions of the two characters before; -1: not in this stretch, or its first
+    # Byte positions of the two characters before; -1: not in this stretch, or its first.
+    place_1 = place_2 = -1
     at, first = start, True
     while at <= end:
         code, size = (10, 1) if at == end else decode(data, at)

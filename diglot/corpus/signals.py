@@ -15,6 +15,7 @@ Differences from datatrove that show on real text (`benchmarks/signals.py` count
 from __future__ import annotations
 
 import functools
+import itertools
 
 import numpy as np
 import pyarrow as pa
@@ -139,7 +140,7 @@ def _cut(entries: list[str], model: str | None) -> list[tuple[int, ...]]:
     bare = np.zeros(int(text_buffers(texts)[1][-1]) * 2 // 3 + 2 * len(entries), np.uint64)
     ends = np.zeros(len(entries) + 1, np.int64)
     _cut_all(*_tables(texts, model), make_lexicon([], []), bare, ends)
-    return [tuple(bare[low:high].tolist()) for low, high in zip(ends[:-1], ends[1:], strict=True)]
+    return [tuple(bare[low:high].tolist()) for low, high in itertools.pairwise(ends)]
 
 
 def _tables(texts: pa.Array, model: str | None) -> tuple:

@@ -263,7 +263,7 @@ class TrainNgram(Stage):
         "corpus": Role(("corpus",), many=True),
         "negatives": Role(("corpus",), required=False, many=True),
     }
-    function: ClassVar[str] = "diglot.corpus.ngram:run"
+    function: ClassVar[str] = "diglot.corpus.quality.ngram:run"
 
     do: Literal["train-ngram"] = "train-ngram"
     order: int = Field(5, ge=2, le=6, description="CCNet has 5.")
@@ -294,7 +294,7 @@ class TrainClassifier(Stage):
         "corpus": Role(("corpus",), many=True),
         "negatives": Role(("corpus",), many=True),
     }
-    function: ClassVar[str] = "diglot.corpus.classifier:run"
+    function: ClassVar[str] = "diglot.corpus.quality.classifier:run"
     extra: ClassVar[str | None] = "quality"
 
     do: Literal["train-classifier"] = "train-classifier"
@@ -336,7 +336,7 @@ class Translate(Stage):
 
     makes: ClassVar[str] = "text"
     reads: ClassVar[dict[str, Role]] = {"corpus": Role(("corpus",))}
-    function: ClassVar[str] = "diglot.corpus.translate:run"
+    function: ClassVar[str] = "diglot.corpus.translation.translate:run"
     neutral: ClassVar[frozenset[str]] = frozenset(
         {"max_cost"}
         | {f"endpoint.{name}" for name in ("url", "key_variable", "price_in", "price_out", "concurrency")}
@@ -367,7 +367,7 @@ class MakeParallel(Stage):
 
     makes: ClassVar[str] = "text"
     reads: ClassVar[dict[str, Role]] = {"text": Role(("text",), required=False)}
-    function: ClassVar[str] = "diglot.corpus.pairs:run"
+    function: ClassVar[str] = "diglot.corpus.translation.pairs:run"
 
     do: Literal["make-parallel"] = "make-parallel"
     sources: dict[Name, Source] = Field(

@@ -8,8 +8,8 @@ import pytest
 from quality_corpora import corpus, document, shuffled
 
 from diglot.artifact import Inputs, UserError
-from diglot.corpus.classifier import open_classifier, run
-from diglot.corpus.wording import normalise
+from diglot.corpus.quality.classifier import open_classifier, run
+from diglot.corpus.quality.wording import normalise
 from diglot.recipe import TrainClassifier
 
 fasttext = pytest.importorskip("fasttext")

@@ -8,7 +8,8 @@ from corpus_files import ARABIC, ENGLISH, SPANISH, sentences, write_jsonl
 from curate_run import documents, run
 
 from diglot.artifact import Artifact, Context, Inputs, UserError
-from diglot.corpus import classifier, ngram, rules
+from diglot.corpus import rules
+from diglot.corpus.quality import classifier, ngram
 from diglot.recipe import (
     Decontamination,
     Deduplication,

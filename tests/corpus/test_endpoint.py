@@ -11,7 +11,7 @@ from chat_server import Server
 from corpus_files import ARABIC, ENGLISH
 
 from diglot.artifact import UserError
-from diglot.corpus.endpoint import Client, Completion, Journal, Refused, Request
+from diglot.corpus.translation.endpoint import Client, Completion, Journal, Refused, Request
 from diglot.recipe import Endpoint
 
 SECRET = "sk-Zq81-do-not-tell"

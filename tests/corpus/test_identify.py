@@ -297,6 +297,24 @@ def test_what_is_no_model_is_refused(tmp_path):
         load_identifier(str(tmp_path))
 
 
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_model_that_was_cut_off_is_refused(tmp_path, quantized):
+    fasttext = pytest.importorskip("fasttext", reason="needs pip install 'diglot[language]'")
+    text, whole, cut = tmp_path / "train.txt", tmp_path / "whole.ftz", tmp_path / "cut.ftz"
+    text.write_text("".join(f"__label__{'en' if n % 2 else 'es'} {sentences(ENGLISH if n % 2 else SPANISH, n, 1)}\n"
+                            for n in range(300)))  # fmt: skip
+    model = fasttext.train_supervised(str(text), dim=8, minn=1, maxn=2, bucket=1000, thread=1, verbose=0)
+    if quantized:
+        model.quantize(str(text), qnorm=True, retrain=False, cutoff=400, thread=1)
+    model.save_model(str(whole))
+    assert sorted(load_identifier(str(whole)).codes) == ["en", "es"]
+    content = whole.read_bytes()
+    for size in (8, 60, 80, 100, 300, len(content) // 2, len(content) - 1, len(content) + 1):
+        cut.write_bytes((content + b"\0")[:size])
+        with pytest.raises(UserError, match="was cut off"):
+            load_identifier(str(cut))
+
+
 def test_a_fasttext_model_without_labels_is_refused(tmp_path):
     fasttext = pytest.importorskip("fasttext", reason="needs pip install 'diglot[language]'")
     (tmp_path / "text.txt").write_text(sentences(ENGLISH, 1, 200))

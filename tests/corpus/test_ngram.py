@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from quality_corpora import corpus, document, shuffled
 
 from diglot.artifact import Context, Inputs, UserError
-from diglot.corpus.arpa import guess_wording, read_arpa, write_arpa
-from diglot.corpus.kneser_ney import train
-from diglot.corpus.ngram import open_model, rank, run
-from diglot.corpus.trie import Trie, open_trie
-from diglot.corpus.trusted import separation
-from diglot.corpus.wording import Wording, normalise
+from diglot.corpus.quality.arpa import guess_wording, read_arpa, write_arpa
+from diglot.corpus.quality.kneser_ney import train
+from diglot.corpus.quality.ngram import open_model, rank, run
+from diglot.corpus.quality.trie import Trie, open_trie
+from diglot.corpus.quality.trusted import separation
+from diglot.corpus.quality.wording import Wording, normalise
 from diglot.recipe import TrainNgram
 
 WORDING = Wording()

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diglot.artifact import Artifact, Context, Inputs, UserError, content_hash
-from diglot.corpus import pairs
-from diglot.corpus.pairs import Pair, grouped, lengths_differ, rendered
 from diglot.corpus.read import Broken, Record, read_records
+from diglot.corpus.translation import pairs
+from diglot.corpus.translation.pairs import Pair, grouped, lengths_differ, rendered
 from diglot.recipe import MakeParallel, Source
 
 PARTS = ["lines", "blocks"]

@@ -10,8 +10,8 @@ import pytest
 from quality_corpora import corpus, document, shuffled
 
 from diglot.artifact import Context, Inputs, UserError, writing
-from diglot.corpus import classifier, ngram
-from diglot.corpus.quality import load
+from diglot.corpus.quality import classifier, ngram
+from diglot.corpus.quality.models import load
 from diglot.recipe import TrainClassifier, TrainNgram
 
 

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diglot.artifact import Context, Inputs, UserError, content_hash, read_artifact, writing
-from diglot.corpus import translate
-from diglot.corpus.endpoint import Completion
-from diglot.corpus.paragraphs import join, split
 from diglot.corpus.read import read_records
+from diglot.corpus.translation import translate
+from diglot.corpus.translation.endpoint import Completion
+from diglot.corpus.translation.paragraphs import join, split
 from diglot.recipe import Endpoint, Translate
 
 SECRET = "sk-Zq81-do-not-tell"

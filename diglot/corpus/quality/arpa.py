@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from diglot.artifact import UserError
 from diglot.corpus.characters import array_of, kernel, text_buffers
-from diglot.corpus.trie import (
+from diglot.corpus.quality.trie import (
     NONE,
     SPECIAL,
     UNKNOWN,
@@ -35,7 +35,7 @@ from diglot.corpus.trie import (
     perplexities,
     slot_of,
 )
-from diglot.corpus.wording import Wording, normalise
+from diglot.corpus.quality.wording import Wording, normalise
 
 _ABSENT = -100.0  # KenLM's log10 probability of <unk> in models that lack it
 _DECIMALS = 7

@@ -29,9 +29,9 @@ import pyarrow as pa
 
 from diglot.artifact import Context, Inputs, UserError
 from diglot.corpus.characters import kernel, text_buffers
-from diglot.corpus.trie import hash_bytes, hash_vocabulary, read_vocabulary, slot_of
-from diglot.corpus.trusted import choose, column, hold_apart, languages_of, separation
-from diglot.corpus.wording import Wording, normalise, wording_for
+from diglot.corpus.quality.trie import hash_bytes, hash_vocabulary, read_vocabulary, slot_of
+from diglot.corpus.quality.trusted import choose, column, hold_apart, languages_of, separation
+from diglot.corpus.quality.wording import Wording, normalise, wording_for
 from diglot.recipe import TrainClassifier
 
 ABOUT_FILE = "classifier.json"

@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 
 from diglot.corpus.characters import HASH_SEED, absorb, array_of, finish, kernel, text_buffers
-from diglot.corpus.wording import Wording, normalise
+from diglot.corpus.quality.wording import Wording, normalise
 
 UNKNOWN, BEGIN, END = 0, 1, 2
 SPECIAL = ("<unk>", "<s>", "</s>")

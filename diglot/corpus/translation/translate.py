@@ -44,12 +44,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from diglot.artifact import Artifact, Context, Inputs, UserError
-from diglot.corpus.endpoint import Client, Completion, Journal, Refused, Request
 from diglot.corpus.identify import LOW_CONFIDENCE, SHORT_BYTES, WRONG_LANGUAGE, load_identifier
 from diglot.corpus.languages import language_name
 from diglot.corpus.ledger import Sample, SourceLedger, excerpt, least
-from diglot.corpus.pairs import keyed_hash, lengths_differ, write_json
-from diglot.corpus.paragraphs import Piece, join, split
+from diglot.corpus.translation.endpoint import Client, Completion, Journal, Refused, Request
+from diglot.corpus.translation.pairs import keyed_hash, lengths_differ, write_json
+from diglot.corpus.translation.paragraphs import Piece, join, split
 from diglot.recipe import Translate
 
 COPY_CHARACTERS = 30  # shorter texts, such as names, may well be the same in both languages

@@ -23,11 +23,11 @@ import numpy as np
 import pyarrow as pa
 
 from diglot.artifact import Context, Inputs, UserError
-from diglot.corpus.arpa import KenlmModel, is_kenlm_binary, read_arpa, write_arpa
-from diglot.corpus.kneser_ney import train
-from diglot.corpus.trie import Trie, open_trie, save_trie
-from diglot.corpus.trusted import choose, column, hold_apart, languages_of, separation, training_texts
-from diglot.corpus.wording import Wording, wording_for
+from diglot.corpus.quality.arpa import KenlmModel, is_kenlm_binary, read_arpa, write_arpa
+from diglot.corpus.quality.kneser_ney import train
+from diglot.corpus.quality.trie import Trie, open_trie, save_trie
+from diglot.corpus.quality.trusted import choose, column, hold_apart, languages_of, separation, training_texts
+from diglot.corpus.quality.wording import Wording, wording_for
 from diglot.recipe import TrainNgram
 
 HELD_OUT_FILE = "heldout.npy"
@@ -84,7 +84,8 @@ def _train_language(
     told_apart = separation(-good, -bad)
     if told_apart:
         told_apart["threshold"] = -told_apart["threshold"]  # of perplexity: higher ones are dropped
-    counts = {name: about[name] for name in ("tokens", "sentences", "ngrams", "taken_from") if name in about}
+    named = ("tokens", "sentences", "ngrams", "taken_from")
+    counts: dict[str, Any] = {name: about[name] for name in named if name in about}
     return {**counts, **measured, **told_apart}
 
 

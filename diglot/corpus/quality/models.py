@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow as pa
 
 from diglot.artifact import UserError, read_artifact
-from diglot.corpus.classifier import ABOUT_FILE, open_classifier
-from diglot.corpus.ngram import HELD_OUT_FILE, rank
-from diglot.corpus.trie import Trie, open_trie
+from diglot.corpus.quality.classifier import ABOUT_FILE, open_classifier
+from diglot.corpus.quality.ngram import HELD_OUT_FILE, rank
+from diglot.corpus.quality.trie import Trie, open_trie
 
 PERPLEXITY, RANK, QUALITY = "perplexity", "perplexity_rank", "quality"
 _KINDS = {"train-ngram": (PERPLEXITY, RANK), "train-classifier": (QUALITY,)}

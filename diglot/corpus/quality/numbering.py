@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from diglot.corpus.characters import array_of, kernel, text_buffers
-from diglot.corpus.trie import BEGIN, END, SPECIAL, hash_bytes, slot_of
-from diglot.corpus.wording import Wording, normalise
+from diglot.corpus.quality.trie import BEGIN, END, SPECIAL, hash_bytes, slot_of
+from diglot.corpus.quality.wording import Wording, normalise
 
 _BATCH_BYTES = 8_000_000  # of text that is numbered at a time
 _BLANK, _NEWLINE = 0x20, 0x0A

@@ -31,9 +31,9 @@ import pyarrow as pa
 
 from diglot.artifact import UserError
 from diglot.corpus.characters import kernel
-from diglot.corpus.numbering import Progress, read_corpus
-from diglot.corpus.trie import BEGIN, END, NONE, UNKNOWN, write_about
-from diglot.corpus.wording import Wording
+from diglot.corpus.quality.numbering import Progress, read_corpus
+from diglot.corpus.quality.trie import BEGIN, END, NONE, UNKNOWN, write_about
+from diglot.corpus.quality.wording import Wording
 
 FALLBACK = (0.0, 0.5, 1.0, 1.5)
 _POSITION_BYTES = 100  # memory that a position of a block takes while it is sorted; measured

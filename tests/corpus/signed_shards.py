@@ -1,0 +1,72 @@
+"""Documents as curate leaves them on disk for deduplication, and a plain Python account of their similarity."""
+
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from diglot.corpus.characters import text_array
+from diglot.corpus.dedup import band_keys, sign
+from diglot.corpus.duplicates import SignedShard
+
+PERMUTATIONS, BANDS, ROWS, SHINGLE, CHARACTERS = 128, 14, 9, 5, 13
+
+
+def bare(character: str) -> str:
+    """The character in lower case; nothing for punctuation and symbols, a space for whitespace."""
+    if character.isspace():
+        return " "
+    if unicodedata.category(character)[0] in "PS" or unicodedata.category(character) in ("Cc", "Cf"):
+        return ""
+    lowered = character.lower()
+    return lowered if len(lowered) == 1 else character
+
+
+def plain_shingles(text: str, by_characters: bool = False) -> set:
+    """The set of word 5-grams, or character 13-grams, of a text."""
+    words = "".join(map(bare, text)).split()
+    units = list("".join(words)) if by_characters else words
+    size = min(CHARACTERS if by_characters else SHINGLE, len(units))
+    return {tuple(units[i : i + size]) for i in range(len(units) - size + 1)} if units else set()
+
+
+def plain_jaccard(one: str, other: str, by_characters: bool = False) -> float:
+    """Their Jaccard similarity, by Python sets."""
+    a, b = plain_shingles(one, by_characters), plain_shingles(other, by_characters)
+    return len(a & b) / len(a | b) if a & b else 0.0
+
+
+def write_shards(
+    folder: Path,
+    texts: list[str],
+    rows: int = 1000,
+    group: int = 0,
+    by_characters: bool = False,
+    first: int = 0,
+) -> list[SignedShard]:
+    """Sign documents and write them as shards of so many."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = []
+    for begin in range(0, len(texts), rows):
+        batch = text_array([text.encode() for text in texts[begin : begin + rows]])
+        signatures = sign(batch, PERMUTATIONS, SHINGLE, by_characters)
+        names = [folder / f"{first + begin:07}{end}" for end in (".arrow", ".signatures.npy", ".bands.npy")]
+        write_columns(names[0], {"text": batch, "hash": pa.array(signatures.hashes)})
+        np.save(names[1], signatures.minhash)
+        np.save(names[2], band_keys(signatures.minhash, BANDS, ROWS))
+        shards.append(SignedShard(*names, first + begin, len(batch), group, by_characters))
+    return shards
+
+
+def write_columns(path: Path, columns: dict) -> None:
+    """Write an Arrow file of one batch."""
+    batch = pa.record_batch(columns)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as out:
+        out.write_batch(batch)
+
+
+def all_alive(folder: Path, documents: int) -> Path:
+    """The file that says that all documents take part."""
+    np.save(folder / "alive.npy", np.ones(documents, bool))
+    return folder / "alive.npy"
