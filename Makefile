@@ -13,7 +13,7 @@ export OMP_WAIT_POLICY = PASSIVE
 export HF_HUB_DISABLE_TELEMETRY = 1
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help setup demo test check format clean
+.PHONY: help setup demo test check bench docs format clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -50,6 +50,12 @@ check: setup  ## Lint, types and the fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m 'not slow'
+
+bench: setup  ## All benchmarks in their quick form; the first time each makes the peers' environments
+	for file in $$(ls benchmarks/*.py | grep -v common); do $(BIN)/python $$file --quick || exit 1; done
+
+docs: setup  ## Write docs/tree.md anew
+	$(BIN)/python docs/make_tree.py
 
 format: setup  ## Put the code into shape
 	$(BIN)/ruff check --fix .

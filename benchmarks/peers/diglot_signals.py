@@ -65,7 +65,7 @@ def part_seconds(texts, language: str | None, lists: WordLists) -> list[float]:
     lexicon = signals.compile_lists(lists, name)
     tables = signals._tables(texts, name)
     parts(*signals._tables(texts[:1], name), lexicon, 4)
-    return [best_of(2, lambda part=part: parts(*tables, lexicon, part)) for part in range(5)]
+    return [best_of(4, lambda part=part: parts(*tables, lexicon, part)) for part in range(5)]
 
 
 def main() -> None:

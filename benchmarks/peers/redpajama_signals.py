@@ -1,6 +1,7 @@
 """RedPajama-v2's definitions, restated from its `app/src/core/quality_signals` (Apache-2.0, commit 6d2cee9).
 
-redpajama_signals.py FILE VALUES: writes the signals that have one of ours beside them, by the name of ours.
+redpajama_signals.py FILE VALUES: writes the signals that have one of ours beside them, by the name of ours. A
+name with a stroke, "SIGNAL|HOW", is the same with its known difference from ours taken away.
 """
 
 import json
@@ -62,7 +63,29 @@ def signals(text: str, stop_words: set[str], banned: set[str]) -> dict[str, floa
         else:
             covered = {i + k for i, gram in enumerate(grams) if times[gram] > 1 for k in range(n)}
             found[f"duplicate_{n}grams"] = sum(len(words[i]) for i in covered) / max(letters, 1)
-    return found
+    return found | reconciled(text, lines, stop_words)
+
+
+def reconciled(text: str, lines: list[str], stop_words: set[str]) -> dict[str, float]:
+    """The signals that differ, each on our bare words: all of Unicode's punctuation taken away, accents left as they are."""
+    words, number_of = bare_words(text), len(bare_words(text)) or 1
+    counts = Counter(words)
+    single = {cut[0] for cut in map(bare_words, stop_words) if len(cut) == 1}
+    how = "on bare words"
+    return {
+        f"bare_words|{how}": len(words),
+        f"mean_bare_word_length|{how}": sum(map(len, words)) / number_of,
+        f"unique_words|{how}": len(counts) / number_of,
+        f"unigram_entropy|{how}": sum(-n / number_of * math.log(n / number_of) for n in counts.values()),
+        f"stop_words|{how}": sum(word in single for word in words) / number_of,
+        f"mean_line_words|{how}": sum(len(bare_words(line)) for line in lines) / len(lines),
+    }
+
+
+def bare_words(text: str) -> list[str]:
+    """What our catalogue calls so."""
+    kept = (c for c in text if unicodedata.category(c)[0] != "P" and c not in "$+<=>^`|~")
+    return "".join(kept).lower().split()
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ class Runs(NamedTuple):
 
     Attributes:
         prefix, length: units that are looked up first, and of a full run.
-        bits: uint8, the bit table of the prefixes' hashes.
+        bits: uint64, the bit table (a Bloom filter) of the prefixes' hashes.
         keys: uint64 [runs], ascending, hashes of full runs and of short items.
         items: int32 [runs], the item each comes from (the first, of several).
     """
@@ -168,10 +168,8 @@ def _collect(texts: pa.Array, items: np.ndarray, prefix: int, length: int, by_ch
     number = _runs_of(
         data, offsets, *character_tables(), by_characters, prefix, length, items, prefixes, keys, owners
     )
-    slots = 1 << max(10, int(BITS_A_RUN * max(number, 1) - 1).bit_length())
-    bits = np.zeros(slots // 8, np.uint8)
-    places = prefixes[:number] & np.uint64(slots - 1)
-    np.bitwise_or.at(bits, places >> np.uint64(3), (1 << (places & np.uint64(7))).astype(np.uint8))
+    bits = np.zeros(1 << max(4, (BITS_A_RUN * number // 64).bit_length()), np.uint64)
+    _set_bits(prefixes[:number], bits)
     unique, first = np.unique(keys[:number], return_index=True)
     return Runs(prefix, length, bits, unique, owners[:number][first])
 
@@ -197,6 +195,22 @@ def _runs_of(data, offsets, classes, lower, by_characters, prefix, length, items
 
 
 @kernel
+def _set_bits(hashes, bits):
+    for hashed in hashes:
+        word, mask = _place_in_table(hashed, bits)
+        bits[word] |= mask
+
+
+@kernel
+def _place_in_table(hashed, bits):
+    """The word and the four bits in it of a hash: one access to memory, and one false alarm in some 200 hashes."""
+    mask, one, low = np.uint64(0), np.uint64(1), np.uint64(63)
+    for shift in (40, 46, 52, 58):
+        mask |= one << ((hashed >> np.uint64(shift)) & low)
+    return hashed & np.uint64(len(bits) - 1), mask
+
+
+@kernel
 def _hash(units):
     """A polynomial hash of units in a row, which `_search` rolls along."""
     state = np.uint64(0)
@@ -211,7 +225,6 @@ def _search(data, offsets, classes, lower, by_characters, prefix, length, bits, 
     for document in range(len(found)):
         longest = max(longest, offsets[document + 1] - offsets[document])
     units = np.empty(longest + 1, np.uint64)
-    mask = np.uint64(8 * len(bits) - 1)
     highest = np.uint64(1)
     for _ in range(prefix - 1):
         highest *= HASH_PRIME
@@ -222,8 +235,8 @@ def _search(data, offsets, classes, lower, by_characters, prefix, length, bits, 
         rolling = _hash(units[: min(prefix - 1, number)])
         for at in range(number - prefix + 1):
             rolling = rolling * HASH_PRIME + units[at + prefix - 1]
-            slot = finish(rolling) & mask
-            if bits[slot >> np.uint64(3)] >> (slot & np.uint64(7)) & 1:
+            word, mask = _place_in_table(finish(rolling), bits)
+            if bits[word] & mask == mask:
                 item = _item_at(units[at : min(at + length, number)], prefix, rolling, keys, items)
                 if item >= 0:
                     found[document] = item

@@ -239,7 +239,7 @@ def scan(data, start, end, kinds, lower, segmented, cuts, lexicon, document, wor
 @_inlined
 def _walk_word(data, start, at, end, kinds, segmented, cuts):
     """Walk from a word's first byte to the one behind it; also its characters, its hash and all kinds in it."""
-    length, hashed, seen = 0, HASH_SEED, 0
+    length, hashed, seen = 0, HASH_SEED, np.int64(0)
     code, size = decode(data, at)
     kind = np.int64(kinds[code])
     lone = kind & _UNSPACED != 0

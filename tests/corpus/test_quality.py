@@ -92,3 +92,19 @@ def test_what_cannot_be_loaded_is_said(artifacts):
         load([artifacts / "good"])
     with pytest.raises(UserError, match="both made by train-ngram"):
         load([artifacts / "perplexity", artifacts / "perplexity"])
+
+
+def test_a_model_from_elsewhere_is_taken_instead_of_training(artifacts, tmp_path):
+    arpa = artifacts / "perplexity" / "en" / "model.arpa.gz"
+    good = [("en", document("en", random.Random(seed))) for seed in range(40)]
+    inputs = Inputs({"corpus": [corpus(tmp_path / "good", good)]})
+    settings = TrainNgram(**{"from": {"corpus": "good"}, "models": {"en": str(arpa)}, "arpa": False})
+    assert settings.outside_paths() == {("models", "en"): str(arpa)}
+    (tmp_path / "scratch").mkdir()
+    manifest = {"stage": "taken", "kind": "quality", "do": settings.do, "fingerprint": "f", "settings": {}}
+    with writing(tmp_path / "taken", **manifest, inputs={}) as (folder, summary):
+        context = Context(name="taken", seed=0, scratch=tmp_path / "scratch", workers=1)
+        summary.update(ngram.run(settings, inputs, folder, context))
+        assert summary["languages"]["en"]["taken_from"] == "model.arpa.gz"
+    one, other = (load([path]).measure(TEXTS, "en") for path in (artifacts / "perplexity", tmp_path / "taken"))
+    np.testing.assert_allclose(other["perplexity"], one["perplexity"], rtol=1e-5)

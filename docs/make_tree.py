@@ -1,0 +1,59 @@
+"""Writes docs/tree.md: every file of the package with the first sentence of its docstring, in the order of the road.
+
+python docs/make_tree.py
+"""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TOP = ["load", "flow", "artifact", "cli", "terminal"]
+FOLDERS = {
+    "recipe": "what a recipe may say, by area",
+    "world": "the small invented world",
+    "corpus": "raw text → corpus",
+    "tokenizer": "corpus → tokenizer",
+    "tokens": "text → tokens, and their order",
+    "model": "the decoder, import and export, surgery, merging",
+    "train": "tokens → model",
+    "align": "instructions and preferences",
+    "evaluate": "model → scores",
+    "serve": "talking to a model",
+    "report": "everything → one page",
+}
+
+
+def first_sentence(file: Path) -> str:
+    """The beginning of a module's docstring."""
+    text = (
+        (ast.get_docstring(ast.parse(file.read_text())) or "").split("\n\n")[0].replace("\n", " ").rstrip(".")
+    )
+    return re.sub(r"^The stage `[\w-]+`: ", "", text)
+
+
+def tree() -> str:
+    """The page."""
+    package = ROOT / "diglot"
+    lines = ["# The tree", "", "Made by `make docs` from the files themselves.", "", "```", "diglot/"]
+    lines += [f"├── {name + '.py':<24}{first_sentence(package / f'{name}.py')}" for name in TOP]
+    for folder, meaning in FOLDERS.items():
+        lines.append(f"├── {folder + '/':<24}{meaning}")
+        lines += files_of(package / folder, "│   ")
+    return "\n".join([*lines, "```", ""])
+
+
+def files_of(folder: Path, indent: str) -> list[str]:
+    """The files of a folder, then its folders."""
+    files = [file for file in sorted(folder.glob("*.py")) if file.name != "__init__.py"]
+    lines = [f"{indent}├── {file.name:<{24 - len(indent)}}{first_sentence(file)}" for file in files]
+    for inner in sorted(path for path in folder.iterdir() if (path / "__init__.py").is_file()):
+        lines.append(
+            f"{indent}├── {inner.name + '/':<{24 - len(indent)}}{first_sentence(inner / '__init__.py')}"
+        )
+        lines += files_of(inner, indent + "│   ")
+    return lines
+
+
+if __name__ == "__main__":
+    (ROOT / "docs" / "tree.md").write_text(tree(), encoding="utf-8")
