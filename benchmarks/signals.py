@@ -69,12 +69,13 @@ def compare(ours: Path, theirs: Path, who: str) -> list[str]:
     ]
     notes = []
     for name in pairs[1][0]:
-        values = [(left[name], right[name]) for left, right in zip(*pairs, strict=True)]
+        signal = name.split("|")[0]
+        values = [(left[signal], right[name]) for left, right in zip(*pairs, strict=True)]
         differences = sorted(abs(left - right) for left, right in values)
         same = sum(difference < 1e-6 for difference in differences) / len(values)
-        verdicts = [broken(name, left) == broken(name, right) for left, right in values]
+        verdicts = [broken(signal, left) == broken(signal, right) for left, right in values]
         at_limit = (
-            f", {sum(verdicts) / len(values):.2%} on the same side of its limit" if name in LIMITS else ""
+            f", {sum(verdicts) / len(values):.2%} on the same side of its limit" if signal in LIMITS else ""
         )
         notes.append(f"{name.replace('|', ', ')}: as {who} in {same:.1%} of {len(values)} documents{at_limit}; mean difference "
                      f"{statistics.fmean(differences):.2g}, 99% within {differences[int(0.99 * len(values))]:.2g}")  # fmt: skip

@@ -1,6 +1,7 @@
-"""Near duplicates of signed shards: buckets, verified edges, components and leaders.
+"""Grouping of signed shards: buckets alone, or near duplicates in whole (verified edges, components, leaders).
 
-diglot_group.py FOLDER MEMORY: the folder of `diglot_documents.py`, and the bytes that a task may use.
+diglot_group.py FOLDER MEMORY buckets|whole: the folder of `diglot_documents.py`, and the bytes that a task may use. A
+warm-up on one shard reads compiled kernels and Unicode tables before: `start_seconds`.
 """
 
 import json
@@ -9,23 +10,45 @@ import tempfile
 import time
 from pathlib import Path
 
-from diglot.corpus.duplicates import SignedShard, near_duplicates
+import numpy as np
+
+from diglot.corpus.duplicates import SignedShard, _groups, _led, _partitions, _shared_keys, near_duplicates
 from diglot.recipe.corpus import Deduplication
+
+SETTINGS = Deduplication()
+
+
+def buckets(shards: list[SignedShard], alive: Path, memory: int) -> dict[str, int]:
+    """The edges from the first of each bucket to the others, of all bands."""
+    [group] = _groups(shards)
+    edges = []
+    for band in range(SETTINGS.bands):
+        for task in _partitions(group, band, alive, memory):
+            leaders, others, _ = _led(*_shared_keys(task))
+            edges.append(leaders << 32 | others)
+    return {"edges": len(np.unique(np.concatenate(edges)))}
+
+
+def whole(shards: list[SignedShard], alive: Path, memory: int) -> dict[str, int]:
+    """What is dropped."""
+    with tempfile.TemporaryDirectory(dir=alive.parent) as scratch:
+        dropped, kept = near_duplicates(shards, SETTINGS, alive, map, Path(scratch), memory)
+    return {"dropped": len(dropped), "leaders": len(np.unique(kept))}
 
 
 def main() -> None:
-    folder, memory = Path(sys.argv[1]), int(sys.argv[2])
-    shards = [
-        SignedShard(Path(arrow), Path(signatures), Path(bands), first, rows, 0, False)
-        for arrow, signatures, bands, first, rows in json.loads((folder / "shards.json").read_text())
-    ]
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        begin = time.process_time()
-        documents, kept = near_duplicates(
-            shards, Deduplication(), folder / "alive.npy", map, Path(scratch), memory
-        )
-        seconds = time.process_time() - begin
-    print(json.dumps({"cpu_seconds": seconds, "dropped": len(documents), "leaders": len(set(kept.tolist()))}))
+    folder, memory, work = (
+        Path(sys.argv[1]),
+        int(sys.argv[2]),
+        {"buckets": buckets, "whole": whole}[sys.argv[3]],
+    )
+    listed = json.loads((folder / "shards.json").read_text())
+    shards = [SignedShard(*map(Path, shard[:3]), *shard[3:], 0, False) for shard in listed]
+    work(shards[:1], folder / "alive.npy", memory)
+    started = time.process_time()
+    found = work(shards, folder / "alive.npy", memory)
+    seconds = time.process_time() - started
+    print(json.dumps({"cpu_seconds": seconds, "start_seconds": started, **found}))
 
 
 main()

@@ -2,7 +2,7 @@
 
 A run is 13 words (GPT-3, appendix C), or 30 characters in languages written without spaces, normalised as in `dedup`
 (case and punctuation do not count). An item of fewer words is matched as a whole if it has 8 words (20 characters) at
-least; a shorter one says nothing of where a text comes from, and is left out.
+least; a shorter one says nothing of where a text comes from, and is left out (`build` returns how many are).
 
     build(settings, Path("table.npz"), base, "corpus")      # the items' runs, once
     contaminated(texts, "en", load(Path("table.npz")))      # which documents have one, and of which item
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from diglot.artifact import UserError
 from diglot.corpus.characters import (
     HASH_PRIME,
     UNSPACED,
@@ -56,6 +57,20 @@ class Runs(NamedTuple):
     items: np.ndarray
 
 
+class Built(NamedTuple):
+    """What a table is made of.
+
+    Attributes:
+        items: records of the evaluation sets.
+        texts: in their fields.
+        too_short: texts that are left out.
+    """
+
+    items: int
+    texts: int
+    too_short: int
+
+
 class Table(NamedTuple):
     """What documents are compared with.
 
@@ -69,7 +84,7 @@ class Table(NamedTuple):
     labels: list[str]
 
 
-def build(settings: Decontamination, path: Path, base: Path | None, stage: str) -> None:
+def build(settings: Decontamination, path: Path, base: Path | None, stage: str) -> Built:
     """Collect the runs of all evaluation items and write them to a file.
 
     Args:
@@ -79,7 +94,7 @@ def build(settings: Decontamination, path: Path, base: Path | None, stage: str) 
         stage: name of the stage, for messages.
 
     Raises:
-        UserError: an evaluation set cannot be read.
+        UserError: an evaluation set cannot be read, or has no text in the fields.
     """
     labels: list[str] = []
     texts: list[list[bytes]] = [[], []]
@@ -91,14 +106,25 @@ def build(settings: Decontamination, path: Path, base: Path | None, stage: str) 
                 kind = int(_is_unspaced_text(text))
                 texts[kind].append(text.encode(errors="replace"))
                 items[kind].append(len(labels) - 1)
+    number = sum(map(len, texts))
+    if not number:
+        fields = f"in the fields {', '.join(settings.fields)} " if settings.fields else ""
+        raise UserError(
+            f"decontamination: there is no text {fields}of {settings.path}; correct {stage}.decontamination.fields"
+        )
+    too_short = 0
     arrays: dict[str, Any] = {"labels": np.array(labels, np.str_)}
     for kind, name in enumerate(("words", "characters")):
         length = CHARACTERS if kind else settings.ngram
         prefix = min(SHORTEST_CHARACTERS if kind else SHORTEST, length)
-        found = _collect(text_array(texts[kind]), np.array(items[kind], np.int32), prefix, length, bool(kind))
+        found, left_out = _collect(
+            text_array(texts[kind]), np.array(items[kind], np.int32), prefix, length, bool(kind)
+        )
+        too_short += left_out
         arrays |= {f"{name}_{field}": np.asarray(value) for field, value in found._asdict().items()}
     with whole_file(path) as partial, partial.open("wb") as stream:
         np.savez(stream, **arrays)
+    return Built(len(labels), number, too_short)
 
 
 def load(path: Path) -> Table:
@@ -161,37 +187,41 @@ def _is_unspaced_text(text: str) -> bool:
     return bool(shown) and 2 * int(np.count_nonzero(classes[shown] & UNSPACED)) > len(shown)
 
 
-def _collect(texts: pa.Array, items: np.ndarray, prefix: int, length: int, by_characters: bool) -> Runs:
+def _collect(
+    texts: pa.Array, items: np.ndarray, prefix: int, length: int, by_characters: bool
+) -> tuple[Runs, int]:
+    """The runs of texts, and how many texts are too short to have one."""
     data, offsets = text_buffers(texts)
     room = int(offsets[-1] - offsets[0]) + 1
     prefixes, keys, owners = np.empty(room, np.uint64), np.empty(room, np.uint64), np.empty(room, np.int32)
-    number = _runs_of(
+    number, too_short = _runs_of(
         data, offsets, *character_tables(), by_characters, prefix, length, items, prefixes, keys, owners
     )
     bits = np.zeros(1 << max(4, (BITS_A_RUN * number // 64).bit_length()), np.uint64)
     _set_bits(prefixes[:number], bits)
     unique, first = np.unique(keys[:number], return_index=True)
-    return Runs(prefix, length, bits, unique, owners[:number][first])
+    return Runs(prefix, length, bits, unique, owners[:number][first]), too_short
 
 
 @kernel
 def _runs_of(data, offsets, classes, lower, by_characters, prefix, length, items, prefixes, keys, owners):
-    """Hashes of the runs of all texts, and of their beginnings; returns how many."""
+    """Hashes of the runs of all texts, and of their beginnings; returns how many, and of how many texts there are none."""
     units = np.empty(1, np.uint64)
-    total = 0
+    total = too_short = 0
     for text in range(len(items)):
         start, end = offsets[text], offsets[text + 1]
         if end - start + 1 > len(units):
             units = np.empty(end - start + 1, np.uint64)
         number = normalise(data, start, end, classes, lower, by_characters, units)
         if number < prefix:
+            too_short += 1
             continue
         for at in range(max(number - length, 0) + 1):
             prefixes[total] = finish(_hash(units[at : at + prefix]))
             keys[total] = finish(_hash(units[at : min(at + length, number)]))
             owners[total] = items[text]
             total += 1
-    return total
+    return total, too_short
 
 
 @kernel

@@ -79,7 +79,9 @@ class Model(NamedTuple):
 
     Attributes:
         codes: language codes [languages].
-        next_state, row_start, feature_of: the automaton; feature -1 is none.
+        moves: int64, the automaton: at a state's row and a byte, the next state's row in the upper half, and the
+            feature found plus one (0 is none) in the lower.
+        first_row: int, of the state to begin in.
         weights: int16 [features, columns], in units of 1/512; prior: float32 [columns].
         factors: float32 [bytes of a text + 1], what a feature's weights count for by how often it occurs.
         code_of: int64 [columns], the language of each column (Serbian has two).
@@ -88,9 +90,8 @@ class Model(NamedTuple):
     """
 
     codes: list[str]
-    next_state: np.ndarray
-    row_start: np.ndarray
-    feature_of: np.ndarray
+    moves: np.ndarray
+    first_row: int
     weights: np.ndarray
     prior: np.ndarray
     factors: np.ndarray
@@ -210,14 +211,14 @@ def load_model() -> Model:
 
     source = LanguageIdentifier.from_model_file(MODEL_FILE)
     weights = np.round(source.nb_ptc.astype(np.float32) * WEIGHT_UNITS).astype(np.int16)
+    next_states, rows = np.asarray(source.tk_nextmove), np.asarray(source.tk_row, np.int64) << 8
     occurrences = np.arange(NUM_WINDOWS * WINDOW_BYTES + 1, dtype=np.float32)
     classes = ["zh" if code == "wuu" else code for code in source.nb_classes]
     codes = list(dict.fromkeys(classes))
     return Model(
         codes=codes,
-        next_state=np.asarray(source.tk_nextmove, np.int32),
-        row_start=np.asarray(source.tk_row, np.int64) << 8,
-        feature_of=np.asarray(source.tk_output, np.int32),
+        moves=(rows[next_states] << 32) | (np.asarray(source.tk_output, np.int64) + 1)[next_states],
+        first_row=int(rows[0]),
         weights=np.ascontiguousarray(weights),
         prior=np.asarray(source.nb_pc, np.float32),
         factors=np.log1p(occurrences) / np.float32(WEIGHT_UNITS),
@@ -251,7 +252,7 @@ class _BuiltIn(Identifier):
 
 @kernel
 def _identify_all(
-    data, offsets, next_state, row_start, feature_of, weights, prior, factors, code_of, script_of, code_of_script,
+    data, offsets, moves, first_row, weights, prior, factors, code_of, script_of, code_of_script,
     expected, language, confidence, accepted,
 ):  # fmt: skip
     counts = np.zeros(weights.shape[0], np.uint16)
@@ -273,7 +274,7 @@ def _identify_all(
                 windows += 1
             else:
                 case = 32 if _is_all_capitals(data, first, last) else 0
-                found = _walk(data, first, last, case, next_state, row_start, feature_of, counts, features)
+                found = _walk(data, first, last, case, moves, first_row, counts, features)
                 if found > 0:
                     scores[:] = prior
                     _weigh(features[:found], counts, weights, factors, scores)
@@ -340,15 +341,15 @@ def _is_all_capitals(data, start, end):
 
 
 @kernel
-def _walk(data, start, end, case, next_state, row_start, feature_of, counts, features):
+def _walk(data, start, end, case, moves, row, counts, features):
     """Run the automaton over bytes, adding `case` to capitals, and count features; returns how many it found."""
-    state = number = 0
+    number = 0
     for at in range(start, end):
         byte = np.int64(data[at])
         if 65 <= byte <= 90:
             byte += case
-        state = next_state[row_start[state] + byte]
-        feature = feature_of[state]
+        move = moves[row + byte]
+        row, feature = move >> 32, (move & 0xFFFFFFFF) - 1
         if feature >= 0:
             if counts[feature] == 0:
                 features[number] = feature

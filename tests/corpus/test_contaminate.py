@@ -74,6 +74,18 @@ def test_unspaced_text_is_matched_by_characters(tmp_path):
     assert found(table_of(tmp_path, [{"text": item}]), texts, "zh")[0] == [True, False, False]
 
 
+def test_short_items_are_counted_and_fields_without_text_refused(tmp_path):
+    file = str(
+        write_jsonl(
+            tmp_path / "items.jsonl", [{"q": "Who?", "a": sentences(ENGLISH, 1)}, {"q": "天地", "n": 3}]
+        )
+    )
+    built = contaminate.build(Decontamination(path=file), tmp_path / "t.npz", None, "corpus")
+    assert built == contaminate.Built(items=2, texts=3, too_short=2)
+    with pytest.raises(UserError, match="answer"):
+        contaminate.build(Decontamination(path=file, fields=["answer"]), tmp_path / "t.npz", None, "corpus")
+
+
 def test_no_items_find_nothing_and_a_missing_set_is_said(tmp_path):
     assert found(table_of(tmp_path, [{"a": "short"}]), ["some text", ""])[0] == [False, False]
     with pytest.raises(UserError, match="nowhere"):
