@@ -14,11 +14,13 @@ order in which parts of a ledger are added up.
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 SAMPLES = 5
 EXCERPT = 300
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 UNKNOWN_LANGUAGE = "und"  # ISO 639-2: undetermined
 
 
@@ -120,9 +122,14 @@ def least(samples: list[Sample]) -> list[Sample]:
 
 
 def _shown(samples: list[Sample]) -> list[dict[str, str]]:
-    return [{"id": sample[1], "excerpt": sample[2], "detail": sample[3]} for sample in samples]
+    return [{"id": sample[1], "excerpt": sample[2], "detail": printable(sample[3])} for sample in samples]
 
 
 def excerpt(text: str) -> str:
-    """The beginning of a text, at most 300 characters."""
-    return text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"
+    """The beginning of a text, at most 300 characters, that can be shown anywhere."""
+    return printable(text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…")
+
+
+def printable(text: str) -> str:
+    """The text with U+FFFD for controls: a page may not hold them, and a terminal would obey them."""
+    return _CONTROLS.sub("\ufffd", text)

@@ -225,3 +225,16 @@ def test_samples_are_random_and_the_same_whatever_the_workers(tmp_path):
     assert len(set(shown)) == 5
     assert shown != sorted(shown) or shown[0] != "short000"
     assert len(one["s"]["kept_samples"]) == 5
+
+
+def test_what_is_shown_holds_no_controls(tmp_path):
+    texts = ["\x1b[31mred\x00 and short", "\x07\x9b0m bell", *(sentences(ENGLISH, i) for i in range(9))]
+    write_jsonl(tmp_path / "a.jsonl", [{"text": text} for text in texts])
+    output, _, ledger = run(tmp_path, {"s": Source(path=str(tmp_path / "a.jsonl"), language="en")})
+    assert sum(len(samples) for samples in ledger["s"]["samples"].values()) == 2
+    shown = (output / "ledger.json").read_text()
+    assert not [
+        character for character in json.loads(json.dumps(shown)) if ord(character) < 32 and character != "\n"
+    ]
+    assert "\\u001b" not in shown
+    assert "\ufffd[31mred" in shown

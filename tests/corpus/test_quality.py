@@ -106,5 +106,7 @@ def test_a_model_from_elsewhere_is_taken_instead_of_training(artifacts, tmp_path
         context = Context(name="taken", seed=0, scratch=tmp_path / "scratch", workers=1)
         summary.update(ngram.run(settings, inputs, folder, context))
         assert summary["languages"]["en"]["taken_from"] == "model.arpa.gz"
-    one, other = (load([path]).measure(TEXTS, "en") for path in (artifacts / "perplexity", tmp_path / "taken"))
+    one, other = (
+        load([path]).measure(TEXTS, "en") for path in (artifacts / "perplexity", tmp_path / "taken")
+    )
     np.testing.assert_allclose(other["perplexity"], one["perplexity"], rtol=1e-5)
