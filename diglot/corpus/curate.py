@@ -97,7 +97,7 @@ def run(settings: Curate, inputs: Inputs, output: Path, context: Context) -> dic
     progress = _Progress(context, job.folder)
     with open_engine(settings.engine, context.workers, progress.tick) as engine:
         units = units_of(settings, job.base, context.name, engine.workers)
-        job = _with_tables(job, units, engine, context)
+        job, evaluation_sets = _with_tables(job, units, engine, context)
         measured = _measure(job, units, engine, context, progress)
         accounts = measured.accounts
         fates = decide(
@@ -108,7 +108,8 @@ def run(settings: Curate, inputs: Inputs, output: Path, context: Context) -> dic
         write_documents(fates, settings, output, engine, context)
         write_dropped(measured.dropped, fates, output, engine)
     _write_evidence(measured, fates, job, output)
-    return _summary(accounts)
+    summary = _summary(accounts)
+    return {**summary, "evaluation_sets": evaluation_sets._asdict()} if evaluation_sets else summary
 
 
 def _seed(settings: Curate, context: Context) -> str:
@@ -164,12 +165,14 @@ class _Progress:
 # --- measuring ------------------------------------------------------------------------------------------------
 
 
-def _with_tables(job: Job, units: list[Unit], engine: Engine, context: Context) -> Job:
+def _with_tables(
+    job: Job, units: list[Unit], engine: Engine, context: Context
+) -> tuple[Job, contaminate.Built | None]:
     """Build what shards are compared with: the evaluation sets' n-grams, and repeated lines and paragraphs."""
-    settings, scratch = job.settings, context.scratch
+    settings, scratch, evaluation_sets = job.settings, context.scratch, None
     if settings.decontamination:
         table = scratch / "contamination.npz"
-        contaminate.build(settings.decontamination, table, job.base, context.name)
+        evaluation_sets = contaminate.build(settings.decontamination, table, job.base, context.name)
         job = job._replace(contamination=table)
     if kinds(settings):
         folder = scratch / "units"
@@ -184,7 +187,7 @@ def _with_tables(job: Job, units: list[Unit], engine: Engine, context: Context) 
             repeated.build_table(files, limit, table, engine.map)
             tables.append((kind, table))
         job = job._replace(repeated=tuple(tables), key=f"{job.key}/repeated")
-    return job
+    return job, evaluation_sets
 
 
 def _measure(job: Job, units: list[Unit], engine: Engine, context: Context, progress: _Progress) -> Measured:

@@ -60,7 +60,7 @@ _SPACE, _WORD, _LETTER, _LATIN, _DIGIT, _NUMERIC, _UPPER, _CASED, _CHANGES, _PUN
 )  # fmt: skip
 _PLAIN = _WORD | _LETTER | _LATIN | _CASED | _UNSPACED | _MARK
 
-# Called for every word with 20 to 50 arguments (7 for each array): as real calls, on the stack, they took a quarter of
+# Called for every word with 20 to 50 arguments (7 for each array): as real calls, on the stack, they took a fifth of
 # all time.
 _inlined = numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
 
@@ -306,7 +306,7 @@ def _look_closer(data, at, word_end, end, kinds, lower, open_piece, fresh, count
 def _look_up(lexicon, hashed, document, counts):
     """Count a bare word on the lists that it is on; returns their flags. `BANNED_WORDS` counts beginnings only.
 
-    Without a branch on whether it is on any: in English every other word is, which no processor predicts.
+    Without a branch on whether it is on any: many words are, many are not, and a processor cannot predict which.
     """
     keys, mask = lexicon.keys, np.uint64(len(lexicon.keys) - 1)
     slot = hashed & mask

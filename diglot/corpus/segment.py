@@ -9,6 +9,9 @@ What a word is, by language:
 - **Chinese, Japanese, Thai**: a segment of BudouX (Apache-2.0, models in its wheel). Its `zh-hans`, `zh-hant` and
   `th` models cut words; its default Japanese model cuts phrases (bunsetsu), so Japanese uses `ja_word`, which the
   wheel has too. Mean characters of a segment in real text: ja_word 1.8 (ja would be 4.5), zh-hans 1.9, th 4.1.
+  Against single letters, the 5-gram limit of 0.15 drops 10% of real Chinese documents instead of 21%, of Japanese
+  23% instead of 75%, of Thai 55% instead of 92%; 93% and more still have letters in 80% of their words. Gopher's
+  least mean word length, 3, fits Thai only: it would drop 18% of Chinese and 43% of Japanese documents.
 - **Lao, Khmer, Burmese, Tibetan**: a letter with its marks; no segmenter is at hand that installs with pip and
   needs no download. Rules about the length of words are left out for these.
 

@@ -28,7 +28,7 @@ def check(texts: list[str], language: str | None = None) -> None:
 
 
 @given(st.lists(st.text(max_size=80), max_size=5), st.sampled_from([None, "en", "ja", "zh", "zh-Hant", "th"]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_text_is_measured_as_defined(texts, language):
     check(texts, language)
 
@@ -47,7 +47,7 @@ PARTS = [
     st.lists(st.lists(st.sampled_from(PARTS), max_size=120).map("".join), min_size=1, max_size=4),
     st.sampled_from([None, "en", "ja", "zh", "th"]),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_contrived_text_is_measured_as_defined(texts, language):
     check(texts, language)
 
