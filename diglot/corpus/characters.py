@@ -2,14 +2,15 @@
 
 The kernels (numba, no GIL) walk the UTF-8 bytes of Arrow `large_string` arrays once and look every code point up in
 a table built from Python's own Unicode data, so that they agree with `str.isspace`, `str.isalpha` and the rest.
-Compiled kernels are cached beside the source where that is writable, else in the user's cache folder (numba's own
-rule), else in the system's temporary folder. A trap for whoever changes this file: numba does not notice that a
-kernel of another file calls what has changed here; delete `__pycache__` then.
+Compiled kernels are cached in the user's cache folder (else the system's temporary one), in a folder named after what
+stands in this package's files: numba itself does not notice that a kernel calls one of another file that has changed.
+`NUMBA_CACHE_DIR` puts them elsewhere.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import os
 import tempfile
@@ -19,12 +20,16 @@ from typing import Any
 
 
 def _set_cache_folder() -> None:
-    """Give numba a writable cache folder where neither the package nor the home folder is one."""
-    home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    """Choose numba's cache folder: one for each state of the package's files."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "diglot"
     nearest = next(folder for folder in [home, *home.parents] if folder.exists())
-    if not os.access(Path(__file__).parent, os.W_OK) and not os.access(nearest, os.W_OK):
+    if not os.access(nearest, os.W_OK):
         user = os.getuid() if hasattr(os, "getuid") else "user"
-        os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"diglot-numba-{user}"))
+        home = Path(tempfile.gettempdir()) / f"diglot-{user}"
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(home / f"kernels-{digest.hexdigest()[:12]}"))
 
 
 _set_cache_folder()

@@ -13,7 +13,7 @@ cut into tasks that only read shards and hand on small files or arrays, so it ru
 2. **Verified** means: the signatures agree on `verify` plus 4.5 standard errors (0.5 + 0.2 at 128 permutations), or
    on no less than `verify` minus as much and the exact Jaccard similarity of the texts is `verify`. Thus a pair of
    similarity s ≥ `verify` is found with probability 1 - (1 - s^rows)^bands, and one below is not joined (of
-   candidates of 0.49, which agree in a band at least, 1 in 40,000 passes for clear; of 0.45 none in 10 million).
+   candidates of 0.49, which agree in a band at least, 1 in 50,000 passes for clear; of 0.45, 1 in 3 million).
 3. **Components** of verified edges (union-find, on disk) are independent of each other and spread over tasks.
 4. **Leaders.** Through a chain a ~ b ~ c, c may not resemble a at all. So in each component, in the order of
    documents, one is dropped only if it is verified against one that is kept: a neighbour, or what a dropped
@@ -25,16 +25,18 @@ What is found depends on the texts, their order and the settings alone: never on
 
 | | bytes | of |
 |---|---|---|
-| buckets | about 32 (64 if all have twins) | documents of a partition: as many as fit `memory` |
-| signatures | 8 x permutations x `PAIRS` (34 MB) | a block of pairs |
-| texts | `TEXT_BYTES` (32 MB), or two documents; x 24 for the longest of them | a block of pairs |
+| buckets | 32 if a third have twins (13 if none, 65 if all) | documents of a partition: as many as fit `memory` |
+| signatures | 16 x permutations x `PAIRS` (67 MB) | a block of pairs |
+| texts | twice `TEXT_BYTES` (64 MB), or two documents; 24 times the longest of them | a block of pairs |
 | components | 100 | verified edges of a part: as many as fit `memory`, but a component is not cut |
 
 The process that hands out the tasks holds 16 bytes a dropped document; union-find's 8 bytes a document are a file,
 mapped, of which only pages with edges exist.
 
-A billion documents with `memory` of 1 GB: 32 partitions a band, 448 tasks, which read 8 GB of keys twice each
-(7 TB in all, 1.5 µs a document and band at 330 MB/s; more memory reads less). Signatures are 512 GB on disk.
+Three million documents took 5.3 CPU seconds and 0.34 GB (`benchmarks/dedup.py`), 1.8 µs each. Every further
+partition reads all keys again, twice: 0.03 µs a document and band. From these, a billion documents with `memory` of
+1 GB: 32 partitions a band, 448 tasks, 7 TB of keys read in all, about 4 CPU hours; 4 GB make it an hour and a quarter.
+On disk are 512 GB of signatures and 112 GB of keys; the file of parents has 8 GB at most.
 """
 
 from __future__ import annotations
