@@ -86,13 +86,13 @@ def test_recall_is_that_of_the_theory_at_a_known_similarity(common, tmp_path):
     assert abs(len(dropped) - PAIRS * expected) <= 4.5 * np.sqrt(PAIRS * expected * (1 - expected)) + 0.5
 
 
-def test_recall_over_all_similarities_above_the_limit(tmp_path):
-    """The sum is much more exact than each: a bias of a hundredth would be seen."""
-    commons = range(134, 199)
-    texts = [text for common in commons for text in texts_with(common, 60)]
+def test_recall_of_many_pairs_shows_every_band(tmp_path):
+    """Of 9000 pairs from 0.67 to 0.81, 13 bands would find 240 fewer than 14 do: more than 5 standard errors."""
+    commons = range(160, 180)
+    texts = [text for common in commons for text in texts_with(common, 450)]
     dropped, _ = near(tmp_path, write_shards(tmp_path, texts))
-    expected = theory(np.repeat([common / (2 * SHINGLES - common) for common in commons], 60))
-    assert abs(len(dropped) - expected.sum()) < 4.5 * np.sqrt((expected * (1 - expected)).sum())
+    expected = theory(np.repeat([common / (2 * SHINGLES - common) for common in commons], 450))
+    assert abs(len(dropped) - expected.sum()) < 3 * np.sqrt((expected * (1 - expected)).sum())
 
 
 def test_the_world_s_labelled_near_duplicates_are_found_as_often_as_the_theory_says(tmp_path):
