@@ -310,7 +310,7 @@ def _stage_command(kind: str, settings: type[Stage]) -> click.Command:
         epilog=f"\b\nExample:\n  diglot {kind} --out out/{settings.makes} "
         + " ".join(f"--{role} DIR" for role, needs in settings.reads.items() if needs.required)
         + " ".join(
-            f" --{name.replace('_', '-')} …"
+            f" --{name.replace('_', '-')} " + (f"'{field.examples[0]}'" if field.examples else "…")
             for name, field in settings.model_fields.items()
             if field.is_required() and name != "do"
         ),

@@ -7,7 +7,7 @@ A source with one language is one part. A source with several (`languages: [ar, 
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -188,19 +188,27 @@ def _texts_of(records: list[Record | Broken], name: str, url_field: str, fields:
     return Texts(
         ids=pa.array([_id_of(name, record) for record in good], strings),
         urls=pa.array([url if isinstance(url, str) and url else None for url in urls], strings),
-        sides=[pa.array([record.value[field] for record in good], strings) for field in fields],
+        sides=[pa.array([field_of(record.value, field) for record in good], strings) for field in fields],
     )
+
+
+def field_of(value: dict[str, Any], name: str) -> Any:
+    """A field of a record, or one within another: `translation.en`."""
+    found = value.get(name)
+    if found is None and "." in name:
+        found = value
+        for part in name.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+    return found
 
 
 def _with_text(record: Record, fields: list[str]) -> Record | Broken:
     """The record, if all of its fields hold texts."""
     for name in fields:
-        if not isinstance(record.value.get(name), str):
-            held = (
-                f"field {name!r} holds {type(record.value[name]).__name__}"
-                if name in record.value
-                else f"no field {name!r}"
-            )
+        value = field_of(record.value, name)
+        if not isinstance(value, str):
+            absent = value is None and name not in record.value
+            held = f"no field {name!r}" if absent else f"field {name!r} holds {type(value).__name__}"
             detail = f"{held} (fields: {', '.join(sorted(map(str, record.value)))})"
             shown = json.dumps(record.value, ensure_ascii=True, default=str)
             return Broken(record.file, record.line, "missing_text", detail, excerpt(shown), len(shown))
@@ -210,7 +218,7 @@ def _with_text(record: Record, fields: list[str]) -> Record | Broken:
 def _encodable(record: Record, url_field: str, fields: list[str]) -> Record | Broken:
     """The record, if its texts are free of lone surrogates; without its address, if only that is not."""
     for name in fields:
-        text = record.value[name]
+        text = field_of(record.value, name)
         if (shown := text.encode(errors="replace").decode()) != text:
             detail = f"field {name!r} holds half of a surrogate pair"
             return Broken(record.file, record.line, "invalid_utf8", detail, excerpt(shown), len(text))

@@ -28,7 +28,9 @@ class Source(Settings):
     domain: str = Field("web", description="web, books, wiki, news, science, code, math, parallel, …")
     origin: Literal["natural", "translated"] = "natural"
     text: str | None = Field(
-        None, description="The field that holds the text: `text`, or `src` for parallel data."
+        None,
+        description="The field that holds the text: `text`, or `src` for parallel data; `translation.en` is one "
+        "within another.",
     )
     html: bool = Field(False, description="The text is an HTML page: take its main text.")
     url: str = Field("url", description="The field that holds the document's address, if any.")
@@ -187,7 +189,9 @@ class Curate(Stage):
     neutral: ClassVar[frozenset[str]] = frozenset({"engine"})
 
     do: Literal["curate"] = "curate"
-    sources: dict[Name, Source]
+    sources: dict[Name, Source] = Field(
+        description="What to read, by name.", examples=["{web: {path: crawl/*.jsonl.zst, language: ar}}"]
+    )
     language_confidence: Share = Field(
         0.6,
         description="ccnet_language_score; ALLaM, filtering slide. 0 switches language identification off.",
@@ -208,7 +212,10 @@ class Curate(Stage):
         "(LDNOOBW).",
     )
     deduplication: Deduplication = Deduplication()
-    decontamination: Decontamination | None = None
+    decontamination: Decontamination | None = Field(
+        None,
+        description="Drop documents with text of evaluation sets: {path: [eval/xquad], fields: [context]}.",
+    )
     held_out: Share = Field(0.02, description="Share of documents kept out of training, for bits per byte.")
     max_held_out: Count = Field(500, description="At most this many held-out documents a source.")
     max_record_bytes: Count = Field(

@@ -238,3 +238,19 @@ def test_what_is_shown_holds_no_controls(tmp_path):
     ]
     assert "\\u001b" not in shown
     assert "\ufffd[31mred" in shown
+
+
+def test_a_field_within_another(tmp_path):
+    records = [
+        {"translation": {"en": sentences(ENGLISH, i, 2), "ar": sentences(ARABIC, i, 2)}} for i in range(20)
+    ]
+    write_jsonl(
+        tmp_path / "a.jsonl", [*records, {"translation": {"en": "only English"}}, {"translation": "none"}]
+    )
+    source = Source(
+        path=str(tmp_path / "a.jsonl"), language="en", target_language="ar", text="translation.en",
+        target_text="translation.ar",
+    )  # fmt: skip
+    _, _, ledger = run(tmp_path, {"pairs": source})
+    assert ledger["pairs"]["kept"]["documents"] + ledger["pairs"]["held_out"]["documents"] == 20
+    assert ledger["pairs"]["dropped"]["missing_text"]["documents"] == 2
