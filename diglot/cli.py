@@ -182,16 +182,21 @@ def _find_run(given: Path) -> tuple[Recipe, Path]:
 def show_command(run: Path, as_json: bool, stage: str | None, source: str | None) -> None:
     r"""Show what a run holds: the state, time and headline numbers of its stages.
 
-    RUN is a run folder, its name under runs/, or a recipe.
+    RUN is a run folder, its name under runs/, a recipe, or the folder of one corpus.
 
     \b
     Examples:
       diglot show runs/quickstart
       diglot show runs/quickstart --stage corpus --source arabic
+      diglot show runs/quickstart/corpus
     """
     from diglot import flow, terminal
     from diglot.load import Where
 
+    alone = read_artifact(run) if run.is_dir() else None
+    if alone and alone.kind == "corpus" and not as_json:
+        _show_corpus(alone.stage, source, {alone.stage: alone})
+        return
     recipe, folder = _find_run(run)
     steps = flow.plan(recipe, folder, Where(str(folder / "recipe.json")), missing_files_are_errors=False)
     artifacts = {step.name: artifact for step in steps if (artifact := read_artifact(step.folder))}
