@@ -213,8 +213,8 @@ def _measure(job: Job, units: list[Unit], engine: Engine, context: Context, prog
             if account["passed"] and account["passed"][1]:
                 languages = (accounts[name].ledger.language, job.settings.sources[source].target_language)
                 located[name].append(Located(name, source, languages, Passed(*account["passed"])))
-        for language, number in shard["other_languages"].items():
-            others.setdefault(source, {})[language] = others.get(source, {}).get(language, 0) + number
+        for language, count in shard["other_languages"].items():
+            others.setdefault(source, {})[language] = others.get(source, {}).get(language, 0) + count
         repeats += shard["repeated"]
         if shard["missing"]:
             missing.setdefault(source, shard["missing"])

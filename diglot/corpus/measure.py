@@ -100,6 +100,8 @@ def count_units(task: tuple[Job, Unit]) -> int:
     def handle(raw: RawShard) -> dict[str, Any]:
         prepared = prepare(raw, unit.source, job.settings, tools.identifier, tools.rule_set)
         for place, part in enumerate(prepared.parts):
+            if len(part.sides) > 1:  # a pair without a line on one side is no translation
+                continue
             for kind, _ in kinds(job.settings):
                 path = job.folder / f"{shard_name(unit.group, raw.number)}-{place}.{kind}.npy"
                 repeated.write_units(
@@ -138,7 +140,7 @@ def _measure_shard(job: Job, unit: Unit, raw: RawShard) -> dict[str, Any]:
     shown: list[tuple[str, int]] = []
     for place, part in enumerate(prepared.parts):
         removed = np.zeros(len(part.rows), np.int64)
-        for table in tools.repeated:
+        for table in tools.repeated if len(part.sides) == 1 else ():
             number = shard_number(unit.group, raw.number, place)
             taken = repeated.remove(part.sides[0].texts, number, table)
             part.sides[0] = part.sides[0]._replace(texts=taken.texts)

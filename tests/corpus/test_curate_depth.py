@@ -254,3 +254,16 @@ def test_a_field_within_another(tmp_path):
     _, _, ledger = run(tmp_path, {"pairs": source})
     assert ledger["pairs"]["kept"]["documents"] + ledger["pairs"]["held_out"]["documents"] == 20
     assert ledger["pairs"]["dropped"]["missing_text"]["documents"] == 2
+
+
+def test_pairs_keep_the_lines_that_repeat(tmp_path):
+    notice = "We use cookies to improve your experience."
+    pairs = [
+        {"src": f"{sentences(ENGLISH, i, 1)}\n{notice}", "tgt": sentences(ARABIC, i, 1)} for i in range(30)
+    ]
+    write_jsonl(tmp_path / "a.jsonl", pairs)
+    source = Source(path=str(tmp_path / "a.jsonl"), language="en", target_language="ar")
+    output, _, _ = run(tmp_path, {"pairs": source}, deduplication=Deduplication(lines=3), held_out=0.0)
+    rows = documents(output)
+    assert len(rows) == 30
+    assert all(notice in row["text"] for row in rows)
