@@ -20,6 +20,7 @@ language identification off. Memory: a shard of 32 MB a worker, with its working
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,10 +153,14 @@ class _Progress:
     def __init__(self, context: Context, folder: Path):
         self.context, self.folder = context, folder
         self.megabytes, self.total = 0.0, 0.0
+        self.shards, self.next_look = 0, 0.0
 
     def tick(self) -> None:
-        shards = sum(1 for _ in self.folder.glob("*.json")) if self.folder.exists() else 0
-        self.context.progress(self.megabytes, self.total or None, "MB", f"{shards} shards measured")
+        began = time.monotonic()
+        if began >= self.next_look:  # of a large corpus the folder has hundreds of thousands of files
+            self.shards = sum(1 for _ in self.folder.glob("*.json")) if self.folder.exists() else 0
+            self.next_look = began + 50 * (time.monotonic() - began)
+        self.context.progress(self.megabytes, self.total or None, "MB", f"{self.shards} shards measured")
 
     def unit_done(self, unit: Unit) -> None:
         self.megabytes += sum(file.size or 0 for file in unit.files) / 1e6 / unit.parts

@@ -44,7 +44,6 @@ CHARACTER_SHINGLE = 13
 AT_A_TIME = (
     4  # shingles: a signature's values are loaded and stored once for so many (25 ns a shingle, then 14)
 )
-EMPTY_HASH = np.uint64(0)
 EMPTY_KEY = np.uint64(0)
 _MOST = np.uint32(0xFFFFFFFF)
 

@@ -41,3 +41,9 @@ def keyed(key: str, hashes: np.ndarray) -> np.ndarray:
 def draws(key: str, hashes: np.ndarray) -> np.ndarray:
     """Uniform numbers (float64, in [0, 1)) that depend on names and a key."""
     return (keyed(key, hashes) >> np.uint64(11)).astype(np.float64) / 2.0**53
+
+
+def keyed_hash(key: str, name: str) -> int:
+    """A 63-bit hash of a name that depends on a key."""
+    digest = hashlib.blake2b(f"{key}/{name}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from diglot.corpus.identify import LOW_CONFIDENCE, RIGHT, WRONG_LANGUAGE, Identified, Identifier
-from diglot.corpus.keys import hash_names, keyed
+from diglot.corpus.keys import hash_names, keyed, keyed_hash
 from diglot.corpus.ledger import UNKNOWN_LANGUAGE, Sample, SourceLedger, excerpt, least
 from diglot.corpus.lines import Corrected, correct
 from diglot.corpus.read import Broken, RawShard, Record
@@ -241,8 +241,7 @@ def _drop_broken(name: str, broken: Broken, ledger: SourceLedger, dropped: dict[
     ledger.drop(broken.reason, 1, 0, broken.size)
     place = f"{name}/{broken.file}:{broken.line}"
     dropped.setdefault(broken.reason, []).append(place)
-    key = int(keyed("sample", hash_names(pa.array([place], pa.large_string())))[0])
-    ledger.sample(broken.reason, [Sample(key, place, broken.excerpt, broken.detail)])
+    ledger.sample(broken.reason, [Sample(keyed_hash("sample", place), place, broken.excerpt, broken.detail)])
 
 
 # --- languages ------------------------------------------------------------------------------------------------

@@ -21,7 +21,6 @@ form; both are chosen by keyed hashes of the document's id. The documents of a s
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from diglot.artifact import Context, Inputs, UserError
+from diglot.corpus.keys import keyed_hash
 from diglot.corpus.languages import language_name
 from diglot.corpus.ledger import Sample, SourceLedger, excerpt, least
 from diglot.corpus.read import Broken, Record, read_records
@@ -247,12 +247,6 @@ def rendered(sides: list[tuple[str, list[str]]], form: str) -> str:
         return "\n".join(f"{name}: " + "\n".join(texts) for name, texts in sides)
     (first, left), (second, right) = sides
     return "\n".join(f"{first}: {one}\n{second}: {other}" for one, other in zip(left, right, strict=True))
-
-
-def keyed_hash(key: str, name: str) -> int:
-    """A 63-bit hash of a name that depends on a key."""
-    digest = hashlib.blake2b(f"{key}/{name}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
 
 
 def write_json(file: Path, value: Any) -> None:

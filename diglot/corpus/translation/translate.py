@@ -45,10 +45,11 @@ import pyarrow.parquet as pq
 
 from diglot.artifact import Artifact, Context, Inputs, UserError
 from diglot.corpus.identify import LOW_CONFIDENCE, SHORT_BYTES, WRONG_LANGUAGE, load_identifier
+from diglot.corpus.keys import keyed_hash
 from diglot.corpus.languages import language_name
 from diglot.corpus.ledger import Sample, SourceLedger, excerpt, least
 from diglot.corpus.translation.endpoint import Client, Completion, Journal, Refused, Request
-from diglot.corpus.translation.pairs import keyed_hash, lengths_differ, write_json
+from diglot.corpus.translation.pairs import lengths_differ, write_json
 from diglot.corpus.translation.paragraphs import Piece, join, split
 from diglot.recipe import Translate
 
