@@ -82,8 +82,7 @@ class Adapter(TemplateLM):
     def request(self, context: str, continuation: str) -> Request:
         """The token ids of a context and its continuation."""
         if isinstance(context, ChatPrompt):
-            context_ids, _ = self.language_model.encode_chat(context.messages, add_generation_prompt=True)
-            return Request(context_ids, self.tok_encode(continuation, add_special_tokens=False))
+            return self.language_model.encode_answer(context.messages, continuation)
         if not context:
             return Request([self.prefix_token_id], self.tok_encode(continuation, add_special_tokens=False))
         return Request(*self._encode_pair(context, continuation))

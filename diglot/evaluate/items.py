@@ -27,7 +27,7 @@ Item = dict[str, Any]
 
 
 class ChatPrompt(str):
-    """A conversation, as rendered by the chat template for people and other libraries, and as messages for us.
+    """A conversation, as the chat template writes it, for people and other libraries, and as messages for us.
 
     Our own model encodes the messages, so that nothing in them can pass for a special token.
     """
@@ -37,9 +37,7 @@ class ChatPrompt(str):
     @classmethod
     def render(cls, model: LanguageModel, messages: list[Message]) -> ChatPrompt:
         """The conversation up to where the assistant is to speak."""
-        model.encode_chat(messages)  # says so where the model has no chat template
-        text = model.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        prompt = cls(text)
+        prompt = cls(model.chat.text(messages, add_generation_prompt=True))
         prompt.messages = messages
         return prompt
 

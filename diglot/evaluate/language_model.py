@@ -33,8 +33,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from diglot.artifact import UserError
-from diglot.tokenizer.chat import encode_chat
-from diglot.tokenizer.measure import load_tokenizer
+from diglot.tokenizer.chat import ENDS, Chat, load_chat
 
 MAX_LOGITS_BYTES = 256 * 2**20
 Message = dict[str, str]
@@ -113,7 +112,7 @@ class LanguageModel:
         model.generation_config = GenerationConfig(
             do_sample=False, pad_token_id=pad, eos_token_id=sorted(self.end_ids) or None
         )
-        self._chat_tokenizer: Any = None
+        self._chat: Chat | None = None
 
     @classmethod
     def load(cls, folder: Path, batch_size: int = 1) -> LanguageModel:
@@ -171,22 +170,34 @@ class LanguageModel:
             "input_ids"
         ]
 
-    def encode_chat(
-        self, messages: list[Message], add_generation_prompt: bool = False
-    ) -> tuple[list[int], list[int]]:
-        """Token ids of a conversation, and 1 where the assistant speaks.
+    @property
+    def chat(self) -> Chat:
+        """The chat format of the model's tokenizer.
 
         Raises:
-            UserError: the model has no chat template.
+            UserError: the model has no chat template, or one that is no chat format known here.
         """
-        if self._chat_tokenizer is None:
+        if self._chat is None:
             if not self.tokenizer.chat_template:
                 raise UserError(
                     f"{self.folder}: the tokenizer has no chat template, so the model cannot be used in chat form; "
                     "evaluate it with `chat: false`, or train it on instructions first"
                 )
-            self._chat_tokenizer = load_tokenizer(self.folder)
-        return encode_chat(self._chat_tokenizer, messages, add_generation_prompt)
+            self._chat = load_chat(self.folder)
+        return self._chat
+
+    def encode_chat(
+        self, messages: list[Message], add_generation_prompt: bool = False
+    ) -> tuple[list[int], list[int]]:
+        """Token ids of a conversation, and 1 where the assistant speaks; see `Chat.encode`."""
+        return self.chat.encode(messages, add_generation_prompt)
+
+    def encode_answer(self, messages: list[Message], answer: str) -> Request:
+        """An answer, without the token that ends it, after a conversation."""
+        context, _ = self.encode_chat(messages, add_generation_prompt=True)
+        ids, targets = self.encode_chat([*messages, {"role": "assistant", "content": answer}])
+        end = max(position for position, target in enumerate(targets) if target)
+        return Request(context, ids[len(context) : end])
 
     def windows(self, ids: list[int]) -> list[Request]:
         """Cut a document as training does: BOS first, then windows that predict each token exactly once.
@@ -329,10 +340,10 @@ def cut_at(text: str, stops: Sequence[str]) -> str:
 
 
 def _end_ids(model: Any, tokenizer: Any) -> set[int]:
-    """Tokens that end an answer: what tokenizer and model name, and the chat format's `<|end|>`."""
+    """Tokens that end an answer: what tokenizer and model name, and those that end a message in chat formats."""
     named = model.generation_config.eos_token_id
     ids = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
-    return {id for id in ids | {tokenizer.get_vocab().get("<|end|>")} if id is not None}
+    return {id for id in ids | set(map(tokenizer.get_vocab().get, ENDS)) if id is not None}
 
 
 class _StopStrings(StoppingCriteria):

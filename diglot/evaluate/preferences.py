@@ -1,8 +1,9 @@
 """Held-out preference pairs: how often, and by how much, a model prefers the chosen answer.
 
-log p of an answer is the sum over its tokens, `<|end|>` included, after the conversation in the chat format: the
-quantity that DPO moves. The margin is log p(chosen) - log p(rejected) in nats. Sums favour short answers, so the
-per-token accuracy stands beside it. Pairs longer than the model's context are left out, as in training, and counted.
+log p of an answer is the sum over its tokens, with the one that ends it (`<|end|>`), after the conversation in the
+chat format: the quantity that DPO moves. The margin is log p(chosen) - log p(rejected) in nats. Sums favour short
+answers, so the per-token accuracy stands beside it. Pairs longer than the model's context are left out, as in
+training, and counted.
 """
 
 from __future__ import annotations
@@ -44,10 +45,12 @@ def _check_messages(messages: Any, place: str, answer: bool) -> None:
 
 def answer_request(model: LanguageModel, prompt: list[Message], answer: list[Message]) -> Request:
     """The token ids of an answer after its prompt, both in the chat format."""
-    ids, _ = model.encode_chat([*prompt, *answer])
+    ids, targets = model.encode_chat([*prompt, *answer])
     context, _ = model.encode_chat(prompt, add_generation_prompt=True)
     assert ids[: len(context)] == context, "the chat format must continue a prompt, not rewrite it"
-    return Request(context, ids[len(context) :])
+    # The last token that is predicted ends the answer; ChatML puts a line break behind it.
+    end = max(position for position, target in enumerate(targets) if target)
+    return Request(context, ids[len(context) : end + 1])
 
 
 def score_pairs(

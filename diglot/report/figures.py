@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 
 from diglot.report.reading import Training
 from diglot.report.results import INTERVAL, Comparison, shown_language
-from diglot.report.section import words
+from diglot.report.section import join, words
 
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#7A8B00"]
 NEUTRAL, FAINT, DROPPED = "#7A8694", "rgba(128,138,150,0.35)", "#E08214"
@@ -219,26 +219,6 @@ def ledger_bars(sources: dict[str, dict[str, Any]]) -> go.Figure:
     return fig
 
 
-def fertility_bars(before: dict[str, float], after: dict[str, float], colours: Colours) -> go.Figure:
-    """Tokens per word by language, before (open) and after (filled) the extension."""
-    languages = list(after)[::-1]
-    fig = figure(60 + (26 + 22 * bool(before)) * len(languages), left=10, right=50, top=8)
-    names = [shown_language(language) for language in languages]
-    for label, values, opacity in (("after", after, 1.0), ("before", before, 0.35)):
-        if not values:
-            continue
-        fig.add_bar(
-            y=names, x=[values.get(language) for language in languages], orientation="h", name=label,
-            marker={"color": [colours.of(language) for language in languages], "opacity": opacity},
-            text=[f"{values[language]:.2f}" if language in values else "" for language in languages],
-            textposition="outside", cliponaxis=False, hovertemplate="%{x:.3f} tokens per word<extra></extra>",
-        )  # fmt: skip
-    fig.update_layout(barmode="group", bargap=0.3)
-    fig.update_xaxes(rangemode="tozero", title="tokens per word")
-    fig.update_yaxes(showgrid=False, ticklabelstandoff=8)
-    return fig
-
-
 # --- training -------------------------------------------------------------------------------------------------
 
 
@@ -321,6 +301,32 @@ def metric_curve(
             nticks=5,
             tickformat="~g" if max(map(abs, filter(None, values)), default=1) < 1 else "~s",
         )
+    return fig
+
+
+def rate_curve(training: Training) -> go.Figure:
+    """Learning rate over steps, with a line for every set of parameter groups that differs; frozen groups lie at 0."""
+    steps = training.steps
+    groups = dict.fromkeys(name for record in steps for name in record.get("learning_rates") or {})
+    lines: dict[tuple[float | None, ...], list[str]] = {}
+    for name in groups:
+        values = tuple((record.get("learning_rates") or {}).get(name) for record in steps)
+        lines.setdefault(values, []).append(name)
+    if len(lines) < 2:
+        return metric_curve(training, "learning_rate")
+    x, size = _groups(training)
+    fig, ends = figure(190, left=44, top=26 if len(training.phases) > 1 else 8), []
+    for (values, names), dash in zip(lines.items(), DASHES):
+        label, points = join(names), thin(values, size)
+        fig.add_scatter(
+            x=x, y=points, mode="lines", line={"color": NEUTRAL, "width": 1.6, "dash": dash, "shape": "hv"},
+            hovertemplate=f"{escape(label)} %{{y:.4~g}} at step %{{x}}<extra></extra>",
+        )  # fmt: skip
+        ends.append((x[-1], points[-1] or 0.0, label, NEUTRAL))
+    label_ends(fig, ends, gap=0.13 * max(value or 0.0 for values in lines for value in values))
+    _shade_phases(fig, training, names=True)
+    fig.update_xaxes(title="step", showgrid=False, range=[0, x[-1]])
+    fig.update_yaxes(rangemode="tozero", nticks=5, tickformat="~g")
     return fig
 
 

@@ -13,12 +13,13 @@ from markupsafe import Markup
 
 @dataclass(frozen=True)
 class Section:
-    """One section of the page: its anchor (and template), title, finding and data."""
+    """One section of the page: its anchor, title, finding, data, and its template where that has another name."""
 
     name: str
     title: str
     finding: str
     data: dict[str, Any]
+    layout: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A conversation with a model in the terminal: `diglot chat RUN`.
 
-The whole conversation is encoded anew for every answer by the project's one chat format, so that nothing a user types
+The whole conversation is encoded anew for every answer in the model's chat format, so that nothing a user types
 can pass for a special token; what the model computed for the common beginning is kept (`DynamicCache.crop`) and only
 the new tokens run. When a conversation outgrows the model's context, its oldest turns are forgotten, and the terminal
 says so. Right-to-left text is printed in logical order: terminals do the reordering.
@@ -152,7 +152,7 @@ def chat(
     loaded = LanguageModel.load(model)
     if not 0 < max_new_tokens < loaded.max_length:
         raise UserError(f"max_new_tokens: 1 to {loaded.max_length - 1} for this model, not {max_new_tokens}")
-    loaded.encode_chat([{"role": "user", "content": ""}])  # says so where there is no chat template
+    _ = loaded.chat  # says so where there is no chat template
     conversation = Conversation(
         loaded, system=system, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
     )

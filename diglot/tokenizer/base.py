@@ -1,114 +1,206 @@
 """The folder of a base tokenizer that is to be extended: what it must be, and what of it is kept.
 
-Supported today: BPE with byte fallback (Llama-2, Mistral-7B, Gemma, PolyLM and our own). tokenizer.json is edited as
-JSON, so that everything not named here stays as it is.
+tokenizer.json is edited as JSON, so that everything that is not named here stays as it is; so are the special tokens
+and the chat template. Where there is a tokenizer.model (SentencePiece), it gets the same new pieces. New tokens stand
+behind all ids of the base, tokens of our chat format (where the base has none of its own) behind those.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import tokenizers
+from typing import Any, NamedTuple
 
 from diglot.artifact import UserError
+from diglot.tokenizer import byte_level
 from diglot.tokenizer.byte_fallback import BYTES, write_json
-from diglot.tokenizer.chat import BEGIN, CHAT_TEMPLATE, END, PADDING, ROLES
+from diglot.tokenizer.chat import CHAT_TEMPLATE, END, PADDING, ROLES, format_of
+from diglot.tokenizer.forms import ByteFallback, ByteLevel, Form, Unigram
 from diglot.tokenizer.measure import merge_pairs, read_json
+from diglot.tokenizer.sentencepiece_model import CONTROL, Piece, read_model, to_specification, with_pieces
 
 KEPT_SETTINGS = (
     *(f"{role}_token" for role in ("bos", "eos", "unk", "pad")),
     *("additional_special_tokens", "extra_special_tokens", "add_bos_token", "add_eos_token"),
     *("model_max_length", "padding_side", "clean_up_tokenization_spaces", "chat_template"),
 )
+SENTENCEPIECE = "tokenizer.model"
+SUPPORTED = (
+    "BPE with byte fallback (as Llama-2's, and ours), byte-level BPE (GPT-2, Llama-3, Qwen) and unigram (T5, XLM-R) "
+    "can be extended"
+)
 
 
-def read_specification(folder: Path) -> dict[str, Any]:
-    """tokenizer.json of a base that can be extended, with merges as pairs and all added tokens in the vocabulary.
+class Base(NamedTuple):
+    """A tokenizer that is to be extended.
+
+    Attributes:
+        folder: where it is.
+        form: its kind, over its tokenizer.json.
+        config: tokenizer_config.json.
+        size: ids in use, all of which keep their meaning.
+        model: its tokenizer.model, where it has one.
+    """
+
+    folder: Path
+    form: Form
+    config: dict[str, Any]
+    size: int
+    model: Path | None
+
+
+def read_base(folder: Path) -> Base:
+    """Read a tokenizer's folder.
 
     Raises:
-        UserError: another kind of tokenizer.
+        UserError: it is not there, not whole, or of a kind that cannot be extended.
     """
-    file = folder / "tokenizer.json"
-    specification = read_json(file)
+    file, model = folder / "tokenizer.json", folder / SENTENCEPIECE
+    if not file.is_file() and model.is_file():
+        specification = to_specification(model)
+    else:
+        specification = read_json(file)
+    form = _form(file, specification)
+    _place_added_tokens(file, form)
+    config = read_json(folder / "tokenizer_config.json")
+    return Base(folder, form, config, len(form.ids), model if model.is_file() else None)
+
+
+def _form(file: Path, specification: dict[str, Any]) -> Form:
+    """What kind of tokenizer this is."""
     model = specification.get("model", {})
     kind = model.get("type", "BPE" if "merges" in model else "unknown")
-    supported = (
-        "BPE with byte fallback (as Llama-2's, and those made by train-tokenizer) can be extended today"
-    )
+    if kind == "Unigram":
+        return Unigram(specification, every_split=True)
     if kind != "BPE":
-        raise UserError(f"{file}: this tokenizer is of kind {kind}; only {supported}")
-    if not model.get("byte_fallback") or not all(token in model["vocab"] for token in BYTES):
-        raise UserError(
-            f"{file}: this is BPE without byte tokens (byte-level, as GPT-2's?); only {supported}"
-        )
-    for setting in ("ignore_merges", "dropout", "continuing_subword_prefix", "end_of_word_suffix"):
+        raise UserError(f"{file}: this tokenizer is of kind {kind}; only {SUPPORTED}")
+    for setting in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(setting):
-            raise UserError(f"{file}: the model's {setting} is set; only {supported}")
-    if BEGIN not in model["vocab"]:
-        raise UserError(f"{file}: no token {BEGIN}, with which the chat format begins")
+            raise UserError(f"{file}: the model's {setting} is set; only {SUPPORTED} without it")
     model["merges"] = merge_pairs(model["merges"])
-    for token in sorted(specification["added_tokens"], key=lambda token: token["id"]):
-        if model["vocab"].setdefault(token["content"], token["id"]) != token["id"]:
+    made = {left + right for left, right in model["merges"]}
+    every_split = len(made) < len(model["merges"])
+    if model.get("byte_fallback") and all(token in model["vocab"] for token in BYTES):
+        return ByteFallback(specification, every_split)
+    if "ByteLevel" in set(_types(specification.get("pre_tokenizer"))):
+        if missing := [letter for letter in byte_level.BYTE_LETTERS if letter not in model["vocab"]]:
+            raise UserError(
+                f"{file}: {len(missing)} of the 256 bytes have no token, so not every text has one; only {SUPPORTED}"
+            )
+        return ByteLevel(specification, every_split)
+    raise UserError(
+        f"{file}: this is BPE with neither byte tokens nor a byte-level alphabet; only {SUPPORTED}"
+    )
+
+
+def _types(part: Any) -> Iterator[str]:
+    """The types of a pre-tokenizer and of those inside it."""
+    if isinstance(part, dict):
+        yield part.get("type", "")
+        for inner in part.get("pretokenizers", []):
+            yield from _types(inner)
+
+
+def _place_added_tokens(file: Path, form: Form) -> None:
+    """Give added tokens a place in the model's vocabulary, so that the ids behind them are free for new tokens.
+
+    In a unigram model a piece can be found in plain text; a score that low never is the better way to cut.
+
+    Raises:
+        UserError: ids have gaps or are given twice.
+    """
+    ids = dict(form.ids)
+    for token in sorted(form.specification["added_tokens"], key=lambda token: token["id"]):
+        if ids.setdefault(token["content"], token["id"]) != token["id"]:
             raise UserError(f"{file}: token {token['content']!r} has two ids")
-    if sorted(model["vocab"].values()) != list(range(len(model["vocab"]))):
+    if sorted(ids.values()) != list(range(len(ids))):
         raise UserError(f"{file}: ids have gaps or are given twice")
-    return specification
+    if isinstance(form, Unigram):
+        entries = form.specification["model"]["vocab"]
+        never = 100 * form.least_score
+        entries.extend([token, never] for token in sorted(ids, key=ids.__getitem__)[len(entries) :])
+    else:
+        form.ids.update(ids)
 
 
-def load_specification(specification: dict[str, Any]) -> tokenizers.Tokenizer:
-    """The tokenizer that a specification describes."""
-    return tokenizers.Tokenizer.from_str(json.dumps(specification, ensure_ascii=False))
-
-
-def add_token(specification: dict[str, Any], token: str) -> None:
-    """Give a token the next id."""
-    vocabulary = specification["model"]["vocab"]
-    assert token not in vocabulary, token
-    vocabulary[token] = len(vocabulary)
-
-
-def add_chat_tokens(specification: dict[str, Any]) -> list[str]:
-    """Add the special tokens of the chat format, and padding, that the base lacks; returns them."""
-    missing = [t for t in (PADDING, *ROLES.values(), END) if t not in specification["model"]["vocab"]]
-    for token in missing:
-        add_token(specification, token)
-        flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-        specification["added_tokens"].append(
-            {"id": specification["model"]["vocab"][token], "content": token, **flags, "special": True}
-        )
+def add_chat_tokens(base: Base) -> list[str]:
+    """Add the special tokens of our chat format, and padding, that the base lacks; returns them."""
+    specification, ids = base.form.specification, base.form.ids
+    wanted = (*ROLES.values(), END) if base.config.get("pad_token") else (PADDING, *ROLES.values(), END)
+    missing = [token for token in wanted if token not in ids]
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    for number, token in enumerate(missing, start=len(ids)):
+        specification["added_tokens"].append({"id": number, "content": token, **flags, "special": True})
     return missing
 
 
-def write_extended(base: Path, output: Path, specification: dict[str, Any], new_format: bool) -> None:
+def keeps_its_chat(base: Base) -> bool:
+    """Whether the base has a chat format of its own."""
+    template = "chat_template" in base.config or (base.folder / "chat_template.jinja").exists()
+    return template or format_of(base.folder) is not None
+
+
+def write_extended(base: Base, output: Path, chat_tokens: list[str], our_chat: bool) -> None:
     """Write the extended tokenizer's folder.
 
-    The class becomes the generic one, which takes tokenizer.json as it is: LlamaTokenizer of transformers 5 would
-    rebuild normalizer and decoder by its own rules. A tokenizer.model (SentencePiece) is not carried over: it would
-    not know the new tokens.
+    The class becomes the generic one, which takes tokenizer.json as it is: the classes of transformers 5 for Llama, T5
+    and others would rebuild normalizer and splitting by their own rules.
 
     Args:
-        base: the base's folder.
+        base: the base, with the new tokens in its form.
         output: an empty folder.
-        specification: the extended tokenizer.
-        new_format: chat tokens were added, so the chat template becomes ours.
+        chat_tokens: special tokens that were added last.
+        our_chat: the chat template becomes ours.
     """
-    text = load_specification(specification).to_str(pretty=True)
+    text = base.form.tokenizer().to_str(pretty=True)
     (output / "tokenizer.json").write_text(text, encoding="utf-8")
-    config = read_json(base / "tokenizer_config.json")
-    config = {key: config[key] for key in KEPT_SETTINGS if config.get(key) is not None}
-    config.setdefault("pad_token", PADDING)
-    template = base / "chat_template.jinja"
-    if new_format or not (template.exists() or "chat_template" in config):
+    config = {key: base.config[key] for key in KEPT_SETTINGS if base.config.get(key) is not None}
+    if PADDING in chat_tokens:
+        config["pad_token"] = PADDING
+    template = base.folder / "chat_template.jinja"
+    if our_chat:
         config.pop("chat_template", None)
         (output / template.name).write_text(CHAT_TEMPLATE, encoding="utf-8")
-    elif template.exists():
-        shutil.copyfile(template, output / template.name)
-    if new_format:
         extra = config.get("additional_special_tokens") or []
         config["additional_special_tokens"] = [*extra, *(t for t in (*ROLES.values(), END) if t not in extra)]
+    elif template.exists():
+        shutil.copyfile(template, output / template.name)
     write_json(output / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **config})
     special = (*KEPT_SETTINGS[:4], "additional_special_tokens", "extra_special_tokens")
     write_json(output / "special_tokens_map.json", {key: config[key] for key in special if key in config})
+    if base.model:
+        (output / SENTENCEPIECE).write_bytes(_extended_model(base, chat_tokens))
+
+
+def _extended_model(base: Base, chat_tokens: list[str]) -> bytes:
+    """tokenizer.model with what tokenizer.json has and it has not, in the order of ids."""
+    assert base.model is not None
+    model, form = read_model(base.model), base.form
+    known = {piece.text for piece in model.pieces}
+    special = {token["content"] for token in form.specification["added_tokens"]}
+    scores = dict(form.specification["model"]["vocab"]) if isinstance(form, Unigram) else {}
+    least = min(piece.score for piece in model.pieces)
+    added = []
+    for token in [*sorted(form.ids, key=form.ids.__getitem__), *chat_tokens]:
+        if token in known:
+            continue
+        if token in special:
+            added.append(Piece(token, 0.0, CONTROL))
+        else:
+            least -= 1  # in BPE the score is the rank
+            added.append(Piece(token, scores.get(token, least)))
+    return with_pieces(base.model, added)
+
+
+def describe_tokens(file: Path) -> dict[str, Any]:
+    """What of a folder must not change: special tokens and what the processor puts around a text."""
+    specification = json.loads(file.read_text(encoding="utf-8"))
+    return {
+        "added_tokens": {token["content"]: token for token in specification["added_tokens"]},
+        "post_processor": specification.get("post_processor"),
+        "normalizer": specification.get("normalizer"),
+        "pre_tokenizer": specification.get("pre_tokenizer"),
+        "decoder": specification.get("decoder"),
+    }

@@ -85,13 +85,20 @@ def build(alphabet_and_pieces: list[str], merges: list[tuple[str, str]]) -> toke
     tokenizer.normalizer = normalizer()
     tokenizer.pre_tokenizer = word_splitter()
     tokenizer.decoder = decoder()
+    add_special_tokens(tokenizer)
+    return tokenizer
+
+
+def add_special_tokens(tokenizer: tokenizers.Tokenizer) -> None:
+    """Declare the special tokens, which stand in the vocabulary; `<s>` begins a text."""
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BEGIN} $A", pair=f"{BEGIN} $A {BEGIN}:1 $B:1", special_tokens=[(BEGIN, vocabulary[BEGIN])]
+        single=f"{BEGIN} $A",
+        pair=f"{BEGIN} $A {BEGIN}:1 $B:1",
+        special_tokens=[(BEGIN, tokenizer.token_to_id(BEGIN))],
     )
     tokenizer.add_special_tokens(
         [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS]
     )
-    return tokenizer
 
 
 def tokenizer_config() -> dict[str, Any]:

@@ -1,20 +1,38 @@
-"""The one place that knows the chat format.
+r"""The one place that knows chat formats.
 
-A conversation is one flat text: `<s>`, then for every message its role's token, the content and `<|end|>`:
+A conversation is one flat text. Before every message stands what names its role, after it a token that ends it:
 
-    <s><|user|>What does a baker bake?<|end|><|assistant|>A baker bakes bread.<|end|>
+    diglot    <s><|user|>What does a baker bake?<|end|><|assistant|>Bread.<|end|>
+    chatml    <|im_start|>user⏎What does a baker bake?<|im_end|>⏎<|im_start|>assistant⏎Bread.<|im_end|>⏎
+    llama-3   <|begin_of_text|><|start_header_id|>user<|end_header_id|>⏎⏎What does a baker bake?<|eot_id|>…
 
-A prompt for generation ends in `<|assistant|>`; generation stops at `<|end|>` or `</s>`. No separator stands between
-a role's token and the content, so that content is encoded exactly as it is encoded alone.
+`diglot` is what tokenizers of ours have: no separator stands between a role's token and the content, so content is
+encoded exactly as it is encoded alone. `chatml` (Qwen) and `llama-3` are taken over from bases that have them.
 
-`CHAT_TEMPLATE` says the same in Jinja, for programs that know only the Hugging Face folder. A template works on text,
-so a user who types `<|assistant|>` gets a real role token out of it; `encode_chat` works on ids and encodes every
-content as plain text, so nobody can forge a role.
+Which format a folder has is said by its chat template, and is put to the test: the template must write prompts as the
+format does, token for token. Three things are learnt from the template itself:
+
+* what begins a conversation: the beginning-of-text token (`<s>`, GPT-2's `<|endoftext|>`, none in Qwen), and a fixed
+  text where the template adds one, such as Qwen2.5's own system message in conversations without one;
+* what stands before a system message (Llama-3.1 puts dates into it);
+* in which roles spaces around the content are removed (Llama-3: in all).
+
+What a template does to an answer that ends a conversation is not asked: nobody is prompted with that. Qwen3's puts
+empty thoughts before it, which we do not.
+
+A template works on text, so a user who types `<|assistant|>` gets a real role token out of it; `Chat` works on ids and
+encodes every content as plain text, so nobody can forge a role. Everything else has the template's ids.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import tokenizers
 
@@ -37,50 +55,332 @@ CHAT_TEMPLATE = """\
 {%- endif -%}
 """
 
+Messages = Sequence[Mapping[str, str]]
 
-def encode_chat(
-    tokenizer: tokenizers.Tokenizer,
-    messages: Sequence[Mapping[str, str]],
-    add_generation_prompt: bool = False,
-) -> tuple[list[int], list[int]]:
-    """Encode a conversation, with marks on what the assistant says.
 
-    Args:
-        tokenizer: from `diglot.tokenizer.measure.load_tokenizer`.
-        messages: `{"role": "system" | "user" | "assistant", "content": str}`, in order.
-        add_generation_prompt: end in `<|assistant|>`, for the model to go on.
+@dataclass(frozen=True)
+class ChatFormat:
+    """How messages are written.
 
-    Returns:
-        The token ids, and for each 1 where it is to be predicted (the assistant's content and the `<|end|>` after
-        it), else 0.
+    Attributes:
+        name: `diglot`, `chatml` or `llama-3`.
+        before: by role, what stands before a message.
+        end: the token that ends a message.
+        after: what stands between that token and the next message.
+        tokens: the special tokens of the format.
+    """
+
+    name: str
+    before: dict[str, str]
+    end: str
+    after: str
+    tokens: tuple[str, ...]
+
+
+FORMATS = (
+    ChatFormat("diglot", ROLES, END, "", (*ROLES.values(), END)),
+    ChatFormat(
+        "chatml",
+        {role: f"<|im_start|>{role}\n" for role in ROLES},
+        "<|im_end|>",
+        "\n",
+        ("<|im_start|>", "<|im_end|>"),
+    ),
+    ChatFormat(
+        "llama-3",
+        {role: f"<|start_header_id|>{role}<|end_header_id|>\n\n" for role in ROLES},
+        "<|eot_id|>",
+        "",
+        ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    ),
+)
+ENDS = tuple(chat_format.end for chat_format in FORMATS)  # every token that may end an answer
+
+REMEDY = "Give the tokenizer Diglot's own chat format: extend-tokenizer with `chat: diglot`; train-tokenizer always does."
+# What is said while a template is learnt, and, with other spaces around it, while it is tested.
+LEARNING = {"system": " Be brief.\n ", "user": " What is baked?\n ", "assistant": " Bread.\n "}
+TESTING = {"system": "\tSpeak up. \n\n", "user": "Who bakes it,\nwhere?  ", "assistant": "  A baker 12.\n"}
+
+
+class NoChatFormat(UserError):
+    """A tokenizer's folder has no chat format, or one that is not known here."""
+
+
+class Chat:
+    """The chat format of one tokenizer.
+
+    Attributes:
+        name: the format's.
+        tokenizer: takes every text as plain text.
+        ends: ids of the tokens that end an answer (an end-of-text token ends it as well).
+    """
+
+    def __init__(
+        self,
+        chat_format: ChatFormat,
+        tokenizer: tokenizers.Tokenizer,
+        special: Mapping[str, int],
+        unknown: int | None,
+        opening: str,
+        system_opening: str,
+        stripped: frozenset[str],
+    ):
+        """Use `load_chat`.
+
+        Args:
+            chat_format: how messages are written.
+            tokenizer: with `encode_special_tokens`.
+            special: ids of all special tokens.
+            unknown: the id of what is not in the vocabulary, which any text may have.
+            opening: what a conversation without a system message begins with.
+            system_opening: what stands before the content of a system message at the beginning.
+            stripped: roles whose content loses the spaces around it.
+        """
+        self.name, self.tokenizer = chat_format.name, tokenizer
+        self.ends: tuple[int, ...] = (special[chat_format.end],)
+        self._format, self._special = chat_format, special
+        self._opening, self._system_opening, self._stripped = opening, system_opening, stripped
+        self._never = frozenset(special.values()) - {unknown}
+        self._split = re.compile("(" + "|".join(map(re.escape, sorted(special, key=len, reverse=True))) + ")")
+        self._known: dict[str, tuple[list[int], str]] = {}
+
+    def encode(self, messages: Messages, add_generation_prompt: bool = False) -> tuple[list[int], list[int]]:
+        """Encode a conversation, with marks on what the assistant says.
+
+        An answer is encoded as what follows its role, so that a prompt's ids are the beginning of the conversation's;
+        an answer that starts with a line break therefore has ids of its own where the template's text would join it
+        with the line break before it.
+
+        Args:
+            messages: `{"role": "system" | "user" | "assistant", "content": str}`, in order.
+            add_generation_prompt: end in what stands before an answer, for the model to go on.
+
+        Returns:
+            The token ids, and for each 1 where it is to be predicted (the assistant's content and the token that
+            ends it), else 0.
+
+        Raises:
+            UserError: an unknown role, or a content that is not a string.
+        """
+        ids: list[int] = []
+        targets: list[int] = []
+        for before, content, is_answer in self._parts(messages):
+            head, tail = self._cut(before)
+            if is_answer:
+                asked, said = self._continued(tail, content)
+            else:
+                asked, said = self._plain(tail + content), []
+            ids += [*head, *asked, *said, *self.ends]
+            targets += [*[0] * (len(head) + len(asked)), *[int(is_answer)] * (len(said) + 1)]
+        head, tail = self._cut(self._closing(messages, add_generation_prompt))
+        last = [*head, *self._plain(tail)]
+        return ids + last, targets + [0] * len(last)
+
+    def text(self, messages: Messages, add_generation_prompt: bool = False) -> str:
+        """The conversation as the chat template writes it, for people to read; see `encode`."""
+        parts = "".join(before + content + self._format.end for before, content, _ in self._parts(messages))
+        return parts + self._closing(messages, add_generation_prompt)
+
+    def _parts(self, messages: Messages) -> Iterator[tuple[str, str, bool]]:
+        """By message: what stands before the content, the content, and whether it is an answer."""
+        for number, message in enumerate(messages):
+            role, content = message.get("role"), message.get("content")
+            if role not in ROLES:
+                raise UserError(f"message {number}: unknown role {role!r}; known: {', '.join(ROLES)}")
+            if not isinstance(content, str):
+                raise UserError(
+                    f"message {number} ({role}): content must be text, not {type(content).__name__}"
+                )
+            if number:
+                before = self._format.after + self._format.before[role]
+            else:
+                system = role == "system"
+                before = self._system_opening if system else self._opening + self._format.before[role]
+            yield before, content.strip() if role in self._stripped else content, role == "assistant"
+
+    def _closing(self, messages: Messages, add_generation_prompt: bool) -> str:
+        prompt = self._format.before["assistant"] if add_generation_prompt else ""
+        return (self._format.after if messages else self._opening) + prompt
+
+    def _cut(self, text: str) -> tuple[list[int], str]:
+        """A text of the format: ids up to its last special token, and the plain text after that."""
+        if text not in self._known:
+            *pieces, tail = self._split.split(text)
+            ids = [
+                id_
+                for piece in pieces
+                for id_ in ([self._special[piece]] if piece in self._special else self._plain(piece))
+            ]
+            self._known[text] = ids, tail
+        return self._known[text]
+
+    def _continued(self, tail: str, content: str) -> tuple[list[int], list[int]]:
+        """The ids of a text, and of a content after it."""
+        alone, together = self._plain(tail) if tail else [], self._plain(tail + content)
+        return alone, together[len(alone) :] if together[: len(alone)] == alone else self._plain(content)
+
+    def _plain(self, text: str) -> list[int]:
+        """The ids of plain text, none of them special.
+
+        Unigram tokenizers find pieces by their text alone, `</s>` too: such a find is cut behind its first character.
+        """
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        ids = encoding.ids
+        if len(text) < 2 or self._never.isdisjoint(ids):
+            return ids
+        found = zip(ids, encoding.offsets, strict=True)
+        behind = (min(start + 1, len(text) - 1) for id_, (start, _) in found if id_ in self._never)
+        cuts = [0, *behind, len(text)]
+        return [id_ for start, end in pairwise(cuts) for id_ in self._plain(text[start:end])]
+
+
+# --- which format a folder has --------------------------------------------------------------------------------
+
+
+def format_of(folder: Path) -> str | None:
+    """The name of a tokenizer's chat format; None where it has none that is known here.
 
     Raises:
-        UserError: an unknown role, a content that is not a string, or a tokenizer without the format's tokens.
+        UserError: not a tokenizer's folder.
     """
-    if not tokenizer.encode_special_tokens:
-        raise ValueError("this tokenizer parses special tokens in text: load it with load_tokenizer()")
-    end = _special_id(tokenizer, END)
-    ids, targets = [_special_id(tokenizer, BEGIN)], [0]
-    for number, message in enumerate(messages):
-        role, content = message.get("role"), message.get("content")
-        if role not in ROLES:
-            raise UserError(f"message {number}: unknown role {role!r}; known: {', '.join(ROLES)}")
-        if not isinstance(content, str):
-            raise UserError(f"message {number} ({role}): content must be text, not {type(content).__name__}")
-        answer = [*tokenizer.encode(content, add_special_tokens=False).ids, end]
-        ids += [_special_id(tokenizer, ROLES[role]), *answer]
-        targets += [0, *[int(role == "assistant")] * len(answer)]
-    if add_generation_prompt:
-        ids.append(_special_id(tokenizer, ROLES["assistant"]))
-        targets.append(0)
-    return ids, targets
+    try:
+        return load_chat(folder).name
+    except NoChatFormat:
+        return None
 
 
-def _special_id(tokenizer: tokenizers.Tokenizer, token: str) -> int:
-    token_id = tokenizer.token_to_id(token)
-    if token_id is None:
-        raise UserError(
-            f"the tokenizer has no special token {token}, which the chat format needs; "
-            "tokenizers made by train-tokenizer and extend-tokenizer have it"
+def load_chat(folder: Path) -> Chat:
+    """Find out a folder's chat format, and prove that it writes prompts as the folder's chat template does.
+
+    Args:
+        folder: a Hugging Face folder with tokenizer.json, tokenizer_config.json and a chat template.
+
+    Raises:
+        NoChatFormat: there is no chat template, or it writes none of the formats; with the first difference.
+        UserError: not a tokenizer's folder.
+    """
+    from diglot.tokenizer.measure import load_tokenizer, read_json, special_name  # which imports this module
+    from diglot.tokenizer.template import Template, TemplateFailure, read_template
+
+    parser = load_tokenizer(folder)
+    parser.encode_special_tokens = False
+    config = read_json(folder / "tokenizer_config.json")
+    text = read_template(folder, config)
+    if text is None:
+        raise NoChatFormat(f"{folder}: the tokenizer has no chat template. {REMEDY}")
+    names = ("bos_token", "eos_token", "unk_token", "pad_token")
+    special = {name: token for name in names if (token := special_name(config, name)) is not None}
+    specification = {"added_tokens": [], **read_json(folder / "tokenizer.json")}
+    added = {token["content"] for token in specification["added_tokens"]}
+    try:
+        template = Template(text, special)
+    except TemplateFailure as failure:
+        raise NoChatFormat(f"{folder}: its chat template cannot be used: {failure}. {REMEDY}") from failure
+    missing = {one.name: [token for token in one.tokens if token not in added] for one in FORMATS}
+    if all(missing.values()):
+        lacks = "; ".join(f"{name} needs {tokens[0]}" for name, tokens in missing.items())
+        raise NoChatFormat(
+            f"{folder}: the tokenizer lacks special tokens of every chat format: {lacks}. {REMEDY}"
         )
-    return token_id
+    troubles = []
+    for chat_format in FORMATS:
+        if missing[chat_format.name]:
+            continue
+        try:
+            chat = _learn(chat_format, template, specification)
+            _test(chat, template, parser)
+        except (_Differs, TemplateFailure) as trouble:
+            troubles.append(f"{chat_format.name}: {trouble}")
+        else:
+            return chat
+    raise NoChatFormat(
+        f"{folder}: its chat template does not write the format {', nor '.join(troubles)}. {REMEDY}"
+    )
+
+
+class _Differs(Exception):
+    """Where a template and a format differ."""
+
+
+def _learn(chat_format: ChatFormat, template: Any, specification: dict[str, Any]) -> Chat:
+    """The format with what the template adds to it."""
+    system, user, assistant = ({"role": role, "content": text} for role, text in LEARNING.items())
+    rendering = template.render([user, assistant, user], True)
+    opening, user_stripped = _before(rendering, chat_format.before["user"], LEARNING["user"])
+    _, answer_stripped = _before(rendering, chat_format.before["assistant"], LEARNING["assistant"])
+    system_opening, system_stripped = _before(template.render([system, user], True), "", LEARNING["system"])
+    stripped = {"user": user_stripped, "assistant": answer_stripped, "system": system_stripped}
+    tokenizer = _plain_tokenizer(specification, chat_format.tokens)
+    special = {
+        token["content"]: token["id"]
+        for token in specification["added_tokens"]
+        if token["special"] or token["content"] in chat_format.tokens
+    }
+    roles = frozenset(role for role, is_stripped in stripped.items() if is_stripped)
+    model = specification["model"]
+    unknown = model.get("unk_id", special.get(model.get("unk_token") or ""))
+    return Chat(chat_format, tokenizer, special, unknown, opening, system_opening, roles)
+
+
+def _before(rendering: str, header: str, content: str) -> tuple[str, bool]:
+    """What stands before a message, and whether the content was stripped."""
+    for text in (content, content.strip()):
+        before, found, _ = rendering.partition(header + text)
+        if found:
+            return before, text != content
+    middle = max(rendering.find(content.strip()), 0)
+    around = rendering[max(middle - 50, 0) : middle + 50]
+    raise _Differs(f"the template writes {around!r}, without {(header + content)!r}")
+
+
+def _plain_tokenizer(specification: dict[str, Any], tokens: Sequence[str]) -> tokenizers.Tokenizer:
+    """The tokenizer that takes every text as plain text, wherever in a conversation it stands.
+
+    The format's tokens become special where they are not, or they would be found in contents. SentencePiece's space
+    before the first word (Llama-2) goes: in a conversation no text comes first, special tokens stand before it.
+    """
+    added = [
+        {**token, "special": token["special"] or token["content"] in tokens}
+        for token in specification["added_tokens"]
+    ]
+    splitter = specification.get("pre_tokenizer")
+    copy = {**specification, "added_tokens": added, "pre_tokenizer": _without_first_space(splitter)}
+    tokenizer = tokenizers.Tokenizer.from_str(json.dumps(copy, ensure_ascii=False))
+    tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _without_first_space(splitter: Any) -> Any:
+    if isinstance(splitter, dict) and splitter["type"] == "Sequence":
+        return {**splitter, "pretokenizers": [_without_first_space(one) for one in splitter["pretokenizers"]]}
+    if isinstance(splitter, dict) and splitter.get("prepend_scheme") == "first":
+        return {**splitter, "prepend_scheme": "never"}
+    return splitter
+
+
+def _test(chat: Chat, template: Any, parser: tokenizers.Tokenizer) -> None:
+    """Compare prompts of one and two turns, with and without a system message, by text and by ids."""
+    system, user, assistant = ({"role": role, "content": text} for role, text in TESTING.items())
+    other = {"role": "user", "content": LEARNING["user"]}
+    for messages in ([user], [user, assistant, other], [system, user], [system, other, assistant, user]):
+        theirs, ours = template.render(messages, True), chat.text(messages, True)
+        if theirs != ours:
+            raise _Differs(_first_difference(theirs, ours))
+        their_ids = parser.encode(theirs, add_special_tokens=False).ids
+        our_ids, _ = chat.encode(messages, True)
+        if their_ids != our_ids:
+            decode = parser.decode
+            raise _Differs(
+                f"{theirs!r} is encoded as {[decode([id_], skip_special_tokens=False) for id_ in their_ids]}, not as "
+                f"{[decode([id_], skip_special_tokens=False) for id_ in our_ids]}"
+            )
+
+
+def _first_difference(theirs: str, ours: str) -> str:
+    same = 0
+    while theirs[same : same + 1] == ours[same : same + 1]:
+        same += 1
+    place = f"after {theirs[max(same - 40, 0) : same]!r}" if same else "at the beginning"
+    return f"{place} the template writes {theirs[same : same + 60]!r}, the format {ours[same : same + 60]!r}"

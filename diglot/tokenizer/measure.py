@@ -1,31 +1,54 @@
 """Load a tokenizer folder, measure what the tokenizer does to text, and prove what an extension promises.
 
-Measures are taken on whole documents:
+Measures:
 
-    fertility             tokens per whitespace-separated word (Thai, Chinese and Japanese write no spaces: there, read
-                          characters per token)
+    fertility             tokens per word; a word stands between spaces, and in languages written without them it is a
+                          segment (see `word_spans.py`), so that languages compare
     characters_per_token  code points per token
-    bytes_per_token       UTF-8 bytes per token
+    bytes_per_token       UTF-8 bytes per token: what a token carries, but scripts differ in bytes per character
+    continued_words       share of words whose letters are cut into more than one token (Rust et al. 2021, 3.2)
+    unknown_tokens        share of tokens that say only that something was there (a tokenizer without bytes)
+    gini                  how unequally languages pay for the same content
 
-Proofs return what fails, so that an empty answer is the proof.
+Proofs return what fails, so that an empty answer is the proof. All of it works for every form of tokenizer:
+
+    byte-fallback   ▁ك  <0xD9>        Llama-2, ours
+    byte-level      ĠÙĥ  Ù            GPT-2, Llama-3, Qwen; a token may end inside a character
+    unigram         ▁ك  <unk>         T5, XLM-R
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tokenizers
+from tokenizers import models
 
 from diglot.artifact import UserError
 from diglot.tokenizer.chat import END, ROLES
+from diglot.tokenizer.completions import completions, whole_text
+from diglot.tokenizer.word_spans import what_words_are, word_spans
 
 SPACE = "▁"  # stands for a space in pieces, as in SentencePiece
 BATCH = 256  # texts encoded at a time
+CONTEXTS = (
+    ("", ""),
+    ("\n", ""),
+    ("1", ""),
+    ("", "\u2603"),
+    ("\u2603", ""),
+    ("a", ""),
+)  # around a token's own text
+ROUNDS = (8, 64, 1000, 3200)  # completions tried of each token that is still missing
+_BYTE = re.compile("<0x([0-9A-F]{2})>")
+_ESCAPED = re.compile("[\udc80-\udcff]")  # how Python keeps bytes that are no text
 
 
 def load_tokenizer(folder: Path) -> tokenizers.Tokenizer:
@@ -71,14 +94,16 @@ def tokenizer_hash(folder: Path) -> str:
 def special_ids(folder: Path) -> dict[str, int]:
     """Ids of the special tokens, by role: bos, eos, pad, unk, system, user, assistant, end.
 
-    Only bos and eos are always there: a base model's tokenizer may lack the others.
+    Only bos and eos are always there: a base model's tokenizer may lack the others. Where it has no bos it is the
+    eos, as Qwen's makers separate documents.
 
     Raises:
-        UserError: bos or eos is not defined.
+        UserError: eos is not defined, or bos is and is not in the vocabulary.
     """
     tokenizer = load_tokenizer(folder)
     config = read_json(folder / "tokenizer_config.json")
     names = {role: special_name(config, f"{role}_token") for role in ("bos", "eos", "pad", "unk")}
+    names["bos"] = names["bos"] or names["eos"]
     names |= {**ROLES, "end": END}
     ids = {role: tokenizer.token_to_id(name) for role, name in names.items() if name is not None}
     for role in ("bos", "eos"):
@@ -125,25 +150,115 @@ def encode(tokenizer: tokenizers.Tokenizer, texts: Iterable[str]) -> Iterator[li
 # --- measures -------------------------------------------------------------------------------------------------
 
 
-def measure(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> dict[str, Any]:
-    """Fertility and its relatives on some texts (see the top of this file)."""
-    tokens = sum(map(len, encode(tokenizer, texts)))
-    words = sum(len(text.split()) for text in texts)
-    characters = sum(map(len, texts))
-    size = sum(len(text.encode()) for text in texts)
+def measure(
+    tokenizer: tokenizers.Tokenizer, texts: Sequence[str], language: str | None = None
+) -> dict[str, Any]:
+    """Fertility and its relatives on some texts (see the top of this file).
+
+    Args:
+        tokenizer: as `load_tokenizer` loads it.
+        texts: in one language.
+        language: its code, which says what a word is; None: what stands between spaces.
+
+    Returns:
+        Counts of `documents`, `words` and `tokens`; `words_are` (`spaces`, `segments` or `characters`); and the
+        measures, to 4 digits.
+    """
+    spans = word_spans(texts, language)
+    unknown, spaces = _unknown_id(tokenizer), tokenizer.token_to_id(SPACE)
+    tokens = unknowns = cores = continued = 0
+    for first in range(0, len(texts), BATCH):
+        encoded = tokenizer.encode_batch(texts[first : first + BATCH], add_special_tokens=False)
+        for encoding, words in zip(encoded, spans[first : first + BATCH], strict=True):
+            ids = np.array(encoding.ids, np.int64)
+            tokens, unknowns = tokens + len(ids), unknowns + int(np.count_nonzero(ids == unknown))
+            # The lone space of a word may be given the place of its first letter.
+            places = np.array(encoding.offsets, np.int64).reshape(-1, 2)[
+                ids != (-1 if spaces is None else spaces)
+            ]
+            begun = np.searchsorted(places[:, 0], words.core_ends, "left")
+            ended = np.searchsorted(places[:, 1], words.core_starts, "right")
+            cores, continued = cores + len(begun), continued + int(np.count_nonzero(begun - ended > 1))
+    words_in_all = sum(len(words.starts) for words in spans)
+    characters, size = sum(map(len, texts)), sum(len(text.encode()) for text in texts)
     return {
         "documents": len(texts),
-        "words": words,
+        "words": words_in_all,
+        "words_are": what_words_are(language),
         "tokens": tokens,
-        "fertility": round(tokens / max(words, 1), 4),
+        "fertility": round(tokens / max(words_in_all, 1), 4),
         "characters_per_token": round(characters / max(tokens, 1), 4),
         "bytes_per_token": round(size / max(tokens, 1), 4),
+        "continued_words": round(continued / max(cores, 1), 4),
+        "unknown_tokens": round(unknowns / max(tokens, 1), 4),
     }
 
 
+def _unknown_id(tokenizer: tokenizers.Tokenizer) -> int:
+    """The id of the unknown token, -1 where there is none."""
+    model = (
+        json.loads(tokenizer.model.__getstate__()) if isinstance(tokenizer.model, models.Unigram) else None
+    )
+    name = getattr(tokenizer.model, "unk_token", None)
+    found = model["unk_id"] if model else tokenizer.token_to_id(name) if name else None
+    return -1 if found is None else found
+
+
+def gini(values: Sequence[float]) -> float:
+    """The Gini coefficient of values that are not negative: 0 where all are equal, towards 1 where one has all.
+
+    The mean difference between two values, divided by twice the mean.
+    """
+    total, count = sum(values), len(values)
+    if not total:
+        return 0.0
+    ranked = sum(rank * value for rank, value in enumerate(sorted(values), 1))
+    return 2 * ranked / (count * total) - (count + 1) / count
+
+
+# --- pieces ---------------------------------------------------------------------------------------------------
+
+
+def is_byte_level(tokenizer: tokenizers.Tokenizer) -> bool:
+    """Whether tokens are bytes written in GPT-2's letters, which the decoder tells."""
+    if tokenizer.decoder is None:
+        return False
+    decoder = json.loads(tokenizer.decoder.__getstate__())
+    return "ByteLevel" in [part["type"] for part in (decoder, *decoder.get("decoders", []))]
+
+
+def reader_of_bytes(tokenizer: tokenizers.Tokenizer) -> Callable[[int], bytes]:
+    """A function that gives the bytes of text that a token stands for; of special tokens those of their name."""
+    from diglot.tokenizer.byte_level import bytes_of  # which is built on this file
+
+    added = {number: token.content for number, token in tokenizer.get_added_tokens_decoder().items()}
+    byte_level = is_byte_level(tokenizer)
+
+    def read(token_id: int) -> bytes:
+        token = tokenizer.id_to_token(token_id) or ""
+        if token_id in added:
+            return added[token_id].encode()
+        if byte_level:
+            try:
+                return bytes_of(token)
+            except ValueError:  # a name among the letters, as some vocabularies have
+                return token.encode()
+        byte = _BYTE.fullmatch(token)
+        return bytes([int(byte[1], 16)]) if byte else token.replace(SPACE, " ").encode()
+
+    return read
+
+
+def shown(data: bytes) -> str:
+    """Bytes of text as a reader wants to see them: a space as ▁, a byte that is part of a character as <0xNN>."""
+    text = data.decode("utf-8", "surrogateescape").replace(" ", SPACE)
+    return _ESCAPED.sub(lambda found: f"<0x{ord(found[0]) - 0xDC00:02X}>", text)
+
+
 def pieces(tokenizer: tokenizers.Tokenizer, text: str) -> list[str]:
-    """The pieces a text is cut into, as a reader wants to see them: spaces as ▁, bytes as <0xNN>."""
-    return tokenizer.encode(text, add_special_tokens=False).tokens
+    """The pieces a text is cut into, as a reader wants to see them in any form of tokenizer (see `shown`)."""
+    read = reader_of_bytes(tokenizer)
+    return [shown(read(token_id)) for token_id in tokenizer.encode(text, add_special_tokens=False).ids]
 
 
 def phrases(texts: Iterable[str], number: int, words: int = 3) -> list[str]:
@@ -170,25 +285,41 @@ def round_trip_failures(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -
     return [text for text, back in zip(texts, decoded, strict=True) if text != back]
 
 
-def unreachable_tokens(tokenizer: tokenizers.Tokenizer, ids: Iterable[int]) -> list[int]:
-    """The tokens that their own text does not produce.
+def unreachable_tokens(
+    tokenizer: tokenizers.Tokenizer, ids: Iterable[int], texts: Iterable[str] = ()
+) -> list[int]:
+    """The tokens that no text gives, as far as was searched.
 
-    A token is reached when its text, at the start of a line or inside one, is encoded as this token alone.
+    A token is reached when it is among the ids of some text. Tried are, until it is found: its own text, alone and
+    behind others (`CONTEXTS`); the texts handed in; and, where it is only part of a character, the characters that it
+    can be part of (`completions`). Special tokens are given by name and not by text: they are not asked of.
     """
-    missing = list(ids)
-    for context in ("", "\n", "1"):
-        before = tokenizer.encode(context, add_special_tokens=False).ids
-        texts = [context + text_of(tokenizer, token_id) for token_id in missing]
-        found = encode(tokenizer, texts)
-        missing = [
-            token_id for token_id, got in zip(missing, found, strict=True) if got != [*before, token_id]
-        ]
-    return missing
+    special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    read = reader_of_bytes(tokenizer)
+    missing = {token_id: read(token_id) for token_id in ids if token_id not in special}
 
+    def drop_reached(candidates: Iterable[str]) -> None:
+        for found in encode(tokenizer, candidates):
+            for token_id in missing.keys() & set(found):
+                del missing[token_id]
+            if not missing:
+                return
 
-def text_of(tokenizer: tokenizers.Tokenizer, token_id: int) -> str:
-    """The text that a piece stands for inside a line (a decoder may strip a line's first space)."""
-    return (tokenizer.id_to_token(token_id) or "").replace(SPACE, " ")
+    whole = {token_id: text for token_id, data in missing.items() if (text := whole_text(data)) is not None}
+    for before, after in CONTEXTS:
+        drop_reached([before + text + after for token_id, text in whole.items() if token_id in missing])
+    drop_reached(texts if missing else ())
+    searches = {token_id: completions(data) for token_id, data in missing.items() if token_id not in whole}
+    for number in ROUNDS:
+        drop_reached(
+            [
+                text
+                for token_id in [*missing]
+                if token_id in searches
+                for text in islice(searches[token_id], number)
+            ]
+        )
+    return list(missing)
 
 
 def identity(

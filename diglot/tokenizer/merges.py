@@ -1,169 +1,324 @@
-"""Continue byte-pair encoding from where a tokenizer stands: learn merges that come after all it has.
+"""Learn byte-pair encoding: from scratch, or from where a tokenizer stands, merges that come after all it has.
 
-Words are given as the ids that the tokenizer makes of them today. Each step joins the most frequent pair of
-neighbours everywhere and gives the new piece the next id; ties go to the pair with the smallest ids, so the result
-depends on the counts alone.
+Words are given as the ids that the tokenizer makes of them today (characters or bytes, from scratch). Each step joins
+the most frequent pair of neighbours everywhere and gives the new piece the next id. Ties go to the pair with the
+smallest ids, so the result depends on the counts alone, not on the order of the words.
 
     words {"▁كتاب": ▁ ك ت ا ب}  ──►  (▁,ك) (ت,ا) (تا,ب) …  ──►  "▁كتاب" in one piece
 
-A piece made of the base language's own characters can also apply inside its words. Such merges are refused altogether,
-or, where the languages share an alphabet, when they would apply often: words of the base language take part with a
-count of their own, and the pair is refused when its rate there is more than `tolerance` times its rate in the new
-languages.
+**Pairs or pieces.** In tokenizers of the `tokenizers` library, one pair of pieces makes a piece; another pair that
+spells the same text stays two. Those of SentencePiece and tiktoken join every two neighbours that spell a piece
+(`every_split`). Then what is counted and learnt is the text: all its splits together. When a join puts two symbols side
+by side that spell a piece, they are joined at once, the oldest piece first, and so on; that is what an encoder does
+which ranks pairs by their piece. Both kinds are exact: with the merges learnt so far, an encoder cuts every word
+as it stands here. Ties go to the text that sorts first.
+
+**Familiar.** A piece made of the base language's own characters can also apply inside its words. Such merges are
+refused altogether, or, where the languages share an alphabet, when they would apply often: words of the base language
+take part with a count of their own (`seconds`), and the candidate is refused when its rate there is more than
+`tolerance` times its rate in the new languages.
+
+**Parity** (Foroutan et al. 2025, arXiv 2508.04796, algorithm 1): each merge goes to the language whose parallel text
+(`seconds`) takes most tokens, and is that language's most frequent pair.
+
+**Memory**: 16 bytes a symbol and a word, and 8 bytes a symbol for lists of places, of the unique words of two symbols
+and more; about 80 bytes a pair that occurs at least twice (with every split, that occurs), and a third of both to
+spare. Pairs that became rare are dropped when room is short.
 """
 
 from __future__ import annotations
 
-import heapq
-from array import array
-from collections.abc import Callable
-from itertools import chain
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-MINIMUM_COUNT = 2  # a pair seen once is no pattern
+from diglot.tokenizer import merge_kernels as kernels
+from diglot.tokenizer.merge_kernels import Candidates, Pieces, Queue, Result, Rules, Step
 
-
-class Word(NamedTuple):
-    """A word as the tokenizer cuts it today, with its counts in the new languages' and in the base's text."""
-
-    ids: list[int]
-    new_count: int
-    base_count: int
-
-
-class Merge(NamedTuple):
-    """Two neighbours that become the piece `id`."""
-
-    left: int
-    right: int
-    id: int
+MINIMUM_COUNT = kernels.MINIMUM_COUNT
+PROGRESS = 1000  # merges
+CODE_POINTS = 0x110000
+SPARE = 1.5  # room that an array gets beyond what is needed, so that it is short rarely
 
 
-class _Symbols:
-    """All words as one linked list of symbols, with the counts and the places of all pairs of neighbours.
+class Words(NamedTuple):
+    """The words of a sample; a word of two languages stands there twice.
 
-    `places` may hold places where the pair is no more; whoever reads them looks first.
+    Attributes:
+        symbols: int32, the ids of all words, one word after another.
+        offsets: int64 [words + 1], where each begins.
+        counts: int64 [words], what pairs are counted by; 0: the word takes part only in what `seconds` measures.
+        seconds: int64 [words]: extension: count in the base language's text; parity: in the parallel text; else 0.
+        groups: int32 [words], the word's language.
     """
 
-    def __init__(self, words: list[Word], fixed: frozenset[int]):
-        lengths = np.array([len(word.ids) for word in words], np.int32)
-        symbols = np.fromiter(chain.from_iterable(word.ids for word in words), np.int32, lengths.sum())
-        weights = np.repeat(np.array([word.new_count for word in words], np.int64), lengths)
-        base_weights = np.repeat(np.array([word.base_count for word in words], np.int64), lengths)
-        places = np.arange(len(symbols), dtype=np.int32)
-        ends = np.cumsum(lengths, dtype=np.int64)
-        last, first = np.zeros(len(symbols), bool), np.zeros(len(symbols), bool)
-        last[ends - 1], first[ends - lengths] = True, True
-        self.fixed = fixed
-        self.symbols, self.weights, self.base_weights = _array(symbols), _array(weights), _array(base_weights)
-        self.before = _array(np.where(first, np.int32(-1), places - 1))
-        self.after = _array(np.where(last, np.int32(-1), places + 1))
-
-        free = ~np.isin(symbols, np.array(sorted(fixed), np.int32))
-        starts = np.flatnonzero(~last[:-1] & free[:-1] & free[1:])
-        keys = (symbols[starts].astype(np.int64) << 32) | symbols[starts + 1]
-        starts = starts[np.argsort(keys, kind="stable")]
-        found, first_of = np.unique(np.sort(keys), return_index=True)
-        pairs = [(int(key >> 32), int(key & 0xFFFFFFFF)) for key in found]
-        self.counts, self.base_counts = (
-            dict(zip(pairs, np.add.reduceat(each[starts], first_of).tolist() if pairs else [], strict=True))
-            for each in (weights, base_weights)
-        )
-        groups = np.split(starts.astype(np.int32), first_of[1:])
-        self.places = {pair: _array(group) for pair, group in zip(pairs, groups, strict=False)}
-
-    def add(self, place: int, sign: int) -> tuple[int, int]:
-        """Count (sign 1) or uncount (-1) the pair that begins at a place."""
-        pair = self.symbols[place], self.symbols[self.after[place]]
-        self.counts[pair] = self.counts.get(pair, 0) + sign * self.weights[place]
-        if self.base_weights[place]:
-            self.base_counts[pair] = self.base_counts.get(pair, 0) + sign * self.base_weights[place]
-        if sign > 0:
-            self.places.setdefault(pair, array("i")).append(place)
-        return pair
-
-    def join(self, pair: tuple[int, int], new: int) -> set[tuple[int, int]]:
-        """Replace a pair by a new symbol everywhere, left to right, and return the pairs this makes."""
-        left, right = pair
-        made = set()
-        for place in sorted(self.places.pop(pair)):
-            second = self.after[place]
-            if self.symbols[place] != left or second < 0 or self.symbols[second] != right:
-                continue
-            first, last = self.before[place], self.after[second]
-            open_left = first >= 0 and self.symbols[first] not in self.fixed
-            open_right = last >= 0 and self.symbols[last] not in self.fixed
-            if open_left:
-                self.add(first, -1)
-            if open_right:
-                self.add(second, -1)
-            self.symbols[place], self.symbols[second], self.after[place] = new, -1, last
-            if last >= 0:
-                self.before[last] = place
-            if open_left:
-                made.add(self.add(first, 1))
-            if open_right:
-                made.add(self.add(place, 1))
-        del self.counts[pair]
-        return made
+    symbols: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    seconds: NDArray[np.int64]
+    groups: NDArray[np.int32]
 
 
-def _array(values: np.ndarray) -> array:
-    """A flat array whose single items Python reads and writes fast."""
-    return array("i" if values.dtype == np.int32 else "q", values.tobytes())
+class Learnt(NamedTuple):
+    """New pieces.
+
+    Attributes:
+        merges: int32 [merges, 2], ids of left and right; merge m makes the id len(pieces) + m. With every split, it is
+            the most frequent one.
+        pieces: the new pieces' bytes.
+        tokens: int64 [merges + 1, groups], tokens that the words of each group are cut into (weighted by counts),
+            before and after each merge.
+    """
+
+    merges: NDArray[np.int32]
+    pieces: list[bytes]
+    tokens: NDArray[np.int64]
 
 
 def continue_merges(
-    words: list[Word],
-    strings: list[str],
-    fixed: frozenset[int],
+    words: Words,
+    pieces: list[bytes],
+    *,
     number: int,
-    max_length: int,
-    familiar: frozenset[str],
+    max_characters: int,
+    fixed: Collection[int],
+    familiar: frozenset[str] | None,
     tolerance: float | None,
+    every_split: bool,
+    parity: bool,
     progress: Callable[[int], None] = lambda done: None,
-) -> list[Merge]:
+) -> Learnt:
     """Learn up to `number` merges.
 
     Args:
-        words: all words of the sample, none of them empty.
-        strings: the piece of every id; new pieces are appended to it.
-        fixed: ids that never merge: bytes and special tokens.
-        number: how many merges to learn; fewer come back when no pair is left that occurs twice.
-        max_length: characters in a piece at most.
-        familiar: the base language's own characters.
-        tolerance: a piece of only these is learnt if its pair's rate in the base language is at most this multiple of
-            its rate in the new languages; None learns no such piece.
-        progress: told the number of merges now and then.
+        words: all words of the sample.
+        pieces: the bytes of the text that each id stands for.
+        number: how many merges to learn; fewer come back when nothing is left that occurs twice.
+        max_characters: in a piece at most; an incomplete one at an end counts.
+        fixed: ids that never merge: special tokens, and the bytes of byte fallback.
+        familiar: the base language's own characters; None: nothing is refused. An incomplete character is familiar if
+            one of these begins so; what does not even say how one begins is familiar.
+        tolerance: a piece of only these is learnt if its rate in the base language is at most this multiple of its
+            rate in the new languages; None learns no such piece.
+        every_split: learn pieces that every split makes, not pairs.
+        parity: each merge goes to the group that needs most tokens for its `seconds`.
+        progress: told the number of merges every thousand.
+
+    Raises:
+        ValueError: a symbol is no id of `pieces`, or parity is asked for together with a tolerance, though `seconds`
+            cannot count both texts.
     """
-    state = _Symbols(words, fixed)
-    total = max(sum(word.new_count for word in words), 1)
-    base_total = max(sum(word.base_count for word in words), 1)
-    known = set(strings)
-    queue = [(-count, pair) for pair, count in state.counts.items()]
-    heapq.heapify(queue)
-    merges: list[Merge] = []
-    while queue and len(merges) < number:
-        negative, pair = heapq.heappop(queue)
-        count = state.counts.get(pair, 0)
-        if count < MINIMUM_COUNT:
-            continue
-        if count != -negative:  # counts only fall after a pair is made: put it back where it belongs now
-            heapq.heappush(queue, (-count, pair))
-            continue
-        string = strings[pair[0]] + strings[pair[1]]
-        if len(string) > max_length or string in known:
-            continue
-        base_rate = state.base_counts.get(pair, 0) / base_total
-        if familiar.issuperset(string) and (tolerance is None or base_rate > tolerance * count / total):
-            continue
-        merges.append(Merge(*pair, id=len(strings)))
-        known.add(string)
-        strings.append(string)
-        for made in state.join(pair, merges[-1].id):
-            heapq.heappush(queue, (-state.counts[made], made))
-        if len(merges) % 500 == 0:
-            progress(len(merges))
-    return merges
+    if parity and familiar is not None and tolerance is not None:
+        raise ValueError("seconds are either of the base language's text (tolerance) or of the parallel text (parity)")
+    if len(words.symbols) and not 0 <= words.symbols.min() <= words.symbols.max() < len(pieces):
+        raise ValueError(f"symbols {words.symbols.min()} to {words.symbols.max()} for {len(pieces)} pieces")
+    rules = Rules(
+        max_characters=max_characters,
+        every_split=every_split,
+        parity=parity,
+        familiar=_familiar_table(familiar),
+        tolerance=-1.0 if tolerance is None else float(tolerance),
+        total=float(max(words.counts.sum(), 1)),
+        total_seconds=float(max(words.seconds.sum(), 1)),
+    )
+    learner = _Learner(words, pieces, number, frozenset(fixed), rules)
+    while learner.learn(PROGRESS):
+        progress(learner.done)
+    return learner.learnt(len(pieces))
+
+
+def _number_of_groups(words: Words) -> int:
+    return int(words.groups.max()) + 1 if len(words.groups) else 0
+
+
+def _familiar_table(familiar: frozenset[str] | None) -> NDArray[np.uint8]:
+    """See `Rules.familiar`; one character of no language where the base language has none."""
+    table = np.zeros(0 if familiar is None else CODE_POINTS, np.uint8)
+    for character in familiar or ():
+        for missing in range(len(character.encode("utf-8", "surrogatepass"))):
+            table[ord(character) >> 6 * missing] |= 1 << missing
+    return table
+
+
+class _Learner:
+    """The arrays of the kernels, which are enlarged as needed."""
+
+    def __init__(self, words: Words, pieces: list[bytes], number: int, fixed: frozenset[int], rules: Rules):
+        self.rules = rules
+        groups = _number_of_groups(words)
+        lengths = np.diff(words.offsets)
+        long = lengths[lengths > 1]
+        size = 1 + int(long.sum()) + len(long)
+        self.number = number = max(min(number, size), 0)  # each merge takes a symbol at least
+        self.state, self.needed = np.zeros(1, kernels.STATE), np.zeros(1, kernels.NEEDED)
+        self.pieces = _enter_pieces(pieces, number, fixed)
+        self.state["pieces"] = len(pieces)
+        self.state["longest"] = kernels.add_pieces(self.pieces, 0, len(pieces))
+        self.result = Result(
+            np.empty((number, 2), np.int32),
+            np.zeros((number + 1, groups), np.int64),
+            np.zeros(max(groups, 1), np.int64),
+        )
+        self.places, weights = np.empty(size, kernels.PLACE), np.empty(len(long), kernels.WEIGHT)
+        table = np.full(_power_of_two(2 * len(long)), kernels.NONE, np.int32)
+        rows = kernels.lay_out(*words, self.places, weights, table, self.result.tokens[0], self.result.costs)
+        self.weights = weights[:rows].copy()
+        del weights, table
+        self._make_candidates(max(groups, 1) if rules.parity else 1, len(pieces) + number)
+
+    def _make_candidates(self, groups: int, number_of_pieces: int) -> None:
+        """Count the pairs of the words as they stand."""
+        self.candidates = Candidates(
+            totals=np.empty(0, kernels.TOTAL),
+            links=np.empty(0, kernels.LINK),
+            table=np.full(1, kernels.NONE, np.int32),
+            stretches=np.empty(0, kernels.STRETCH),
+            pool=np.empty(0, np.int32),
+        )
+        self.queue = Queue(
+            np.empty((groups, 0), np.int64),
+            np.empty((groups, 0), np.int32),
+            np.zeros(groups, np.int64),
+            np.full(groups, kernels.NO_FLOOR),
+        )
+        self.step = Step(
+            events=np.empty(0, kernels.EVENT),
+            touched=np.empty(0, np.int32),
+            places=np.empty(0, np.int32),
+            neighbours=np.full(2 * number_of_pieces * groups, kernels.UNKNOWN, np.int32),
+            asked=np.empty(2 * number_of_pieces * groups, np.int32),
+        )
+        self._enlarge(len(self.places) // 8 + 1, 0)
+        keys, values = _table_of_pairs(1 << 16)
+        first = used = 0
+        while first < len(self.places):
+            first, used = kernels.count_pairs(
+                first, used, keys, values, self.places, self.weights, self.pieces,
+                self.candidates, self.state, groups, self.rules,
+            )  # fmt: skip
+            if self.state["candidates"][0] == len(self.candidates.links):
+                self._enlarge(len(self.candidates.links) + 1, 0)
+            if 2 * used >= len(keys):
+                keys, values = kernels.move_pairs(keys, values, *_table_of_pairs(2 * len(keys)))
+        del keys, values
+        number = int(self.state["candidates"][0])
+        self._enlarge(number, len(self.places))
+        kernels.store_pairs(self.places, self.candidates, self.state, self.rules.every_split)
+
+    @property
+    def done(self) -> int:
+        """Merges learnt so far."""
+        return int(self.state["merges"][0])
+
+    def learn(self, slice_: int) -> bool:
+        """Learn so many merges more; returns whether there may be others."""
+        until = min(self.done + slice_, self.number)
+        while self.done < until:
+            ended = kernels.learn(
+                until, self.places, self.weights, self.pieces, self.candidates, self.queue,
+                self.step, self.state, self.needed, self.rules, self.result,
+            )  # fmt: skip
+            if ended == kernels.FINISHED:
+                return False
+            if ended == kernels.ROOM:
+                self._make_room()
+        return self.done < self.number
+
+    def _make_room(self) -> None:
+        """Make the room that the kernel says it needs."""
+        needed, candidates = self.needed[0], self.candidates
+        events, content = int(needed["events"]), int(needed["content"])
+        if events > len(self.step.events):
+            self.step = self.step._replace(
+                events=np.empty(events, kernels.EVENT),
+                touched=np.empty(events, np.int32),
+                places=np.empty(events, np.int32),
+            )
+        if content > len(self.pieces.content):
+            self.pieces = self.pieces._replace(content=_resize(self.pieces.content, int(content * SPARE)))
+        if (
+            needed["candidates"] > len(candidates.links)
+            or needed["stretches"] > len(candidates.stretches)
+            or needed["pool"] > len(candidates.pool)
+            or needed["queue"] > self.queue.counts.shape[1]
+        ):
+            self._compact()
+
+    def _compact(self) -> None:
+        """Drop what is of no use any more, and enlarge what is still small for what the kernel needs."""
+        before, needed = self.state[0].copy(), self.needed[0]
+        kernels.compact(self.places, self.candidates, self.queue, self.state, self.rules.every_split)
+        now = self.state[0]
+        made = needed["candidates"] - (before["candidates"] - before["unused"])
+        kept = max(now["candidates"] - now["unused"], now["stretches"])
+        self._enlarge(int(kept + made), int(needed["pool"] - before["pool"] + now["pool"]))
+
+    def _enlarge(self, number: int, pool: int) -> None:
+        """Make room for so many candidates and places in the pool, all in all."""
+        candidates, every_split = self.candidates, self.rules.every_split
+        size = _enlarged(len(candidates.links), number)
+        self.candidates = candidates._replace(
+            totals=_resize(candidates.totals, size),
+            links=_resize(candidates.links, size),
+            table=np.full(_power_of_two(2 * size) if every_split else 1, kernels.NONE, np.int32),
+            stretches=_resize(candidates.stretches, size),
+            pool=_resize(candidates.pool, _enlarged(len(candidates.pool), pool)),
+        )
+        if every_split:
+            kernels.fill_table(self.candidates, self.pieces, self.state)
+        groups, width = self.queue.counts.shape
+        if width < 2 * size:  # it is empty whenever there is not enough room
+            self.queue = self.queue._replace(
+                counts=np.empty((groups, 2 * size), np.int64), candidates=np.empty((groups, 2 * size), np.int32)
+            )
+
+    def learnt(self, first: int) -> Learnt:
+        """The new pieces, which begin at an id."""
+        done, offsets = self.done, self.pieces.offsets
+        content = self.pieces.content[: offsets[first + done]].tobytes()
+        ids = range(first, first + done)
+        return Learnt(
+            self.result.merges[:done].copy(),
+            [content[offsets[id_] : offsets[id_ + 1]] for id_ in ids],
+            self.result.tokens[: done + 1].copy(),
+        )
+
+
+def _table_of_pairs(size: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    return np.empty(size, np.int64), np.full(size, kernels.UNKNOWN, np.int32)
+
+
+def _enter_pieces(pieces: list[bytes], number: int, fixed: frozenset[int]) -> Pieces:
+    """The pieces, with room for so many more; `add_pieces` does the rest."""
+    room = len(pieces) + number
+    offsets = np.zeros(room + 1, np.int64)
+    np.cumsum([len(piece) for piece in pieces], out=offsets[1 : len(pieces) + 1])
+    shapes = np.zeros(room, kernels.SHAPE)
+    shapes["fixed"][sorted(fixed)] = True
+    return Pieces(
+        content=np.frombuffer(b"".join(pieces), np.uint8).copy(),
+        offsets=offsets,
+        hashes=np.zeros((room, 2), np.uint64),
+        shapes=shapes,
+        table=np.full(_power_of_two(2 * room), kernels.NONE, np.int32),
+    )
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << max(int(least) - 1, 1).bit_length()
+
+
+def _enlarged(size: int, needed: int) -> int:
+    """The new size of an array: the same if a fifth of it is free."""
+    return size if 4 * size >= 5 * needed else int(needed * SPARE) + 16
+
+
+def _resize(array: np.ndarray, rows: int) -> np.ndarray:
+    """An array with so many rows, the first of them as they were."""
+    if rows == len(array):
+        return array
+    larger = np.empty((rows, *array.shape[1:]), array.dtype)
+    larger[: len(array)] = array
+    return larger

@@ -1,8 +1,15 @@
 """Text for training tokenizers: a bounded, repeatable sample of a corpus, balanced between languages.
 
-Languages are sampled by share^alpha of their bytes (XLM-R; PolyLM 3.1 takes alpha 0.3). A language that is owed more
-than it has is repeated; the sample as a whole is never larger than the corpus. Whether a document is in the sample
-depends only on its id and the seed, so the sample does not depend on the order or the number of files.
+There are two balances:
+
+- power: by share^alpha of their bytes (XLM-R; PolyLM 3.1 takes alpha 0.3). A language that is owed more than it has is
+  repeated, as often as it takes.
+- UniMax (Chung et al. 2023, section 3): all alike, but none is read more often than `max_repeats` times; what the small
+  languages cannot use is shared by the others.
+
+The sample as a whole is never larger than the corpus. Whether a document is in the sample depends only on its id and
+the seed, so the sample does not depend on the order or the number of files. It is read from the files each time, and
+never held.
 
 Bilingual documents (domain `parallel`) are left out, except for a language that has nothing else.
 """
@@ -10,7 +17,7 @@ Bilingual documents (domain `parallel`) are left out, except for a language that
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,6 +67,7 @@ class Sample:
         max_bytes: int,
         alpha: float,
         seed: str,
+        max_repeats: int | None = None,
     ):
         """Plan the sample.
 
@@ -69,6 +77,7 @@ class Sample:
             max_bytes: size of the sample, of all languages together.
             alpha: 1 reads languages as they are, 0 all alike.
             seed: chooses the documents.
+            max_repeats: balance by UniMax, reading no language more often than this; `alpha` is then not used.
 
         Raises:
             UserError: a language has no text in the corpora.
@@ -86,10 +95,16 @@ class Sample:
         self.parallel = {language: not available[language][False] for language in chosen}
         sizes = {language: available[language][self.parallel[language]] for language in chosen}
         total = sum(sizes.values())
-        weights = {language: (size / total) ** alpha for language, size in sizes.items()}
-        scale = min(max_bytes, total) / sum(weights.values())
-        self.bytes = {language: round(scale * weight) for language, weight in weights.items()}
-        self.rates = {language: scale * weights[language] / sizes[language] for language in chosen}
+        budget = min(max_bytes, total)
+        if max_repeats is None:
+            weights = {language: (size / total) ** alpha for language, size in sizes.items()}
+            wanted = {
+                language: budget * weight / sum(weights.values()) for language, weight in weights.items()
+            }
+        else:
+            wanted = unimax(sizes, budget, max_repeats)
+        self.bytes = {language: round(size) for language, size in wanted.items()}
+        self.rates = {language: wanted[language] / sizes[language] for language in chosen}
 
     def __iter__(self) -> Iterator[Text]:
         """The sampled texts, in the order of the files."""
@@ -101,6 +116,20 @@ class Sample:
                 times = int(rate) + (_uniform(f"{self.seed}/{identifier}/{number}") < rate - int(rate))
                 if times:
                     yield Text(language, part, times)
+
+
+def unimax(sizes: Mapping[str, int], budget: float, max_repeats: float) -> dict[str, float]:
+    """How much of each language is read: the budget in equal parts, none more than `max_repeats` times what there is.
+
+    Chung et al. 2023 (2304.09151), algorithm 1: from the smallest language to the largest, each takes an equal part of
+    what is left, or all that it may.
+    """
+    parts: dict[str, float] = {}
+    left = budget
+    for number, language in enumerate(sorted(sizes, key=lambda language: (sizes[language], language))):
+        parts[language] = min(left / (len(sizes) - number), max_repeats * sizes[language])
+        left -= parts[language]
+    return {language: parts[language] for language in sizes}
 
 
 def documents(corpora: Sequence[Artifact], split: str) -> Iterator[tuple[str, str, str, str]]:

@@ -1,28 +1,38 @@
-"""Train a tokenizer: byte-fallback BPE of the form in `byte_fallback.py`, on a balanced sample of a corpus.
+"""Train a tokenizer: BPE of one of our two forms, on a balanced sample of a corpus.
 
-Each language's characters that make up 99.95% of its text (SentencePiece's default coverage for alphabets) get a
-token of their own; the rarer ones are left to their bytes, and the sample is cut at them. The merges are learnt by the
-`tokenizers` library. Where the sample is too small to give `vocabulary_size` entries, there are fewer, and the summary
-says so.
+    byte-fallback  characters, the rare ones as bytes (`byte_fallback.py`; PolyLM, Llama-2)
+    byte-level     bytes alone (`byte_level.py`; Llama-3, Qwen)
+
+The sample's words are counted by language (`words.py`), and merges are learnt on the counts (`merges.py`): both in
+bounded memory, however large the corpus. With byte fallback, each language's characters that make up 99.95% of its text
+(SentencePiece's default coverage for alphabets) get a token of their own; the rarer ones are left to their bytes.
+
+With `parity`, each merge goes to the language that needs most tokens for the parallel text at that point (Parity-aware
+BPE, Foroutan et al. 2025, 2508.04796), so that the same content costs about as much in every language.
+
+Where the sample is too small to give `vocabulary_size` entries, there are fewer, and the summary says so.
 """
 
 from __future__ import annotations
 
-import json
-import re
+import codecs
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import tokenizers
-from tokenizers import models, trainers
+from numpy.typing import NDArray
 
 from diglot.artifact import Artifact, Context, Inputs, UserError
 from diglot.recipe import TrainTokenizer
-from diglot.tokenizer import byte_fallback
+from diglot.tokenizer import byte_fallback, byte_level, word_kernels
+from diglot.tokenizer.chat import SPECIAL_TOKENS, format_of
 from diglot.tokenizer.measure import (
     SPACE,
+    encode,
+    gini,
     load_tokenizer,
     measure,
     phrases,
@@ -31,13 +41,17 @@ from diglot.tokenizer.measure import (
     tokenizer_hash,
     unreachable_tokens,
 )
+from diglot.tokenizer.merges import Learnt, Words, continue_merges
 from diglot.tokenizer.sample import Sample, texts_to_measure
+from diglot.tokenizer.texts import read_texts
+from diglot.tokenizer.words import WordTable, count_by_rule
 
 COVERAGE = 0.9995
 MAX_LENGTH = 16  # characters in a piece at most (SentencePiece's default); keeps boilerplate sentences out
-MINIMUM_COUNT = 2  # a pair seen once is no pattern
 MEASURED_BYTES = 2_000_000  # text per language that measures and proofs are taken on
 SMALLEST = byte_fallback.RESERVED + 64
+CURVE_POINTS = 60
+SAMPLE, PARALLEL = 0, 1  # columns of counts
 
 
 def run(settings: TrainTokenizer, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
@@ -49,36 +63,95 @@ def run(settings: TrainTokenizer, inputs: Inputs, output: Path, context: Context
         )
     corpora = inputs.many("corpus")
     seed = f"{context.seed}/{settings.seed}/tokenizer"
-    sample = Sample(corpora, settings.languages, settings.max_bytes, settings.alpha, seed)
-    alphabet = choose_alphabet(sample, (settings.vocabulary_size - byte_fallback.RESERVED) // 2)
-    tokenizer = learn(sample, alphabet, settings.vocabulary_size, context)
+    max_repeats = settings.max_repeats if settings.balance == "unimax" else None
+    sample = Sample(corpora, settings.languages, settings.max_bytes, settings.alpha, seed, max_repeats)
+    parallel = read_parallel(settings.parity, list(sample.rates)) if settings.parity else {}
+    tables = count(sample, parallel, settings.form, context)
+    tokenizer, alphabet, learnt = learn(tables, settings, context)
     byte_fallback.write_folder(output, tokenizer)
+    context.progress(1, 1, "proofs", "measuring")
+    tokenizer = load_tokenizer(output)
+    reported = report(tokenizer, corpora, list(sample.rates))
+    forgotten = {language: table.forgotten for language, table in tables.items() if table.forgotten}
     summary = {
+        "form": settings.form,
+        "chat_format": format_of(output),
         "vocabulary_size": tokenizer.get_vocab_size(),
         "requested": settings.vocabulary_size,
         "alphabet": len(alphabet),
-        "sample": {"bytes": sample.bytes, "times_read": {k: round(v, 4) for k, v in sample.rates.items()}},
-        **report(load_tokenizer(output), corpora, list(sample.rates)),
+        "sample": {
+            "balance": settings.balance,
+            "bytes": sample.bytes,
+            "times_read": {language: round(rate, 4) for language, rate in sample.rates.items()},
+            "words": {language: len(table) for language, table in tables.items()},
+            "forgotten": forgotten,
+        },
+        "curve": curve(learnt, list(tables), reported["fertility"]),
+        **({"parity": token_costs(tokenizer, parallel)} if parallel else {}),
+        **reported,
     }
     byte_fallback.write_json(output / "diglot.json", {"hash": tokenizer_hash(output), **summary})
     return summary
 
 
-def choose_alphabet(sample: Iterable, limit: int) -> list[str]:
+# --- words ----------------------------------------------------------------------------------------------------
+
+
+def read_parallel(files: Mapping[str, str], languages: list[str]) -> dict[str, list[str]]:
+    """The parallel text of every language.
+
+    Raises:
+        UserError: a language has none, or is not trained on, or the texts are not equally many.
+    """
+    for language in languages:
+        if language not in files:
+            raise UserError(
+                f"parity: no parallel text in {language}, which the tokenizer is trained on: add {language}: FILE, or "
+                f"leave the language out (languages: [{', '.join(sorted(set(languages) & set(files)))}])"
+            )
+    for language in files:
+        if language not in languages:
+            raise UserError(
+                f"parity: {language} is not trained on (languages: {', '.join(languages)}): leave its parallel text out"
+            )
+    texts = {language: read_texts(files[language]) for language in languages}
+    numbers = {language: len(its_texts) for language, its_texts in texts.items()}
+    if len(set(numbers.values())) > 1:
+        raise UserError(
+            f"parity: text 1 of each language must say the same, and so on, but there are {numbers} texts"
+        )
+    return texts
+
+
+def count(
+    sample: Sample, parallel: Mapping[str, list[str]], form: str, context: Context
+) -> dict[str, WordTable]:
+    """The words of the sample and, in the second column, of the parallel text, by language in alphabetical order."""
+    rule = word_kernels.BYTE_LEVEL if form == "byte-level" else word_kernels.BYTE_FALLBACK
+    total, names = sum(sample.bytes.values()), f"words of {', '.join(sample.rates)}"
+    tables = count_by_rule(
+        sample, rule, lambda done: context.progress(min(done, total), total, "bytes", names)
+    )
+    for language, texts in parallel.items():
+        for text in texts:
+            tables.setdefault(language, WordTable(rule)).add(text, column=PARALLEL)
+    return dict(sorted(tables.items()))
+
+
+def choose_alphabet(tables: Mapping[str, WordTable], limit: int) -> list[str]:
     """The characters that get a token: enough for each language's coverage, the most frequent where all are too many."""
-    by_language: dict[str, Counter[str]] = {}
-    for language, text, times in sample:
-        counts = by_language.setdefault(language, Counter())
-        for character, count in Counter(text).items():
-            counts[character] += count * times
     chosen: Counter[str] = Counter()
-    for counts in by_language.values():
+    for table in tables.values():
+        codes, offsets = code_points(table)
+        weights = np.repeat(table.counts[:, SAMPLE], np.diff(offsets))
+        sums = np.bincount(codes, weights, minlength=1)
+        counts = Counter({chr(code): int(sums[code]) for code in np.flatnonzero(sums)})
         for character in covering(counts, COVERAGE):
             chosen[character] += counts[character]
-    for character in (SPACE, byte_fallback.ESCAPE):  # these are escaped
+    for character in (" ", SPACE, byte_fallback.ESCAPE):  # a space is always a token; the others are escaped
         chosen.pop(character, None)
     ranked = sorted(chosen, key=lambda character: (-chosen[character], character))
-    return sorted(ranked[:limit])
+    return sorted([SPACE, *ranked[: limit - 1]])
 
 
 def covering(counts: Counter[str], coverage: float) -> list[str]:
@@ -92,42 +165,138 @@ def covering(counts: Counter[str], coverage: float) -> list[str]:
     return chosen
 
 
+def code_points(table: WordTable) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """The words of a table as code points, one word after another, and their offsets [W + 1]."""
+    data = table.data
+    before = np.concatenate([[0], np.cumsum((data & 0xC0) != 0x80)])
+    codes = np.frombuffer(codecs.encode(data.tobytes().decode(), "utf-32-le"), np.uint32)
+    return codes, before[table.offsets]
+
+
+# --- merges ---------------------------------------------------------------------------------------------------
+
+
+class Start(NamedTuple):
+    """What learning starts from.
+
+    Attributes:
+        symbols: by language, the ids of all words, and their offsets [W + 1].
+        pieces: what text each id stands for.
+        fixed: ids that never merge.
+    """
+
+    symbols: list[tuple[NDArray[np.int32], NDArray[np.int64]]]
+    pieces: list[bytes]
+    fixed: range
+
+
 def learn(
-    sample: Sample, alphabet: list[str], vocabulary_size: int, context: Context
-) -> tokenizers.Tokenizer:
-    """Learn the merges on the sample, cut at every character outside the alphabet."""
-    trained = tokenizers.Tokenizer(models.BPE())
-    trained.normalizer = byte_fallback.normalizer()
-    trained.pre_tokenizer = byte_fallback.word_splitter()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary_size - byte_fallback.RESERVED,
-        min_frequency=MINIMUM_COUNT,
-        max_token_length=MAX_LENGTH,
-        initial_alphabet=[SPACE],
-        show_progress=False,
+    tables: Mapping[str, WordTable], settings: TrainTokenizer, context: Context
+) -> tuple[tokenizers.Tokenizer, list[str], Learnt]:
+    """Learn the merges; returns the tokenizer, the characters that have a token of their own, and what was learnt."""
+    size = settings.vocabulary_size
+    byte_level_form = settings.form == "byte-level"
+    alphabet = [] if byte_level_form else choose_alphabet(tables, (size - byte_fallback.RESERVED) // 2)
+    start = byte_symbols(tables) if byte_level_form else character_symbols(tables, alphabet)
+    name: Callable[[bytes], str] = byte_level.letters_of if byte_level_form else _spelled
+    wanted = size - len(start.pieces)
+    learnt = continue_merges(
+        _as_words(tables, start),
+        list(start.pieces),
+        number=wanted,
+        max_characters=MAX_LENGTH,
+        fixed=start.fixed,
+        familiar=None,
+        tolerance=None,
+        every_split=False,
+        parity=settings.parity is not None,
+        progress=lambda done: context.progress(done, wanted, "merges"),
     )
-    trained.train_from_iterator(_runs(sample, alphabet, context), trainer)
-    context.progress(1, 1, "sample", "merges learnt")
-    model = json_model(trained)
-    ordered = sorted(model["vocab"], key=model["vocab"].__getitem__)
-    return byte_fallback.build(ordered, [(left, right) for left, right in model["merges"]])
+    new = [name(piece) for piece in learnt.pieces]
+    names = [*(name(piece) for piece in start.pieces), *new]
+    merges = [(names[left], names[right]) for left, right in learnt.merges.tolist()]
+    form = byte_level if byte_level_form else byte_fallback
+    return form.build([*alphabet, *new], merges), alphabet, learnt
 
 
-def json_model(tokenizer: tokenizers.Tokenizer) -> dict[str, Any]:
-    """A tokenizer's model as it is written in tokenizer.json."""
-    return json.loads(tokenizer.to_str())["model"]
+def _spelled(piece: bytes) -> str:
+    """A piece as the byte-fallback form writes it; a byte that is no text is never part of a merge."""
+    return piece.decode(errors="replace").replace(" ", SPACE)
 
 
-def _runs(sample: Sample, alphabet: list[str], context: Context) -> Iterator[str]:
-    """The sampled texts' runs of characters of the alphabet."""
-    run_of_alphabet = re.compile("[" + "".join(map(re.escape, alphabet)) + "]+")
-    total, done = sum(sample.bytes.values()), 0
-    for _, text, times in sample:
-        for run_ in run_of_alphabet.findall(text):
-            for _ in range(times):
-                yield run_
-        done += len(text.encode()) * times
-        context.progress(min(done, total), total, "bytes")
+def byte_symbols(tables: Mapping[str, WordTable]) -> Start:
+    """Every byte of a word is a symbol."""
+    first = len(SPECIAL_TOKENS)
+    symbols = [(table.data.astype(np.int32) + first, table.offsets.copy()) for table in tables.values()]
+    pieces_ = [*(token.encode() for token in SPECIAL_TOKENS), *(bytes([value]) for value in range(256))]
+    return Start(symbols, pieces_, range(first))
+
+
+def character_symbols(tables: Mapping[str, WordTable], alphabet: list[str]) -> Start:
+    """Every character of the alphabet is a symbol; of other characters, every byte."""
+    start = byte_symbols({})
+    ids = np.full(0x110000, -1, np.int32)
+    for number, character in enumerate(alphabet, byte_fallback.RESERVED):
+        ids[ord(" " if character == SPACE else character)] = number
+    symbols = []
+    for table in tables.values():
+        codes, offsets = code_points(table)
+        known = ids[codes]
+        lengths = np.where(known >= 0, 1, 1 + (codes >= 0x80) + (codes >= 0x800) + (codes >= 0x10000))
+        places = np.concatenate([[0], np.cumsum(lengths)])
+        # Characters of the alphabet take their place; what is left over is filled with the others' bytes, in order.
+        flat = np.full(places[-1], -1, np.int32)
+        flat[places[:-1][known >= 0]] = known[known >= 0]
+        others = codecs.decode(codes[known < 0].tobytes(), "utf-32-le").encode()
+        flat[flat < 0] = np.frombuffer(others, np.uint8).astype(np.int32) + len(SPECIAL_TOKENS)
+        symbols.append((flat, places[offsets]))
+    spelled = [(" " if character == SPACE else character).encode() for character in alphabet]
+    return Start(symbols, [*start.pieces, *spelled], range(byte_fallback.RESERVED))
+
+
+def _as_words(tables: Mapping[str, WordTable], start: Start) -> Words:
+    """The words of all languages, one language after another."""
+    symbols = np.concatenate([flat for flat, _ in start.symbols])
+    lengths = np.concatenate([np.diff(offsets) for _, offsets in start.symbols])
+    counts = np.concatenate([table.counts for table in tables.values()])
+    return Words(
+        symbols,
+        np.concatenate([[0], np.cumsum(lengths)]),
+        np.ascontiguousarray(counts[:, SAMPLE]),
+        np.ascontiguousarray(counts[:, PARALLEL]),
+        np.repeat(np.arange(len(tables), dtype=np.int32), [len(table) for table in tables.values()]),
+    )
+
+
+# --- measures and proofs --------------------------------------------------------------------------------------
+
+
+def curve(
+    learnt: Learnt, languages: list[str], fertility: Mapping[str, float]
+) -> dict[str, list[list[float]]]:
+    """Tokens per word of each language against the number of merges.
+
+    The learner counts tokens on the sample; they are scaled to end in the fertility of held-out text.
+    """
+    places = np.unique(np.linspace(0, len(learnt.tokens) - 1, CURVE_POINTS).astype(int))
+    curves = {}
+    for group, language in enumerate(languages):
+        tokens = learnt.tokens[:, group]
+        scale = fertility[language] / max(tokens[-1], 1)
+        curves[language] = [[int(place), round(float(tokens[place] * scale), 4)] for place in places]
+    return curves
+
+
+def token_costs(tokenizer: tokenizers.Tokenizer, parallel: Mapping[str, list[str]]) -> dict[str, Any]:
+    """What the parallel text costs in each language, and how unequally (Gini: 0 where it costs the same in all)."""
+    tokens = {
+        language: sum(len(ids) for ids in encode(tokenizer, texts)) for language, texts in parallel.items()
+    }
+    return {
+        "texts": len(next(iter(parallel.values()))),
+        "tokens": tokens,
+        "gini": round(gini(list(tokens.values())), 4),
+    }
 
 
 def report(tokenizer: tokenizers.Tokenizer, corpora: list[Artifact], languages: list[str]) -> dict[str, Any]:
@@ -138,16 +307,19 @@ def report(tokenizer: tokenizers.Tokenizer, corpora: list[Artifact], languages: 
     """
     measures: dict[str, dict[str, Any]] = {}
     examples: dict[str, list[dict[str, Any]]] = {}
+    some_texts: list[str] = []  # byte-level pieces that end inside a character are found in text
     for language in languages:
         split, texts = texts_to_measure(corpora, language, MEASURED_BYTES)
         failures = round_trip_failures(tokenizer, texts)
         if failures:
             raise UserError(f"the tokenizer changes this text of language {language}: {failures[0][:200]!r}")
-        measures[language] = {"measured_on": split, **measure(tokenizer, texts)}
+        measures[language] = {"measured_on": split, **measure(tokenizer, texts, language)}
         examples[language] = [
             {"text": text, "after": pieces(tokenizer, text)} for text in phrases(texts, number=3)
         ]
-    unreachable = unreachable_tokens(tokenizer, range(byte_fallback.RESERVED, tokenizer.get_vocab_size()))
+        some_texts += texts[:100]
+    learnt = range(byte_fallback.RESERVED, tokenizer.get_vocab_size())
+    unreachable = unreachable_tokens(tokenizer, learnt, some_texts)
     return {
         "fertility": {language: values["fertility"] for language, values in measures.items()},
         "measures": measures,
@@ -157,6 +329,10 @@ def report(tokenizer: tokenizers.Tokenizer, corpora: list[Artifact], languages: 
                 "passed": True,
                 "documents": sum(values["documents"] for values in measures.values()),
             },
-            "reachable": {"passed": not unreachable, "unreachable": len(unreachable)},
+            "reachable": {
+                "passed": not unreachable,
+                "unreachable": len(unreachable),
+                "examples": [tokenizer.id_to_token(number) for number in unreachable[:10]],
+            },
         },
     }

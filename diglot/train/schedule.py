@@ -8,13 +8,14 @@
 
 A plan is a list of phases. Each warms up from `warmup_from` over its first steps (PolyLM 3.2: from 1e-7) and then
 follows its shape down to `final` × peak: `constant` (ALLaM's trunk), `cosine` (PolyLM 3.2, to 10%), `linear` or
-`one-minus-sqrt` (the decay branches of warm-up–stable–decay).
+`one-minus-sqrt` (the decay branches of warm-up–stable–decay). A parameter group's rate is a multiple of it.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from diglot.recipe import Phase, Train
@@ -32,6 +33,7 @@ class PhaseSchedule:
     warmup_from: float
     shape: str
     final: float
+    multipliers: Mapping[str, float]  # of the rate, by parameter group; 1 where absent
 
     def rate(self, step: int) -> float:
         """Learning rate of a step of the run."""
@@ -72,6 +74,7 @@ def schedule(settings: Train) -> list[PhaseSchedule]:
                 warmup_from=settings.warmup_from,
                 shape=phase.shape,
                 final=phase.final,
+                multipliers=dict(phase.rates.items()),
             )
         )
         start += steps

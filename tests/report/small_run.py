@@ -347,7 +347,16 @@ def write_run(folder: Path) -> list[Artifact]:
     )
     chat = {"sources": {name: {"path": "x", "language": name[-2:]} for name in ("chat-en", "chat-ar", "preferences-en", "preferences-ar")}}  # fmt: skip
     writer.write("tasks", "gather-tasks", "tasks", {"text": ["world"]}, {"kept": 7800}, chat, {}, 1.2)
-    fertility = {"fertility": {"en": 1.21, "ar": 7.4}, "vocabulary_size": 3000}
+    fertility = {
+        "fertility": {"en": 1.21, "ar": 7.4},
+        "vocabulary_size": 3000,
+        "form": "byte-fallback",
+        "chat_format": "diglot",
+        "curve": {"en": [[0, 4.6], [500, 1.9], [1000, 1.5], [2000, 1.21]]},
+        "parity": {"texts": 982, "gini": 0.123},
+        "measures": {"en": {"measured_on": "heldout", "documents": 212, "words_are": "spaces", "fertility": 1.21,
+                            "characters_per_token": 4.4, "bytes_per_token": 4.5, "continued_words": 0.08}},
+    }  # fmt: skip
     writer.write("base-tokenizer", "train-tokenizer", "tokenizer", {"corpus": ["corpus"]}, fertility, {"languages": ["en"]}, {}, 2.1)  # fmt: skip
     extended = {
         "vocabulary_size": 5000,
@@ -355,15 +364,29 @@ def write_run(folder: Path) -> list[Artifact]:
         "new_tokens": {"requested": 2000, "added": 2000},
         "fertility": {"en": 1.21, "ar": 1.34},
         "fertility_before": {"en": 1.21, "ar": 7.4},
+        "form": "byte-fallback",
+        "chat_format": "llama-3",
+        "curve": {"ar": [[0, 7.4], [500, 2.6], [1000, 1.8], [2000, 1.34]]},
+        "measures": {
+            "en": {"measured_on": "heldout", "documents": 212, "fertility": 1.21, "continued_words": 0.08},
+            "ar": {"measured_on": "documents", "documents": 198, "fertility": 1.34, "continued_words": 0.21},
+            "th": {"measured_on": "heldout", "documents": 3, "words_are": "segments", "fertility": 1.7},
+        },
+        "measures_before": {
+            "en": {"measured_on": "heldout", "documents": 212, "fertility": 1.21, "continued_words": 0.08},
+            "ar": {"measured_on": "documents", "documents": 198, "fertility": 7.4, "continued_words": 0.998},
+        },
         "proofs": {
-            "round_trip": {"passed": True, "documents": 435},
+            "round_trip": {"passed": True, "documents": 435, "arbitrary_texts": 2000, "exact": 2435},
+            "special_tokens": {"passed": True, "added": [], "chat_template": "the base's"},
+            "sentencepiece": {"passed": True, "texts": 12000, "base_differs": 3},
             "identity": {"passed": True, "required": True, "languages": ["en"], "identical": 5000, "changed": 0},
             "reachable": {"passed": True, "tokens": 2000, "unreachable": 0},
             "base_ids": {"passed": True, "tokens": 3000},
         },
         "examples": {
             "en": [{"text": "the baker bakes", "before": ["the", "▁ba", "ker", "▁bakes"], "after": ["the", "▁ba", "ker", "▁bakes"]}],
-            "ar": [{"text": "الخباز يخبز", "before": [f"<0x{byte:02X}>" for byte in "الخباز يخبز".encode()], "after": ["الخ", "باز", "▁يخبز"]}],
+            "ar": [{"text": "الخباز يخبز", "before": [f"<0x{byte:02X}>" for byte in "الخباز يخبز".encode()], "after": ["الخ", "باز<0xD9>", "<0x8A>", "▁يخبز"]}],
         },
     }  # fmt: skip
     reads = {"tokenizer": ["base-tokenizer"], "corpus": ["corpus"]}

@@ -1,6 +1,9 @@
 import json
+import shutil
 from pathlib import Path
 
+import base_tokenizers
+import numpy as np
 import pytest
 import tokenizer_corpora as corpora
 import tokenizers
@@ -9,8 +12,8 @@ from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, processors
 
 from diglot.artifact import Artifact, UserError
-from diglot.tokenizer import byte_fallback, extend
-from diglot.tokenizer.chat import CHAT_TEMPLATE, encode_chat
+from diglot.tokenizer import byte_fallback, extend, proofs
+from diglot.tokenizer.chat import CHAT_TEMPLATE, load_chat
 from diglot.tokenizer.measure import load_tokenizer, pieces, round_trip_failures, special_ids, tokenizer_hash
 
 
@@ -147,7 +150,7 @@ def llama2_style(folder: Path) -> Artifact:
         "unk_token": "<unk>",
     }
     byte_fallback.write_json(
-        folder / "tokenizer_config.json", {**config, "legacy": False, "chat_template": "x"}
+        folder / "tokenizer_config.json", {**config, "legacy": False}
     )
     return corpora.artifact(folder, "model")
 
@@ -160,6 +163,9 @@ def test_a_llama2_style_base_is_extended_and_gets_the_chat_format(corpus, extend
     base, extended = load_tokenizer(base_artifact.path), load_tokenizer(artifact.path)
     assert summary["chat_tokens_added"] == ["<pad>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
     assert summary["vocabulary_size"] == base.get_vocab_size() + 5 + 100
+    assert [extended.token_to_id(token) for token in summary["chat_tokens_added"]] == [
+        *range(base.get_vocab_size() + 100, base.get_vocab_size() + 105)
+    ]
     assert all(proof["passed"] for proof in summary["proofs"].values())
     assert all(ids(base, text) == ids(extended, text) for text in corpora.ENGLISH)
     assert "▁تعلم" in pieces(extended, corpora.ARABIC[2])
@@ -167,38 +173,95 @@ def test_a_llama2_style_base_is_extended_and_gets_the_chat_format(corpus, extend
     automatic = AutoTokenizer.from_pretrained(artifact.path)
     assert automatic("تعلم the cat")["input_ids"] == [1, *ids(extended, "تعلم the cat")]
     messages = [{"role": "user", "content": "the bread"}, {"role": "assistant", "content": "الخبز"}]
-    assert automatic.apply_chat_template(messages, return_dict=False) == encode_chat(extended, messages)[0]
+    assert automatic.apply_chat_template(messages, return_dict=False) == load_chat(artifact.path).encode(messages)[0]
     assert automatic.pad_token == "<pad>"
 
 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (models.BPE(vocab={"a": 0, "<s>": 1}, merges=[]), "BPE without byte tokens"),
-        (models.Unigram([("<unk>", 0.0), ("a", -1.0)], unk_id=0), "of kind Unigram"),
+        (models.BPE(vocab={"a": 0, "<s>": 1}, merges=[]), "neither byte tokens nor a byte-level alphabet"),
+        (models.BPE(vocab={"a": 0}, merges=[], end_of_word_suffix="</w>"), "end_of_word_suffix is set"),
+        (models.WordPiece({"[UNK]": 0, "a": 1}, unk_token="[UNK]"), "of kind WordPiece"),
     ],
 )
 def test_other_kinds_of_base_are_refused(model, message, corpus, extend_tokenizer, tmp_path):
     folder = tmp_path / "base"
     folder.mkdir()
     tokenizers.Tokenizer(model).save(str(folder / "tokenizer.json"))
-    with pytest.raises(UserError, match=f"{message}.*can be extended today"):
+    with pytest.raises(UserError, match=f"{message}.*can be extended"):
         extend_tokenizer(corpora.artifact(folder, "model"), corpus, languages=["ar"], new_tokens=10)
 
 
-def test_a_failed_proof_is_an_error(corpus):
+def test_a_failed_proof_is_an_error():
     """The proofs find what a careless extension would do: appended pieces, moved ids, merges of base letters."""
     letters = sorted({*"".join(corpora.ENGLISH).replace(" ", "▁")})
     base = byte_fallback.build(letters, [])
     appended = byte_fallback.build([*letters, "▁the"], [])
     merged = byte_fallback.build([*letters, "he"], [("h", "e")])
     with pytest.raises(UserError, match="reachable: no text gives 1 of the new tokens, such as '▁the'"):
-        extend.prove_reachable(appended, ["▁the"])
+        proofs.prove_reachable(appended, ["▁the"], corpora.ENGLISH)
     with pytest.raises(UserError, match="base ids"):
-        extend.prove_base_ids(base, byte_fallback.build(letters[::-1], []))
-    extension = extend.Extension([], ["he"], frozenset(letters), [], [])
+        proofs.prove_base_ids(base, byte_fallback.build(letters[::-1], []))
     with pytest.raises(UserError, match=r"identity: .* base-language lines are cut differently"):
-        extend.prove_identity(base, merged, [corpus], ["en"], extension)
+        proofs.prove_identity(base, merged, corpora.ENGLISH, ["en"], set(), shared=False)
+    lossy = byte_fallback.build(letters, [])
+    lossy.normalizer = normalizers.NFKC()
+    with pytest.raises(UserError, match="round trip"):
+        proofs.prove_round_trip(base, lossy, corpora.ENGLISH)
+
+
+def test_a_changed_special_token_or_template_is_an_error(english, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(english.path, other)
+    proofs.prove_special_tokens(english.path, other, [], our_chat=False)
+    (other / "chat_template.jinja").write_text("{{ messages }}")
+    with pytest.raises(UserError, match="chat template is not the base's"):
+        proofs.prove_special_tokens(english.path, other, [], our_chat=False)
+    text = (other / "tokenizer.json").read_text()
+    (other / "tokenizer.json").write_text(text.replace('"special": true', '"special": false', 1))
+    with pytest.raises(UserError, match="added_tokens is not the base's"):
+        proofs.prove_special_tokens(english.path, other, [], our_chat=True)
+
+
+def test_a_latin_language_needs_text_of_the_base_language(english, extend_tokenizer, tmp_path):
+    """Without it nobody could say what the new tokens do to the base language."""
+    corpus = corpora.write_corpus(tmp_path / "c", corpora.varied("id", corpora.INDONESIAN, 50))
+    with pytest.raises(UserError, match="id shares the base language's alphabet"):
+        extend_tokenizer(english, corpus, languages=["id"], new_tokens=50)
+
+
+def test_as_many_tokens_as_are_worth_it(english, corpus, extend_tokenizer, monkeypatch):
+    """With minimum_gain, the last stretch gained enough and the next would not; new_tokens is then a limit."""
+    monkeypatch.setattr(extend, "STRETCH", 20)
+    _, all_ = extend_tokenizer(english, corpus, languages=["ar"], new_tokens=400)
+    _, some = extend_tokenizer(english, corpus, languages=["ar"], new_tokens=400, minimum_gain=0.05)
+    added, characters = some["new_tokens"]["added"], some["new_tokens"]["characters"]
+    assert characters < added < all_["new_tokens"]["added"]
+    assert (added - characters) % 20 == 0
+    points = dict(map(tuple, some["curve"]["ar"]))
+    assert list(points.values()) == sorted(points.values(), reverse=True)
+    assert points[added] == pytest.approx(some["fertility"]["ar"], abs=1e-3)
+
+
+def test_enough():
+    """Gains of 50, 33, 25, 20 and 17% a stretch."""
+    tokens = np.array([[1e6 / (1 + merges / 1000)] for merges in range(5001)])
+    assert [extend.enough(tokens, gain) for gain in (0, 0.18, 0.22, 0.6)] == [5000, 4000, 3000, 0]
+
+
+def test_our_chat_format_can_be_asked_for(corpus, extend_tokenizer, tmp_path):
+    """A base with a format of its own keeps it, unless ours is asked for."""
+    base = corpora.artifact(
+        base_tokenizers.qwen(tmp_path / "qwen", list(corpora.ENGLISH), 400), "model"
+    )
+    kept, summary = extend_tokenizer(base, corpus, languages=["ar"], new_tokens=100)
+    assert (summary["chat_format"], summary["chat_tokens_added"]) == ("chatml", [])
+    ours, summary = extend_tokenizer(base, corpus, languages=["ar"], new_tokens=100, chat="diglot")
+    assert summary["chat_format"] == "diglot"
+    assert summary["chat_tokens_added"] == ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
+    assert (ours.path / "chat_template.jinja").read_text() == CHAT_TEMPLATE
+    assert not (kept.path / "chat_template.jinja").exists()
 
 
 @pytest.mark.slow

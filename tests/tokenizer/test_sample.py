@@ -1,8 +1,10 @@
 import pytest
 import tokenizer_corpora as corpora
+from hypothesis import given
+from hypothesis import strategies as st
 
 from diglot.artifact import UserError
-from diglot.tokenizer.sample import SLICE, Sample, _slices, texts_to_measure
+from diglot.tokenizer.sample import SLICE, Sample, _slices, texts_to_measure, unimax
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +39,30 @@ def test_a_language_owed_more_than_it_has_is_repeated(corpus):
     assert sizes["ar"] == pytest.approx(55_000, rel=0.1)
     times = {times for language, _, times in sample if language == "ar"}
     assert times == {2, 3}
+
+
+def test_unimax_is_even_but_repeats_little(corpus):
+    """English 90,000 bytes, Arabic 20,000: 55,000 each would read Arabic 2.75 times."""
+    assert Sample([corpus], None, 10**9, 0.3, "seed", max_repeats=4).bytes == {"ar": 55_000, "en": 55_000}
+    sample = Sample([corpus], None, 10**9, 0.3, "seed", max_repeats=2)
+    assert sample.bytes == {"ar": 40_000, "en": 70_000}
+    assert {times for language, _, times in sample if language == "ar"} == {2}
+    assert Sample([corpus], None, 30_000, 0.3, "seed", max_repeats=1).bytes == {"ar": 15_000, "en": 15_000}
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 10**6), min_size=1),
+    st.integers(1, 10**7),
+    st.integers(1, 9),
+)
+def test_unimax_spends_the_budget_and_no_language_gets_more_than_a_larger_one(sizes, budget, max_repeats):
+    parts = unimax(sizes, budget, max_repeats)
+    assert sum(parts.values()) == pytest.approx(min(budget, max_repeats * sum(sizes.values())))
+    for language, size in sizes.items():
+        assert parts[language] <= max_repeats * size + 1e-6
+        for other in sizes:
+            if parts[other] > parts[language] + 1e-6:  # only because this one has no more to give
+                assert parts[language] == pytest.approx(max_repeats * size)
 
 
 def test_everything_is_read_once_where_all_fits_and_alpha_is_one(corpus):

@@ -1,0 +1,154 @@
+"""The page that `diglot tokenizer measure --out` writes: a picture and a table a measure, and examples side by side.
+
+It has the skeleton, styles and script of a run's report (`page.py`) and is as offline as that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from diglot.report.page import render
+from diglot.report.section import Section, join, plot
+from diglot.report.tokenizer_figures import gini_bars, side_by_side
+from diglot.report.tokenizer_tables import (
+    Measure,
+    best_of,
+    language_labels,
+    lossy_costs,
+    measures_of,
+)
+from diglot.report.tokenizers import direction, piece_parts
+
+LOSSY_NOTE = "† and an open mark: more than 1% of its tokens stand for the unknown. It loses text, and looks better than it is."
+
+
+def write_measures(result: Mapping[str, Any], folder: Path) -> Path:
+    """Write `measures.json` and `measure.html`; returns the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(result, ensure_ascii=False, indent=1)
+    (folder / "measures.json").write_text(text + "\n", encoding="utf-8")
+    page = folder / "measure.html"
+    page.write_text(measure_page(result), encoding="utf-8")
+    return page
+
+
+def measure_page(result: Mapping[str, Any]) -> str:
+    """The page as HTML."""
+    sections = [_section(measure, result) for measure in measures_of(result)]
+    if result["cost"]:
+        sections.append(_gini(result))
+    sections.append(_examples(result))
+    return render("Tokenizers side by side", sections)
+
+
+def _section(measure: Measure, result: Mapping[str, Any]) -> Section:
+    labels = language_labels(result["languages"])
+    rows = []
+    for language, label in labels.items():
+        known = {name: of[language] for name, of in measure.values.items() if language in of}
+        if not known:
+            continue
+        best = best_of(measure, known, language)
+        cells = [
+            {"text": measure.text(known[name]) + ("†" if language in measure.lossy[name] else ""), "best": name == best}
+            if name in known else {"text": "–", "best": False}
+            for name in measure.values
+        ]  # fmt: skip
+        rows.append({"language": label, "cells": cells})
+    figure = side_by_side(
+        measure.values,
+        measure.axis,
+        lossy=measure.lossy,
+        reference=measure.reference,
+        percent=measure.percent,
+    )
+    shown = {row["language"] for row in rows}
+    loses = any(labels[code] in shown for codes in measure.lossy.values() for code in codes)
+    data = {
+        "plot": plot(measure.key, figure, measure.title + "."),
+        "names": list(measure.values),
+        "rows": rows,
+        "notes": [note for note in (measure.note, LOSSY_NOTE if loses else "") if note],
+    }
+    return Section(measure.key, measure.title, _finding(measure, labels), data, layout="measured")
+
+
+def _finding(measure: Measure, labels: Mapping[str, str]) -> str:
+    """Who does best where, in a sentence."""
+    wins: dict[str, list[str]] = {}
+    for language, label in labels.items():
+        known = {name: of[language] for name, of in measure.values.items() if language in of}
+        if best := best_of(measure, known, language):
+            wins.setdefault(best, []).append(label)
+    if not wins:
+        return ""
+    whole = sum(map(len, wins.values()))
+    if len(wins) == 1:
+        return f"{next(iter(wins))} does best in {'all languages' if whole > 1 else next(iter(wins.values()))[0]}."
+    parts = [
+        f"{name} in {join(languages) if len(languages) <= 4 else f'{len(languages)} of {whole} languages'}"
+        for name, languages in sorted(wins.items(), key=lambda item: -len(item[1]))
+    ]
+    return f"Best: {join(parts)}."
+
+
+def _gini(result: Mapping[str, Any]) -> Section:
+    """How unequally the tokenizers charge the languages."""
+    cost, loses = result["cost"], lossy_costs(result)
+    gini = {name: of["gini"] for name, of in cost["tokenizers"].items()}
+    fair = [name for name in gini if not loses[name]]
+    fairest = min(fair, key=gini.__getitem__, default=None)
+    finding = (
+        f"{fairest} charges the languages most alike: Gini {gini[fairest]:.3f}."
+        if fairest and len(gini) > 1
+        else ""
+    )
+    caption = (
+        f"Gini coefficient of the tokens that {cost['sentences']:,} parallel sentences need in "
+        f"{len(cost['languages'])} languages: 0 where all need equally many."
+    )
+    rows = [
+        {
+            "language": name,
+            "cells": [
+                {"text": f"{value:.3f}{'†' if loses[name] else ''}", "best": name == fairest},
+                _dearest(result, name),
+            ],
+        }
+        for name, value in gini.items()
+    ]
+    data = {
+        "plot": plot("gini", gini_bars(gini), caption),
+        "names": ["Gini", "dearest language"],
+        "rows": rows,
+        "notes": [LOSSY_NOTE] if any(loses.values()) else [],
+    }
+    return Section("gini", "Inequality between languages", finding, data, layout="measured")
+
+
+def _dearest(result: Mapping[str, Any], name: str) -> dict[str, Any]:
+    premium = result["cost"]["tokenizers"][name]["premium"]
+    dearest = max(premium, key=premium.__getitem__)
+    label = language_labels(result["languages"])[dearest]
+    return {"text": f"{label} {premium[dearest]:.2f} ×", "best": False}
+
+
+def _examples(result: Mapping[str, Any]) -> Section:
+    """The same text as every tokenizer cuts it."""
+    labels = language_labels(result["languages"])
+    examples = [
+        {
+            "language": labels[example["language"]],
+            "direction": direction(example["language"]),
+            "rows": [
+                {"when": name, "pieces": [piece_parts(piece) for piece in cut]}
+                for name, cut in example["pieces"].items()
+            ],
+        }
+        for example in result["examples"]
+    ]
+    finding = "One text in each language, as every tokenizer cuts it, with the number of its tokens."
+    return Section("examples", "Examples", finding, {"examples": examples}, layout="examples")

@@ -1,0 +1,226 @@
+"""Tokenizers side by side in the terminal: a table a measure, and examples cut into pieces.
+
+Everything here is made from what `diglot.tokenizer.compare.compare` returns, as is the page in `measured.py`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from diglot.corpus.languages import base_code
+from diglot.report.results import RIGHT_TO_LEFT, shown_language
+from diglot.report.section import join
+
+LOSSY = 0.01  # share of tokens that are unknown, above which a tokenizer loses text
+RIGHT_TO_LEFT_ISOLATE, END_OF_ISOLATE = "\u2067", "\u2069"
+
+
+class Measure(NamedTuple):
+    """One table, and its picture on the page.
+
+    Attributes:
+        key: of the measure.
+        title, note: what it says, and how to read it.
+        axis: of the picture.
+        values: by tokenizer and language.
+        lossy: by tokenizer, the languages whose value looks better than it is, as text is lost.
+        decimals: shown; percent: values are shares.
+        best: the better of two values: `min`, `max` or None.
+        reference: a value that others are relative to.
+    """
+
+    key: str
+    title: str
+    note: str
+    axis: str
+    values: dict[str, dict[str, float]]
+    lossy: dict[str, list[str]]
+    decimals: int = 2
+    percent: bool = False
+    best: str | None = "min"
+    reference: float | None = None
+
+    def text(self, value: float) -> str:
+        """A value as shown."""
+        return f"{100 * value:.1f}%" if self.percent else f"{value:.{self.decimals}f}"
+
+
+def measures_of(result: Mapping[str, Any]) -> list[Measure]:
+    """The tables there are to show, in order."""
+
+    def of(key: str) -> dict[str, dict[str, float]]:
+        return {
+            name: {language: values[key] for language, values in languages.items()}
+            for name, languages in result["measures"].items()
+        }
+
+    lossy = lossy_languages(result)
+    every = list(result["languages"])
+    against = {name: every if lossy[result["baseline"]] else codes for name, codes in lossy.items()}
+    found = [
+        Measure("fertility", "Tokens per word", _what_words_are(result["languages"]), "tokens per word",
+                of("fertility"), lossy),
+        Measure("continued", "Words cut into more than one token", "Punctuation around a word does not count.",
+                "share of words", of("continued_words"), lossy, percent=True),
+        Measure("characters", "Characters per token", "", "characters per token", of("characters_per_token"), lossy,
+                best="max"),
+        Measure("bytes", "Bytes per token", "UTF-8: Arabic and Cyrillic letters have two bytes, most Asian ones three.",
+                "bytes per token", of("bytes_per_token"), lossy, best="max"),
+        Measure("compression", f"Compression against {result['baseline']} = 1",
+                f"Tokens of {result['baseline']} / tokens, as in PolyLM's figure 1: above 1, fewer tokens are needed.",
+                "compression", result["compression"], against, best="max", reference=1.0),
+    ]  # fmt: skip
+    if cost := result["cost"]:
+        count = f"{cost['sentences']:,} sentences, the same in all {len(cost['languages'])} languages."
+        tokens = {name: of["tokens_per_sentence"] for name, of in cost["tokenizers"].items()}
+        premium = {name: of["premium"] for name, of in cost["tokenizers"].items()}
+        unfair = {name: cost["languages"] if loses else [] for name, loses in lossy_costs(result).items()}
+        found += [
+            Measure("cost", "Tokens per sentence", count, "tokens per sentence", tokens, lossy, decimals=1),
+            Measure("premium", "Premium over the cheapest language", count,
+                    "multiple of the cheapest language", premium, unfair, best=None, reference=1.0),
+        ]  # fmt: skip
+    return found
+
+
+def _what_words_are(languages: Mapping[str, Mapping[str, Any]]) -> str:
+    """What was counted as a word, as far as it needs saying."""
+    labels = language_labels(languages)
+    groups = {
+        kind: join([labels[code] for code, facts in languages.items() if facts["words_are"] == kind])
+        for kind in ("segments", "characters")
+    }
+    parts = [f"in {groups['segments']} a segment of BudouX"] if groups["segments"] else []
+    parts += [f"in {groups['characters']} a letter with its marks"] if groups["characters"] else []
+    return f"A word stands between spaces; {join(parts)}." if parts else "A word stands between spaces."
+
+
+def language_labels(languages: Sequence[str] | Mapping[str, Any]) -> dict[str, str]:
+    """The names of languages; with the code where two have the same, as pt and pt-BR."""
+    names = {language: shown_language(language) for language in languages}
+    shared = [name for name in names.values() if list(names.values()).count(name) > 1]
+    return {code: f"{name} ({code})" if name in shared else name for code, name in names.items()}
+
+
+def is_right_to_left(language: str) -> bool:
+    """Whether a language is written from right to left."""
+    return base_code(language) in RIGHT_TO_LEFT
+
+
+def lossy_languages(result: Mapping[str, Any]) -> dict[str, list[str]]:
+    """By tokenizer, the languages of which it loses text: what it does not know costs next to nothing."""
+    return {
+        name: [language for language, values in of.items() if values["unknown_tokens"] > LOSSY]
+        for name, of in result["measures"].items()
+    }
+
+
+def lossy_costs(result: Mapping[str, Any]) -> dict[str, bool]:
+    """By tokenizer, whether it loses text of a parallel language: then it cannot be said what languages cost."""
+    parallel = set(result["cost"]["languages"])
+    return {name: not parallel.isdisjoint(languages) for name, languages in lossy_languages(result).items()}
+
+
+# --- tables ---------------------------------------------------------------------------------------------------
+
+
+def tables(result: Mapping[str, Any], width: int = 100) -> Iterator[RenderableType]:
+    """What `diglot tokenizer measure` prints, in a terminal of so many columns."""
+    for measure in measures_of(result):
+        yield _table(measure, result)
+    if any(lossy_languages(result).values()):
+        yield Text(
+            "† loses text: over 1% of the tokens stand for the unknown, so numbers look better than they are\n",
+            style="yellow",
+        )
+    yield from _examples(result, width)
+
+
+def _table(measure: Measure, result: Mapping[str, Any]) -> Table:
+    table = Table(
+        title=measure.title, caption=measure.note or None, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD
+    )  # fmt: skip
+    table.add_column("", overflow="fold")
+    for name in measure.values:
+        table.add_column(Text(printable(name)), justify="right", overflow="fold")
+    for language, label in language_labels(result["languages"]).items():
+        known = {name: of[language] for name, of in measure.values.items() if language in of}
+        if known:
+            best = best_of(measure, known, language)
+            cells = [
+                _cell(measure, known.get(name), name == best, language in measure.lossy[name])
+                for name in measure.values
+            ]
+            table.add_row(Text(printable(label)), *cells)
+    if measure.key == "premium":
+        table.add_section()
+        loses = lossy_costs(result)
+        gini = {name: of["gini"] for name, of in result["cost"]["tokenizers"].items()}
+        table.add_row("Gini", *(f"{gini[name]:.3f}{'†' if loses[name] else ''}" for name in measure.values))
+    return table
+
+
+def best_of(measure: Measure, known: Mapping[str, float], language: str) -> str | None:
+    """The tokenizer that does best, among several that lose no text."""
+    fair = {name: value for name, value in known.items() if language not in measure.lossy[name]}
+    if measure.best is None or len(known) < 2 or not fair:
+        return None
+    return (min if measure.best == "min" else max)(fair, key=fair.__getitem__)
+
+
+def _cell(measure: Measure, value: float | None, best: bool, loses: bool) -> Text:
+    if value is None:
+        return Text("–", style="dim")
+    return Text(
+        measure.text(value) + ("†" if loses else ""), style="bold green" if best else "dim" if loses else ""
+    )
+
+
+# --- examples -------------------------------------------------------------------------------------------------
+
+
+def _examples(result: Mapping[str, Any], width: int) -> Iterator[RenderableType]:
+    """Each text, and below it a line a tokenizer: how many pieces, and as many of them as the line holds."""
+    labels = language_labels(result["languages"])
+    names = max(map(cell_len, result["measures"]), default=0)
+    room = max(20, width - names - 11)
+    for example in result["examples"]:
+        rtl = is_right_to_left(example["language"])
+        yield Text.assemble(
+            (labels[example["language"]], "bold"), "  ", isolated(printable(example["text"]), rtl)
+        )
+        lines = [
+            f"  {printable(name)}{' ' * (names - cell_len(name))}  {len(cut):>4}  {isolated(_fitting(cut, room), rtl)}"
+            for name, cut in example["pieces"].items()
+        ]
+        yield Text("\n".join(lines) + "\n", no_wrap=True)
+
+
+def _fitting(cut: Sequence[str], room: int) -> str:
+    """Pieces with bars between them, as many as fit; bytes without 0x."""
+    shown = ""
+    for number, piece in enumerate(cut):
+        text = printable(piece).replace("<0x", "<")
+        longer = f"{shown} | {text}" if shown else text
+        if cell_len(longer) > room - (4 if number < len(cut) - 1 else 0):
+            return f"{shown} | …"
+        shown = longer
+    return shown
+
+
+def isolated(text: str, right_to_left: bool) -> str:
+    """Text that keeps its own direction inside a line: a terminal that knows directions then shows the pieces in order."""
+    return f"{RIGHT_TO_LEFT_ISOLATE}{text}{END_OF_ISOLATE}" if right_to_left else text
+
+
+def printable(text: str) -> str:
+    """Text without what steers a terminal: control characters become a dot."""
+    return "".join("·" if unicodedata.category(character) == "Cc" else character for character in text)

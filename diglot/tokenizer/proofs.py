@@ -1,0 +1,180 @@
+"""What an extension promises, and the proof of it. An extension that fails one is not written.
+
+    round_trip      every text that the base gives back unchanged, the extended tokenizer gives back unchanged
+    identity        lines of the base languages are cut as before: all of them where the new languages have letters of
+                    their own, measured where they share them
+    reachable       every new token is what some text is encoded to
+    base_ids        every token of the base has the id it had
+    special_tokens  special tokens, normalisation, splitting, what is put around a text, and the chat template (where the
+                    base has one of its own) are the base's
+    sentencepiece   tokenizer.json and tokenizer.model, where the base has one, cut every text alike
+
+Texts are held-out documents of all languages, and for the promises about any text, arbitrary Unicode.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from diglot.artifact import UserError
+from diglot.tokenizer.base import SENTENCEPIECE, describe_tokens
+from diglot.tokenizer.measure import encode, identity, read_json, round_trip_failures, unreachable_tokens
+
+IDENTICAL_GOAL = 0.995  # share of lines that should stay identical where the alphabet is shared
+ARBITRARY_TEXTS = 2000
+RANGES = ((0x20, 0x7F), (0xA0, 0x250), (0x370, 0x780), (0x900, 0xE80), (0x2000, 0x2100), (0x3040, 0x30FF),
+          (0x4E00, 0x9FFF), (0xAC00, 0xD7A4), (0xE000, 0xE010), (0xFB50, 0xFEFD), (0x1F300, 0x1F650), (1, 0x10FFFF))  # fmt: skip
+SPACES = (" ", "  ", "\n", "\n\n", "\t", "\r\n", "\u00a0", "\u3000", "▁")
+
+
+def arbitrary_texts(number: int = ARBITRARY_TEXTS) -> list[str]:
+    """The same arbitrary texts each time: runs of characters of some blocks, spaces of all kinds between them."""
+    choose = random.Random("arbitrary texts")
+    texts = []
+    for _ in range(number):
+        parts = []
+        for _ in range(choose.randrange(1, 8)):
+            low, high = choose.choice(RANGES)
+            codes = (choose.randrange(low, high) for _ in range(choose.randrange(1, 9)))
+            parts += [
+                "".join(chr(code) for code in codes if not 0xD800 <= code < 0xE000),
+                choose.choice(SPACES),
+            ]
+        texts.append("".join(parts[: choose.randrange(1, len(parts) + 1)]))
+    return texts
+
+
+def prove_round_trip(
+    base: tokenizers.Tokenizer, extended: tokenizers.Tokenizer, texts: Sequence[str]
+) -> dict[str, Any]:
+    """Every text that the base gives back unchanged, the extended tokenizer must give back unchanged."""
+    arbitrary = arbitrary_texts()
+    changed = set(round_trip_failures(extended, [*texts, *arbitrary]))
+    lost = changed - set(round_trip_failures(base, sorted(changed)))
+    if lost:
+        raise UserError(f"round trip: the extended tokenizer changes this text: {min(lost)[:200]!r}")
+    exact = len(texts) + len(arbitrary) - len(changed)
+    return {"passed": True, "documents": len(texts), "arbitrary_texts": len(arbitrary), "exact": exact}
+
+
+def prove_identity(
+    base: tokenizers.Tokenizer,
+    extended: tokenizers.Tokenizer,
+    lines: Sequence[str],
+    languages: Sequence[str],
+    new_characters: Iterable[str],
+    shared: bool,
+) -> dict[str, Any]:
+    """How many lines of the base languages are cut as before; without a shared alphabet it must be all.
+
+    Returns:
+        What `measure.identity` counts; `required`, and `passed`, which is None where there was no line to look at.
+    """
+    result = identity(base, extended, lines, set(new_characters))
+    if not shared and result["changed"]:
+        raise UserError(
+            f"identity: {result['changed']} of {result['lines']} base-language lines are cut differently, such as "
+            f"{result['examples'][0]['text']!r}"
+        )
+    share = result["share_without_new_characters"]
+    goal = IDENTICAL_GOAL if shared else 1.0
+    passed = None if share is None else share >= goal
+    return {"passed": passed, "required": not shared, "languages": list(languages), **result}
+
+
+def prove_reachable(
+    extended: tokenizers.Tokenizer, new_tokens: Sequence[str], texts: Sequence[str]
+) -> dict[str, Any]:
+    """Every new token must be what some text is encoded to."""
+    vocabulary = extended.get_vocab()
+    missing = unreachable_tokens(extended, [vocabulary[token] for token in new_tokens], texts)
+    if missing:
+        names = ", ".join(repr(extended.id_to_token(token_id)) for token_id in missing[:10])
+        raise UserError(f"reachable: no text gives {len(missing)} of the new tokens, such as {names}")
+    return {"passed": True, "tokens": len(new_tokens), "unreachable": 0}
+
+
+def prove_base_ids(base: tokenizers.Tokenizer, extended: tokenizers.Tokenizer) -> dict[str, Any]:
+    """Every token of the base must have the id it had."""
+    vocabulary = base.get_vocab()
+    moved = [token for token, number in vocabulary.items() if extended.token_to_id(token) != number]
+    if moved:
+        raise UserError(f"base ids: {len(moved)} tokens of the base have another id, such as {min(moved)!r}")
+    return {"passed": True, "tokens": len(vocabulary)}
+
+
+def prove_special_tokens(base: Path, extended: Path, added: Sequence[str], our_chat: bool) -> dict[str, Any]:
+    """Special tokens and all that is done around the model must be the base's."""
+    if (base / "tokenizer.json").is_file():
+        before, after = describe_tokens(base / "tokenizer.json"), describe_tokens(extended / "tokenizer.json")
+        for token in added:
+            after["added_tokens"].pop(token)
+        for part in before:
+            if before[part] != after[part]:
+                raise UserError(f"special tokens: the extended tokenizer's {part} is not the base's")
+    old, new = read_json(base / "tokenizer_config.json"), read_json(extended / "tokenizer_config.json")
+    for role in ("bos_token", "eos_token", "unk_token"):
+        if old.get(role) != new.get(role):
+            raise UserError(f"special tokens: {role} was {old.get(role)!r} and is {new.get(role)!r}")
+    if not our_chat and _template(base, old) != _template(extended, new):
+        raise UserError("special tokens: the chat template is not the base's")
+    return {"passed": True, "added": list(added), "chat_template": "ours" if our_chat else "the base's"}
+
+
+def _template(folder: Path, config: dict[str, Any]) -> Any:
+    file = folder / "chat_template.jinja"
+    return file.read_text(encoding="utf-8") if file.exists() else config.get("chat_template")
+
+
+def prove_sentencepiece(
+    base: Path, extended: Path, texts: Sequence[str], was: tokenizers.Tokenizer, now: tokenizers.Tokenizer
+) -> dict[str, Any]:
+    """tokenizer.json and tokenizer.model must cut every text alike.
+
+    Texts on which those of the base do not agree (there are such in files of others) are counted apart.
+
+    Raises:
+        UserError: they don't, or SentencePiece is not installed.
+    """
+    try:
+        import sentencepiece
+    except ImportError as error:
+        raise UserError(
+            f"{base / SENTENCEPIECE}: to extend and prove it, SentencePiece is needed: pip install 'diglot[sentencepiece]', "
+            "or take the file out of the folder: tokenizer.json is enough for everything here"
+        ) from error
+    compared = [line for text in texts for line in text.split("\n") if line] + arbitrary_texts()
+    differing = {}
+    for folder, tokenizer in ((base, was), (extended, now)):
+        library = sentencepiece.SentencePieceProcessor(model_file=str(folder / SENTENCEPIECE))
+        unknown = library.id_to_piece(library.unk_id())
+        cut = zip(compared, library.encode(compared, out_type=str), encode(tokenizer, compared), strict=True)
+        differing[folder] = {
+            text for text, pieces, ids in cut if not _same_pieces(text, pieces, ids, tokenizer, unknown)
+        }
+    wrong = differing[extended] - differing[base]
+    if wrong:
+        raise UserError(
+            f"sentencepiece: tokenizer.json and tokenizer.model cut {len(wrong)} of {len(compared)} texts differently, "
+            f"such as {min(wrong, key=len)[:200]!r}"
+        )
+    return {"passed": True, "texts": len(compared), "base_differs": len(differing[base])}
+
+
+def _same_pieces(
+    text: str, pieces: list[str], ids: list[int], tokenizer: tokenizers.Tokenizer, unknown: str
+) -> bool:
+    """Whether ids stand for these pieces; SentencePiece shows an unknown piece as the normalised text it stands for."""
+    tokens = [tokenizer.id_to_token(number) for number in ids]
+    if len(tokens) != len(pieces):
+        return False
+    if unknown in tokens and tokenizer.normalizer and tokenizer.pre_tokenizer:
+        words = tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))
+        if "".join(word for word, _ in words) != "".join(pieces):
+            return False
+    return all(token in (piece, unknown) for token, piece in zip(tokens, pieces, strict=True))

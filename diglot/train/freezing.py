@@ -1,0 +1,148 @@
+"""Staged freezing: what each phase of a run trains.
+
+    trains                 moves                                                             after
+    all                    everything
+    embeddings             embeddings and output weight
+    new-rows               the rows of new tokens in the embedding and the output weight     EEVE, 2402.14714
+    new-layers             the layers that `expand` added                                    Kuwain, 2504.15120
+    new-rows-and-layers    both
+
+Which rows and layers are new stands in the model's folder, in `diglot-surgery.json`; every train stage hands the file
+on. What a phase does not train gets no gradient, so it costs no gradient either (a phase of new rows still needs
+those of the hidden states, down to the embedding).
+
+Rows are slices of the part of a parameter that lies on this process. They come from a mask that is distributed as the
+parameter is, so they hold for any way of sharding it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from diglot.artifact import UserError
+from diglot.model.decoder import Decoder, DecoderConfig
+from diglot.model.surgery import SURGERY
+from diglot.recipe import Phase
+from diglot.train.optimizer import Rows, local, parameter_groups
+
+
+@dataclass(frozen=True)
+class Surgery:
+    """What an expansion added to a model.
+
+    Attributes:
+        new_rows: first row and end of each run of rows of new tokens.
+        new_layers: indices of new layers, from 0.
+    """
+
+    new_rows: tuple[tuple[int, int], ...] = ()
+    new_layers: tuple[int, ...] = ()
+
+
+Selection = dict[Tensor, Rows | None]  # what a phase trains; None: the parameter whole
+
+
+def read_surgery(folder: Path, config: DecoderConfig) -> Surgery:
+    """What was added to the model in a folder; nothing where the file is absent.
+
+    Raises:
+        UserError: the file is broken, or names rows or layers that the model does not have.
+    """
+    file = folder / SURGERY
+    if not file.is_file():
+        return Surgery()
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        rows = tuple((int(start), int(end)) for start, end in stored["new_rows"])
+        layers = tuple(int(layer) for layer in stored["new_layers"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f'{file}: expected {{"new_rows": [[start, end], …], "new_layers": [index, …]}}, but: {error!r}'
+        ) from error
+    if any(not 0 <= start < end <= config.vocabulary_size for start, end in rows):
+        raise UserError(f"{file}: new_rows lie outside the model's {config.vocabulary_size} rows")
+    if any(not 0 <= layer < config.num_layers for layer in layers):
+        raise UserError(f"{file}: new_layers lie outside the model's {config.num_layers} layers")
+    return Surgery(rows, layers)
+
+
+def select(model: Decoder, surgery: Surgery, phase: Phase) -> Selection:
+    """The parameters that a phase trains, and which of their rows.
+
+    Raises:
+        UserError: the phase trains what the model does not have, or nothing at all.
+    """
+    groups = parameter_groups(model)
+    if unknown := sorted(set(phase.rates) - set(groups)):
+        raise UserError(
+            f"phase {phase.name!r}: rates.{unknown[0]} would do nothing: the model has no such parameters"
+            + (" (its output weight is its embedding: give rates.embeddings)" if "output" in unknown else "")
+        )
+    selection: Selection = {}
+    if phase.trains == "all":
+        selection = dict.fromkeys(model.parameters())
+    if phase.trains == "embeddings":
+        selection = dict.fromkeys([*groups["embeddings"], *groups.get("output", [])])
+    if phase.trains in ("new-rows", "new-rows-and-layers"):
+        _require(surgery.new_rows, phase, "rows of new tokens", "whose tokenizer was extended")
+        tables = [model.embedding.weight, *groups.get("output", [])]
+        selection |= {table: find_rows(table, surgery.new_rows) for table in tables}
+    if phase.trains in ("new-layers", "new-rows-and-layers"):
+        _require(surgery.new_layers, phase, "new layers", "with new_layers above 0")
+        for layer in surgery.new_layers:
+            selection |= dict.fromkeys(model.layers[layer].parameters())
+    frozen = {parameter for name, rate in phase.rates.items() if rate == 0 for parameter in groups[name]}
+    selection = {parameter: rows for parameter, rows in selection.items() if parameter not in frozen}
+    if not selection:
+        raise UserError(f"phase {phase.name!r} trains nothing: its rates are 0")
+    return selection
+
+
+def _require(found: Sequence[object], phase: Phase, what: str, how: str) -> None:
+    if not found:
+        raise UserError(
+            f"phase {phase.name!r} trains {phase.trains}, but the model has no {what} (in {SURGERY}): start from a "
+            f"model that `do: expand` made {how}, or set trains: all"
+        )
+
+
+def find_rows(parameter: Tensor, new_rows: Sequence[tuple[int, int]]) -> Rows:
+    """The rows of a parameter that lie on this process, cut into runs of new and of other rows."""
+    mask_V = torch.zeros(parameter.shape[0], dtype=torch.bool)
+    for start, end in new_rows:
+        mask_V[start:end] = True
+    if isinstance(parameter, DTensor):
+        mask = mask_V[:, None].expand(parameter.shape).to(parameter.device)
+        mask = distribute_tensor(mask, parameter.device_mesh, parameter.placements, src_data_rank=None)
+        mask_V = local(mask).any(dim=1).cpu()
+    changes = (mask_V[1:] != mask_V[:-1]).nonzero().flatten() + 1
+    bounds = [0, *changes.tolist(), len(mask_V)]
+    runs = [slice(start, end) for start, end in itertools.pairwise(bounds) if start < end]
+    return Rows([run for run in runs if mask_V[run.start]], [run for run in runs if not mask_V[run.start]])
+
+
+def restarts(selections: Sequence[Selection], index: int) -> list[Tensor]:
+    """The parameters whose moments start afresh with a phase: those that it trains whole, and the last phase to train
+    them trained in rows.
+
+    AdamW counts steps by parameter. The other rows have moments of zero under the count of the new rows, which takes
+    away their bias correction: with beta2 = 0.999 they would be moved at up to 6.6 times the learning rate.
+
+    Args:
+        selections: what each phase trains; only phases that have steps.
+        index: of the phase.
+    """
+    found = []
+    for parameter, rows in selections[index].items():
+        before = [selection[parameter] for selection in selections[:index] if parameter in selection]
+        if rows is None and before and before[-1] is not None:
+            found.append(parameter)
+    return found

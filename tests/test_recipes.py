@@ -1,0 +1,113 @@
+"""Every shipped recipe is walked to its end: on real text, with few documents and few steps."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from diglot.model.decoder import Decoder
+from diglot.model.huggingface import save_decoder
+from diglot.model.presets import initialize, shape
+from diglot.recipe.model import Shape
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = Shape(num_layers=1, hidden_size=32, intermediate_size=64, num_heads=2, num_key_value_heads=2)
+
+
+def walk(recipe: str, run: Path, overrides: dict[str, object]) -> dict:
+    """Run a recipe with overrides; returns what `diglot show --json` says of it."""
+    settings = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "diglot.cli"]
+    done = subprocess.run(
+        [*command, "run", str(ROOT / "recipes" / recipe), "--run", str(run), *settings],
+        env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr + done.stdout[-2000:]
+    shown = subprocess.run([*command, "show", str(run), "--json"], capture_output=True, text=True, check=True)
+    return json.loads(shown.stdout)
+
+
+def trainings(recipe: str) -> dict[str, dict]:
+    stages = yaml.safe_load((ROOT / "recipes" / recipe).read_text())["stages"]
+    return {name: stage for name, stage in stages.items() if stage["do"] == "train"}
+
+
+@pytest.mark.slow
+def test_arabic(data: Path, tmp_path: Path) -> None:
+    overrides: dict[str, object] = {
+        "corpus.sources.english.path": str(data / "raw_text/en/wikipedia_mlqa.jsonl.zst"),
+        "corpus.sources.arabic.path": str(data / "raw_text/ar/wikipedia_mlqa.jsonl.zst"),
+        "corpus.sources.parallel": {
+            "path": str(data / "parallel/en-ar"), "language": "en", "target_language": "ar", "text": "src",
+            "target_text": "tgt", "limit": 800,
+        },
+        "tasks.sources.chat-english.path": str(data / "instruct/alpaca_en_demo.jsonl.zst"),
+        "tasks.sources.chat-english.limit": 200,
+        "tasks.sources.chat-arabic.path": str(data / "instruct/cidar_keywords_ar.jsonl.zst"),
+        "tasks.sources.chat-arabic.limit": 200,
+        "preferences.sources.pairs.path": str(data / "preference/dpo_en_demo.jsonl.zst"),
+        "preferences.sources.pairs.limit": 200,
+        "tokenizer.vocabulary_size": 1500,
+        "tokenizer-extended.new_tokens": 800,
+        "base-init.shape": TINY.model_dump(exclude_none=True),
+    }  # fmt: skip
+    for name in trainings("arabic.yaml"):
+        overrides |= {f"{name}.steps": 3, f"{name}.evaluate_tokens": 2000}
+    for stage in ("base", "expanded", "continued", "aligned"):
+        overrides |= {f"evaluate-{stage}.{key}": 5 for key in ("continuations", "translations", "limit")}
+    stages = walk("arabic.yaml", tmp_path / "run", overrides)["stages"]
+    assert {stage["state"] for stage in stages.values()} == {"done"}
+    proofs = stages["tokenizer-extended"]["summary"]["proofs"]
+    assert all(proof["passed"] for proof in proofs.values())
+
+
+@pytest.fixture
+def llama_3(data: Path, tmp_path: Path) -> Path:
+    """A Llama-3-style base with random weights, trained for English alone as far as its tokenizer goes."""
+    sys.path.insert(0, str(ROOT / "tests" / "tokenizer"))
+    import base_tokenizers
+    import tokenizer_corpora
+
+    texts = [text for _, text in tokenizer_corpora.real_documents(data, "en", 1_000_000)]
+    tokenizer = base_tokenizers.llama_3(tmp_path / "tokenizer", texts, 3000)
+    decoder = Decoder(shape("llama-3-8b", 3008, TINY))
+    initialize(decoder, seed=0)
+    save_decoder(decoder.to(torch.bfloat16), tmp_path / "base", tokenizer)
+    return tmp_path / "base"
+
+
+@pytest.mark.slow
+def test_new_languages(llama_3: Path, data: Path, tmp_path: Path) -> None:
+    overrides: dict[str, object] = {
+        "corpus.sources.english.path": str(data / "raw_text/en/wikipedia_mlqa.jsonl.zst"),
+        "corpus.sources.arabic.path": str(data / "raw_text/ar/wikipedia_mlqa.jsonl.zst"),
+        "corpus.sources.indonesian.path": str(data / "raw_text/id/detik_news.jsonl.zst"),
+        "corpus.sources.thai.path": str(data / "raw_text/th/thaigov_news.jsonl.zst"),
+        "base.path": str(llama_3),
+        "tokenizer.new_tokens": 900,
+        "trained.steps": 10,
+        "trained.batch_size": 4,
+        "trained.micro_batch_size": 2,
+        "trained.sequence_length": 128,
+        "trained.evaluate_tokens": 2000,
+        "evaluate-base.continuations": 5,
+        "evaluate-trained.continuations": 5,
+    }
+    for language in ("english", "arabic", "indonesian", "thai"):
+        overrides[f"corpus.sources.{language}.limit"] = 300
+    stages = walk("new-languages.yaml", tmp_path / "run", overrides)["stages"]
+    summary = stages["tokenizer"]["summary"]
+    assert summary["form"] == "byte-level"
+    failed = {name for name, proof in summary["proofs"].items() if not proof["passed"]}
+    assert failed <= {"identity"}  # Indonesian has English's letters: measured, not required
+    assert stages["expanded"]["summary"]["rows_after"] % 128 == 0
+    lines = (tmp_path / "run/trained/logs/metrics.jsonl").read_text().split("\n")
+    steps = [json.loads(line) for line in lines if '"step", ' in line]
+    assert steps[0]["learning_rates"]["matrices"] == 0.0 < steps[0]["learning_rates"]["embeddings"]
+    assert steps[-1]["learning_rates"]["matrices"] > 0.0
