@@ -21,6 +21,7 @@ FOLDERS = {
     "evaluate": "model → scores",
     "serve": "talking to a model",
     "report": "everything → one page",
+    "plan": "what training would take, before it starts",
 }
 
 

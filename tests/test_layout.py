@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "diglot"
-ROAD = ["world", "corpus", "tokenizer", "tokens", "model", "train", "align", "evaluate", "serve", "report"]
+ROAD = ["world", "corpus", "tokenizer", "tokens", "model", "train", "align", "evaluate", "serve", "report", "plan"]
 TOP = {file.stem for file in PACKAGE.glob("*.py")}
 FOR_FOLDERS = {"artifact", "recipe"}
 FOR_THE_COMMAND = {"cli", "terminal", "flow", "load"}

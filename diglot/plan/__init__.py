@@ -1,0 +1,15 @@
+"""What a recipe's training would take on a named cluster: memory, time, money and energy, before anything is started.
+
+follow.py   the shape of every train stage's model, from settings alone
+devices.py  what devices can do, and where that is published
+memory.py   bytes a device, by category, at the moment when most are held
+estimate.py FLOPs, throughput, days, cost and energy; the verdict whether it fits
+dryrun.py   the real model, sharded over fake ranks on the CPU: bytes a rank
+tables.py   all of it for people
+
+layout = Layout(tensor_parallel=8)
+for stage in plan_recipe(recipe, graph(recipe, where), where, parse_cluster("a100-80:32x8"), layout):
+    print(stage.name, stage.days, stage.memory.total / 2**30, stage.verdict)
+
+Only the command line reads recipes, so the graph and the places of keys are handed in.
+"""

@@ -1,0 +1,123 @@
+"""What `diglot plan` does once the recipe is read: the plan, dry runs where asked for, and their showing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich.console import Console
+
+from diglot.artifact import UserError
+from diglot.plan.devices import Cluster
+from diglot.plan.dryrun import dry_run
+from diglot.plan.estimate import Assumptions, Layout, StagePlan, plan_recipe
+from diglot.plan.follow import Reads
+from diglot.plan.memory import Execution, Memory, memory
+from diglot.plan.tables import WIDTH, as_json, dry_run_table, plan_view
+from diglot.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole plan.
+
+    Attributes:
+        stages: every train stage.
+        cluster: what they would run on.
+        assumptions: what was taken as given.
+        dry_runs: by stage, what the dry run found, and the formula's memory for the same ranks.
+    """
+
+    stages: list[StagePlan]
+    cluster: Cluster
+    assumptions: Assumptions
+    dry_runs: dict[str, tuple[dict[str, Any], Memory]]
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan for scripts."""
+        dry_runs = {name: {**found, "formula": held.peak} for name, (found, held) in self.dry_runs.items()}
+        return as_json(self.stages, self.cluster, self.assumptions, dry_runs)
+
+
+def plan(
+    recipe: Recipe,
+    reads: Reads,
+    where: Callable[..., str],
+    cluster: Cluster,
+    dry_run_ranks: int | None = None,
+    *,
+    tensor_parallel: int = 1,
+    activation_checkpointing: bool = False,
+    micro_batch_size: int | None = None,
+    float32_residual: bool = False,
+    **assumed: Any,
+) -> Plan:
+    """Plan a recipe with the command's options.
+
+    Raises:
+        UserError: see `plan_recipe`; options that contradict each other; a dry run that cannot be.
+    """
+    if assumed.get("mfu") and assumed.get("tokens_per_second"):
+        raise UserError("--mfu and --tokens-per-second say the same thing: give one of them")
+    layout = Layout(tensor_parallel, activation_checkpointing, micro_batch_size, float32_residual)
+    assumptions = Assumptions(**{name: value for name, value in assumed.items() if value is not None})
+    stages = plan_recipe(recipe, reads, where, cluster, layout, assumptions)
+    dry_runs = _dry_runs(stages, dry_run_ranks) if dry_run_ranks else {}
+    return Plan(stages, cluster, assumptions, dry_runs)
+
+
+def _dry_runs(stages: list[StagePlan], ranks: int) -> dict[str, tuple[dict[str, Any], Memory]]:
+    """A dry run a stage; stages of the same shape share one."""
+    done: dict[Any, tuple[dict[str, Any], Memory]] = {}
+    results = {}
+    for stage in stages:
+        execution = _over(stage.execution, ranks)
+        key = (stage.config, execution)
+        if key not in done:
+            done[key] = (dry_run(*key), memory(*key, margin=False))
+        results[stage.name] = done[key]
+    return results
+
+
+def _over(execution: Execution, ranks: int) -> Execution:
+    """The same layout over other ranks; one micro-batch of whole rows, no reference model: as the dry run has it.
+
+    Raises:
+        UserError: what the dry run cannot do.
+    """
+    if ranks % execution.tensor_parallel:
+        raise UserError(
+            f"--dry-run-ranks {ranks}: cannot be divided by --tensor-parallel {execution.tensor_parallel}"
+        )
+    if execution.float32_residual:
+        raise UserError(
+            "--dry-run-ranks: the decoder has no float32 residual stream yet; leave --float32-residual out"
+        )
+    return replace(
+        execution,
+        data_parallel=ranks // execution.tensor_parallel,
+        sharded=True,
+        accumulates=False,
+        reference=False,
+        packed=False,
+    )
+
+
+def show(console: Console, found: Plan) -> None:
+    """Print the plan, at 100 columns where there is no terminal to say otherwise."""
+    if not console.is_terminal:
+        console.width = WIDTH
+    console.print(plan_view(found.stages, found.cluster, found.assumptions), soft_wrap=False)
+    if not found.dry_runs:
+        return
+    console.print(
+        dry_run_table([(name, *results) for name, results in found.dry_runs.items()]), soft_wrap=False
+    )
+    console.print(
+        "The peak is of forward and backward pass plus the optimizer's state, without margin: one micro-batch, "
+        "every row one document, no reference model. Under tensor parallel the tracker counts too much, so there the "
+        "formula stands alone.",
+        soft_wrap=False,
+        style="dim",
+    )

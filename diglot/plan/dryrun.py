@@ -1,0 +1,243 @@
+"""The dry run: the real decoder, sharded over fake ranks on the CPU, one training step that computes nothing.
+
+A process group that talks to nobody makes this process rank 0 of as many ranks as wanted. The decoder is built on the
+meta device, sharded by FSDP2 as training shards it, and run under FakeTensorMode: every tensor has its shape, its
+type and no values. PyTorch's FSDPMemTracker adds up what is alive. 13 billion parameters on 256 ranks take
+half a minute and 0.4 GiB.
+
+    python -m diglot.plan.dryrun < request.json        {"config": {…}, "execution": {…}}  →  one JSON object
+
+A process of its own, because fake process groups and what is replaced here are global. Three things differ from
+the code that trains, so that the bytes are those of a GPU: attention and RMSNorm keep what CUDA's kernels keep (on
+the CPU, the one runs in float32 and the other in parts), and the loss is called where it knows that every target is
+valid (looking for the others takes values).
+
+The peak is that of forward and backward pass, plus the optimizer's state. Two things the tracker gets wrong: during
+the optimizer's step it counts tensors of the whole model's size (207 GiB for PolyLM's 13B), and under tensor
+parallel it counts what DTensor makes up to find out shapes. So the step's own peak is left out (a fused AdamW
+needs nothing), and with tensor parallel only weights are sharded and counted, and the peak is the formula's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from typing import Any
+
+from diglot.artifact import UserError
+from diglot.model.decoder import DecoderConfig, RotaryScaling
+from diglot.plan.memory import Execution
+
+TIMEOUT = 900  # seconds
+# The tracker's categories in the plan's words.
+CATEGORIES = {
+    "Sharded Param": "weights",
+    "Sharded Grad": "gradients",
+    "Unsharded Grad": "gradients",
+    "Reduce Scatter": "gradients",
+    "OptState": "optimizer",
+    "Unsharded Param": "gathered",
+    "All Gather": "gathered",
+    "Activation": "activations and loss",
+    "Temp": "activations and loss",
+    "Inputs": "activations and loss",
+    "Buffer": "activations and loss",
+}
+
+
+def dry_run(config: DecoderConfig, execution: Execution) -> dict[str, Any]:
+    """Run one dry step in a process of its own.
+
+    Returns:
+        `{"ranks", "weights", "gradients", "optimizer", "peak", "categories", "seconds", "host_bytes"}`: bytes a
+        rank; under tensor parallel `peak` and `categories` are None.
+
+    Raises:
+        UserError: the process failed; with the end of what it said.
+    """
+    request = json.dumps({"config": asdict(config), "execution": asdict(execution)})
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "diglot.plan.dryrun"],
+            input=request,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=TIMEOUT,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"--dry-run-ranks: the dry run took longer than {TIMEOUT} s") from error
+    if done.returncode:
+        raise UserError(f"--dry-run-ranks: the dry run failed: {done.stderr.strip()[-1500:]}")
+    return json.loads(done.stdout.strip().split("\n")[-1])
+
+
+# --- inside the process ---------------------------------------------------------------------------------------
+
+
+def _build(config: DecoderConfig, execution: Execution) -> Any:
+    """The decoder with its loss on the meta device, cut and sharded."""
+    import torch
+    from torch import Tensor, nn
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    from diglot.model.decoder import Decoder
+    from diglot.model.loss import _CrossEntropy
+
+    class Step(nn.Module):
+        """Decoder and loss in one module, so that the output weight is whole while the loss uses it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.decoder = Decoder(config)
+
+        def forward(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+            hidden_ND = self.decoder(tokens_BT).flatten(0, 1)
+            weight_VD = self.decoder.output_weight()
+            return _CrossEntropy.apply(hidden_ND, weight_VD, targets_BT.flatten(), hidden_ND.dtype, True)[0]
+
+    with torch.device("meta"):
+        model = Step()
+    shape = (execution.data_parallel, execution.tensor_parallel)
+    mesh = init_device_mesh("cpu", shape, mesh_dim_names=("data", "tensor"))
+    if execution.tensor_parallel > 1:
+        _cut(model.decoder, mesh["tensor"])
+    layers = model.decoder.layers
+    if execution.activation_checkpointing:
+        for index, layer in enumerate(layers):
+            layers[index] = checkpoint_wrapper(layer)
+    policy = MixedPrecisionPolicy()
+    if execution.precision == "bfloat16":
+        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    for layer in layers:
+        fully_shard(layer, mesh=mesh["data"], mp_policy=policy)
+    fully_shard(model, mesh=mesh["data"], mp_policy=policy)
+    return model
+
+
+def _cut(decoder: Any, mesh: Any) -> None:
+    """Tensor parallel, for the sizes of the shards: attention and feed-forward by columns, then by rows."""
+    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
+    for layer in decoder.layers:
+        columns = ["attention.query", "attention.key", "attention.value", "feed_forward.up"]
+        columns += ["feed_forward.gate"] if layer.feed_forward.gate is not None else []
+        plan: dict[str, Any] = {name: ColwiseParallel() for name in columns}
+        plan |= {name: RowwiseParallel() for name in ("attention.output", "feed_forward.down")}
+        parallelize_module(layer, mesh, plan)
+    tables = ["embedding"] + ["position_embedding"] * (decoder.position_embedding is not None)
+    parallelize_module(decoder, mesh, {name: RowwiseParallel() for name in tables})
+    if decoder.head is not None:
+        parallelize_module(decoder, mesh, {"head": ColwiseParallel()})
+
+
+def _keep_what_a_gpu_keeps() -> None:
+    """Replace attention and RMSNorm by functions that keep for the backward pass what CUDA's kernels keep."""
+    import torch
+    from torch import Tensor
+
+    from diglot.model import attention
+
+    class FlashAttention(torch.autograd.Function):
+        """Keeps query, key, value, result, and one float32 number a head and token."""
+
+        @staticmethod
+        def forward(ctx: Any, *inputs: Tensor) -> Tensor:
+            out_MLHS = torch.empty_like(inputs[0])
+            sums_MHL = inputs[0].new_empty(inputs[0].shape[:3], dtype=torch.float32)
+            ctx.save_for_backward(*inputs, out_MLHS, sums_MHL)
+            return out_MLHS
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: Tensor) -> Any:
+            return tuple(torch.empty_like(tensor) for tensor in ctx.saved_tensors[:3])
+
+    class FusedRmsNorm(torch.autograd.Function):
+        """Keeps its input and one float32 number a row."""
+
+        @staticmethod
+        def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+            ctx.save_for_backward(x, weight, x.new_empty(x.shape[:-1], dtype=torch.float32))
+            return torch.empty_like(x)
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: Tensor) -> Any:
+            return tuple(torch.empty_like(tensor) for tensor in ctx.saved_tensors[:2])
+
+    def rms_norm(x: Tensor, shape: Any, weight: Tensor, epsilon: float) -> Any:
+        return FusedRmsNorm.apply(x, weight)
+
+    attention._causal = FlashAttention.apply
+    torch.nn.functional.rms_norm = rms_norm  # type: ignore[assignment]
+
+
+def _local(tensor: Any) -> int:
+    """Bytes of a tensor's part on this rank."""
+    part = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return part.numel() * part.element_size()
+
+
+def _track(model: Any, config: DecoderConfig, execution: Execution) -> dict[str, Any]:
+    """One step under the tracker."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.distributed._tools.fsdp2_mem_tracker import FSDPMemTracker
+
+    size = (execution.micro_batch_size, execution.sequence_length)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model.to_empty(device="cpu")
+        optimizer = torch.optim.AdamW(model.parameters(), foreach=False)
+        tracker = FSDPMemTracker(model, optimizer)
+        tracker.track_inputs(())
+        with tracker:
+            tokens_BT, targets_BT = (torch.randint(0, config.vocabulary_size, size) for _ in range(2))
+            model(tokens_BT, targets_BT).backward()
+            peak = tracker.get_tracker_snapshot("peak")
+            optimizer.step()
+        states = [tensor for state in optimizer.state.values() for tensor in state.values()]
+        gradients = [parameter.grad for parameter in model.parameters()]
+        held = {"gradients": sum(map(_local, gradients)), "optimizer": sum(map(_local, states))}
+    categories: dict[str, int] = {}
+    for snapshot in peak.values():
+        for key, value in snapshot.items():
+            name = CATEGORIES.get(getattr(key, "value", key))
+            if name and value:
+                categories[name] = categories.get(name, 0) + value
+    categories["optimizer"] = held["optimizer"]
+    return {**held, "categories": categories, "peak": sum(categories.values())}
+
+
+def _main() -> None:
+    import torch.distributed as distributed
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    started, request = time.monotonic(), json.load(sys.stdin)
+    scaling = request["config"].pop("rotary_scaling")
+    config = DecoderConfig(**request["config"], rotary_scaling=RotaryScaling(**scaling) if scaling else None)
+    execution = Execution(**request["execution"])
+    ranks = execution.data_parallel * execution.tensor_parallel
+    distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=ranks)
+    _keep_what_a_gpu_keeps()
+    model = _build(config, execution)
+    weights = sum(map(_local, model.parameters()))
+    result: dict[str, Any] = {"ranks": ranks, "weights": weights, "peak": None, "categories": None}
+    if execution.tensor_parallel == 1:
+        result |= _track(model, config, execution)
+    else:
+        result |= {"gradients": weights, "optimizer": 2 * weights + 4 * len(list(model.parameters()))}
+    result["seconds"] = round(time.monotonic() - started, 2)
+    result["host_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    distributed.destroy_process_group()
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    _main()

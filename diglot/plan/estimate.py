@@ -1,0 +1,376 @@
+"""FLOPs, throughput, days, cost and energy of training stages on a cluster, and whether they fit.
+
+Model FLOPs a token, forward and backward (PaLM, appendix B; Chowdhery et al. 2022, 2204.02311):
+
+    6 N + 12 L (H S) T
+
+with N the parameters that take part in products (all but the input embedding and learned positions; a tied embedding
+counts once, as the output weight), L layers, H S the size of all heads, T the sequence length. Attention
+counts whole although half of it is masked, and recomputation counts nothing: MFU is these FLOPs over the peak's. DPO adds
+its reference model's forward pass, a third more.
+
+    tokens/s/device = MFU × peak / FLOPs a token        days = tokens / (tokens/s/device × devices) / 86,400
+
+Training alone is counted. Restarts, checkpoints, evaluation and waiting come on top: PolyLM reports 29 days where its
+own throughput gives 24.7, and two months in all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from diglot.artifact import UserError
+from diglot.model.decoder import DecoderConfig
+from diglot.plan.devices import GIB, Cluster
+from diglot.plan.follow import Known, Reads, follow
+from diglot.plan.memory import Execution, Memory, memory, parameters
+from diglot.recipe import Recipe, Train
+
+MAX_DEVICES = 4096  # that the search for a sharding that fits goes to
+SMALL = 40e6  # parameters below which published MFUs say little: launches and overheads take the time
+PUE = 1.2  # power usage effectiveness of a data centre; Jean Zay's, as in BLOOM's account (Luccioni et al. 2022)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How training is laid out on the devices: options of the command, until train stages have these settings.
+
+    Attributes:
+        tensor_parallel: devices that each layer is cut into; FSDP2 shards over the rest.
+        activation_checkpointing: compute a layer's inner values again in the backward pass.
+        micro_batch_size: sequences a rank holds at a time; the stage's if None, and never more than its share.
+        float32_residual: residual stream and attention in float32 (PolyLM 3.3).
+    """
+
+    tensor_parallel: int = 1
+    activation_checkpointing: bool = False
+    micro_batch_size: int | None = None
+    float32_residual: bool = False
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What the plan takes as given.
+
+    Attributes:
+        mfu: model FLOPs utilisation; the device's published one if None.
+        tokens_per_second: a device, instead of an MFU.
+        price: of a device-hour, in any currency.
+        pue: energy of the data centre over that of its devices.
+        watts: of a device; its power limit if None.
+    """
+
+    mfu: float | None = None
+    tokens_per_second: float | None = None
+    price: float | None = None
+    pue: float = PUE
+    watts: float | None = None
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What one train stage takes; bytes and FLOP/s are a device's.
+
+    Attributes:
+        name: the stage.
+        objective: `lm`, `sft` or `dpo`.
+        model: what it trains, such as `polylm-13b`.
+        config: that model's shape.
+        parameters: by part; see `memory.parameters`.
+        tokens: that the stage reads, padding included.
+        flops_per_token: model FLOPs.
+        execution: how it runs.
+        memory: with and without the margin, by category.
+        other_memory: the same with activation checkpointing the other way round.
+        whole_loss: bytes that a loss over all logits at once would hold.
+        capacity: bytes there are.
+        mfu: assumed, or what the given throughput means.
+        tokens_per_second: of a device.
+        seconds: of training alone.
+        device_hours: devices × hours.
+        cost: None without a price.
+        energy_kwh: of the devices, times the PUE.
+        verdict: whether it fits, and if not, what would.
+        notes: what to know about this stage.
+    """
+
+    name: str
+    objective: str
+    model: str
+    config: DecoderConfig
+    parameters: dict[str, int]
+    tokens: int
+    flops_per_token: float
+    execution: Execution
+    memory: Memory
+    other_memory: Memory
+    whole_loss: float
+    capacity: float
+    mfu: float
+    tokens_per_second: float
+    seconds: float
+    device_hours: float
+    cost: float | None
+    energy_kwh: float
+    verdict: str
+    notes: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether memory suffices."""
+        return self.memory.total <= self.capacity
+
+    @property
+    def flops(self) -> float:
+        """Model FLOPs of the stage."""
+        return self.flops_per_token * self.tokens
+
+    @property
+    def days(self) -> float:
+        """Days of training alone."""
+        return self.seconds / 86_400
+
+
+def flops_per_token(config: DecoderConfig, sequence_length: int, objective: str = "lm") -> float:
+    """Model FLOPs of a token's forward and backward pass; see the top of the file."""
+    counts = parameters(config)
+    in_products = counts["total"] - counts["positions"]
+    if not config.tied_embeddings:
+        in_products -= counts["embedding"]
+    attention = 12 * config.num_layers * config.num_heads * config.head_size * sequence_length
+    return (6 * in_products + attention) * (4 / 3 if objective == "dpo" else 1)
+
+
+# --- the plan -------------------------------------------------------------------------------------------------
+
+
+def plan_recipe(
+    recipe: Recipe,
+    reads: Reads,
+    where: Callable[..., str],
+    cluster: Cluster,
+    layout: Layout | None = None,
+    assumptions: Assumptions | None = None,
+) -> list[StagePlan]:
+    """Plan every train stage of a recipe, in running order.
+
+    Args:
+        recipe: a checked recipe.
+        reads: its graph.
+        where: names the place of a key in it.
+        cluster: what it would run on.
+        layout: how; one rank of data parallel a device if absent.
+        assumptions: throughput and prices; published throughput and none if absent.
+
+    Raises:
+        UserError: no train stage, a model that cannot be found out, or a layout that cannot be.
+    """
+    known = follow(recipe, reads, where)
+    plans = []
+    for name in reads:
+        stage = recipe.stages[name]
+        if isinstance(stage, Train):
+            try:
+                plans.append(
+                    plan_stage(
+                        name,
+                        stage,
+                        known[name],
+                        cluster,
+                        layout or Layout(),
+                        assumptions or Assumptions(),
+                    )
+                )
+            except UserError as error:
+                raise UserError(f"{where('stages', name)}: {error}") from error
+    if not plans:
+        raise UserError(f"{recipe.name}: there is nothing to plan: no stage has `do: train`")
+    return plans
+
+
+def plan_stage(
+    name: str, stage: Train, model: Known, cluster: Cluster, layout: Layout, assumptions: Assumptions
+) -> StagePlan:
+    """Plan one train stage.
+
+    Raises:
+        UserError: sequences longer than the model's positions, or a layout that cannot be.
+    """
+    config, device = model.shape(), cluster.device
+    if stage.sequence_length > config.max_positions:
+        raise UserError(
+            f"sequence_length is {stage.sequence_length}, but the model has {config.max_positions} positions"
+        )
+    execution = lay_out(stage, config, cluster, layout)
+    capacity = device.memory * (cluster.devices if device.one_process else 1)
+    per_token = flops_per_token(config, stage.sequence_length, stage.objective)
+    speed, peak = assumptions.tokens_per_second, device.peak(stage.precision)
+    mfu = speed * per_token / peak if speed else assumptions.mfu or device.mfu
+    speed = speed or mfu * peak / per_token
+    tokens = stage.steps * stage.batch_size * stage.sequence_length
+    ranks = execution.data_parallel
+    busy = stage.batch_size / (ranks * math.ceil(stage.batch_size / ranks))
+    seconds = tokens / (speed * cluster.devices * busy)
+    hours = seconds / 3600 * cluster.devices
+    other = replace(execution, activation_checkpointing=not execution.activation_checkpointing)
+    return StagePlan(
+        name=name,
+        objective=stage.objective,
+        model=model.origin,
+        config=config,
+        parameters=parameters(config),
+        tokens=tokens,
+        flops_per_token=per_token,
+        execution=execution,
+        memory=memory(config, execution),
+        other_memory=memory(config, other),
+        whole_loss=memory(config, replace(execution, loss="whole")).peak - memory(config, execution).peak,
+        capacity=capacity,
+        mfu=mfu,
+        tokens_per_second=speed,
+        seconds=seconds,
+        device_hours=hours,
+        cost=None if assumptions.price is None else hours * assumptions.price,
+        energy_kwh=hours * (assumptions.watts or device.watts) / 1000 * assumptions.pue,
+        verdict=judge(config, execution, cluster, capacity),
+        notes=(*model.assumed, *_notes(stage, execution, cluster, busy), *_doubts(mfu, config, assumptions)),
+    )
+
+
+def lay_out(stage: Train, config: DecoderConfig, cluster: Cluster, layout: Layout) -> Execution:
+    """How a stage would run.
+
+    Raises:
+        UserError: tensor parallel that does not divide the heads or the devices.
+    """
+    devices = 1 if cluster.device.one_process else cluster.devices
+    if refusal := _refuse_cut(config, layout.tensor_parallel, devices):
+        raise UserError(f"--tensor-parallel {layout.tensor_parallel}: {refusal}")
+    ranks = devices // layout.tensor_parallel
+    share = math.ceil(stage.batch_size / ranks)
+    micro = min(layout.micro_batch_size or stage.micro_batch_size or share, share)
+    return Execution(
+        data_parallel=ranks,
+        tensor_parallel=layout.tensor_parallel,
+        micro_batch_size=micro,
+        sequence_length=stage.sequence_length,
+        precision=stage.precision,
+        activation_checkpointing=layout.activation_checkpointing,
+        float32_residual=layout.float32_residual,
+        accumulates=share > micro,
+        reference=stage.objective == "dpo",
+        packed=True,
+        sharded=devices > 1,
+    )
+
+
+def _refuse_cut(config: DecoderConfig, tensor_parallel: int, devices: int) -> str | None:
+    if devices % tensor_parallel:
+        return f"{devices} devices cannot be divided by it"
+    for what in ("num_heads", "num_key_value_heads", "intermediate_size"):
+        if getattr(config, what) % tensor_parallel:
+            return f"the model's {what} ({getattr(config, what)}) cannot be divided by it"
+    return None
+
+
+def _notes(stage: Train, execution: Execution, cluster: Cluster, busy: float) -> Iterator[str]:
+    device = cluster.device
+    if execution.reference:
+        yield "weights hold the reference model too, sharded alike; its forward pass is a third more FLOPs"
+    if busy < 1:
+        yield (
+            f"batch_size {stage.batch_size} does not divide among {execution.data_parallel} data-parallel ranks: "
+            f"{busy:.0%} of their time is used; more tensor parallel or a larger batch would use all"
+        )
+    if stage.precision == "float32" and device.bfloat16 > 2 * device.float32:
+        yield (
+            f"precision is float32, at 1/{device.bfloat16 / device.float32:.0f} of the device's bfloat16 peak; "
+            "with precision=bfloat16 weights stay in float32 all the same"
+        )
+    if any(phase.trains != "all" for phase in stage.phases):
+        yield "a phase trains a part of the model; it is planned as if all were trained"
+    if execution.tensor_parallel > cluster.devices_per_node:
+        yield f"tensor parallel {execution.tensor_parallel} reaches across nodes, whose network will slow it down"
+
+
+def _doubts(mfu: float, config: DecoderConfig, assumptions: Assumptions) -> Iterator[str]:
+    if mfu > 0.75:
+        yield f"an MFU of {mfu:.0%} is more than was ever published for such training"
+    given = assumptions.mfu or assumptions.tokens_per_second
+    if not given and parameters(config)["total"] < SMALL:
+        yield "the MFU was measured on larger models; one this small will reach a fraction of it, so give --mfu"
+
+
+# --- the verdict ----------------------------------------------------------------------------------------------
+
+
+def judge(config: DecoderConfig, execution: Execution, cluster: Cluster, capacity: float) -> str:
+    """Whether it fits; where it does not, what would: fewer sequences, checkpointing, more devices."""
+    needed = memory(config, execution).total
+    if needed <= capacity:
+        return f"fits: {_gib(needed)} of {_gib(capacity)}"
+    remedies = []
+    for ways in _changes(execution):
+        for words, changed in ways:
+            total = memory(config, changed).total
+            if total <= capacity:
+                remedies.append(f"fits with {words} ({_gib(total)})")
+                break
+    if not cluster.device.one_process:
+        remedies.append(_smallest_text(config, execution, cluster, capacity))
+    return f"does not fit: {_gib(needed)} of {_gib(capacity)}; " + "; ".join(remedies or ["no way found"])
+
+
+def _changes(execution: Execution) -> Iterator[list[tuple[str, Execution]]]:
+    """Two ways to hold less on the same devices, each in rising steps: fewer sequences; and with checkpointing."""
+    micro = execution.micro_batch_size
+    smaller = [micro // 2**power for power in range(1, micro.bit_length())]
+    less = [
+        (f"--micro-batch-size {size}", replace(execution, micro_batch_size=size, accumulates=True))
+        for size in smaller
+    ]
+    yield less
+    if not execution.activation_checkpointing:
+        flag = "--activation-checkpointing"
+        ways = [(flag, execution), *((f"{flag} {words}", changed) for words, changed in less)]
+        yield [(words, replace(changed, activation_checkpointing=True)) for words, changed in ways]
+
+
+def _smallest_text(config: DecoderConfig, execution: Execution, cluster: Cluster, capacity: float) -> str:
+    found = smallest_sharding(config, execution, cluster, capacity)
+    words = "smallest sharding that fits"
+    if found is None:
+        least = replace(execution, activation_checkpointing=True, micro_batch_size=1)
+        found = smallest_sharding(config, least, cluster, capacity)
+        words += ", with --activation-checkpointing --micro-batch-size 1"
+    if found is None:
+        return f"no sharding over up to {MAX_DEVICES:,} devices fits, even with --activation-checkpointing --micro-batch-size 1"
+    devices = found.data_parallel * found.tensor_parallel
+    return f"{words}: {devices:,} devices (data parallel {found.data_parallel:,} × tensor parallel {found.tensor_parallel})"
+
+
+def smallest_sharding(
+    config: DecoderConfig, execution: Execution, cluster: Cluster, capacity: float
+) -> Execution | None:
+    """The fewest devices (a power of two), and then the least tensor parallel within a node, that fit."""
+    within = max(8, cluster.devices_per_node)
+    devices = 1
+    while devices <= MAX_DEVICES:
+        cut = 1
+        while cut <= min(devices, within):
+            if not _refuse_cut(config, cut, devices):
+                tried = replace(
+                    execution, data_parallel=devices // cut, tensor_parallel=cut, sharded=devices > 1
+                )
+                if memory(config, tried).total <= capacity:
+                    return tried
+            cut *= 2
+        devices *= 2
+    return None
+
+
+def _gib(size: float) -> str:
+    gib = size / GIB
+    return f"{gib:,.0f} GiB" if gib >= 100 else f"{gib:.1f} GiB"

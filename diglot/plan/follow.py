@@ -1,0 +1,152 @@
+"""The shape of every model in a recipe, found by following its stages through their settings alone.
+
+Nothing is read but the recipe, and config.json and tokenizer.json of models that are imported. What cannot be known
+before the stages have run is assumed, and each model says what was assumed for it:
+
+    train-tokenizer   has vocabulary_size entries
+    extend-tokenizer  adds new_tokens entries to its base's
+    new-model         its preset and shape, a row for each entry of its tokenizer
+    import-model      its config.json
+    expand            its model, a row for each entry of its tokenizer, and new_layers more layers
+    train, merge      their (first) model; a STAGE@STEP has the stage's shape
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from diglot.artifact import UserError
+from diglot.model.architectures import read_config
+from diglot.model.decoder import DecoderConfig
+from diglot.model.huggingface import read_tokenizer, tokenizer_size
+from diglot.model.presets import shape
+from diglot.recipe import Expand, ExtendTokenizer, ImportModel, NewModel, Recipe, TrainTokenizer
+from diglot.recipe.common import at_step
+
+Reads = dict[
+    str, dict[str, list[str]]
+]  # the stages that each stage reads, by role, in running order (flow.graph)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a stage's model or tokenizer.
+
+    Attributes:
+        entries: of the tokenizer, or of the one that the model comes with.
+        config: the model's shape; None for a tokenizer.
+        origin: how it came about, such as `polylm-13b` or `my/llama, expanded`.
+        assumed: what had to be assumed.
+    """
+
+    entries: int
+    config: DecoderConfig | None = None
+    origin: str = ""
+    assumed: tuple[str, ...] = ()
+
+    def shape(self) -> DecoderConfig:
+        """The model's shape."""
+        assert self.config is not None, "not a model"
+        return self.config
+
+
+def follow(recipe: Recipe, reads: Reads, where: Callable[..., str]) -> dict[str, Known]:
+    """What is known of every stage that makes a tokenizer or a model, by name.
+
+    Args:
+        recipe: a checked recipe.
+        reads: the recipe's graph.
+        where: names the place of a key in the recipe.
+
+    Raises:
+        UserError: an unknown preset, a shape that cannot be, or a model to import that is not here.
+    """
+    known: dict[str, Known] = {}
+    for name, inputs in reads.items():
+        stage = recipe.stages[name]
+        read = {
+            role: [known[other] for name in others if (other := at_step(name)[0]) in known]
+            for role, others in inputs.items()
+        }
+        try:
+            if isinstance(stage, TrainTokenizer):
+                entries = stage.vocabulary_size
+                known[name] = Known(
+                    entries, assumed=(f"{name} fills its vocabulary_size of {entries:,} entries",)
+                )
+            elif isinstance(stage, ExtendTokenizer):
+                known[name] = _extend(name, stage, read["tokenizer"][0])
+            elif isinstance(stage, NewModel):
+                known[name] = _new_model(stage, read["tokenizer"][0])
+            elif isinstance(stage, ImportModel):
+                known[name] = _import_model(stage)
+            elif isinstance(stage, Expand):
+                known[name] = _expand(stage, read["model"][0], read["tokenizer"][0])
+            elif stage.makes == "model":
+                known[name] = read["models" if "models" in read else "model"][0]
+        except UserError as error:
+            raise UserError(f"{where('stages', name)}: {error}") from error
+    return known
+
+
+def _extend(name: str, stage: ExtendTokenizer, base: Known) -> Known:
+    added = stage.new_tokens
+    if added is None:  # ALLaM doubled Llama-2's vocabulary
+        added = base.entries
+        why = (
+            f"{name} adds as many entries as its base has, {added:,}: minimum_gain decides when text is read"
+        )
+    elif stage.minimum_gain is not None:
+        why = f"{name} adds all of its {added:,} new_tokens; minimum_gain may stop it earlier"
+    else:
+        why = f"{name} adds its {added:,} new_tokens"
+    return Known(base.entries + added, assumed=(*base.assumed, why))
+
+
+def _rows(entries: int, multiple: int) -> int:
+    return math.ceil(entries / multiple) * multiple
+
+
+def _new_model(stage: NewModel, tokenizer: Known) -> Known:
+    config = shape(stage.preset, _rows(tokenizer.entries, stage.pad_vocabulary_to), stage.shape)
+    changed = ", changed" if stage.shape.model_dump(exclude_none=True) else ""
+    return Known(tokenizer.entries, config, stage.preset + changed, tokenizer.assumed)
+
+
+def _import_model(stage: ImportModel) -> Known:
+    folder = _folder_of(stage.path)
+    config = read_config(folder)
+    if (folder / "tokenizer.json").is_file():
+        return Known(tokenizer_size(read_tokenizer(folder)), config, stage.path)
+    assumed = (f"the tokenizer of {stage.path} has an entry for each of the model's rows",)
+    return Known(config.vocabulary_size, config, stage.path, assumed)
+
+
+def _folder_of(path: str) -> Path:
+    """The model's folder, or the hub's copy of it on this machine; nothing is downloaded."""
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return folder
+    if not folder.exists() and path.count("/") == 1 and not path.startswith((".", "/")):
+        import huggingface_hub
+
+        cached = huggingface_hub.try_to_load_from_cache(path, "config.json")
+        if isinstance(cached, str):
+            return Path(cached).parent
+        raise UserError(
+            f"path: {path!r} is no folder, and the Hugging Face cache has no config.json of a model of that name. A plan "
+            f"downloads nothing: fetch that file (hf download {path} config.json), or give a folder's path"
+        )
+    raise UserError(f"path: {path!r} is neither a folder nor the name of a model on the Hugging Face hub")
+
+
+def _expand(stage: Expand, model: Known, tokenizer: Known) -> Known:
+    before, rows = model.shape(), _rows(tokenizer.entries, stage.pad_vocabulary_to)
+    config = replace(before, vocabulary_size=rows, num_layers=before.num_layers + stage.new_layers)
+    assumed = tuple(dict.fromkeys((*model.assumed, *tokenizer.assumed)))
+    grown = [f"{before.vocabulary_size:,} → {rows:,} rows"]
+    grown += [f"{stage.new_layers} new layers"] if stage.new_layers else []
+    return Known(tokenizer.entries, config, f"{model.origin}, {', '.join(grown)}", assumed)

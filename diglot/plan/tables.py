@@ -1,0 +1,249 @@
+"""The plan for people: tables that can be read at 100 columns, notes, and the same as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from diglot.plan.devices import GIB, Cluster
+from diglot.plan.estimate import Assumptions, StagePlan
+from diglot.plan.memory import MARGIN, Memory
+
+WIDTH = 100
+CATEGORIES = ("weights", "gradients", "optimizer", "gathered", "activations", "loss")
+
+
+def short(value: float) -> str:
+    """A number in three digits: 950, 12.3k, 4.56M, 13.9B, 1.2T."""
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= 0.9995 * size:
+            return f"{value / size:.3g}{letter}" if value < 999.5 * size else f"{value / size:,.0f}{letter}"
+    return f"{value:.3g}"
+
+
+def power(value: float) -> str:
+    """8.84e10."""
+    return f"{value:.2e}".replace("e+", "e")
+
+
+def time(seconds: float) -> str:
+    """24.7 days, 3.2 h, 41 min or 12 s."""
+    for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return (
+                f"{seconds / size:,.1f} {unit}" if seconds < 1000 * size else f"{seconds / size:,.0f} {unit}"
+            )
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+
+
+def hours(value: float) -> str:
+    """151,947, 3.2 or <0.1."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}" if value >= 0.1 else "<0.1"
+
+
+def energy(kwh: float) -> str:
+    """412 MWh, 3.1 kWh or 12 Wh."""
+    for size, unit in ((1e3, "MWh"), (1, "kWh")):
+        if kwh >= size:
+            return f"{kwh / size:,.3g} {unit}" if kwh / size < 1000 else f"{kwh / size:,.0f} {unit}"
+    return f"{kwh * 1000:.2g} Wh"
+
+
+def gib(size: float) -> str:
+    """Bytes in GiB."""
+    value = size / GIB
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def _table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
+    table.title_style = "bold"
+    for name in left:
+        table.add_column(name, overflow="fold", no_wrap=name == "stage")
+    for name in right:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def plan_view(plans: Sequence[StagePlan], cluster: Cluster, assumptions: Assumptions) -> RenderableType:
+    """Everything, one below the other."""
+    parts: list[RenderableType] = [
+        models_table(plans),
+        compute_table(plans, cluster, assumptions),
+        memory_table(plans),
+    ]
+    parts += [verdict_line(plan) for plan in plans]
+    parts.append(Text("\nWhat this rests on", style="bold"))
+    parts += [Padding(Text(f"· {note}"), (0, 0, 0, 1)) for note in notes(plans, cluster, assumptions)]
+    return Group(*parts)
+
+
+def models_table(plans: Sequence[StagePlan]) -> Table:
+    """What each stage trains."""
+    table = _table("Models", ("stage", "model"), ("parameters", "embedding", "positions", "layers", "head"))
+    for plan in plans:
+        counts = plan.parameters
+        head = "tied" if plan.config.tied_embeddings else short(counts["head"])
+        row = [short(counts[part]) if counts[part] else "–" for part in ("embedding", "positions", "layers")]
+        table.add_row(plan.name, escape(plan.model), f"{counts['total']:,}", *row, head)
+    return table
+
+
+def compute_table(plans: Sequence[StagePlan], cluster: Cluster, assumptions: Assumptions) -> Table:
+    """Tokens, FLOPs, time, energy and cost."""
+    columns = ["tokens", "FLOP/token", "FLOP", "tok/s/device", "MFU", "time", "device-h", "energy"]
+    priced = assumptions.price is not None
+    table = _table(f"\nCompute on {cluster}", ("stage",), [*columns, *(["cost"] if priced else [])])
+    for plan in plans:
+        row = [
+            short(plan.tokens),
+            power(plan.flops_per_token),
+            power(plan.flops),
+            f"{plan.tokens_per_second:,.0f}",
+            f"{plan.mfu:.1%}",
+            time(plan.seconds),
+            hours(plan.device_hours),
+            energy(plan.energy_kwh),
+        ]
+        table.add_row(plan.name, *row, *([f"{plan.cost:,.0f}"] if plan.cost is not None else []))
+    if len(plans) > 1:
+        total = [short(sum(p.tokens for p in plans)), "", power(sum(p.flops for p in plans)), "", ""]
+        total += [
+            time(sum(p.seconds for p in plans)),
+            hours(sum(p.device_hours for p in plans)),
+            energy(sum(p.energy_kwh for p in plans)),
+        ]
+        total += [f"{sum(p.cost or 0 for p in plans):,.0f}"] if priced else []
+        table.add_row("all", *total, style="bold")
+    return table
+
+
+def memory_table(plans: Sequence[StagePlan]) -> Table:
+    """Bytes a device at the peak, with and without activation checkpointing; what was asked for is bold."""
+    table = _table(
+        "\nMemory a device at its peak, GiB",
+        ("stage", "data×tensor", "micro", "checkpt"),
+        ("weights", "grads", "optim", "gathered", "activ", "loss", "margin", "sum"),
+    )
+    for plan in plans:
+        execution = plan.execution
+        asked = execution.activation_checkpointing
+        for on, held in ((asked, plan.memory), (not asked, plan.other_memory)):
+            first = [
+                plan.name,
+                f"{execution.data_parallel}×{execution.tensor_parallel}",
+                f"{execution.micro_batch_size}×{execution.sequence_length}",
+            ]
+            cells = [gib(held.categories[name]) for name in CATEGORIES]
+            cells[0] = gib(held.categories["weights"] + held.categories.get("reference", 0))
+            style = "bold" if on == asked else "dim"
+            table.add_row(
+                *(first if on == asked else ["", "", ""]),
+                "yes" if on else "no",
+                *cells,
+                gib(held.margin),
+                gib(held.total),
+                style=style,
+            )
+    return table
+
+
+def verdict_line(plan: StagePlan) -> Text:
+    """Does it fit; when is most held; what the chunked loss saves."""
+    line = Text(f"{plan.name}: ", style="bold")
+    line.append(plan.verdict, style="green" if plan.fits else "red")
+    more = [f"most at: {plan.memory.moment}"]
+    if plan.whole_loss > 0.05 * plan.memory.peak:
+        more.append(f"a loss over all logits at once: {gib(plan.whole_loss)} GiB more")
+    line.append(f" ({'; '.join(more)})", style="not bold")
+    return line
+
+
+def notes(plans: Sequence[StagePlan], cluster: Cluster, assumptions: Assumptions) -> list[str]:
+    """What was assumed, each said once."""
+    device = cluster.device
+    said = [f"{plan.name}: {note}" for plan in plans for note in plan.notes if note]
+    by_note: dict[str, list[str]] = {}
+    for line in said:
+        name, _, note = line.partition(": ")
+        by_note.setdefault(note, []).append(name)
+    lines = [f"{', '.join(names)}: {note}" for note, names in by_note.items()]
+    if assumptions.tokens_per_second:
+        lines.append("the MFU follows from the tokens/s that were given")
+    elif assumptions.mfu is None:
+        lines.append(f"MFU {device.mfu:.1%}: {device.mfu_source}")
+    else:
+        lines.append(f"MFU {assumptions.mfu:.1%}, as given")
+    lines += [
+        f"FLOP a token = 6 N + 12 layers × heads' size × sequence length (PaLM, appendix B); peak of {device.title}: "
+        f"{device.bfloat16 / 1e12:,.4g} TFLOP/s bfloat16, {device.float32 / 1e12:,.3g} float32 ({device.source})",
+        "memory: 16 bytes a parameter divided among all devices, and what is held at the busiest of six moments; margin "
+        f"{MARGIN:.0%} and 1 GiB; tokens count padding; attention counts the whole sequence",
+        f"energy: {assumptions.watts or device.watts:g} W a device × PUE {assumptions.pue:g}; servers' processors and "
+        "network are not in it",
+        "time is training alone: PolyLM reports 29 days where its own throughput gives 24.7",
+    ]
+    if assumptions.price is None:
+        lines.append("no cost without --price (of a device-hour)")
+    return lines
+
+
+def dry_run_table(results: Sequence[tuple[str, dict[str, Any], Memory]]) -> Table:
+    """Dry runs beside the formula, GiB a rank."""
+    table = _table(
+        "\nDry run: the real model on fake ranks, GiB a rank",
+        ("stage",),
+        ("ranks", "weights", "optimizer", "gathered", "activ+loss", "peak", "formula", "time", "host"),
+    )
+    for name, found, formula in results:
+        inside = found["categories"]
+        table.add_row(
+            name,
+            f"{found['ranks']}",
+            gib(found["weights"]),
+            gib(found["optimizer"]),
+            gib(inside["gathered"]) if inside else "–",
+            gib(inside["activations and loss"]) if inside else "–",
+            gib(found["peak"]) if inside else "–",
+            gib(formula.peak),
+            f"{found['seconds']:.0f} s",
+            f"{gib(found['host_bytes'])}",
+        )
+    return table
+
+
+# --- JSON -----------------------------------------------------------------------------------------------------
+
+
+def as_json(
+    plans: Sequence[StagePlan], cluster: Cluster, assumptions: Assumptions, dry_runs: dict[str, Any]
+) -> dict[str, Any]:
+    """The plan for scripts: bytes, seconds, FLOPs, kWh."""
+    return {
+        "cluster": {**asdict(cluster), "devices": cluster.devices},
+        "assumptions": asdict(assumptions),
+        "stages": {
+            plan.name: {
+                **asdict(plan),
+                "flops": plan.flops,
+                "days": plan.days,
+                "fits": plan.fits,
+                "memory": _memory_json(plan.memory),
+                "other_memory": _memory_json(plan.other_memory),
+                **({"dry_run": dry_runs[plan.name]} if plan.name in dry_runs else {}),
+            }
+            for plan in plans
+        },
+        "notes": notes(plans, cluster, assumptions),
+    }
+
+
+def _memory_json(held: Memory) -> dict[str, Any]:
+    return {**asdict(held), "peak": held.peak, "total": held.total}

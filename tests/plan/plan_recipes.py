@@ -1,0 +1,23 @@
+"""A recipe in the shape of PolyLM's, small or large."""
+
+CORPUS = {"do": "curate", "sources": {"web": {"path": "text/*.jsonl", "language": "en"}}}
+
+
+def train(model: str, tokens: str, **settings) -> dict:
+    given = {"steps": 100, "batch_size": 256, "sequence_length": 2048, "precision": "bfloat16"}
+    return {"do": "train", "from": {"model": model, "tokens": tokens}, **given, **settings}
+
+
+def polylm(preset: str = "polylm-13b", **settings) -> dict:
+    """PolyLM as a recipe: 640B tokens in batches of 2048 × 2048."""
+    given = {"steps": 152_588, "batch_size": 2048, "micro_batch_size": 1}
+    return {
+        "name": "polylm",
+        "stages": {
+            "corpus": CORPUS,
+            "tokenizer": {"do": "train-tokenizer", "from": "corpus", "vocabulary_size": 256_000},
+            "tokens": {"do": "encode", "from": {"tokenizer": "tokenizer", "corpus": "corpus"}},
+            "init": {"do": "new-model", "from": "tokenizer", "preset": preset},
+            "pretrain": train("init", "tokens", **{**given, **settings}),
+        },
+    }
