@@ -27,11 +27,12 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 MANIFEST = "artifact.json"
+STEPS = "steps"  # of a train stage's folder: the models that it kept on its way, as steps/400
 LOGS = "logs"  # about the making, not the result: timings differ from run to run, so no hash covers it
 
 
@@ -105,6 +106,16 @@ class Artifact:
         if not path.resolve().is_relative_to(self.path.resolve()):
             raise UserError(f"{'/'.join(parts)} lies outside the artifact {self.path}")
         return path
+
+    def at(self, step: int) -> Artifact:
+        """The model that a train stage kept after a step, called STAGE@STEP."""
+        folder = self.path / STEPS / str(step)
+        return replace(self, path=folder, stage=f"{self.stage}@{step}", summary={"steps": step})
+
+    def steps(self) -> list[int]:
+        """The steps whose models lie here beside the last one, in rising order."""
+        folder = self.path / STEPS
+        return sorted(int(path.name) for path in folder.iterdir()) if folder.is_dir() else []
 
 
 class Inputs:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diglot import __version__
-from diglot.artifact import Artifact, Inputs, UserError, content_hash, read_artifact
+from diglot.artifact import STEPS, Artifact, Inputs, UserError, content_hash, read_artifact
 from diglot.recipe import STAGES, Recipe, Settings, Stage, json_schema
+from diglot.recipe.common import at_step
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +39,13 @@ Examples:
   diglot chat runs/quickstart                           talk to its last model
 """
 
+
+SHOW_EXAMPLES = """\b
+Examples:
+  diglot show runs/quickstart
+  diglot show runs/quickstart --stage corpus --source arabic
+  diglot show runs/quickstart/corpus
+"""
 
 # What a user can put right: permissions, missing or existing files and folders, a full or read-only disk.
 USERS_ERRORS = {
@@ -66,7 +74,18 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: errors that a user can put right are printed without a traceback, with exit code 2."""
+    """Entry point. Under torchrun or srun the first process walks the command; the others train with it."""
+    from diglot.train import launch
+
+    try:
+        with launch.processes():
+            _main()
+    except UserError as error:
+        _fail(str(error))
+
+
+def _main() -> None:
+    """Run the command; errors that a user can put right are printed without a traceback, with exit code 2."""
     try:
         cli(standalone_mode=False)
     except UserError as error:
@@ -174,24 +193,19 @@ def _find_run(given: Path) -> tuple[Recipe, Path]:
     return check(Recipe, value, Where(str(file))), folder
 
 
-@cli.command("show")
+@cli.command("show", epilog=SHOW_EXAMPLES)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON object.")
 @click.option("--stage", help="A corpus, in depth: what it kept and dropped, and why.")
 @click.option("--source", help="With --stage: one source, with its signals, samples and duplicates.")
 def show_command(run: Path, as_json: bool, stage: str | None, source: str | None) -> None:
-    r"""Show what a run holds: the state, time and headline numbers of its stages.
+    """Show what a run holds: the state, time and headline numbers of its stages.
 
     RUN is a run folder, its name under runs/, a recipe, or the folder of one corpus.
-
-    \b
-    Examples:
-      diglot show runs/quickstart
-      diglot show runs/quickstart --stage corpus --source arabic
-      diglot show runs/quickstart/corpus
     """
     from diglot import flow, terminal
     from diglot.load import Where
+    from diglot.report.family import family_tree
 
     alone = read_artifact(run) if run.is_dir() else None
     if alone and alone.kind == "corpus" and not as_json:
@@ -206,6 +220,10 @@ def show_command(run: Path, as_json: bool, stage: str | None, source: str | None
     if not as_json:
         console = _console()
         console.print(terminal.run_table(steps, artifacts))
+        models = terminal.members(steps, artifacts)
+        if len(models) > 1:
+            console.print()
+            console.print(family_tree(models), soft_wrap=False)
         _closing(console, steps)
         return
     report = next((a.path / "report.html" for a in artifacts.values() if a.kind == "report"), None)
@@ -267,12 +285,104 @@ def _find_model(given: Path, stage: str | None) -> Path:
         return given
     recipe, folder = _find_run(given)
     names = [name for name, kind in recipe.stages.items() if kind.makes == "model"]
-    if stage and stage not in names:
+    chosen, step = at_step(stage or "")
+    if stage and chosen not in names:
         raise UserError(f"--stage {stage}: not a model of this run; models: {', '.join(names)}")
-    for name in [stage] if stage else reversed(names):
-        if (folder / name / "config.json").is_file():
-            return folder / name
+    for name in [chosen] if stage else reversed(names):
+        place = folder / name / STEPS / step if step else folder / name
+        if (place / "config.json").is_file():
+            return place
     raise UserError(f"{folder} holds no model yet; run the recipe first")
+
+
+DATA_EXAMPLES = """\b
+Examples:
+  diglot data runs/quickstart --mixture
+  diglot data recipes/arabic.yaml --stage cpt --at-step 120
+  diglot data runs/arabic --stage cpt --document wiki-ar:articles.jsonl:17 --json
+"""
+
+
+@cli.command("data", epilog=DATA_EXAMPLES)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--stage", help="Which train stage.  [default: the only one; for --mixture all]")
+@click.option("--mixture", is_flag=True, help="Shares planned and realised by phase, and passes over each source (the default).")  # fmt: skip
+@click.option("--at-step", "step", type=click.IntRange(1), metavar="N", help="The documents that a step reads; steps count from 1, as in the metrics.")  # fmt: skip
+@click.option("--document", metavar="SOURCE:ID", help="The steps that read a document.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Lines of a table.")
+@click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON object.")
+def data_command(run: Path, as_json: bool, limit: int, **asked: Any) -> None:
+    """Show what training reads: mixtures, the documents of a step, the steps of a document.
+
+    Works before training, as soon as the tokens are there. RUN is a run folder, its name under runs/, or a recipe.
+    """
+    from diglot import flow
+    from diglot.load import Where
+    from diglot.train import data_command
+
+    recipe, folder = _find_run(run)
+    steps = flow.plan(recipe, folder, Where(str(folder)), missing_files_are_errors=False)
+    for each in steps:
+        if each.settings.makes == "tokens" and each.state == "stale":
+            click.echo(f"note: {each.name} is stale ({each.why}); this is about what it holds now", err=True)
+    found = data_command.answers(recipe, folder, **asked)
+    if as_json:
+        click.echo(json.dumps(found[0] if len(found) == 1 else {"stages": found}, ensure_ascii=False))
+    else:
+        data_command.show(_console(), found, limit)
+
+
+PLAN_EXAMPLES = """\b
+Examples:
+  diglot plan recipes/arabic.yaml --cluster h100:8
+  diglot plan polylm.yaml --cluster a100-80:32x8 --tensor-parallel 8 --tokens-per-second 1170
+  diglot plan polylm.yaml pretrain.precision=bfloat16 --cluster h100:8x8 --price 2.50
+  diglot plan polylm.yaml --cluster h100:32x8 --activation-checkpointing --dry-run-ranks 256
+"""
+
+
+@cli.command("plan", epilog=PLAN_EXAMPLES)
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+@click.option("--cluster", required=True, metavar="DEVICE[:[NODESx]COUNT]", help="Such as h100, h100:8 or h100:4x8 (four nodes of eight). Devices: a100-40, a100-80, h100, h200, b200, rtx-4090, cpu (a core).")  # fmt: skip
+@click.option("--tensor-parallel", type=click.IntRange(1), default=1, show_default=True, help="Devices that each layer is cut into; FSDP shards over the rest.")  # fmt: skip
+@click.option("--activation-checkpointing/--no-activation-checkpointing", default=False, show_default=True)
+@click.option("--micro-batch-size", type=click.IntRange(1), help="Sequences a rank holds at a time.  [default: the stage's, or a rank's share of the batch]")  # fmt: skip
+@click.option("--float32-residual/--no-float32-residual", default=False, show_default=True, help="Residual stream and attention in float32 (PolyLM).")  # fmt: skip
+@click.option("--mfu", type=click.FloatRange(0, 1, min_open=True), help="Model FLOPs utilisation.  [default: one published for the device]")  # fmt: skip
+@click.option("--tokens-per-second", type=click.FloatRange(0, min_open=True), help="A device's, instead of --mfu.")  # fmt: skip
+@click.option("--price", type=click.FloatRange(0), help="Of a device-hour.")
+@click.option("--pue", type=click.FloatRange(1), help="Energy of the data centre over that of its devices.  [default: 1.2]")  # fmt: skip
+@click.option("--watts", type=click.FloatRange(0, min_open=True), help="A device draws.  [default: its power limit]")  # fmt: skip
+@click.option("--dry-run-ranks", type=click.IntRange(2), metavar="RANKS", help="Also shard the real models over so many fake ranks on this machine's CPU, and count bytes.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON object.")
+def plan_command(
+    recipe: Path,
+    overrides: tuple[str, ...],
+    cluster: str,
+    dry_run_ranks: int | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Plan a recipe's training on a cluster: memory, time, energy and cost; nothing is run.
+
+    OVERRIDES change settings: stage.key=value, as for `diglot run`.
+    """
+    from diglot import flow
+    from diglot.load import load_recipe
+    from diglot.plan.devices import parse_cluster
+
+    machines = parse_cluster(cluster)
+    loaded, where = load_recipe(recipe, list(overrides))
+    reads = flow.graph(loaded, where)
+
+    from diglot.plan.command import plan, show
+
+    found = plan(loaded, reads, where, machines, dry_run_ranks, **given)
+    if as_json:
+        click.echo(json.dumps(found.as_json(), ensure_ascii=False))
+    else:
+        show(_console(), found)
 
 
 @cli.command("schema")
@@ -283,6 +393,70 @@ def schema_command() -> None:
     # yaml-language-server: $schema=recipe.schema.json
     """
     click.echo(json.dumps(json_schema(), indent=1))
+
+
+# --- tokenizers -----------------------------------------------------------------------------------------------
+
+
+MEASURE_EXAMPLES = """\b
+Examples:
+  diglot tokenizer measure runs/arabic/tokenizer llama=models/llama-2 \\
+    --text en=ntrex.jsonl.zst:eng --text ar=ntrex.jsonl.zst:arb --baseline llama --out measured
+  diglot tokenizer measure runs/quickstart/tokenizer --corpus runs/quickstart/corpus
+"""
+
+
+@cli.group("tokenizer")
+def tokenizer_group() -> None:
+    """Measure tokenizers."""
+
+
+@tokenizer_group.command("measure", epilog=MEASURE_EXAMPLES)
+@click.argument("tokenizers", nargs=-1, required=True, metavar="[NAME=]FOLDER...")
+@click.option("--text", "texts", multiple=True, metavar="LANGUAGE=FILE[:FIELD]", help="Text in a language: plain, a line each, or a field of JSON lines; .gz and .zst too. Languages with equally many lines are taken as parallel.")  # fmt: skip
+@click.option("--corpus", "corpora", multiple=True, type=click.Path(path_type=Path), metavar="DIR", help="Held-out documents of a corpus.")  # fmt: skip
+@click.option(
+    "--baseline", metavar="NAME", help="The tokenizer whose compression is 1.  [default: the first]"
+)
+@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Write measures.json and a page with pictures, measure.html.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON object.")
+def measure_command(
+    tokenizers: tuple[str, ...],
+    texts: tuple[str, ...],
+    corpora: tuple[Path, ...],
+    baseline: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Compare tokenizers, language by language.
+
+    Tokens per word, characters and bytes per token, share of words that are cut, compression against a baseline (as in
+    PolyLM's figure 1) and, on parallel text, what the same content costs in each language (premium, Gini).
+
+    FOLDER holds a tokenizer.json: a tokenizer or model of a run, or a Hugging Face folder.
+    """
+    from rich.console import Console
+
+    from diglot.report.tokenizer_tables import tables
+    from diglot.tokenizer import compare
+
+    folders = compare.named_tokenizers(tokenizers)
+    given, parallel = compare.texts_to_compare(texts, corpora)
+    console = _console()
+    with Console(stderr=True).status("reading") as status:
+        result = compare.compare(
+            folders, given, parallel, baseline, lambda done, total, unit, note="": status.update(note)
+        )
+    if as_json:
+        click.echo(json.dumps(result, ensure_ascii=False))
+    else:
+        for table in tables(result, min(console.width, 120)):
+            console.print(table)
+    if out:
+        from diglot.report.measured import write_measures
+
+        page = write_measures(result, out)
+        click.echo(f"page: {page.resolve()}", err=as_json)
 
 
 # --- every kind of stage as a command -------------------------------------------------------------------------

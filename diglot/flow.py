@@ -2,6 +2,8 @@
 
     recipe ──graph──► order of stages ──plan──► state of each (done / stale / to do) ──run──► artifacts
 
+A stage reads others by name, and the models that a train stage kept on its way as NAME@STEP (`trunk@400`).
+
 A stage is done when its folder holds an artifact with the fingerprint that the recipe asks for. The fingerprint
 covers the settings, the seed, the stage's code version, the fingerprints of the stages it reads and the content of
 the files it reads from outside. So it is known before anything runs, a touched file is not a changed one, and
@@ -37,6 +39,7 @@ from diglot.artifact import (
 )
 from diglot.load import Where
 from diglot.recipe import Recipe, Stage
+from diglot.recipe.common import at_step
 
 
 @dataclass
@@ -46,7 +49,7 @@ class Step:
     Attributes:
         name: its name in the recipe.
         settings: its settings.
-        reads: the stages it reads, by role.
+        reads: the stages it reads, by role, as written in `from`: `trunk`, or `trunk@400`.
         folder: where its artifact lies or will lie.
         fingerprint: of the artifact that the recipe asks for.
         made_from: what went into the fingerprint, for saying why an artifact is stale.
@@ -86,7 +89,7 @@ def graph(recipe: Recipe, where: Where) -> dict[str, dict[str, list[str]]]:
         trail.append(name)
         for others in reads[name].values():
             for other in others:
-                visit(other)
+                visit(at_step(other)[0])
         trail.pop()
         order.append(name)
 
@@ -110,23 +113,45 @@ def _reads(name: str, stage: Stage, recipe: Recipe, where: Where) -> dict[str, l
                 f"{at}: {stage.do} has no input {role!r}; allowed: {', '.join(stage.reads) or 'none'}"
             )
         for other in names:
-            if other not in recipe.stages:
-                near = difflib.get_close_matches(other, recipe.stages, 1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                raise UserError(f"{at}.{role}: no stage {other!r}; {hint}stages: {', '.join(recipe.stages)}")
-            makes, accepts = recipe.stages[other].makes, stage.reads[role].kinds
-            if makes not in accepts:
-                raise UserError(
-                    f"{at}.{role}: {other!r} makes a {makes}, but a {' or '.join(accepts)} is needed here"
-                )
+            _check_read(where("stages", name, "from", role), stage, role, other, recipe)
         if len(names) > 1 and not stage.reads[role].many:
-            raise UserError(f"{at}.{role}: takes one stage, not {len(names)}")
+            raise UserError(f"{where('stages', name, 'from', role)}: takes one stage, not {len(names)}")
     for role, needed in stage.reads.items():
         if needed.required and not given.get(role):
             raise UserError(
                 f"{at}: {stage.do} needs {role}: the name of a stage that makes a {' or '.join(needed.kinds)}"
             )
     return given
+
+
+def _check_read(at: str, stage: Stage, role: str, name: str, recipe: Recipe) -> None:
+    """Refuse what a stage cannot read in a role.
+
+    Raises:
+        UserError: an unknown stage or step, or one that does not fit.
+    """
+    other, step = at_step(name)
+    if other not in recipe.stages:
+        near = difflib.get_close_matches(other, recipe.stages, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UserError(f"{at}: no stage {other!r}; {hint}stages: {', '.join(recipe.stages)}")
+    read = recipe.stages[other]
+    if read.makes not in stage.reads[role].kinds:
+        accepts = " or ".join(stage.reads[role].kinds)
+        raise UserError(f"{at}: {other!r} makes a {read.makes}, but a {accepts} is needed here")
+    number = None
+    if step is not None:
+        kept = read.kept_steps()
+        if not kept:
+            raise UserError(f"{at}: {name!r}: {other!r} is made by {read.do}; only train stages have steps")
+        number = int(step) if step.isdecimal() else None
+        if number not in kept:
+            raise UserError(
+                f"{at}: {name!r}: {other!r} keeps the models of the steps {', '.join(map(str, kept))}; to keep others, "
+                f"set stages.{other}.exports or stages.{other}.export_every (it will run again)"
+            )
+    if why := stage.refuses(role, read, number):
+        raise UserError(f"{at}: {name!r}: {why}")
 
 
 # --- the plan -------------------------------------------------------------------------------------------------
@@ -153,7 +178,9 @@ def plan(recipe: Recipe, folder: Path, where: Where, *, missing_files_are_errors
             "version": settings.version,
             "seed": recipe.seed,
             "files": files,
-            "stages": {role: {n: steps[n].fingerprint for n in names} for role, names in reads.items()},
+            "stages": {
+                role: {n: steps[at_step(n)[0]].fingerprint for n in names} for role, names in reads.items()
+            },
         }
         step.fingerprint = step_fingerprint(settings, step.made_from, reads)
         _set_state(step)
@@ -353,7 +380,7 @@ def run(
                 continue
             progress = started(step) if started else None
             inputs = Inputs(
-                {role: [_whole(by_name[n].folder) for n in names] for role, names in step.reads.items()}
+                {role: [read_named(by_name, n) for n in names] for role, names in step.reads.items()}
             )
             artifact = run_stage(step, inputs, recipe.seed, where, progress)
             if finished:
@@ -376,9 +403,8 @@ def wanted(steps: list[Step], until: str | None) -> list[Step]:
     while waiting:
         name = waiting.pop()
         needed.add(name)
-        waiting += [
-            other for others in by_name[name].reads.values() for other in others if other not in needed
-        ]
+        reads = [at_step(other)[0] for others in by_name[name].reads.values() for other in others]
+        waiting += [other for other in reads if other not in needed]
     return [step for step in steps if step.name in needed]
 
 
@@ -434,6 +460,15 @@ def _whole(folder: Path) -> Artifact:
     if artifact is None:
         raise UserError(f"{folder} holds no whole artifact; run the recipe again")
     return artifact
+
+
+def read_named(steps: dict[str, Step], name: str) -> Artifact:
+    """What `name` or `name@step` stands for; the last step is the stage's own artifact."""
+    stage, step = at_step(name)
+    artifact = _whole(steps[stage].folder)
+    if step is None or int(step) == steps[stage].settings.kept_steps()[-1]:
+        return artifact
+    return artifact.at(int(step))
 
 
 def _remember(recipe: Recipe, folder: Path) -> None:

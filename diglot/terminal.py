@@ -21,6 +21,8 @@ from rich.table import Table
 
 from diglot.artifact import Artifact
 from diglot.flow import Step
+from diglot.recipe.common import at_step
+from diglot.report.family import Member, about, at
 from diglot.report.results import duration
 
 STATE_STYLE = {"done": "green", "stale": "yellow", "to do": "cyan"}
@@ -147,3 +149,34 @@ def run_table(steps: list[Step], artifacts: dict[str, Artifact]) -> Table:
             step.name, step.settings.do, state, seconds, escape(headline(artifact)) if artifact else ""
         )
     return table
+
+
+def members(steps: list[Step], artifacts: dict[str, Artifact]) -> list[Member]:
+    """The family of a run's models, made or to be made."""
+    models = {step.name for step in steps if step.settings.makes == "model"}
+    found = []
+    for step in steps:
+        if step.name not in models:
+            continue
+        settings = step.settings.settings()
+        read = [
+            (role, *at_step(name))
+            for role, names in step.reads.items()
+            for name in names
+            if at_step(name)[0] in models
+        ]
+        named = [(role, stage, int(number) if number else None) for role, stage, number in read]
+        steps_here = settings.get("steps", 0) if step.settings.do == "train" else 0
+        found.append(
+            Member(
+                stage=step.name,
+                do=step.settings.do,
+                parents=tuple((stage, number) for role, stage, number in named if role != "base"),
+                base=next((at(stage, number) for role, stage, number in named if role == "base"), None),
+                steps=steps_here,
+                tokens=steps_here * settings.get("batch_size", 0) * settings.get("sequence_length", 0),
+                about=about(step.settings.do, settings),
+                done=step.name in artifacts,
+            )
+        )
+    return found

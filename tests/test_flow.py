@@ -160,6 +160,112 @@ def test_until_takes_what_it_needs(small_run: tuple[dict, Path]) -> None:
         flow.wanted(steps, "nothing")
 
 
+# --- branches -------------------------------------------------------------------------------------------------
+
+
+def trunk_and(**stages: dict) -> dict:
+    """A trunk of 800 steps that keeps the models of every 200, and stages that read it."""
+    road: dict = {"x": world(), "w": curate(**{"from": "x"}), "t": {"do": "train-tokenizer", "from": "w"}}
+    road["k"] = {"do": "encode", "from": {"tokenizer": "t", "corpus": "w"}}
+    road["start"] = {"do": "new-model", "from": "t", "preset": "tiny"}
+    trunk = {"model": "start", "tokens": "k"}
+    road["trunk"] = {"do": "train", "from": trunk, "steps": 800, "export_every": 200, "exports": [150]}
+    return road | stages
+
+
+def branch(model: str, **changes) -> dict:
+    return {"do": "train", "from": {"model": model, "tokens": "k"}, "steps": 10, **changes}
+
+
+@pytest.mark.parametrize(
+    ("stages", "says"),
+    [
+        ({"b": branch("trunk@300")}, "'trunk@300': 'trunk' keeps the models of the steps 150, 200, 400, 600, 800; to"),
+        ({"b": branch("trunk@300")}, "set stages.trunk.exports"),
+        ({"b": branch("trunk@")}, "'trunk@': 'trunk' keeps the models of"),
+        ({"b": branch("trunk@last")}, "'trunk@last': 'trunk' keeps the models of"),
+        ({"b": branch("start@200")}, "'start@200': 'start' is made by new-model; only train stages have steps"),
+        ({"b": branch("trank@200")}, "no stage 'trank'; did you mean 'trunk'?"),
+        ({"b": branch("trunk@200", continues="run")}, "continues: run needs the optimizer's state: set export_opt"),
+        ({"b": branch("start", continues="optimizer")}, "needs the model of a train stage; this one is made by new"),
+        ({"m": {"do": "merge", "from": "trunk", "last": 6}}, "it keeps only the models of steps 150, 200, 400, 600"),
+        ({"m": {"do": "merge", "from": "start", "last": 2}}, "last takes the models that a train stage kept"),
+    ],
+)  # fmt: skip
+def test_steps_that_cannot_be_read_are_named(stages: dict, says: str) -> None:
+    with pytest.raises(UserError) as error:
+        flow.graph(recipe(trunk_and(**stages)), WHERE)
+    assert says in str(error.value)
+
+
+def test_a_step_is_refused_with_its_line(tmp_path: Path) -> None:
+    import yaml
+
+    file = tmp_path / "recipe.yaml"
+    text = yaml.safe_dump({"name": "x", "stages": trunk_and()}, sort_keys=False)
+    text += "  b:\n    do: train\n    from:\n      model: trunk@300\n      tokens: k\n    steps: 10\n"
+    file.write_text(text)
+    line = text.split("\n").index("      model: trunk@300") + 1
+    loaded, where = load_recipe(file)
+    with pytest.raises(UserError, match=f"^{file}:{line}: stages.b.from.model: 'trunk@300'"):
+        flow.graph(loaded, where)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"method": "ties"}, "method ties needs the model that all began from: base in `from`"),
+        ({"from": {"models": ["a", "b"], "base": "c"}}, "method linear has no base"),
+        ({"density": 0.5}, "density would do nothing"),
+        ({"scale": 0.5}, "scale would do nothing"),
+        ({"last": 3}, "last takes the models that one stage kept"),
+    ],
+)
+def test_settings_of_a_merge_that_do_nothing_are_refused(changes: dict, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        recipe({"m": {"do": "merge", "from": ["a", "b"], **changes}})
+
+
+def test_a_run_cannot_continue_for_dpo_or_keep_what_it_does_not_reach() -> None:
+    with pytest.raises(UserError, match="continues: run is not for dpo"):
+        recipe({"b": branch("a", objective="dpo", continues="run")})
+    with pytest.raises(UserError, match="step 20 is beyond the stage's 10 steps"):
+        recipe({"b": branch("a", exports=[20])})
+
+
+def test_branches_at_other_steps_are_other_stages(tmp_path: Path) -> None:
+    """The trunk is the same whoever branches from it; a branch is another where it leaves at another step."""
+
+    def prints(model: str) -> dict[str, str]:
+        steps = flow.plan(recipe(trunk_and(b=branch(model))), tmp_path, WHERE)
+        assert [step.name for step in flow.wanted(steps, "b")][-2:] == ["trunk", "b"]
+        return {step.name: step.fingerprint for step in steps}
+
+    found = [prints(model) for model in ("trunk@200", "trunk@400", "trunk")]
+    assert len({each["b"] for each in found}) == 3
+    assert len({each["trunk"] for each in found}) == 1
+
+
+def test_what_a_step_stands_for(tmp_path: Path) -> None:
+    """The kept model's folder; the last step is the stage's own artifact."""
+    steps = {step.name: step for step in flow.plan(recipe(trunk_and()), tmp_path, WHERE)}
+    fields = {
+        "stage": "trunk",
+        "kind": "model",
+        "do": "train",
+        "fingerprint": "f",
+        "settings": {},
+        "inputs": {},
+    }
+    with writing(tmp_path / "trunk", **fields) as (output, _):
+        (output / "steps" / "200").mkdir(parents=True)
+        (output / "steps" / "200" / "config.json").write_text("{}")
+    kept = flow.read_named(steps, "trunk@200")
+    assert (kept.path, kept.stage) == (tmp_path / "trunk" / "steps" / "200", "trunk@200")
+    assert flow.read_named(steps, "trunk@800") == flow.read_named(steps, "trunk")
+    assert flow.read_named(steps, "trunk").steps() == [200]
+
+
 # --- whole or not at all --------------------------------------------------------------------------------------
 
 FIELDS = {"stage": "s", "kind": "text", "do": "world", "fingerprint": "f", "settings": {}, "inputs": {}}

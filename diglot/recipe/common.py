@@ -17,6 +17,12 @@ class Role(NamedTuple):
     many: bool = False
 
 
+def at_step(name: str) -> tuple[str, str | None]:
+    """A name in `from`, apart: `trunk@400` is the model of the stage `trunk` after 400 steps."""
+    stage, at, step = name.partition("@")
+    return stage, step if at else None
+
+
 class Settings(BaseModel):
     """Base of all settings: unknown keys and wrong types are errors."""
 
@@ -79,6 +85,14 @@ class Stage(Settings):
         for key, _, inner in (name.partition(".") for name in self.neutral if "." in name):
             made_of[key] = {name: value for name, value in made_of[key].items() if name != inner}
         return made_of
+
+    def kept_steps(self) -> list[int]:
+        """The steps whose models other stages can read as STAGE@STEP; only training has steps."""
+        return []
+
+    def refuses(self, role: str, other: Stage, step: int | None) -> str | None:
+        """What is wrong with reading another stage (at a step of its) in a role, beyond its kind; None if nothing."""
+        return None
 
     def outside_paths(self) -> dict[tuple, str]:
         """Files, folders, globs and URLs read from outside the run, by the settings' key that names them."""

@@ -97,33 +97,137 @@ class Expand(Stage):
 
 
 class Merge(Stage):
-    """Average the weights of models that share a vocabulary, row by row in the order of token strings."""
+    """Merge the weights of models that share a vocabulary, row by row in the order of token strings."""
 
     makes: ClassVar[str] = "model"
-    reads: ClassVar[dict[str, Role]] = {"models": Role(("model",), many=True)}
+    reads: ClassVar[dict[str, Role]] = {
+        "models": Role(("model",), many=True),
+        "base": Role(("model",), required=False),
+    }
+    main_role: ClassVar[str | None] = "models"
     function: ClassVar[str] = "diglot.model.merge:run"
 
     do: Literal["merge"] = "merge"
-    method: Literal["linear"] = "linear"
-    weights: list[float] | None = Field(
-        None, description="One a model, in the order of `from`; equal if absent."
+    method: Literal["linear", "slerp", "task-arithmetic", "ties", "dare", "dare-ties"] = Field(
+        "linear",
+        description="linear: weighted mean; slerp: between two, along the sphere; task-arithmetic (2212.04089), ties "
+        "(2306.01708), dare (2311.03099): of what the models learnt since their `base`.",
     )
+    weights: list[float] | None = Field(
+        None,
+        description="One a model, in the order of `from`; equal shares if absent. linear and slerp divide them by "
+        "their sum; the others take them as they are.",
+    )
+    last: Annotated[int, Field(ge=2)] | None = Field(
+        None,
+        description="Merge the last models that one train stage kept (its exports), the final one included.",
+    )
+    density: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None,
+        description="Share of each difference from the base that is kept: ties the largest (0.2 if absent; 2306.01708), "
+        "dare a random choice (0.1 if absent; 2311.03099).",
+    )
+    scale: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="Of the merged difference from the base; 2306.01708."
+    )
+    seed: int = Field(0, description="Of dare's choice.")
+
+    @model_validator(mode="after")
+    def _settings_of_the_method(self) -> Merge:
+        of_means = self.method in ("linear", "slerp")
+        if self.density is not None and self.method not in ("ties", "dare", "dare-ties"):
+            raise ValueError(
+                f"density would do nothing: it belongs to ties and dare, the method is {self.method}"
+            )
+        if self.scale != 1 and of_means:
+            raise ValueError(f"scale would do nothing: {self.method} has no base")
+        if self.from_:
+            roles = self.reads_from()
+            if of_means == bool(roles.get("base")):
+                needs = "has no base" if of_means else "needs the model that all began from: base in `from`"
+                raise ValueError(f"method {self.method} {needs}")
+            if self.last is not None and len(roles.get("models", [])) > 1:
+                raise ValueError("last takes the models that one stage kept: name one in `from`")
+        return self
+
+    def refuses(self, role: str, other: Stage, step: int | None) -> str | None:
+        """`last` reads a train stage that keeps so many models."""
+        if role != "models" or self.last is None:
+            return None
+        if not isinstance(other, Train) or step is not None:
+            return "last takes the models that a train stage kept: name the stage, without a step"
+        if len(other.kept_steps()) < self.last:
+            kept = ", ".join(map(str, other.kept_steps()))
+            return f"last is {self.last}, but it keeps only the models of steps {kept}: give it export_every"
+        return None
+
+
+class DocumentWeight(Settings):
+    """How often documents of a source are read: once a pass, or more or less often by a column that `encode` kept."""
+
+    column: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(
+        description="Of the corpus, kept with `keep` of the encode stage.", examples=["cluster_size"]
+    )
+    by: Literal["quantile", "log", "value"] = Field(
+        "quantile",
+        description="quantile: from low for the least number to high for the largest, by rank; log: 1 + ln(number) "
+        "(cluster sizes, after FineWeb2's rehydration, 2506.20920); value: the number itself.",
+    )
+    low: Annotated[float, Field(ge=0, le=16)] = Field(0.5, description="No weight is below.")
+    high: Annotated[float, Field(gt=0, le=16)] = Field(2.0, description="No weight is above.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> DocumentWeight:
+        if self.low > self.high:
+            raise ValueError(f"low ({self.low:g}) is above high ({self.high:g})")
+        return self
 
 
 class Phase(Settings):
-    """A stretch of training with one mixture and one learning-rate shape."""
+    """A stretch of training with one mixture, one learning-rate shape, and one choice of what is trained."""
 
     name: Name
     share: Share = Field(1.0, description="Share of the stage's steps; the shares of all phases add up to 1.")
     mixture: dict[Name, Annotated[float, Field(gt=0)]] | None = Field(
         None, description="Share of training tokens by source; by size if absent."
     )
+    max_epochs: dict[Name, Annotated[float, Field(gt=0)]] = Field(
+        {},
+        description="Times that a source (or each of a language) is read at most when the phase ends, earlier phases "
+        "included; what is left of its share goes to the others. Up to 4 are nearly as good as new text (2305.16264).",
+    )
+    ramp: bool = Field(False, description="Move from the mixture before to this one over the phase.")
     learning_rate: Annotated[float, Field(gt=0)] | None = Field(
         None, description="Peak; the stage's if absent."
     )
     warmup: Share = Field(0.0, description="Share of the phase's steps spent warming up from `warmup_from`.")
     shape: Literal["constant", "cosine", "linear", "one-minus-sqrt"] = "constant"
     final: Share = Field(0.1, description="Learning rate at the end over the peak; PolyLM 3.2: 10%.")
+    trains: Literal["all", "embeddings", "new-rows", "new-layers", "new-rows-and-layers"] = Field(
+        "all",
+        description="What moves; all else stays bit for bit. embeddings: with the output weight; new-rows: the rows "
+        "of new tokens in both (EEVE, 2402.14714); new-layers: the layers that expand added (Kuwain, 2504.15120).",
+    )
+    rates: dict[Literal["embeddings", "output", "matrices", "vectors"], Annotated[float, Field(ge=0)]] = (
+        Field({}, description="Learning rate of a group of parameters over the phase's; 0 freezes it.")
+    )
+
+    @model_validator(mode="after")
+    def _rates_of_what_is_trained(self) -> Phase:
+        tables, layers = {"embeddings", "output"}, {"matrices", "vectors"}
+        frozen = {"embeddings": layers, "new-rows": layers, "new-layers": tables}.get(self.trains, set())
+        if idle := sorted(frozen & set(self.rates)):
+            raise ValueError(f"rates.{idle[0]} would do nothing: the phase trains {self.trains}")
+        return self
+
+
+class Parallel(Settings):
+    """How the processes of a launcher (torchrun, srun) share one model; what is left over shards it (FSDP2)."""
+
+    tensor: Count = Field(
+        1, description="Processes that each layer is cut into: tensor and sequence parallel; PolyLM: 8."
+    )
+    replicas: Count = Field(1, description="Whole copies of the shards (hybrid sharding).")
 
 
 class Train(Stage):
@@ -132,7 +236,9 @@ class Train(Stage):
     makes: ClassVar[str] = "model"
     reads: ClassVar[dict[str, Role]] = {"model": Role(("model",)), "tokens": Role(("tokens",), many=True)}
     function: ClassVar[str] = "diglot.train.loop:run"
-    neutral: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "keep_checkpoints"})
+    neutral: ClassVar[frozenset[str]] = frozenset(
+        {"checkpoint_every", "keep_checkpoints", "parallel", "activation_checkpointing"}
+    )
 
     do: Literal["train"] = "train"
     objective: Literal["lm", "sft", "dpo"] = "lm"
@@ -143,6 +249,9 @@ class Train(Stage):
         None, description="Sequences in memory at a time; the batch if absent."
     )
     sequence_length: Count = Field(2048, description="Tokens a sequence; PolyLM 3.2.")
+    document_weights: dict[Name, DocumentWeight] = Field(
+        {}, description="How often documents are read, by source or language; each once a pass if absent."
+    )
     learning_rate: Annotated[float, Field(gt=0)] = Field(3e-5, description="ALLaM, learning-rate slides.")
     warmup_from: Annotated[float, Field(ge=0)] = Field(1e-7, description="PolyLM 3.2.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.1, description="PolyLM 3.2.")
@@ -151,10 +260,27 @@ class Train(Stage):
     gradient_clip: Annotated[float, Field(gt=0)] = Field(1.0, description="PolyLM 3.2.")
     beta: Annotated[float, Field(gt=0)] = Field(0.1, description="DPO: weight of the KL penalty.")
     precision: Literal["float32", "bfloat16"] = "float32"
+    parallel: Parallel = Parallel()
+    activation_checkpointing: bool = Field(
+        False,
+        description="Keep only the layers' inputs and compute the rest twice: less memory, a third more time.",
+    )
     evaluate_every: Count = Field(100, description="Steps between evaluations on held-out text.")
     evaluate_tokens: Count = Field(50_000, description="Held-out tokens a source in each evaluation.")
     checkpoint_every: Count = 100
     keep_checkpoints: Count = Field(2, description="Older checkpoints are removed.")
+    export_every: Count | None = Field(
+        None, description="Keep the model every so many steps, for others to read as STAGE@STEP."
+    )
+    exports: list[Count] = Field([], description="More steps at which the model is kept.")
+    export_optimizer: bool = Field(
+        False, description="Keep the optimizer's state with each kept model, for stages that continue it."
+    )
+    continues: Literal["weights", "optimizer", "run"] = Field(
+        "weights",
+        description="What is taken over from the train stage that made the model: its weights; the optimizer's state "
+        "too; or the whole run: its place in the data as well, so that both stages together are one run.",
+    )
     seed: int = 0
 
     @model_validator(mode="after")
@@ -165,6 +291,39 @@ class Train(Stage):
         names = [phase.name for phase in self.phases]
         if len(set(names)) < len(names):
             raise ValueError("two phases have the same name")
+        if self.phases[0].ramp and self.continues != "run":
+            raise ValueError(f"phase {names[0]!r} is the first: there is no mixture to ramp from")
         if self.batch_size % (self.micro_batch_size or self.batch_size):
             raise ValueError("batch_size must be a multiple of micro_batch_size")
         return self
+
+    @model_validator(mode="after")
+    def _exports_and_continues(self) -> Train:
+        if self.continues == "run" and self.objective == "dpo":
+            raise ValueError(
+                "continues: run is not for dpo: it compares with the model that a run began with"
+            )
+        if beyond := [step for step in self.exports if step > self.steps]:
+            raise ValueError(f"exports: step {beyond[0]} is beyond the stage's {self.steps} steps")
+        return self
+
+    def kept_steps(self) -> list[int]:
+        """The steps whose models can be read as STAGE@STEP, in rising order; the last is the stage's own model."""
+        regular = range(self.export_every, self.steps, self.export_every) if self.export_every else []
+        return sorted({*regular, *self.exports, self.steps})
+
+    def refuses(self, role: str, other: Stage, step: int | None) -> str | None:
+        """A continued run needs the optimizer's state, and steps of the same size."""
+        if role != "model" or self.continues == "weights":
+            return None
+        if not isinstance(other, Train):
+            return f"continues: {self.continues} needs the model of a train stage; this one is made by {other.do}"
+        if not other.export_optimizer:
+            return (
+                f"continues: {self.continues} needs the optimizer's state: set export_optimizer: true there"
+            )
+        if self.continues == "run":
+            for name in ("objective", "batch_size", "sequence_length", "document_weights"):
+                if getattr(self, name) != getattr(other, name):
+                    return f"continues: run needs the same {name} in both stages"
+        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -92,6 +92,12 @@ class Encode(Stage):
         "preferences": Role(("preferences",), required=False, many=True),
     }
     function: ClassVar[str] = "diglot.tokens.encode:run"
+    version: ClassVar[int] = 2
 
     do: Literal["encode"] = "encode"
     sources: list[Name] | None = Field(None, description="Encode these sources only.")
+    keep: list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]] = Field(
+        [],
+        description="Columns of the corpus to keep beside the tokens of text, for `document_weights` of training.",
+        examples=["[cluster_size]"],
+    )

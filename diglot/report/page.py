@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from diglot.artifact import Artifact, Context, Inputs, UserError
 from diglot.recipe import Report
-from diglot.report import corpus, making, overview, scores, tokenizers
+from diglot.report import corpus, family, making, overview, scores, tokenizers
 from diglot.report.figures import Colours
 from diglot.report.reading import Run
 from diglot.report.results import shown_language
@@ -59,6 +59,7 @@ def sections_of(artifacts: Sequence[Artifact], before: str | None, after: str | 
     sections = [
         overview.headline(all_of, colours, before, after) if artifacts else None,
         overview.road(all_of, colours),
+        family.family(all_of),
         corpus.text(all_of, colours),
         corpus.judges(all_of, colours),
         tokenizers.tokenizer(all_of, colours),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from diglot.artifact import Artifact, UserError
+from diglot.recipe.common import at_step
 
 
 def read_json(artifact: Artifact, *parts: str) -> Any | None:
@@ -134,6 +135,21 @@ class Run:
         known = set(_strings(artifact.inputs))
         return [other for other in self.artifacts if other is not artifact and other.fingerprint in known]
 
+    def models_read(self, artifact: Artifact) -> list[tuple[Artifact, int | None, str]]:
+        """The models that one was made from, in the order of its inputs.
+
+        Returns:
+            Each model with the step it was taken at, where it is one that training kept on its way, and its role.
+        """
+        models = {other.fingerprint: other for other in self.of_kind("model") if other is not artifact}
+        found = []
+        for role, names in artifact.inputs.get("stages", {}).items():
+            for name, made_by in names.items():
+                step = at_step(name)[1]
+                if made_by in models:
+                    found.append((models[made_by], int(step) if step else None, role))
+        return found
+
     def languages(self) -> list[str]:
         """All languages of the run, in the order in which they appear; each keeps one colour in all figures."""
         found: dict[str, None] = {}
@@ -180,13 +196,22 @@ def _strings(value: Any) -> list[str]:
 def token_offsets(run: Run) -> dict[str, int]:
     """Tokens that every artifact's ancestors were trained on, by stage: where a model stands on the road.
 
-    A stage begins where the longest of its inputs ended, so branches from one checkpoint begin at one place.
+    A stage begins where the longest of its inputs ended, so branches from one checkpoint begin at one place; one that
+    was taken at a step begins there.
     """
-    trained = {training.artifact.stage: training.tokens for training in run.trainings}
+    trained = {training.artifact.stage: training for training in run.trainings}
     ends: dict[str, int] = {}
     starts: dict[str, int] = {}
     for artifact in run.artifacts:
-        parents = [parent.stage for parent in run.parents(artifact) if parent.kind == "model"]
-        starts[artifact.stage] = max((ends.get(stage, 0) for stage in parents), default=0)
-        ends[artifact.stage] = starts[artifact.stage] + trained.get(artifact.stage, 0)
+        begins = [0]
+        for parent, step, _ in run.models_read(artifact):
+            at_the_step = step is not None and parent.stage in trained
+            begins.append(
+                starts[parent.stage] + trained[parent.stage].tokens_at(step or 0)
+                if at_the_step
+                else ends.get(parent.stage, 0)
+            )
+        starts[artifact.stage] = max(begins)
+        own = trained[artifact.stage].tokens if artifact.stage in trained else 0
+        ends[artifact.stage] = starts[artifact.stage] + own
     return starts

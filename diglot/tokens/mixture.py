@@ -10,13 +10,16 @@ two rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 
 from diglot.artifact import UserError
 from diglot.tokens.shards import TokenSource
 
+Value = TypeVar("Value")
 SMALLEST_BLOCK, LARGEST_BLOCK = 1024, 16384
 FEWEST_ROWS = (
     16  # blocks grow until the rarest source has this many rows: its share is then within 1/32 of the plan
@@ -66,13 +69,30 @@ def _is_plain_text(source: TokenSource) -> bool:
 
 
 def _of_language(
-    language: str, mixture: Mapping[str, float], sources: Mapping[str, TokenSource]
+    language: str, mixture: Mapping[str, object], sources: Mapping[str, TokenSource]
 ) -> list[str]:
     return [
         name
         for name, source in sources.items()
         if source.language == language and _is_plain_text(source) and name not in mixture
     ]
+
+
+def with_language(
+    given: Mapping[str, Value], sources: Mapping[str, TokenSource], where: str
+) -> dict[str, Value]:
+    """Settings by source, from settings by source or language; a source's own goes before its language's.
+
+    Raises:
+        UserError: a name is neither a source nor a language of plain text.
+    """
+    found: dict[str, Value] = {}
+    for name, value in given.items():
+        members = [name] if name in sources else _of_language(name, given, sources)
+        if not members:
+            raise UserError(f"{where}: names {name!r}; sources: {', '.join(sources) or 'none'}")
+        found |= dict.fromkeys(members, value)
+    return found
 
 
 def rows_per_block(shares: np.ndarray, tokens_per_row: np.ndarray) -> np.ndarray:
@@ -110,15 +130,51 @@ def deal(rows: np.ndarray) -> np.ndarray:
     Returns:
         int32 [block]: the source of each slot.
     """
-    block, scale = int(rows.sum()), 2 * len(rows) - 2
-    slots = np.zeros(block, dtype=np.int32)
-    if len(rows) == 1:
-        return slots
-    dealt = np.zeros_like(rows)
-    for slot in range(block):
-        # Due: more than 1/scale of a row behind its share. The theorem says that there always is one.
-        due = scale * (rows * (slot + 1) - dealt * block) >= block
-        deadlines = np.where(due, (scale * (dealt + 1) - 1) / rows, np.inf)
-        slots[slot] = chosen = int(np.argmin(deadlines))
+    # Plain numbers: sixteen thousand slots take 30 ms, where numpy's calls on a few numbers each took 900.
+    counts, scale = rows.tolist(), 2 * len(rows) - 2
+    block = sum(counts)
+    if len(counts) == 1:
+        return np.zeros(block, dtype=np.int32)
+    dealt, slots = [0] * len(counts), []
+    for slot in range(1, block + 1):
+        chosen, earliest = -1, math.inf
+        for source, count in enumerate(counts):
+            # Due: more than 1/scale of a row behind its share. The theorem says that there always is one.
+            if scale * (count * slot - dealt[source] * block) >= block:
+                deadline = (scale * (dealt[source] + 1) - 1) / count
+                if deadline < earliest:
+                    chosen, earliest = source, deadline
+        slots.append(chosen)
         dealt[chosen] += 1
-    return slots
+    return np.array(slots, dtype=np.int32)
+
+
+def keep_under_caps(weights: np.ndarray, sizes: np.ndarray, caps: np.ndarray) -> np.ndarray:
+    """Lower the weights of sources that would be read beyond their caps; the others take over in proportion.
+
+    A capped source is lowered by one factor over the whole phase, so that it lasts to the phase's end instead of
+    leaving the mixture in the middle (as UniMax does for languages, Chung et al. 2023).
+
+    Args:
+        weights: [K, S] weights of S sources in K stretches of a phase.
+        sizes: [K] rows of each stretch.
+        caps: [S] most rows of each source in all stretches together; infinite where there is no cap. Together at
+            least the rows of the phase.
+
+    Returns:
+        [K, S] shares of rows, that add up to 1 in each stretch.
+    """
+    total = sizes.sum()
+    factors = np.where(caps > 0, 1.0, 0.0)
+    capped = np.flatnonzero(np.isfinite(caps) & (caps > 0))
+    for _ in range(1000):
+        shares = weights * factors
+        shares = shares / shares.sum(axis=1, keepdims=True)
+        used = np.clip((sizes @ shares)[capped] / total, 1e-12, 1 - 1e-12)
+        wanted = np.clip(caps[capped] / total, 1e-12, 1 - 1e-12)
+        # By odds: with one stretch and one capped source a single turn is exact.
+        lowered = np.minimum(1, factors[capped] * (wanted / (1 - wanted)) / (used / (1 - used)))
+        if np.allclose(lowered, factors[capped], rtol=1e-9, atol=0):
+            break
+        factors[capped] = lowered
+    return shares

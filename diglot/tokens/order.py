@@ -3,107 +3,83 @@
 Nothing is remembered between steps, so resuming, changing the number of machines, and asking "which documents were
 in step 41,207?" are all the same evaluation:
 
-    step  ->  rows step·B … step·B + B - 1 of the whole training
-    row   ->  its phase; its slot in the phase's block; the slot's source (mixture.py), and how many rows of that
-              source came before: (whole blocks) · (rows a block) + (rows earlier in the block) + (earlier phases)
-    row of a source  ->  its epoch and its number in the epoch  ->  documents (permutation.py, packing.py)
+    step  ->  its position: the step, and what the guard has passed over before it
+          ->  rows position·B … position·B + B - 1 of the whole training
+    row   ->  its stretch (phases.py) and slot in the stretch's block (mixture.py): the slot's source, and how many
+              rows of that source came before
+    row of a source  ->  its epoch and its number in the epoch  ->  documents (passes.py, packing.py)
 
 A source's rows are counted on across phases, so no document repeats before all have been seen. Each epoch has a
-permutation of its own: of the documents for text, which is cut anew; of the packed rows for conversations and
-pairs. The layouts of the last epochs are kept to save time; they are functions of their key as well.
+permutation of its own. Nothing is proportional to the number of documents or of steps (where no weights are set), so
+any step of a plan of a trillion tokens is found in milliseconds. What is kept to save time is a function of its key.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from diglot.artifact import UserError, fingerprint
-from diglot.tokens.mixture import deal, rows_per_block, token_shares
-from diglot.tokens.packing import Batch, Fragments, Rows, assemble, lay_out
-from diglot.tokens.permutation import permutation
+from diglot.recipe.model import DocumentWeight
+from diglot.tokens.mixture import token_shares, with_language
+from diglot.tokens.packing import Batch, Fragments, assemble
+from diglot.tokens.passes import SourceRows
+from diglot.tokens.phases import PhasePlan, Stretch, plan_stretches, stretches_of
 from diglot.tokens.shards import TokenSource
+from diglot.tokens.weights import Weights
 
-VERSION = 1  # of the function: in the fingerprint, so that a run cannot resume under another order
+__all__ = ["Order", "PhasePlan", "Visit", "position_of", "step_of"]
+
+VERSION = 2  # of the function: in the fingerprint, so that a run cannot resume under another order
+Skipped = Sequence[tuple[int, int]]
 
 
-@dataclass(frozen=True)
-class PhasePlan:
-    """A stretch of steps with one mixture.
+def position_of(step: int, skipped: Skipped) -> int:
+    """The position in the plan that a step reads.
 
-    Attributes:
-        name: the phase's name.
-        steps: how many steps.
-        mixture: weights by source name or language code (see `mixture.token_shares`); None: all by size.
+    Args:
+        step: from 0.
+        skipped: ranges of positions (first, end), ascending and apart, that are passed over.
     """
+    for first, end in skipped:
+        if step >= first:
+            step += end - first
+    return step
 
-    name: str
-    steps: int
-    mixture: Mapping[str, float] | None = None
+
+def step_of(position: int, skipped: Skipped) -> int | None:
+    """The step that reads a position; None where it is passed over."""
+    step = position
+    for first, end in skipped:
+        if first <= position < end:
+            return None
+        if position >= end:
+            step -= end - first
+    return step
 
 
-class SourceRows:
-    """All rows of a source, epoch after epoch, numbered from 0."""
+class Visit(NamedTuple):
+    """A step's reading of a piece of a document: from which of its tokens to which; epochs count from 0."""
 
-    def __init__(self, source: TokenSource, sequence_length: int, key: str):
-        self.source, self.sequence_length, self.key = source, sequence_length, key
-        first = lay_out(source, sequence_length, f"{key}/0")
-        self.rows_per_epoch, self.tokens_per_epoch = first.num_rows, first.num_tokens
-        self.dropped = first.dropped
-        self._layouts: dict[int, tuple[Rows, np.ndarray | None]] = {}
-        self._packed = None if source.form == "text" else first
-        if not self.rows_per_epoch:
-            raise UserError(
-                f"source {source.name!r}: each of its {source.num_documents} documents is longer than a sequence of "
-                f"{sequence_length} tokens; raise sequence_length"
-            )
-
-    def _layout(self, epoch: int) -> tuple[Rows, np.ndarray | None]:
-        """The rows of an epoch, and the order in which they are read (None: as they are)."""
-        if epoch not in self._layouts:
-            key = f"{self.key}/{epoch}"
-            layout: tuple[Rows, np.ndarray | None]
-            if self._packed is None:
-                layout = lay_out(self.source, self.sequence_length, key), None
-            else:
-                layout = self._packed, permutation(self.rows_per_epoch, key)
-            while len(self._layouts) > 1:  # a batch reads two epochs at most, unless the source is tiny
-                del self._layouts[min(self._layouts)]
-            self._layouts[epoch] = layout
-        return self._layouts[epoch]
-
-    def fragments(self, numbers: np.ndarray) -> list[Fragments]:
-        """What lies in rows; `row` counts from 0 within `numbers`."""
-        epochs, within = np.divmod(numbers, self.rows_per_epoch)
-        parts = []
-        for epoch in np.unique(epochs).tolist():
-            places = np.flatnonzero(epochs == epoch)
-            rows, order = self._layout(epoch)
-            part = rows.fragments(within[places] if order is None else order[within[places]])
-            parts.append(replace(part, row=places[part.row], epoch=np.full_like(part.row, epoch)))
-        return parts
+    step: int
+    epoch: int
+    first: int
+    end: int
 
 
 @dataclass(frozen=True)
 class _Phase:
-    """A phase, worked out. S sources; `rows` a block, `slots` [block], `before` [block + 1, S], `start` [S]."""
+    """A phase, worked out: S sources. `start` and `end`, int64 [S], are rows of each source before and after it."""
 
-    name: str
+    plan: PhasePlan
     shares: dict[str, float]
-    first_row: int
     num_rows: int
-    rows: np.ndarray
-    slots: np.ndarray
-    before: np.ndarray
     start: np.ndarray
-
-    def rows_of_sources(self, num_rows: int) -> np.ndarray:
-        """int64 [S]: how many of the phase's first rows each source has."""
-        blocks, slots = divmod(num_rows, len(self.slots))
-        return blocks * self.rows + self.before[slots]
+    end: np.ndarray
 
 
 class Order:
@@ -112,7 +88,7 @@ class Order:
     Attributes:
         sources: the sources that some phase uses, by name; `Batch.sources_B` points into this list.
         names: their names.
-        num_steps: steps of all phases.
+        num_steps: steps of all phases, without those behind.
         dropped: documents too long for a row, by source (conversations and pairs).
         fingerprint: hash of everything that the order depends on; it belongs into checkpoints.
     """
@@ -124,6 +100,8 @@ class Order:
         batch_size: int,
         sequence_length: int,
         seed: int | str,
+        behind: Sequence[PhasePlan] = (),
+        weights: Mapping[str, DocumentWeight] | None = None,
     ):
         """Work out the plan.
 
@@ -133,71 +111,97 @@ class Order:
             batch_size: rows a step, B.
             sequence_length: tokens a row, T.
             seed: of the permutations.
+            behind: phases that an earlier training has done, where this one goes on from it: step 0 is the step
+                after them.
+            weights: how often documents are read, by source name or language code; see weights.py.
 
         Raises:
-            UserError: a mixture names what is not there, or a source has no document that fits into a row.
+            UserError: a mixture, cap or weight names what is not there, a source has no document that fits into a
+                row, or caps leave too little for the steps.
         """
-        shares = [token_shares(phase.mixture, sources, phase.name) for phase in phases]
+        plans = [*behind, *phases]
+        shares = [token_shares(plan.mixture, sources, plan.name) for plan in plans]
         used = sorted({name for share in shares for name in share})
         self.sources = [sources[name] for name in used]
         self.names = used
         self.batch_size, self.sequence_length = batch_size, sequence_length
-        self._rows = [SourceRows(source, sequence_length, f"{seed}/{source.name}") for source in self.sources]
+        self.skipped: Skipped = ()
+        rules = with_language(weights or {}, sources, "document_weights")
+        self._rows = [
+            SourceRows(source, sequence_length, f"{seed}/{source.name}", _weights(source, rules, seed))
+            for source in self.sources
+        ]
         self.dropped = {rows.source.name: rows.dropped for rows in self._rows}
         self._phases: list[_Phase] = []
-        for plan, share in zip(phases, shares, strict=True):
-            self._phases.append(self._plan_phase(plan, share))
-        self.num_steps = sum(phase.steps for phase in phases)
+        self._stretches: list[Stretch] = []
+        for plan, share in zip(plans, shares, strict=True):
+            self._plan_phase(plan, share, sources)
+        self._own_phases = self._phases[len(behind) :]
+        self._first_step = sum(plan.done for plan in behind)
+        self.num_steps = sum(plan.done for plan in phases)
         self.fingerprint = fingerprint(
             {
                 "version": VERSION,
                 "seed": str(seed),
-                "phases": [asdict(phase) for phase in phases],
+                "phases": [asdict(plan) for plan in plans],
+                "first_step": self._first_step,
                 "batch_size": batch_size,
                 "sequence_length": sequence_length,
                 "sources": {source.name: source.content for source in self.sources},
+                "weights": {name: rule.model_dump() for name, rule in (weights or {}).items()},
             }
         )
 
-    def _plan_phase(self, plan: PhasePlan, shares: dict[str, float]) -> _Phase:
-        used = [index for index, source in enumerate(self.sources) if source.name in shares]
-        tokens_per_row = np.array(
-            [self._rows[index].tokens_per_epoch / self._rows[index].rows_per_epoch for index in used]
-        )
-        rows = np.zeros(len(self.sources), dtype=np.int64)
-        rows[used] = rows_per_block(
-            np.array([shares[self.sources[index].name] for index in used]), tokens_per_row
-        )
-        slots = np.asarray(used, dtype=np.int32)[deal(rows[used])]
-        one_hot = slots[:, None] == np.arange(len(self.sources))
-        before = np.concatenate([np.zeros((1, len(rows)), np.int64), np.cumsum(one_hot, axis=0)])
+    def _plan_phase(
+        self, plan: PhasePlan, shares: dict[str, float], sources: Mapping[str, TokenSource]
+    ) -> None:
         earlier = self._phases[-1] if self._phases else None
-        return _Phase(
-            name=plan.name,
-            shares=shares,
-            first_row=earlier.first_row + earlier.num_rows if earlier else 0,
-            num_rows=plan.steps * self.batch_size,
-            rows=rows,
-            slots=slots,
-            before=before,
-            start=earlier.start + earlier.rows_of_sources(earlier.num_rows)
-            if earlier
-            else np.zeros_like(rows),
+        if plan.ramp and earlier is None:
+            raise UserError(f"phase {plan.name!r}: there is no phase before it to ramp from")
+        caps = with_language(plan.max_epochs, sources, f"phase {plan.name!r}: max_epochs")
+        limits = np.array(
+            [
+                rows.rows_before(caps[rows.source.name]) if rows.source.name in caps else np.inf
+                for rows in self._rows
+            ]
         )
+        start = earlier.end if earlier else np.zeros(len(self.sources), dtype=np.int64)
+        begin, end = self._row_shares(earlier.shares if earlier else shares), self._row_shares(shares)
+        first_row = sum(phase.num_rows for phase in self._phases)
+        stretches = plan_stretches(plan, self.batch_size, begin, end, limits, first_row, start)
+        self._stretches += stretches
+        last = stretches[-1] if stretches else None
+        end_rows = last.start + last.counts(last.num_rows) if last else start
+        self._phases.append(_Phase(plan, shares, plan.done * self.batch_size, start, end_rows))
 
-    def _phase_at(self, step: int) -> _Phase:
+    def _row_shares(self, shares: dict[str, float]) -> np.ndarray:
+        """[S] shares of rows, from shares of tokens: packed rows are not quite full."""
+        weights = np.array([shares.get(rows.source.name, 0.0) / rows.tokens_per_row for rows in self._rows])
+        return weights / weights.sum()
+
+    def skipping(self, skipped: Skipped) -> Order:
+        """The same order with ranges of positions passed over; see `position_of`.
+
+        Positions beyond the plan's end go on in the last phase, whose caps are not kept there. The mixture follows
+        positions, so that later phases' mixtures begin as many steps earlier as were passed over.
+        """
+        other = copy.copy(self)
+        other.skipped = tuple((first, end) for first, end in skipped)
+        return other
+
+    def _position(self, step: int) -> int:
         if not 0 <= step < self.num_steps:
             raise IndexError(f"step {step} is not among the {self.num_steps} of the plan")
-        row = step * self.batch_size
-        return next(phase for phase in reversed(self._phases) if phase.first_row <= row and phase.num_rows)
+        return self._first_step + position_of(step, self.skipped)
 
     def fragments(self, step: int) -> Fragments:
         """Which pieces of which documents a step reads, and where they lie in its batch."""
-        phase = self._phase_at(step)
-        row = step * self.batch_size - phase.first_row + np.arange(self.batch_size)
-        block, slot = np.divmod(row, len(phase.slots))
-        source = phase.slots[slot]
-        number = phase.start[source] + block * phase.rows[source] + phase.before[slot, source]
+        row = self._position(step) * self.batch_size + np.arange(self.batch_size)
+        source, number = np.empty(self.batch_size, dtype=np.int64), np.empty(self.batch_size, dtype=np.int64)
+        stretch_of_row = stretches_of(self._stretches, row)
+        for index in np.unique(stretch_of_row).tolist():
+            here = stretch_of_row == index
+            source[here], number[here] = self._stretches[index].locate(row[here])
         parts = []
         for index in np.unique(source).tolist():
             rows_here = np.flatnonzero(source == index)
@@ -234,39 +238,81 @@ class Order:
             )
         ]
 
+    def visits(self, name: str, document: int) -> list[Visit]:
+        """The steps that read a document, in order.
+
+        Args:
+            name: of the source.
+            document: its number in the source.
+        """
+        index = self.names.index(name)
+        last = self._stretches[-1]
+        positions = self._position(self.num_steps - 1) + 1
+        total = last.start + last.counts(positions * self.batch_size - last.first_row)
+        starts = np.array([stretch.start[index] for stretch in self._stretches])
+        found = []
+        for reading in self._rows[index].find(document, int(total[index])):
+            # Stretches that do not read the source begin with the same number as the next that does.
+            stretch = self._stretches[int(np.searchsorted(starts, reading.row, side="right")) - 1]
+            position = stretch.row_of(index, reading.row) // self.batch_size
+            step = step_of(position - self._first_step, self.skipped)
+            if step is not None and step >= 0:
+                found.append(Visit(step, reading.epoch, reading.first, reading.end))
+        return found
+
     def phase(self, step: int) -> str:
-        """The name of a step's phase."""
-        return self._phase_at(step).name
+        """The name of the phase whose mixture a step reads."""
+        position = self._position(step)
+        for phase in self._phases:
+            position -= phase.plan.done
+            if position < 0:
+                return phase.plan.name
+        return self._phases[-1].plan.name
 
     def realised(self, phase: str | int) -> dict[str, dict[str, Any]]:
         """Planned and realised shares of a phase, before anything is trained.
 
         Args:
-            phase: name or number.
+            phase: name or number; not of those behind.
 
         Returns:
-            By source: `planned` and `realised` share of the tokens, `rows`, `tokens` (read in the phase), and
-            `epochs`, the passes over the source when the phase ends, earlier phases included.
+            By source: `planned` (as the mixture has it; of a ramp, where it arrives) and `realised` share of the
+            tokens, `rows`, `tokens` (read in the phase), `epochs`, the passes over the source when the phase ends,
+            earlier phases included, and `fill`, the share of its rows' places that hold tokens.
         """
         chosen = (
-            self._phases[phase]
+            self._own_phases[phase]
             if isinstance(phase, int)
-            else next(each for each in self._phases if each.name == phase)
+            else next(each for each in self._own_phases if each.plan.name == phase)
         )
-        rows = chosen.rows_of_sources(chosen.num_rows)
+        rows = chosen.end - chosen.start
         tokens = [
-            count * source.tokens_per_epoch / source.rows_per_epoch
-            for count, source in zip(rows.tolist(), self._rows, strict=True)
+            count * source.tokens_per_row for count, source in zip(rows.tolist(), self._rows, strict=True)
         ]
         total = sum(tokens)
         return {
             source.name: {
-                "planned": chosen.shares[source.name],
+                "planned": chosen.shares.get(source.name, 0.0),
                 "realised": tokens[index] / total if total else 0.0,
                 "rows": int(rows[index]),
                 "tokens": round(tokens[index]),
-                "epochs": float(chosen.start[index] + rows[index]) / self._rows[index].rows_per_epoch,
+                "epochs": self._rows[index].epochs(int(chosen.end[index])),
+                "fill": self._rows[index].fill,
             }
             for index, source in enumerate(self.sources)
-            if source.name in chosen.shares
+            if source.name in chosen.shares or rows[index]
         }
+
+
+def _weights(source: TokenSource, rules: Mapping[str, DocumentWeight], seed: int | str) -> Weights | None:
+    rule = rules.get(source.name)
+    if rule is None:
+        return None
+    if source.form != "text":
+        raise UserError(f"document_weights: {source.name!r} has no columns; only text can be weighted")
+    if rule.column not in source.columns:
+        raise UserError(
+            f"document_weights: {source.name!r} has no column {rule.column!r} beside its tokens; it has: "
+            f"{', '.join(source.columns) or 'none'}. Name it in `keep` of the encode stage"
+        )
+    return Weights(source.columns[rule.column], rule, f"{seed}/{source.name}/weights")

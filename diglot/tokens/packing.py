@@ -39,6 +39,7 @@ class Batch:
             `pairs`, 2i and 2i + 1 are the chosen and the rejected conversation of the batch's i-th pair.
         sources_B: int32, index into the order's sources.
         bytes: UTF-8 bytes of the documents that begin in this batch (held-out batches; 0 in training).
+        fill: share of the places that hold a token; the rest is padding.
     """
 
     tokens_BT: np.ndarray
@@ -47,6 +48,7 @@ class Batch:
     documents_BT: np.ndarray
     sources_B: np.ndarray
     bytes: int = 0
+    fill: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -125,21 +127,39 @@ class CutRows:
         """See `Rows`."""
         begin = numbers * self.sequence_length
         end = np.minimum(begin + self.sequence_length, self.num_tokens)
-        first_place = np.searchsorted(self.starts, begin, side="right") - 1
-        counts = np.searchsorted(self.starts, end, side="left") - first_place
-        row = np.repeat(np.arange(len(numbers)), counts)
-        place = first_place[row] + _counting(counts)
-        fragment_begin = np.maximum(self.starts[place], begin[row])
-        fragment_end = np.minimum(self.starts[place + 1], end[row])
-        return Fragments(
-            row=row,
-            column=fragment_begin - begin[row],
-            source=np.zeros_like(row),
-            epoch=np.zeros_like(row),
-            document=self.documents[place],
-            first=fragment_begin - self.starts[place],
-            length=fragment_end - fragment_begin,
-        )
+        return cut(self.documents, self.starts[:-1], self.starts[1:], begin, end)
+
+
+def cut(
+    documents: np.ndarray, starts: np.ndarray, ends: np.ndarray, begin: np.ndarray, end: np.ndarray
+) -> Fragments:
+    """The pieces of a stream of documents that lie in stretches of it.
+
+    Args:
+        documents: [D] in the order of the stream; where no stretch is, documents may be left out.
+        starts: [D] where each begins in the stream.
+        ends: [D] and ends.
+        begin: [R] where each stretch begins.
+        end: [R] and ends.
+
+    Returns:
+        Fragments of source 0 and epoch 0; `row` counts the stretches.
+    """
+    first = np.searchsorted(starts, begin, side="right") - 1
+    counts = np.searchsorted(starts, end, side="left") - first
+    row = np.repeat(np.arange(len(begin)), counts)
+    place = first[row] + counting(counts)
+    fragment_begin = np.maximum(starts[place], begin[row])
+    zeros = np.zeros_like(row)
+    return Fragments(
+        row=row,
+        column=fragment_begin - begin[row],
+        source=zeros,
+        epoch=zeros,
+        document=documents[place],
+        first=fragment_begin - starts[place],
+        length=np.minimum(ends[place], end[row]) - fragment_begin,
+    )
 
 
 class WholeRows:
@@ -173,7 +193,7 @@ class WholeRows:
         """See `Rows`."""
         counts = self.row_starts[numbers + 1] - self.row_starts[numbers]
         row = np.repeat(np.arange(len(numbers)), counts)
-        place = self.row_starts[numbers][row] + _counting(counts)
+        place = self.row_starts[numbers][row] + counting(counts)
         zeros = np.zeros_like(row)
         return Fragments(
             row=row,
@@ -205,7 +225,7 @@ def lay_out(source: TokenSource, sequence_length: int, key: str, limit: int | No
     return WholeRows(units, source.lengths, sequence_length, unit_size)
 
 
-def _counting(counts: np.ndarray) -> np.ndarray:
+def counting(counts: np.ndarray) -> np.ndarray:
     """0, 1, … counts[0]-1, 0, 1, … counts[1]-1, and so on."""
     ends = np.cumsum(counts)
     return np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - counts, counts)
@@ -255,7 +275,7 @@ def assemble(fragments: Fragments, sources: Sequence[TokenSource], shape: tuple[
     sources_B[fragments.row] = fragments.source
 
     number = np.repeat(np.arange(len(fragments.row)), fragments.length)
-    position = _counting(fragments.length)
+    position = counting(fragments.length)
     place = (fragments.row * shape[1] + fragments.column)[number] + position
     positions[place], documents[place] = position, number
     for index in np.unique(fragments.source).tolist():
@@ -278,6 +298,7 @@ def assemble(fragments: Fragments, sources: Sequence[TokenSource], shape: tuple[
         positions_BT=positions.reshape(shape),
         documents_BT=documents.reshape(shape),
         sources_B=sources_B,
+        fill=float(fragments.length.sum() / size),
     )
 
 

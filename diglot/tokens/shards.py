@@ -6,6 +6,8 @@
     wiki.train.targets.npy           chat and pairs: 1 where a token is to be predicted
     wiki.train.bytes.npy             int64 [documents]: UTF-8 bytes that the predicted tokens stand for
     wiki.train.ids.parquet           the documents' ids
+    wiki.train.groups.npy            text: int64 [groups], the tokens of each group of 4096 documents (passes.py)
+    wiki.train.column.NAME.npy       float32 [documents]: a column of the corpus that `keep` names, for weights
 
 A text document is BOS + ids + EOS; a chat document is a conversation in the chat format; in form `pairs`,
 documents 2j and 2j + 1 are the chosen and the rejected conversation of pair j.
@@ -15,16 +17,18 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from diglot.artifact import UserError
+from diglot.tokens.permutation import Permutation
 
 INDEX = "tokens.json"
+GROUP = 4096  # documents that are shuffled together; see passes.py
 Form = Literal["text", "chat", "pairs"]
 Split = Literal["train", "heldout"]
 
@@ -46,6 +50,8 @@ class TokenSource:
         targets: [tokens] uint8, or None for text, where every token but a document's first is predicted.
         bytes: [documents] int64.
         ids_file: the Parquet file of document ids.
+        columns: [documents] each: columns of the corpus that were kept.
+        groups: [groups] tokens of each group of documents, or None where they are still to be summed.
     """
 
     name: str
@@ -60,6 +66,8 @@ class TokenSource:
     targets: np.ndarray | None
     bytes: np.ndarray
     ids_file: Path
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    groups: np.ndarray | None = None
 
     @property
     def num_documents(self) -> int:
@@ -74,15 +82,72 @@ class TokenSource:
         """int64 [documents]: tokens of each document."""
         return np.diff(self.offsets)
 
+    def lengths_of(self, documents: np.ndarray) -> np.ndarray:
+        """int64: tokens of some documents."""
+        return self.offsets[documents + 1] - self.offsets[documents]
+
     @functools.cached_property
-    def _ids(self) -> Any:
+    def group_tokens(self) -> np.ndarray:
+        """int64 [groups]: the tokens of each group of documents."""
+        return sum_groups(self.offsets) if self.groups is None else self.groups
+
+    @functools.cached_property
+    def _ids(self) -> tuple[Any, np.ndarray]:
         import pyarrow.parquet as parquet
 
-        return parquet.read_table(self.ids_file, columns=["id"]).column("id")
+        file = parquet.ParquetFile(self.ids_file)
+        rows = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+        return file, np.concatenate([[0], np.cumsum(rows, dtype=np.int64)])
 
     def document_ids(self, documents: Sequence[int] | np.ndarray) -> list[str]:
         """The ids that documents have in the corpus, by their number here."""
-        return self._ids.take(np.asarray(documents, dtype=np.int64)).to_pylist()
+        file, bounds = self._ids
+        numbers = np.asarray(documents, dtype=np.int64)
+        groups = np.searchsorted(bounds, numbers, side="right") - 1
+        ids = np.empty(len(numbers), dtype=object)
+        for group in np.unique(groups).tolist():
+            here = np.flatnonzero(groups == group)
+            column = file.read_row_group(group, columns=["id"]).column("id")
+            ids[here] = column.take(numbers[here] - bounds[group]).to_pylist()
+        return ids.tolist()
+
+    def find_documents(self, document_id: str) -> list[int]:
+        """The numbers of the documents that have an id; a pair's two have the same. Reads all ids."""
+        import pyarrow.compute as compute
+
+        file, bounds = self._ids
+        found: list[int] = []
+        for group in range(len(bounds) - 1):
+            column = file.read_row_group(group, columns=["id"]).column("id")
+            places = np.flatnonzero(compute.equal(column, document_id).to_numpy())
+            found += (places + bounds[group]).tolist()
+        return found
+
+
+def num_groups(num_documents: int) -> int:
+    """How many groups so many documents make."""
+    return -(-num_documents // GROUP)
+
+
+def group_documents(num_documents: int, group: int) -> np.ndarray:
+    """int64: the documents of a group, which are thrown together by chance, the same for every run."""
+    places = np.arange(group * GROUP, min((group + 1) * GROUP, num_documents))
+    return Permutation(num_documents, "groups").at(places)
+
+
+def group_of(num_documents: int, document: int) -> int:
+    """The group that a document is in."""
+    return int(Permutation(num_documents, "groups").places(np.array([document]))[0]) // GROUP
+
+
+def sum_groups(offsets: np.ndarray) -> np.ndarray:
+    """int64 [groups]: the tokens of each group; `offsets` as in `TokenSource`."""
+    number = len(offsets) - 1
+    totals = np.empty(num_groups(number), dtype=np.int64)
+    for group in range(len(totals)):
+        documents = group_documents(number, group)
+        totals[group] = (offsets[documents + 1] - offsets[documents]).sum()
+    return totals
 
 
 def open_tokens(
@@ -132,6 +197,7 @@ def _open_source(
     def array(part: str) -> np.ndarray:
         return np.load(folder / f"{name}.{split}.{part}.npy", mmap_mode="r", allow_pickle=False)
 
+    groups = folder / f"{name}.{split}.groups.npy"
     return TokenSource(
         name=name,
         form=entry["form"],
@@ -145,4 +211,6 @@ def _open_source(
         targets=None if entry["form"] == "text" else array("targets"),
         bytes=np.asarray(array("bytes")),
         ids_file=folder / f"{name}.{split}.ids.parquet",
+        columns={column: np.asarray(array(f"column.{column}")) for column in entry.get("columns", [])},
+        groups=np.asarray(array("groups")) if groups.is_file() else None,
     )

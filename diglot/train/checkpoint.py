@@ -24,6 +24,7 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
 from diglot.artifact import UserError
+from diglot.train.mesh import Mesh
 
 FACTS = "checkpoint.json"
 
@@ -40,6 +41,7 @@ def save_checkpoint(
     step: int,
     facts: dict[str, str],
     keep: int,
+    mesh: Mesh,
 ) -> Path:
     """Write a checkpoint of the state after `step` steps, then remove all but the newest `keep`.
 
@@ -50,12 +52,22 @@ def save_checkpoint(
         step: steps done.
         facts: what must be the same to go on from here (plan and tokenizer hashes).
         keep: checkpoints to keep.
+        mesh: the processes; each writes what it holds, the first one finishes the folder.
     """
     final, partial = folder / f"step-{step:08d}", folder / "partial"
-    shutil.rmtree(partial, ignore_errors=True)
+    if mesh.is_first:
+        shutil.rmtree(partial, ignore_errors=True)
+    mesh.barrier()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one process without a process group is what we mean
-        dcp.save(_state(model, optimizer), checkpoint_id=partial, no_dist=True)
+        dcp.save(_state(model, optimizer), checkpoint_id=partial, no_dist=mesh.world == 1)
+    if mesh.is_first:
+        _finish(folder, partial, final, step, facts, keep)
+    mesh.barrier()
+    return final
+
+
+def _finish(folder: Path, partial: Path, final: Path, step: int, facts: dict[str, str], keep: int) -> None:
     with (partial / FACTS).open("w") as stream:
         json.dump({"step": step, **facts}, stream)
         stream.flush()
@@ -64,7 +76,6 @@ def save_checkpoint(
     partial.rename(final)
     for old in list_checkpoints(folder)[:-keep]:
         shutil.rmtree(old)
-    return final
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -73,7 +84,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, facts: dict[str, str]
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, facts: dict[str, str], mesh: Mesh
 ) -> int:
     """Put a checkpoint's state into a model and its optimizer; returns the steps done.
 
@@ -87,7 +98,7 @@ def load_checkpoint(
     state = _state(model, optimizer)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dcp.load(state, checkpoint_id=path, no_dist=True)
+        dcp.load(state, checkpoint_id=path, no_dist=mesh.world == 1)
     set_state_dict(model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
     torch.set_rng_state(state["random"])
     return stored["step"]

@@ -11,8 +11,8 @@ Which rows and layers are new stands in the model's folder, in `diglot-surgery.j
 on. What a phase does not train gets no gradient, so it costs no gradient either (a phase of new rows still needs
 those of the hidden states, down to the embedding).
 
-Rows are slices of the part of a parameter that lies on this process. They come from a mask that is distributed as the
-parameter is, so they hold for any way of sharding it.
+Rows are slices of the part of a parameter that lies on this process. They come from a mask that is cut as the parameter
+is, so they hold for any way of sharding it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from diglot.artifact import UserError
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.surgery import SURGERY
 from diglot.recipe import Phase
-from diglot.train.optimizer import Rows, local, parameter_groups
+from diglot.train.mesh import part_of
+from diglot.train.optimizer import Rows, parameter_groups
 
 
 @dataclass(frozen=True)
@@ -119,10 +119,7 @@ def find_rows(parameter: Tensor, new_rows: Sequence[tuple[int, int]]) -> Rows:
     mask_V = torch.zeros(parameter.shape[0], dtype=torch.bool)
     for start, end in new_rows:
         mask_V[start:end] = True
-    if isinstance(parameter, DTensor):
-        mask = mask_V[:, None].expand(parameter.shape).to(parameter.device)
-        mask = distribute_tensor(mask, parameter.device_mesh, parameter.placements, src_data_rank=None)
-        mask_V = local(mask).any(dim=1).cpu()
+    mask_V = part_of(mask_V[:, None].expand(parameter.shape), parameter).any(dim=1)
     changes = (mask_V[1:] != mask_V[:-1]).nonzero().flatten() + 1
     bounds = [0, *changes.tolist(), len(mask_V)]
     runs = [slice(start, end) for start, end in itertools.pairwise(bounds) if start < end]

@@ -1,12 +1,14 @@
 """The training loop: one for every objective, readable from top to bottom.
 
     for step in range(start, steps):
+        enter(phase)                           what is trained: a pure function of the step (freezing.py)
         batch = order.batch(step)              what to see: a pure function of the step
         update(batch, rate(step))              forward, backward, clip, optimizer step
-        evaluate, checkpoint                   now and then
+        evaluate, keep the model, checkpoint   now and then
 
-Nothing but the step number says where a run is: the data order and the learning rate are functions of it. So a run
-that was killed goes on from its newest checkpoint and ends with the same weights, bit for bit, as one that was not.
+Nothing but the step number says where a run is: the data order, the learning rates and what is frozen are functions
+of it. So a run that was killed goes on from its newest checkpoint and ends with the same weights, bit for bit, as one
+that was not.
 """
 
 from __future__ import annotations
@@ -14,26 +16,29 @@ from __future__ import annotations
 import math
 import resource
 import shutil
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from diglot.artifact import LOGS, Context, Inputs, UserError, fingerprint
+from diglot.artifact import LOGS, Context, Inputs, UserError
 from diglot.model.decoder import Decoder
-from diglot.model.huggingface import load_decoder, save_decoder
 from diglot.recipe import Train
 from diglot.tokenizer.measure import tokenizer_hash
-from diglot.tokens.order import Order, PhasePlan
-from diglot.tokens.packing import Batch, heldout_batches
+from diglot.tokens.order import Order
+from diglot.tokens.packing import Batch
 from diglot.tokens.shards import TokenSource, open_tokens
+from diglot.train import launch
+from diglot.train.branches import Exports, Past, check_sources, load_optimizer, read_past, sizes
 from diglot.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from diglot.train.data import data_order, order_seed, phase_plans
+from diglot.train.evaluation import evaluate
+from diglot.train.freezing import Selection, read_surgery, restarts, select
+from diglot.train.mesh import Mesh
 from diglot.train.metrics import Metrics, read_metrics
 from diglot.train.objectives import (
     MicroBatch,
@@ -43,8 +48,18 @@ from diglot.train.objectives import (
     micro_batches,
     units,
 )
-from diglot.train.optimizer import build_optimizer, gradient_norms
-from diglot.train.schedule import PhaseSchedule, phase_at, phase_steps, schedule
+from diglot.train.optimizer import (
+    build_optimizer,
+    drop_frozen_gradients,
+    effective_rates,
+    gradients,
+    restart,
+    set_rates,
+    take_step,
+)
+from diglot.train.schedule import PhaseSchedule, phase_at, schedule
+from diglot.train.signals import stopping_at_signals
+from diglot.train.summary import summarise
 
 Objective = Callable[[Decoder, MicroBatch, int], Outcome]
 
@@ -54,110 +69,126 @@ class Job:
     """Everything a run works with; built once, before the first step."""
 
     settings: Train
+    mesh: Mesh
     model: Decoder
     objective: Objective
-    optimizer: torch.optim.Optimizer
+    optimizer: torch.optim.AdamW
     order: Order
     rates: list[PhaseSchedule]
+    trained: dict[str, Selection]  # by phase
     heldout: dict[str, TokenSource]
-    device: torch.device
     facts: dict[str, str]
+    exports: Exports
     stop: threading.Event = field(default_factory=threading.Event)
 
     @property
     def rows(self) -> int:
-        """Sequences in memory at a time."""
-        return self.settings.micro_batch_size or self.settings.batch_size
+        """Sequences in a process's memory at a time."""
+        share = self.settings.batch_size // self.mesh.data_size
+        return min(self.settings.micro_batch_size or share, share)
 
-    def autocast(self) -> Any:
-        """Mixed precision, where it was asked for; weights stay in float32."""
-        if self.settings.precision == "bfloat16":
-            return torch.autocast(self.device.type, torch.bfloat16)
-        return nullcontext()
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        return self.mesh.device
 
 
 def run(settings: Train, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
     """The stage `train`.
 
     Raises:
-        UserError: tokens of another tokenizer, an unknown source in a mixture, or a loss that is not finite.
+        UserError: tokens of another tokenizer, an unknown source in a mixture, a phase that trains what the model
+            does not have, or a loss that is not finite.
     """
+    launch.together(settings, inputs, output, context)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.set_num_threads(context.workers)
+    torch.set_num_threads(launch.threads(context.workers))
+    with launch.explained():
+        return _run(settings, inputs, output, context)
+
+
+def _run(settings: Train, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
     model_folder = inputs.one("model").path
     job = prepare(settings, model_folder, [artifact.path for artifact in inputs.many("tokens")], context)
     metrics_file = context.scratch / "metrics.jsonl"
     start = resume(job, context.scratch)
-    metrics = Metrics(metrics_file, start)
-    started = time.monotonic()
+    metrics = Metrics(metrics_file if job.mesh.is_first else None, start)
     with stopping_at_signals(job.stop):
         train(job, start, metrics, context)
     metrics.close()
-    save_decoder(job.model, output, model_folder)
+    job.exports.finish(job.model, job.optimizer, output)
+    if not job.mesh.is_first:
+        return {}
     (output / LOGS).mkdir()
     shutil.copy(metrics_file, output / LOGS / "metrics.jsonl")
-    return summarise(job, read_metrics(metrics_file), time.monotonic() - started)
+    return summarise(job, read_metrics(metrics_file))
 
 
 def prepare(settings: Train, model_folder: Path, token_folders: list[Path], context: Context) -> Job:
     """Load the model, open the tokens and lay out the plan.
 
     Raises:
-        UserError: tokens of another tokenizer, or a mixture that names an unknown source.
+        UserError: tokens of another tokenizer, a mixture that names an unknown source, or a phase that trains what
+            the model does not have.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    mesh = Mesh(settings.parallel)
+    mesh.check(settings)
     tokenizer = tokenizer_hash(model_folder)
-    model = load_decoder(model_folder).to(device)
+    model = mesh.load(model_folder, settings)
     if settings.sequence_length > model.config.max_positions:
         raise UserError(
             f"sequence_length is {settings.sequence_length}, but the model has {model.config.max_positions} positions"
         )
-    phases = [
-        PhasePlan(phase.name, steps, phase.mixture)
-        for phase, steps in zip(settings.phases, phase_steps(settings.phases, settings.steps))
-    ]
-    seed = int(fingerprint([context.seed, settings.seed, context.name])[:8], 16)
+    past = read_past(model_folder, settings)
+    seed = past.seed if past else order_seed(context.seed, settings, context.name)
+    behind = past.phases if past else ()
     sources = open_tokens(token_folders, tokenizer, "train")
-    forms = {"lm": ("text", "chat"), "sft": ("chat",), "dpo": ("pairs",)}[settings.objective]
-    usable = {name: source for name, source in sources.items() if source.form in forms}
-    if not usable:
-        raise UserError(
-            f"objective {settings.objective} needs {' or '.join(forms)} tokens; there are: {_forms(sources)}"
-        )
-    order = Order(usable, phases, settings.batch_size, settings.sequence_length, seed)
+    if past:
+        check_sources(past, sources)
+    order = data_order(settings, sources, seed, behind)
     heldout = open_tokens(token_folders, tokenizer, "heldout")
+    surgery = read_surgery(model_folder, model.config)
+    trained = {phase.name: select(model, surgery, phase) for phase in settings.phases}
+    for parameter in model.parameters():  # what no phase trains has no moments
+        parameter.requires_grad_(any(parameter in selection for selection in trained.values()))
+    optimizer = build_optimizer(model, settings)
+    if settings.continues != "weights":
+        load_optimizer(model, optimizer, model_folder)
+    contents = {source.name: source.content for source in order.sources}
+    record = Past(seed, (*behind, *phase_plans(settings)), contents, sizes(settings))
     return Job(
         settings=settings,
+        mesh=mesh,
         model=model,
-        objective=_objective(settings, model_folder, device),
-        optimizer=build_optimizer(model, settings),
+        objective=_objective(settings, model_folder, mesh),
+        optimizer=optimizer,
         order=order,
         rates=schedule(settings),
+        trained=trained,
         heldout={
             name: source
             for name, source in heldout.items()
-            if (source.form == "pairs") == (forms == ("pairs",))
+            if (source.form == "pairs") == (settings.objective == "dpo")
         },
-        device=device,
         facts={"plan": order.fingerprint, "tokenizer": tokenizer},
+        exports=Exports(settings, model_folder, context.scratch, mesh, record),
     )
 
 
-def _objective(settings: Train, model_folder: Path, device: torch.device) -> Objective:
+def _objective(settings: Train, model_folder: Path, mesh: Mesh) -> Objective:
     if settings.objective != "dpo":
         return language_modelling
-    reference = load_decoder(model_folder).to(device).requires_grad_(False)
+    reference = mesh.load(model_folder, settings).requires_grad_(False)
     return lambda model, micro, count: direct_preference(model, reference, settings.beta, micro, count)
 
 
-def _forms(sources: dict[str, TokenSource]) -> str:
-    return ", ".join(f"{name} ({source.form})" for name, source in sources.items()) or "none"
-
-
 def resume(job: Job, scratch: Path) -> int:
-    """Take up the newest checkpoint, if there is one; returns the steps done."""
+    """Take up the newest checkpoint, if there is one; returns the steps done.
+
+    Before any phase is entered: torch leaves out the moments of parameters that are frozen when it loads them.
+    """
     found = list_checkpoints(scratch / "checkpoints")
-    return load_checkpoint(found[-1], job.model, job.optimizer, job.facts) if found else 0
+    return load_checkpoint(found[-1], job.model, job.optimizer, job.facts, job.mesh) if found else 0
 
 
 def train(job: Job, start: int, metrics: Metrics, context: Context) -> None:
@@ -174,6 +205,8 @@ def train(job: Job, start: int, metrics: Metrics, context: Context) -> None:
         metrics.write("evaluation", step=0, tokens=0, **evaluate(job))
     for step in range(start, settings.steps):
         clock = time.monotonic()
+        if step in (start, phase_at(job.rates, step).start):
+            enter(job, step)
         record = update(job, job.order.batch(step), step)
         seconds, done = time.monotonic() - clock, step + 1
         metrics.write(
@@ -188,11 +221,28 @@ def train(job: Job, start: int, metrics: Metrics, context: Context) -> None:
         context.progress(done, settings.steps, "steps", f"{record['phase']} loss {record['loss']:.3f}")
         if done % settings.evaluate_every == 0 or done == settings.steps:
             metrics.write("evaluation", step=done, tokens=done * tokens_a_step, **evaluate(job))
-        asked_to_stop = job.stop.is_set()
+        if job.exports.due(done):
+            job.exports.keep(job.model, job.optimizer, done)
+        asked_to_stop = job.mesh.any(job.stop.is_set())
         if done % settings.checkpoint_every == 0 or asked_to_stop:
-            save_checkpoint(checkpoints, job.model, job.optimizer, done, job.facts, settings.keep_checkpoints)
+            save_checkpoint(
+                checkpoints, job.model, job.optimizer, done, job.facts, settings.keep_checkpoints, job.mesh
+            )
         if asked_to_stop:
             raise KeyboardInterrupt
+
+
+def enter(job: Job, step: int) -> None:
+    """Freeze what the phase of a step does not train; its first step starts some moments afresh (see `restarts`)."""
+    phases = [phase for phase in job.rates if phase.steps]
+    phase = phase_at(phases, step)
+    trained = job.trained[phase.name]
+    for parameter in job.model.parameters():
+        parameter.requires_grad_(parameter in trained)
+    if step == phase.start:
+        selections = [job.trained[each.name] for each in phases]
+        for thawed in restarts(selections, phases.index(phase)):
+            restart(job.optimizer, thawed)
 
 
 def update(job: Job, batch: Batch, step: int) -> dict[str, Any]:
@@ -203,18 +253,20 @@ def update(job: Job, batch: Batch, step: int) -> dict[str, Any]:
     """
     phase, names = phase_at(job.rates, step), job.order.names
     rate = phase.rate(step)
-    total_units = max(1, units(batch, job.settings.objective))
-    sums_S = torch.zeros(len(names), dtype=torch.float64)
-    units_S = torch.zeros(len(names), dtype=torch.float64)
+    by_rows = {parameter: rows for parameter, rows in job.trained[phase.name].items() if rows is not None}
+    mine = job.mesh.rows(batch)
+    count = job.mesh.sum(torch.tensor(units(mine, job.settings.objective)))
+    total_units = max(1, int(count))
+    found_S2 = torch.zeros(len(names), 2, dtype=torch.float64, device=job.device)  # loss and units by source
     job.optimizer.zero_grad(set_to_none=True)
-    for micro in micro_batches(batch, job.rows, job.device):
-        with job.autocast():
+    for micro in micro_batches(mine, job.rows, job.device):
+        with job.mesh.autocast(job.settings.precision):
             outcome = job.objective(job.model, micro, len(names))
         (outcome.loss / total_units).backward()
-        sums_S += outcome.sums_S.cpu()
-        units_S += outcome.units_S.cpu()
-    norms = gradient_norms(job.optimizer)
-    norm = torch.nn.utils.clip_grad_norm_(job.model.parameters(), job.settings.gradient_clip).item()
+        found_S2 += torch.stack([outcome.sums_S, outcome.units_S], dim=1)
+    drop_frozen_gradients(by_rows)
+    norms, norm = job.mesh.clip(gradients(job.optimizer), job.settings.gradient_clip)
+    sums_S, units_S = job.mesh.sum(found_S2).cpu().unbind(dim=1)
     loss = float(sums_S.sum() / total_units)
     if not (math.isfinite(loss) and math.isfinite(norm)):
         seen = sorted({f"{source}: {document}" for source, document, *_ in job.order.documents(step)})
@@ -222,92 +274,16 @@ def update(job: Job, batch: Batch, step: int) -> dict[str, Any]:
             f"step {step + 1}: the loss is {loss:.4g} and the gradient norm {norm:.4g}; lower learning_rate "
             f"(now {rate:.3g}). Documents of this step: {'; '.join(seen[:5])} and {max(0, len(seen) - 5)} more"
         )
-    for group in job.optimizer.param_groups:
-        group["lr"] = rate
-    job.optimizer.step()
+    set_rates(job.optimizer, rate, phase.multipliers)
+    rates = effective_rates(job.optimizer)
+    take_step(job.optimizer, by_rows)
     return {
         "phase": phase.name,
         "loss": round(loss, 6),
+        "fill": round(batch.fill, 4),
         "losses": {name: round(float(s / n), 6) for name, s, n in zip(names, sums_S, units_S) if n},
-        "gradient_norm": round(norm, 6),
-        "gradient_norms": {name: round(value, 6) for name, value in norms.items()},
+        "gradient_norm": round(float(norm), 6),
+        "gradient_norms": {name: round(float(value), 6) for name, value in norms.items()},
         "learning_rate": rate,
+        "learning_rates": rates,
     }
-
-
-@torch.no_grad()
-def evaluate(job: Job) -> dict[str, Any]:
-    """Bits per byte of held-out text by source and language; accuracy and margin of held-out pairs."""
-    sources: dict[str, dict[str, Any]] = {}
-    nats: dict[str, float] = {}
-    size: dict[str, int] = {}
-    for name, source in job.heldout.items():
-        loss = count = correct = margins = 0.0
-        num_bytes = 0
-        batches = heldout_batches(
-            source, job.settings.evaluate_tokens, job.settings.sequence_length, job.rows
-        )
-        for batch in batches:
-            num_bytes += batch.bytes
-            for micro in micro_batches(batch, job.rows, job.device):
-                with job.autocast():
-                    outcome = job.objective(job.model, micro, 1)
-                loss += float(outcome.sums_S.sum())
-                count += float(outcome.units_S.sum())
-                correct += outcome.correct
-                margins += outcome.margins
-        if not count:
-            continue
-        sources[name] = {"language": source.language, "loss": round(loss / count, 6)}
-        if source.form == "pairs":
-            sources[name] |= {"accuracy": round(correct / count, 6), "margin": round(margins / count, 6)}
-        else:
-            sources[name]["bits_per_byte"] = round(loss / math.log(2) / num_bytes, 6)
-        if source.form == "text" and source.domain != "parallel":
-            nats[source.language] = nats.get(source.language, 0.0) + loss
-            size[source.language] = size.get(source.language, 0) + num_bytes
-    languages = {language: round(nats[language] / math.log(2) / size[language], 6) for language in nats}
-    return {"sources": sources, "languages": languages}
-
-
-@contextmanager
-def stopping_at_signals(stop: threading.Event) -> Iterator[None]:
-    """Ctrl-C and SIGTERM set `stop`: the step in hand is finished and a checkpoint saved. A second one kills."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def ask(number: int, frame: Any) -> None:
-        stop.set()
-        signal.signal(number, before[number] or signal.SIG_DFL)
-
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-
-
-def summarise(job: Job, lines: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
-    """Headline numbers of a run."""
-    steps = [line for line in lines if line["type"] == "step"]
-    evaluations = [line for line in lines if line["type"] == "evaluation"]
-    first, last = evaluations[0], evaluations[-1]
-    summary: dict[str, Any] = {
-        "steps": job.settings.steps,
-        "tokens": steps[-1]["tokens"],
-        "loss": steps[-1]["loss"],
-        "tokens_per_second": round(sum(s["tokens_per_second"] for s in steps) / len(steps)),
-        "parameters": sum(parameter.numel() for parameter in job.model.parameters()),
-        "bits_per_byte": last["languages"],
-        "bits_per_byte_before": first["languages"],
-        "sources": last["sources"],
-        "sources_before": first["sources"],
-        "mixture": {phase.name: job.order.realised(phase.name) for phase in job.rates},
-        "dropped_as_too_long": dict(job.order.dropped),
-        "peak_memory_mb": max(s["memory_mb"] for s in steps),
-    }
-    return {key: value for key, value in summary.items() if value != {}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from typing import Any
 class Metrics:
     """Appends to a metrics file. On resume, what was written after the checkpoint is taken back."""
 
-    def __init__(self, file: Path, resume_at: int = 0):
-        """Open the file and keep the lines of the first `resume_at` steps only."""
+    def __init__(self, file: Path | None, resume_at: int = 0):
+        """Open the file and keep the lines of the first `resume_at` steps only; None writes nothing."""
+        if file is None:
+            self.stream = open(os.devnull, "w")  # noqa: PTH123, SIM115  (not a file of ours)
+            return
         kept = [line for line in read_metrics(file) if line["step"] <= resume_at] if resume_at else []
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_suffix(".tmp")

@@ -100,10 +100,10 @@ def answer_log_probabilities(decoder: Decoder, micro: MicroBatch) -> tuple[Tenso
     )
     documents_N = micro.documents_BT.flatten()
     inside_N = documents_N >= 0
-    numbers_N = (
-        documents_N - documents_N[inside_N].min()
-    ).long()  # a micro-batch does not begin with document 0
-    count = int(numbers_N.max()) + 1
+    # A micro-batch does not begin with document 0, and one of padding (of uneven evaluations) has none.
+    first = documents_N[inside_N].min() if bool(inside_N.any()) else 0
+    numbers_N = (documents_N - first).long()
+    count = max(0, int(numbers_N.max()) + 1)
     sums_K = torch.zeros(count, dtype=tokens_N.dtype, device=tokens_N.device)
     sums_K = sums_K.index_add(0, numbers_N[inside_N], tokens_N[inside_N])
     rows_N = torch.arange(len(micro.tokens_BT), device=tokens_N.device).repeat_interleave(

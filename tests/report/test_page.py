@@ -24,6 +24,7 @@ VOID = {"meta", "link", "br", "hr", "img", "input"}
 SECTIONS = [
     "headline",
     "road",
+    "family",
     "text",
     "judges",
     "tokenizer",

@@ -1,6 +1,7 @@
 """Encoding: the files say what the text said, special tokens come from the format alone, mistakes are refused."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from tokenizers import models, trainers
 
 from diglot.artifact import Artifact, Context, Inputs, UserError, content_hash
 from diglot.recipe import Encode
+from diglot.recipe.model import DocumentWeight
 from diglot.tokenizer import byte_fallback
 from diglot.tokenizer.measure import load_tokenizer, special_ids, tokenizer_hash
-from diglot.tokens import encode
+from diglot.tokens import encode, encoder
 from diglot.tokens.order import Order, PhasePlan
 from diglot.tokens.shards import open_tokens
 
@@ -188,11 +190,58 @@ def test_chunks_do_not_change_the_result(
     encoded: Callable, corpus: Artifact, tasks: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = encoded(corpus=[corpus], tasks=[tasks])[0]
-    monkeypatch.setattr(encode, "CHUNK_CHARACTERS", 10)
+    monkeypatch.setattr(encode, "CHUNK_BYTES", 10)
     monkeypatch.setattr(encode, "CHUNK_ROWS", 1)
     cut = encoded(corpus=[corpus], tasks=[tasks])[0]
     for file in whole.glob("*.npy"):
         assert file.read_bytes() == (cut / file.name).read_bytes(), file.name
+
+
+def test_threads_do_not_change_the_result(
+    encoded: Callable, corpus: Artifact, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encode, "CHUNK_ROWS", 1)
+    outputs = []
+    for workers in (1, 4):
+        context.workers = workers
+        outputs.append(encoded(corpus=[corpus])[0])
+    assert content_hash(outputs[0]) == content_hash(outputs[1])
+
+
+def test_the_engine_is_checked_on_every_source_and_named(encoded: Callable, corpus: Artifact) -> None:
+    _, summary = encoded(corpus=[corpus])
+    assert summary["engine"]["name"] == "kernel"
+    assert summary["engine"]["difference"] is None
+    assert summary["engine"]["documents_checked"] >= 7  # wiki's six and wiki-2's one
+
+
+def test_an_engine_that_encodes_otherwise_is_replaced_before_anything_is_written(
+    encoded: Callable, corpus: Artifact, tokenizer: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = encoded(corpus=[corpus])[0]
+    other = json.loads((tokenizer.path / "tokenizer.json").read_text(encoding="utf-8"))
+    other["model"]["merges"] = other["model"]["merges"][:-10]
+    wrong = encoder.Kernel.of(other)
+    monkeypatch.setattr(encoder.Kernel, "of", lambda specification: wrong)
+    output, summary = encoded(corpus=[corpus])
+    assert summary["engine"]["name"] == "tokenizers"
+    assert any(summary["engine"]["difference"] in text for text in TEXTS)
+    assert content_hash(output) == content_hash(right)
+
+
+def test_documents_of_the_whole_source_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "documents").mkdir()
+    for file in range(3):
+        texts = [f"{file} {row} " + "x" * 2000 for row in range(600)]
+        table = pa.table({"id": [str(row) for row in range(600)], "text": texts})
+        parquet.write_table(table, tmp_path / "documents" / f"s-{file:05d}.parquet", row_group_size=300)
+    origin = encode.Origin("s", "text", "en", "web", artifact(tmp_path, "corpus"))
+    texts = encode.texts_to_check(origin)
+    assert len(texts) == 400
+    places = [tuple(map(int, text.split(" ")[:2])) for text in texts]
+    assert places[:200] == [(0, row) for row in range(200)]
+    assert {file for file, _ in places[200:]} == {0, 1, 2}
+    assert sum(map(len, texts)) <= encode.CHECKED_CHARACTERS[1]
 
 
 def test_a_name_in_two_inputs_is_refused(encoded: Callable, corpus: Artifact, tasks: Artifact) -> None:
@@ -218,3 +267,39 @@ def test_tokens_of_another_tokenizer_are_refused(encoded: Callable, corpus: Arti
         open_tokens([output, output], None)
     with pytest.raises(UserError, match="cannot read the index"):
         open_tokens([corpus.path], None)
+
+
+def test_columns_are_kept_beside_the_tokens_and_weigh_documents(
+    encoded: Callable, corpus: Artifact, tasks: Artifact
+) -> None:
+    for file in sorted(corpus.path.glob("*/*.parquet")):
+        table = parquet.read_table(file)
+        sizes = pa.array([7 if "00001" in file.name else 1] * len(table), pa.int32())
+        quality = pa.array([None, *[0.5] * (len(table) - 1)], pa.float32())
+        parquet.write_table(
+            table.append_column("cluster_size", sizes).append_column("quality", quality), file
+        )
+    output, _ = encoded({"keep": ["cluster_size", "quality"]}, corpus=[corpus], tasks=[tasks])
+    sources = open_tokens([output], None)
+    assert sources["wiki"].columns["cluster_size"].tolist() == [1, 1, 1, 1, 7, 7]
+    quality = sources["wiki"].columns["quality"]
+    assert quality.dtype == np.float32
+    assert np.isnan(quality).tolist() == [True, False, False, False, True, False]
+    assert sources["chat"].columns == {}
+    assert open_tokens([output], None, "heldout")["wiki"].columns["cluster_size"].tolist() == [1, 1]
+    weights = {"wiki": DocumentWeight(column="cluster_size", by="value", low=0, high=2)}
+    order = Order(sources, [PhasePlan("all", 40, {"wiki": 1.0})], 1, 256, 0, weights=weights)
+    beginnings = [
+        (name, epoch) for step in range(40) for _, name, epoch, first, _ in order.documents(step) if not first
+    ]
+    first_pass = Counter(name for name, epoch in beginnings if epoch == 0)
+    assert first_pass == {f"documents/wiki-0000{n // 4}/{n % 4}": 1 if n < 4 else 2 for n in range(6)}
+    with pytest.raises(UserError, match=r"no column of numbers 'text'; it has cluster_size, quality"):
+        encoded({"keep": ["text"]}, corpus=[corpus])
+
+
+def test_the_sums_of_groups_are_stored(encoded: Callable, corpus: Artifact, tasks: Artifact) -> None:
+    output, _ = encoded(corpus=[corpus], tasks=[tasks])
+    sources = open_tokens([output], None)
+    assert sources["wiki"].groups.tolist() == [sources["wiki"].num_tokens]
+    assert sources["chat"].groups is None

@@ -34,7 +34,7 @@ def test_each_token_of_a_text_is_predicted_once_an_epoch(
     make_source: Make, lengths: list[int], sequence_length: int, epochs: int
 ) -> None:
     source = make_source("text", lengths)
-    rows = one_source(source, 1, 1, sequence_length)._rows[0].rows_per_epoch
+    rows = one_source(source, 1, 1, sequence_length)._rows[0].rows_before(1)
     order = one_source(source, rows * epochs, 1, sequence_length)
     predicted: Counter[int] = Counter()
     for step in range(order.num_steps):
@@ -84,7 +84,7 @@ def test_conversations_are_whole_pairs_together_and_each_is_seen_once_an_epoch(
     rng = np.random.default_rng(0)
     source = make_source("source", rng.integers(4, 60, 200).tolist(), form=form)
     assert source.targets is not None
-    rows = one_source(source, 1, 1, 128)._rows[0].rows_per_epoch
+    rows = one_source(source, 1, 1, 128)._rows[0].rows_before(1)
     order = one_source(source, 2 * rows, 1, 128)
     for epoch in range(2):
         seen: list[int] = []
@@ -108,10 +108,10 @@ def test_epochs_differ_and_packing_wastes_little(make_source: Make) -> None:
     rng = np.random.default_rng(0)
     source = make_source("chat", rng.integers(10, 120, 2000).tolist(), form="chat")
     rows = one_source(source, 1, 1, 256)._rows[0]
-    assert rows.tokens_per_epoch / (rows.rows_per_epoch * 256) > 0.98
-    order = one_source(source, 2 * rows.rows_per_epoch, 1, 256)
+    assert rows.fill > 0.98
+    order = one_source(source, 2 * rows.rows_before(1), 1, 256)
     first = [order.documents(step)[0][1] for step in range(20)]
-    second = [order.documents(rows.rows_per_epoch + step)[0][1] for step in range(20)]
+    second = [order.documents(rows.rows_before(1) + step)[0][1] for step in range(20)]
     assert first != second
 
 

@@ -13,155 +13,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_run import artifact, losses, settings, train
 
-from diglot.artifact import Artifact, Context, Inputs, UserError, content_hash
+from diglot.artifact import Context, Inputs, UserError, content_hash
 from diglot.model.huggingface import load_decoder
-from diglot.recipe import Encode, NewModel, Phase, Train, TrainTokenizer
+from diglot.recipe import Phase
 from diglot.train import loop
 from diglot.train.metrics import Metrics, read_metrics
 from diglot.train.objectives import answer_log_probabilities, micro_batches
 from diglot.train.optimizer import build_optimizer, parameter_groups
-
-WORDS = [
-    "the",
-    "a",
-    "cat",
-    "dog",
-    "bird",
-    "sees",
-    "hears",
-    "likes",
-    "old",
-    "new",
-    "small",
-    "river",
-    "town",
-    "bread",
-    "baker",
-    "walks",
-]
-
-
-def artifact(path: Path, kind: str) -> Artifact:
-    return Artifact(path, path.name, kind, "test", path.name, path.name, {}, {}, {}, {})
-
-
-def sentences(count: int, seed: int) -> list[str]:
-    random = np.random.default_rng(seed)
-    return [" ".join(random.choice(WORDS, random.integers(4, 30))) + "." for _ in range(count)]
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    """A corpus, tasks and preferences of toy sentences, through the real stages up to tokens and a tiny model."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from diglot.model import presets
-    from diglot.tokenizer import train as train_tokenizer
-    from diglot.tokens import encode
-
-    folder = tmp_path_factory.mktemp("stages")
-    for split, count, seed in (("documents", 300, 1), ("heldout", 30, 2)):
-        (folder / "corpus" / split).mkdir(parents=True)
-        texts = sentences(count, seed)
-        table = {"id": [str(i) for i in range(count)], "text": texts}
-        table |= {
-            key: [value] * count
-            for key, value in {
-                "language": "en",
-                "domain": "web",
-                "source": "english",
-                "origin": "natural",
-            }.items()
-        }
-        pq.write_table(pa.table(table), folder / "corpus" / split / "english-00000.parquet")
-    (folder / "tasks").mkdir()
-    (folder / "preferences").mkdir()
-    for split, seed in (("train", 3), ("heldout", 4)):
-        texts = sentences(120, seed)
-        tasks, pairs = [], []
-        for i in range(0, 120, 3):
-            prompt, chosen, rejected = (
-                {"role": role, "content": text}
-                for role, text in zip(("user", "assistant", "assistant"), texts[i : i + 3])
-            )
-            tasks.append(
-                {"id": f"{split}{i}", "source": "chat", "language": "en", "messages": [prompt, chosen]}
-            )
-            pairs.append(
-                {
-                    "id": f"{split}{i}",
-                    "source": "pairs",
-                    "language": "en",
-                    "prompt": [prompt],
-                    "chosen": [chosen],
-                    "rejected": [rejected],
-                }
-            )
-        (folder / "tasks" / f"{split}.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
-        (folder / "preferences" / f"{split}.jsonl").write_text(
-            "".join(json.dumps(pair) + "\n" for pair in pairs)
-        )
-    for name, source, domain in (
-        ("corpus", "english", "web"),
-        ("tasks", "chat", "chat"),
-        ("preferences", "pairs", "chat"),
-    ):
-        counts = {"kept": {"documents": 300}, "held_out": {"documents": 30}}
-        ledger = {"sources": {source: {"language": "en", "domain": domain, **counts}}}
-        (folder / name / "ledger.json").write_text(json.dumps(ledger))
-    corpus, tasks_, preferences = (
-        artifact(folder / name, name) for name in ("corpus", "tasks", "preferences")
-    )
-
-    def make(name: str, kind: str, function, settings, given: dict[str, list[Artifact]]) -> Artifact:
-        (folder / name).mkdir()
-        scratch = folder / f"{name}-scratch"
-        scratch.mkdir()
-        function(settings, Inputs(given), folder / name, Context(name, 0, scratch, workers=1))
-        return artifact(folder / name, kind)
-
-    tokenizer = make(
-        "tokenizer",
-        "tokenizer",
-        train_tokenizer.run,
-        TrainTokenizer(vocabulary_size=330, **{"from": "corpus"}),
-        {"corpus": [corpus]},
-    )
-    given = {"tokenizer": [tokenizer], "corpus": [corpus], "tasks": [tasks_], "preferences": [preferences]}
-    tokens = make("tokens", "tokens", encode.run, Encode(), given)
-    model = make(
-        "model",
-        "model",
-        presets.run,
-        NewModel(preset="tiny", **{"from": "tokenizer"}),
-        {"tokenizer": [tokenizer]},
-    )
-    return Inputs({"model": [model], "tokens": [tokens]})
-
-
-def settings(**changes) -> Train:
-    base = {
-        "from": {"model": "m", "tokens": "t"}, "steps": 6, "batch_size": 8, "sequence_length": 64, "learning_rate": 1e-3,
-        "evaluate_every": 3, "evaluate_tokens": 500, "checkpoint_every": 2,
-        "phases": [Phase(name="a", share=0.5, warmup=0.5), Phase(name="b", share=0.5, shape="linear")],
-    }  # fmt: skip
-    return Train(**{**base, **changes})
-
-
-def train(inputs: Inputs, folder: Path, given: Train) -> Path:
-    output, scratch = folder / "out", folder / "scratch"
-    output.mkdir(parents=True, exist_ok=True)
-    scratch.mkdir(exist_ok=True)
-    loop.run(given, inputs, output, Context("train", 0, scratch, "print", workers=1))
-    return output
-
-
-def losses(output: Path) -> list[float]:
-    return [
-        line["loss"] for line in read_metrics(output / "logs" / "metrics.jsonl") if line["type"] == "step"
-    ]
 
 
 @pytest.mark.parametrize("objective", ["lm", "sft", "dpo"])
@@ -326,13 +186,13 @@ def test_metrics_written_after_the_checkpoint_are_taken_back(tmp_path: Path) -> 
 def test_sigterm_saves_a_checkpoint(inputs: Inputs, tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
-from tests.train.test_loop import artifact, settings, train
+from tiny_run import artifact, settings, train
 from diglot.artifact import Inputs
 inputs = Inputs({{"model": [artifact(Path({str(inputs.one("model").path)!r}), "model")], "tokens": [artifact(Path({str(inputs.one("tokens").path)!r}), "tokens")]}})
 train(inputs, Path({str(tmp_path)!r}), settings(steps=100000, checkpoint_every=100000))
 """
-    root = Path(__file__).resolve().parents[2]
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=root, stderr=subprocess.PIPE, text=True)
+    here = Path(__file__).resolve().parent
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=here, stderr=subprocess.PIPE, text=True)
     file = tmp_path / "scratch" / "metrics.jsonl"
     while process.poll() is None and len(read_metrics(file)) < 4:
         time.sleep(0.05)

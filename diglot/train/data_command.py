@@ -1,0 +1,87 @@
+"""`diglot data`: which stages are asked about, what the answers are, and how they are shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from diglot.artifact import STEPS, UserError, read_artifact
+from diglot.recipe import Recipe, Train
+from diglot.recipe.common import at_step
+from diglot.train.data import Data
+from diglot.train.data_tables import document_tables, mixture_tables, step_tables
+
+
+def answers(
+    recipe: Recipe,
+    run: Path,
+    stage: str | None,
+    mixture: bool,
+    step: int | None,
+    document: str | None,
+) -> list[dict[str, Any]]:
+    """What `diglot data` was asked, of one stage or, for mixtures, of all.
+
+    Args:
+        recipe: the run's.
+        run: the run's folder.
+        stage: which train stage.
+        mixture: asked for mixtures; also where nothing else was asked for.
+        step: a step, from 1.
+        document: SOURCE:ID.
+
+    Raises:
+        UserError: no such stage, step or document, or the tokens are not there yet.
+    """
+    if mixture + (step is not None) + (document is not None) > 1:
+        raise UserError("give one of --mixture, --at-step and --document")
+    stages = {name: settings for name, settings in recipe.stages.items() if isinstance(settings, Train)}
+    there = f"there are: {', '.join(stages) or 'none'}"
+    if stage is not None and stage not in stages:
+        raise UserError(f"--stage {stage}: not a train stage of this run; {there}")
+    chosen = [stage] if stage else list(stages)
+    if not chosen or (len(chosen) > 1 and (step is not None or document is not None)):
+        raise UserError(f"--stage: say which train stage; {there}")
+    found = []
+    for name in chosen:
+        data = _open(recipe, name, stages[name], run)
+        if step is not None:
+            found.append(data.at_step(step))
+        elif document is not None:
+            found.append(data.of_document(document))
+        else:
+            found.append(data.mixture())
+    return found
+
+
+def _open(recipe: Recipe, name: str, settings: Train, run: Path) -> Data:
+    reads = settings.reads_from()
+    for tokens in reads["tokens"]:
+        if read_artifact(run / tokens) is None:
+            raise UserError(f"stage {tokens!r} is not done yet; run the recipe with --until {tokens}")
+    encode = recipe.stages[reads["tokens"][0]]
+    tokenizer = _folder(run, encode.reads_from()["tokenizer"][0])
+    model = _folder(run, reads["model"][0]) if settings.continues == "run" else None
+    return Data.open(
+        name, settings, [run / tokens for tokens in reads["tokens"]], tokenizer, model, recipe.seed
+    )
+
+
+def _folder(run: Path, name: str) -> Path:
+    """Where a stage's artifact is, or the model that it kept at a step (the last one's is its own)."""
+    stage, step = at_step(name)
+    kept = run / stage / STEPS / str(step)
+    return kept if kept.is_dir() else run / stage
+
+
+def show(console: Console, found: list[dict[str, Any]], limit: int) -> None:
+    """Print answers as tables of at most `limit` lines."""
+    for answer in found:
+        if "phases" in answer:
+            tables = mixture_tables(answer)
+        else:
+            tables = (step_tables if "documents" in answer else document_tables)(answer, limit)
+        for table in tables:
+            console.print(table)

@@ -1,0 +1,56 @@
+"""Evaluation within a run: held-out text and pairs, always the same ones, on any number of processes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from diglot.tokens.packing import heldout_batches
+from diglot.tokens.shards import TokenSource
+from diglot.train.objectives import micro_batches
+
+if TYPE_CHECKING:
+    from diglot.train.loop import Job
+
+
+@torch.no_grad()
+def evaluate(job: Job) -> dict[str, Any]:
+    """Bits per byte of held-out text by source and language; accuracy and margin of held-out pairs."""
+    sources: dict[str, dict[str, Any]] = {}
+    nats: dict[str, float] = {}
+    size: dict[str, int] = {}
+    for name, source in job.heldout.items():
+        totals, num_bytes = _measure(job, source)
+        loss, count, correct, margins = totals.tolist()
+        if not count:
+            continue
+        sources[name] = {"language": source.language, "loss": round(loss / count, 6)}
+        if source.form == "pairs":
+            sources[name] |= {"accuracy": round(correct / count, 6), "margin": round(margins / count, 6)}
+        else:
+            sources[name]["bits_per_byte"] = round(loss / math.log(2) / num_bytes, 6)
+        if source.form == "text" and source.domain != "parallel":
+            nats[source.language] = nats.get(source.language, 0.0) + loss
+            size[source.language] = size.get(source.language, 0) + num_bytes
+    job.mesh.rest(job.model)
+    languages = {language: round(nats[language] / math.log(2) / size[language], 6) for language in nats}
+    return {"sources": sources, "languages": languages}
+
+
+def _measure(job: Job, source: TokenSource) -> tuple[Tensor, int]:
+    """Sums over a held-out source: loss, units, correct pairs and margins (float64, 4); and its bytes."""
+    totals, num_bytes = torch.zeros(4, dtype=torch.float64), 0
+    rows_a_batch = job.rows * job.mesh.data_size
+    for batch in heldout_batches(
+        source, job.settings.evaluate_tokens, job.settings.sequence_length, rows_a_batch
+    ):
+        num_bytes += batch.bytes
+        for micro in micro_batches(job.mesh.rows(batch), job.rows, job.device):
+            with job.mesh.autocast(job.settings.precision):
+                found = job.objective(job.model, micro, 1)
+            sums = [float(found.sums_S.sum()), float(found.units_S.sum()), found.correct, found.margins]
+            totals += torch.tensor(sums, dtype=torch.float64)
+    return job.mesh.sum(totals), num_bytes

@@ -1,0 +1,430 @@
+"""The processes that train one model: who holds which part of it, and who reads which rows.
+
+    world = replicas × shards × tensor        parallel: {replicas: 2, tensor: 8} on 256 processes leaves 16 shards
+
+    tensor      a layer's matrices are cut by heads and by the feed-forward's inner units; norms and the residual stream
+                by tokens (sequence parallel; Korthikanti et al. 2022, 2205.05198), the vocabulary by rows. PolyLM: 8
+    shards      all that is left is cut again by rows, and gathered layer by layer when it is needed (FSDP2)
+    replicas    whole copies of the shards, for networks that are slow between nodes (hybrid sharding)
+
+Replicas and shards read different rows of a batch: data rank r of n reads the rows r, r + n, r + 2n, … . Together they
+read the same batch whatever n is, and the loss is divided by what all of them predict. So a run gives the same curve
+on every mesh, to rounding, and goes on from its checkpoints on another one.
+
+    mesh = Mesh(settings.parallel)                  # with one process: holds everything, sums nothing
+    decoder = mesh.load(folder, settings)           # no process ever holds the whole model
+    rows = mesh.rows(batch)
+    total = mesh.sum(units)
+
+The order is torchtitan's: an empty model on the meta device, tensor parallel, activation checkpointing, FSDP2, and then
+the weights, read one tensor at a time. A document lies on one process: there is no context parallel.
+
+Legend: B rows, T tokens of a row.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard
+from torch.distributed.tensor.parallel import (
+    ColwiseParallel,
+    ParallelStyle,
+    PrepareModuleInput,
+    RowwiseParallel,
+    SequenceParallel,
+    parallelize_module,
+)
+from torch.utils.checkpoint import checkpoint
+
+from diglot.artifact import UserError
+from diglot.model.architectures import from_huggingface, read_config, to_huggingface
+from diglot.model.decoder import Decoder, DecoderConfig
+from diglot.model.huggingface import (
+    huggingface_names,
+    huggingface_shapes,
+    load_decoder,
+    save_decoder,
+    write_description,
+)
+from diglot.model.weights import StoredWeights, write_weights
+from diglot.recipe import Train
+from diglot.recipe.model import Parallel
+from diglot.tokens.packing import IGNORED, Batch
+
+# Gathering a weight that is cut twice takes two steps, says torch each time.
+logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
+# The hidden states come out as a view of what was gathered; the losses never write to them.
+warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+
+
+class Mesh:
+    """The processes of a run and this one's place among them.
+
+    Attributes:
+        rank: number of this process.
+        world: how many there are.
+        is_first: whether this process writes the files.
+        device: where this process computes.
+        data_rank: of the processes that read different rows, which this is.
+        data_size: how many those are: replicas × shards.
+    """
+
+    def __init__(self, parallel: Parallel) -> None:
+        """Lay out the processes of the default process group, or one process where there is none.
+
+        Raises:
+            UserError: they can't be laid out so.
+        """
+        self.parallel = parallel
+        together = dist.is_initialized()
+        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
+        self.is_first = self.rank == 0
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = (
+            torch.device(kind, int(os.environ.get("LOCAL_RANK", 0))) if kind == "cuda" else torch.device(kind)
+        )
+        used = parallel.tensor * parallel.replicas
+        if self.world % used:
+            raise UserError(
+                f"parallel: tensor {parallel.tensor} × replicas {parallel.replicas} does not divide the {self.world} "
+                f"processes; start a multiple of {used} (torchrun --nproc-per-node {used} -m -- diglot run …), or set both to 1"
+            )
+        self.data_size = self.world // parallel.tensor
+        self.data_rank = self.rank // parallel.tensor
+        self.device_mesh: DeviceMesh | None = None
+        if together:
+            shape = (parallel.replicas, self.world // used, parallel.tensor)
+            self.device_mesh = init_device_mesh(kind, shape, mesh_dim_names=("replicas", "shards", "tensor"))
+            columns = [list(range(first, self.world, parallel.tensor)) for first in range(parallel.tensor)]
+            self.data_group, _ = dist.new_subgroups_by_enumeration(columns)
+
+    def check(self, settings: Train) -> None:
+        """Refuse what the processes can't share.
+
+        Raises:
+            UserError: a batch that they can't share equally.
+        """
+        if settings.batch_size % self.data_size:
+            raise UserError(
+                f"batch_size ({settings.batch_size}) is not a multiple of the {self.data_size} processes that read "
+                "different rows; change batch_size, the number of processes, or parallel.tensor"
+            )
+
+    # --- rows and sums ----------------------------------------------------------------------------------------
+
+    def rows(self, batch: Batch) -> Batch:
+        """The rows of a batch that this process reads.
+
+        Documents are numbered anew, from 0. Where the rows don't divide, rows of padding fill up: all processes must
+        run the model equally often.
+        """
+        if self.data_size == 1:
+            return batch
+        padding = -len(batch.tokens_BT) % self.data_size
+
+        def mine(rows: np.ndarray, value: int) -> np.ndarray:
+            widths = [(0, padding), *[(0, 0)] * (rows.ndim - 1)]
+            return np.pad(rows, widths, constant_values=value)[self.data_rank :: self.data_size]
+
+        documents_BT = mine(batch.documents_BT, -1)
+        inside_BT = documents_BT >= 0
+        _, documents_BT[inside_BT] = np.unique(documents_BT[inside_BT], return_inverse=True)
+        return replace(
+            batch,
+            tokens_BT=mine(batch.tokens_BT, 0),
+            targets_BT=mine(batch.targets_BT, IGNORED),
+            positions_BT=mine(batch.positions_BT, 0),
+            documents_BT=documents_BT,
+            sources_B=mine(batch.sources_B, 0),
+        )
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum of a tensor over the processes that read different rows; the same bits on all of them."""
+        if self.world > 1:
+            tensor = tensor.clone()
+            dist.all_reduce(tensor, group=self.data_group)
+        return tensor
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on any process."""
+        if self.world == 1:
+            return flag
+        count = torch.tensor(int(flag))
+        dist.all_reduce(count)
+        return bool(count)
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        if self.world > 1:
+            dist.barrier()
+
+    # --- the model --------------------------------------------------------------------------------------------
+
+    def load(self, folder: Path, settings: Train) -> Decoder:
+        """A model, in float32, laid out over the processes.
+
+        Raises:
+            UserError: it is not a whole model of a supported kind, or its sizes can't be cut so.
+        """
+        if self.world == 1:
+            decoder = load_decoder(folder).to(self.device)
+            self.wrap(decoder, settings)
+            return decoder
+        config = read_config(folder)
+        with torch.device("meta"):
+            decoder = Decoder(config)
+        self.wrap(decoder, settings)
+        decoder.to_empty(device=self.device)
+        weights = StoredWeights(folder)
+        parameters = dict(decoder.named_parameters())
+        for theirs, stored in huggingface_names(folder, config, weights).items():
+            for ours, whole in from_huggingface(config, {theirs: weights.tensor(stored)}).items():
+                with torch.no_grad():
+                    local(parameters[ours]).copy_(part_of(whole, parameters[ours]))
+        return decoder
+
+    def wrap(self, decoder: Decoder, settings: Train) -> None:
+        """Make a model run as the settings say, in place, and cut its parameters where there are more processes."""
+        if self.device_mesh is not None and self.parallel.tensor > 1:
+            cut_layers(decoder, self.device_mesh["tensor"], settings.sequence_length)
+        if settings.activation_checkpointing:
+            for layer in decoder.layers:  # within FSDP2's hooks: what is recomputed is not gathered once more
+                again = functools.partial(
+                    checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False
+                )
+                layer.forward = again
+        if self.device_mesh is not None:
+            self._shard(decoder, settings, self.device_mesh)
+
+    def _shard(self, decoder: Decoder, settings: Train, device_mesh: DeviceMesh) -> None:
+        names = ("replicas", "shards") if self.parallel.replicas > 1 else ("shards",)
+        fsdp_mesh = device_mesh[names]
+        policy = MixedPrecisionPolicy()
+        if settings.precision == "bfloat16":
+            policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+        for layer in decoder.layers:
+            fully_shard(layer, mesh=fsdp_mesh, mp_policy=policy)
+        # The embedding, the last norm and the output weight stay whole until the step's backward pass is over: the
+        # loss reads the output weight after the model's forward pass.
+        fully_shard(decoder, mesh=fsdp_mesh, mp_policy=policy, reshard_after_forward=False)
+        for module in decoder.modules():
+            if isinstance(module, FSDPModule):
+                # The loss is divided by the global number of units already; gloo knows only plain sums.
+                module.set_gradient_divide_factor(1.0)
+                module.set_force_sum_reduction_for_comms(True)
+
+    def autocast(self, precision: str) -> AbstractContextManager[None]:
+        """Mixed precision in one process; where there are more, FSDP2 casts the weights that it gathers."""
+        if precision == "bfloat16" and self.world == 1:
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+    def rest(self, decoder: nn.Module) -> None:
+        """Let go of what a forward pass without a backward pass has gathered."""
+        for module in decoder.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
+
+    def save(self, decoder: Decoder, folder: Path, tokenizer: Path) -> None:
+        """Write a model's folder (see `save_decoder`): the first process, one tensor at a time; the others help.
+
+        Raises:
+            UserError: the tokenizer has more entries than the embedding has rows.
+        """
+        if self.world == 1:
+            save_decoder(decoder, folder, tokenizer)
+            return
+        config, shapes = decoder.config, huggingface_shapes(decoder.config)
+        parameters = dict(decoder.named_parameters())
+
+        def gather(name: str) -> Tensor:
+            ours = from_huggingface(config, {name: shapes[name]})
+            return to_huggingface(config, {each: whole(parameters[each]) for each in ours})[name]
+
+        def write(tensor: Callable[[str], Tensor]) -> None:
+            write_description(config, torch.float32, folder, tokenizer)
+            write_weights(folder, shapes, tensor)
+
+        self.stream(sorted(shapes), gather, write)
+
+    def stream(
+        self,
+        names: list[str],
+        gather: Callable[[str], Tensor],
+        write: Callable[[Callable[[str], Tensor]], None],
+    ) -> None:
+        """Let the first process write tensors that all hold parts of, one at a time.
+
+        Args:
+            names: of the tensors, in the same order on all processes.
+            gather: gives a tensor whole; all processes must take part.
+            write: called on the first process with a function that gives a tensor by its name, in any order.
+        """
+        if not self.is_first:
+            while (number := self._from_first(-1)) >= 0:
+                gather(names[number])
+            return
+        try:
+            write(lambda name: gather(names[self._from_first(names.index(name))]))
+        finally:
+            self._from_first(-1)
+
+    def _from_first(self, number: int) -> int:
+        if self.world == 1:
+            return number
+        told = torch.tensor(number)
+        dist.broadcast(told, src=0)
+        return int(told)
+
+    # --- gradients --------------------------------------------------------------------------------------------
+
+    def clip(self, groups: dict[str, list[Tensor]], limit: float) -> tuple[dict[str, Tensor], Tensor]:
+        """Scale gradients down to a norm of at most `limit`.
+
+        Args:
+            groups: gradients by parameter group.
+            limit: of the norm over all groups.
+
+        Returns:
+            The norms of the groups and of all, before clipping: over all processes, on the device, not waited for.
+        """
+        squares = torch.stack([self._squares(group) for group in groups.values()])
+        if self.world > 1:
+            dist.all_reduce(squares)
+        norm = squares.sum().sqrt()
+        scale = (limit / (norm + 1e-6)).clamp(max=1.0).float()
+        for group in groups.values():
+            for gradient in group:
+                local(gradient).mul_(scale.to(gradient.dtype))
+        return dict(zip(groups, squares.sqrt().unbind())), norm
+
+    def _squares(self, gradients: Iterable[Tensor]) -> Tensor:
+        """The summed squares of the parts on this process, each divided by how many processes hold the same part."""
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for gradient in gradients:
+            norm = torch.linalg.vector_norm(local(gradient), dtype=torch.float32).double()
+            total += norm.square() / self._copies(gradient)
+        return total
+
+    def _copies(self, tensor: Tensor) -> int:
+        if not isinstance(tensor, DTensor):
+            return self.world
+        mesh, cut = tensor.device_mesh, 1
+        for dim, placement in enumerate(tensor.placements):
+            cut *= 1 if axis_of(placement) is None else mesh.size(dim)
+        return self.world // cut
+
+
+def cut_layers(decoder: Decoder, mesh: DeviceMesh, sequence_length: int) -> None:
+    """Tensor and sequence parallel: cut a model over the processes of a mesh, in place.
+
+    The residual stream is cut by tokens (1 of BTD). A layer gathers the tokens, computes its heads or inner units, and
+    sums and cuts the results in one step. The hidden states come out whole; as the loss's gradient of them is computed
+    from a part of the vocabulary on each process, those gradients are summed.
+
+    Raises:
+        UserError: a size that is no multiple of the number of processes.
+    """
+    _refuse_uneven(decoder.config, mesh.size(), sequence_length)
+    by_token, everywhere = Shard(1), Replicate()
+    rows = RowwiseParallel(input_layouts=everywhere, output_layouts=by_token)
+    top: dict[str, ParallelStyle] = {
+        "embedding": rows,
+        "position_embedding": rows,
+        "norm": SequenceParallel(),
+    }
+    top["head"] = ColwiseParallel()  # never called: the loss reads its weight
+    present = {name: style for name, style in top.items() if getattr(decoder, name) is not None}
+    parallelize_module(decoder, mesh, present)
+    decoder.register_forward_hook(_gather_tokens)
+    out = RowwiseParallel(output_layouts=by_token)
+    plan: dict[str, ParallelStyle] = {
+        "attention_norm": SequenceParallel(),
+        "attention": PrepareModuleInput(
+            input_layouts=(by_token, None, None), desired_input_layouts=(everywhere, None, None)
+        ),
+        "attention.query": ColwiseParallel(),
+        "attention.key": ColwiseParallel(),
+        "attention.value": ColwiseParallel(),
+        # The weight of the heads' norm is one; its gradient is summed over all heads.
+        "attention.query_norm": SequenceParallel(sequence_dim=2, use_local_output=True),
+        "attention.key_norm": SequenceParallel(sequence_dim=2, use_local_output=True),
+        "attention.output": out,
+        "feed_forward_norm": SequenceParallel(),
+        "feed_forward": PrepareModuleInput(input_layouts=(by_token,), desired_input_layouts=(everywhere,)),
+        "feed_forward.gate": ColwiseParallel(),
+        "feed_forward.up": ColwiseParallel(),
+        "feed_forward.down": out,
+    }
+    for layer in decoder.layers:
+        modules = dict(layer.named_modules())
+        parallelize_module(layer, mesh, {name: style for name, style in plan.items() if name in modules})
+
+
+def _gather_tokens(decoder: nn.Module, inputs: Any, hidden: DTensor) -> Tensor:
+    return hidden.redistribute(placements=[Replicate()]).to_local(grad_placements=[Partial()])
+
+
+def _refuse_uneven(config: DecoderConfig, processes: int, sequence_length: int) -> None:
+    sizes = {
+        "vocabulary": (config.vocabulary_size, "set pad_vocabulary_to where the model is made or expanded"),
+        "attention heads": (config.num_heads, "take a smaller one"),
+        "key-value heads": (config.num_key_value_heads, "take a smaller one"),
+        "intermediate_size": (config.intermediate_size, "take a smaller one"),
+        "sequence_length": (sequence_length, "change sequence_length"),
+    }
+    if config.positions == "learned":
+        sizes["max_positions"] = (config.max_positions, "take a smaller one")
+    for name, (size, remedy) in sizes.items():
+        if size % processes:
+            raise UserError(
+                f"parallel.tensor: {processes} does not divide the model's {name} ({size}); {remedy}"
+            )
+
+
+def axis_of(placement: Placement) -> int | None:
+    """The axis that a placement cuts, if it cuts. (`is_shard` leaves out the strided cuts of FSDP2 over tensor parallel.)"""
+    return getattr(placement, "dim", None)
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The part of a sharded tensor that lies on this process; a plain tensor as it is."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A sharded tensor, gathered on every process; a plain tensor as it is."""
+    return tensor.full_tensor().detach() if isinstance(tensor, DTensor) else tensor.detach()
+
+
+def part_of(tensor: Tensor, like: Tensor) -> Tensor:
+    """The part of a whole tensor that this process holds of a parameter: cut by the last mesh dimension first.
+
+    That is FSDP2's order: tensor parallel cuts a weight first, and its shards cut what is left.
+    """
+    if not isinstance(like, DTensor):
+        return tensor
+    coordinate = like.device_mesh.get_coordinate()
+    assert coordinate is not None
+    for dim in reversed(range(like.device_mesh.ndim)):
+        axis = axis_of(like.placements[dim])
+        if axis is not None:
+            pieces = tensor.chunk(like.device_mesh.size(dim), axis)
+            empty = tensor.narrow(axis, 0, 0)
+            tensor = pieces[coordinate[dim]] if coordinate[dim] < len(pieces) else empty
+    return tensor
