@@ -1,3 +1,9 @@
+"""Merging whole models: rows by token, what is refused, and how much memory it takes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 import transformers
@@ -7,6 +13,7 @@ from diglot.artifact import UserError, content_hash
 from diglot.model import weights as weights_module
 from diglot.model.huggingface import load_decoder, save_decoder
 from diglot.model.merge import run
+from diglot.model.merge_methods import merger
 from diglot.recipe import Merge
 
 
@@ -19,9 +26,14 @@ def make(folder, seed, kind="llama", **changes):
     return save(model, folder)
 
 
-def merge(models, output, context, **settings):
+def merge(models, output, context, base=None, **settings):
     output.mkdir()
-    return run(Merge(do="merge", **settings), inputs(models=models), output, context)
+    roles = {"models": models} | ({"base": base} if base else {})
+    return run(Merge(do="merge", **settings), inputs(**roles), output, context)
+
+
+def state(folder):
+    return transformers.AutoModelForCausalLM.from_pretrained(folder).state_dict()
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
@@ -51,18 +63,73 @@ def test_a_model_merged_with_itself_is_itself(tmp_path, context):
         assert torch.equal(one, other), name
 
 
-def test_rows_are_aligned_by_token(tmp_path, context):
-    """Trap 10: the same tokens under other numbers."""
-    a = make(tmp_path / "a", 0)
-    tokenizer = write_tokenizer(tmp_path / "reversed", order=list(vocabulary(a))[::-1])
-    old, new = vocabulary(a), vocabulary(tokenizer)
-    decoder = load_decoder(a)
+def renumbered(model, folder):
+    """The same model with the same tokens under other numbers."""
+    tokenizer = write_tokenizer(
+        folder.with_name(f"{folder.name}-tokenizer"), order=list(vocabulary(model))[::-1]
+    )
+    old, new = vocabulary(model), vocabulary(tokenizer)
+    decoder = load_decoder(model)
     with torch.no_grad():
         for weight in (decoder.embedding.weight, decoder.head.weight):
             rows = weight.clone()
             for token, row in new.items():
                 weight[row] = rows[old[token]]
-    save_decoder(decoder, tmp_path / "b", tokenizer)
+    save_decoder(decoder, folder, tokenizer)
+    return folder
+
+
+@pytest.mark.parametrize("method", ["slerp", "task-arithmetic", "ties", "dare", "dare-ties"])
+def test_every_tensor_is_merged_by_the_method(tmp_path, context, method):
+    """Rows of the second model, and of the base, stand elsewhere."""
+    a, b, base = (make(tmp_path / name, seed) for seed, name in enumerate(("a", "b", "base")))
+    moved_b, moved_base = renumbered(b, tmp_path / "moved-b"), renumbered(base, tmp_path / "moved-base")
+    of_means = method == "slerp"
+    settings = {"method": method, "weights": [0.25, 0.75]} | ({} if of_means else {"scale": 0.5})
+    summary = merge([a, moved_b], tmp_path / "out", context, None if of_means else moved_base, **settings)
+    assert summary["method"] == method
+    assert summary["models"] == {"a": 0.25, "moved-b": 0.75}
+    assert summary.get("base") == (None if of_means else "moved-base")
+    assert summary.get("density") == {"ties": 0.2, "dare": 0.1, "dare-ties": 0.1}.get(method)
+    reference = merger(method, [0.25, 0.75], scale=1.0 if of_means else 0.5, seed="0/0")
+    parts, merged = [state(folder) for folder in (a, b, base)], state(tmp_path / "out")
+    for name, tensor in merged.items():
+        wanted = reference(name, [parts[0][name], parts[1][name]], None if of_means else parts[2][name])
+        assert torch.equal(tensor, wanted), name
+
+
+def test_the_last_models_of_a_run_are_averaged(tmp_path, context):
+    """Oldest first, the last one included; steps are numbers: 90 comes before 100."""
+    run_ = make(tmp_path / "run", 0)
+    for seed, step in ((1, 80), (2, 90), (3, 100)):
+        make(run_ / "steps" / str(step), seed)
+    summary = merge([run_], tmp_path / "out", context, last=3, weights=[1.0, 2.0, 5.0])
+    assert summary["models"] == {"run@90": 0.125, "run@100": 0.25, "run": 0.625}
+    parts = [state(folder) for folder in (run_ / "steps" / "90", run_ / "steps" / "100", run_)]
+    for name, tensor in state(tmp_path / "out").items():
+        wanted = sum(w * part[name] for w, part in zip((0.125, 0.25, 0.625), parts))
+        torch.testing.assert_close(tensor, wanted, atol=1e-6, rtol=1e-5)
+    with pytest.raises(
+        UserError, match="5 models asked for, but run keeps 3 beside its last; set export_every"
+    ):
+        merge([run_], tmp_path / "out2", context, last=5)
+    with pytest.raises(UserError, match="give that stage alone"):
+        merge([run_, run_], tmp_path / "out3", context, last=2)
+
+
+def test_what_is_new_in_the_model_stays_known(tmp_path, context):
+    """For training that starts with new rows: the rows stand where the first model has them."""
+    models = [make(tmp_path / name, seed) for seed, name in enumerate("ab")]
+    (models[0] / "diglot-surgery.json").write_text('{"new_layers": [], "new_rows": [[300, 310]]}')
+    merge(models, tmp_path / "out", context)
+    surgery = [folder / "diglot-surgery.json" for folder in (models[0], tmp_path / "out")]
+    assert surgery[0].read_text() == surgery[1].read_text()
+
+
+def test_rows_are_aligned_by_token(tmp_path, context):
+    """Trap 10: the same tokens under other numbers."""
+    a = make(tmp_path / "a", 0)
+    renumbered(a, tmp_path / "b")
     summary = merge([a, tmp_path / "b"], tmp_path / "out", context)
     assert summary["reordered_rows"]["a"] == 0
     assert summary["reordered_rows"]["b"] > 200
@@ -70,7 +137,7 @@ def test_rows_are_aligned_by_token(tmp_path, context):
         load_decoder(a).state_dict().items(), load_decoder(tmp_path / "out").state_dict().values()
     ):
         assert torch.equal(one, other), name
-    assert vocabulary(tmp_path / "out") == old
+    assert vocabulary(tmp_path / "out") == vocabulary(a)
 
 
 def test_shards_give_the_same_weights_and_merging_is_deterministic(tmp_path, context, monkeypatch):
@@ -117,3 +184,83 @@ def test_models_that_do_not_fit_are_refused(tmp_path, context):
         merge([a, a], tmp_path / "out4", context, weights=[1.0, 1.0, 1.0])
     with pytest.raises(UserError, match="sum must be positive"):
         merge([a, a], tmp_path / "out5", context, weights=[1.0, -1.0])
+    with pytest.raises(UserError, match="slerp goes from one model to another; 3 are given"):
+        merge([a, a, a], tmp_path / "out6", context, method="slerp")
+    with pytest.raises(UserError, match="method ties needs the model that all began from"):
+        merge([a, a], tmp_path / "out7", context, method="ties")
+    with pytest.raises(UserError, match="method linear has no base"):
+        merge([a, a], tmp_path / "out8", context, base=a)
+    with pytest.raises(UserError, match="a and foreign have different vocabularies"):
+        merge([a, a], tmp_path / "out9", context, base=foreign, method="ties")
+    gpt2 = make(tmp_path / "gpt2", 0, "gpt2")
+    with pytest.raises(UserError, match="a and gpt2 differ in architecture: llama and gpt2"):
+        merge([a, gpt2], tmp_path / "out10", context)
+
+
+# --- memory ---------------------------------------------------------------------------------------------------
+
+MAKE = """
+import json, sys, torch
+from pathlib import Path
+from diglot.model.architectures import config_json
+from diglot.model.decoder import DecoderConfig
+from diglot.model.huggingface import huggingface_shapes
+from diglot.model.weights import write_weights
+
+config = DecoderConfig(vocabulary_size=16_000, num_layers=16, hidden_size=768, intermediate_size=2048, num_heads=12,
+                       num_key_value_heads=12, head_size=64, max_positions=2048, tied_embeddings=False)
+folder = Path(sys.argv[1])
+torch.manual_seed(int(sys.argv[2]))
+shapes = huggingface_shapes(config)
+write_weights(folder, shapes, lambda name: torch.randn(shapes[name].shape), 100_000_000)
+(folder / "config.json").write_text(json.dumps(config_json(config, torch.float32)))
+"""
+MEASURE = """
+import sys
+from pathlib import Path
+from model_builders import inputs
+from diglot.artifact import Context
+from diglot.model import huggingface, merge
+from diglot.recipe import Merge
+from transformers import CONFIG_MAPPING; CONFIG_MAPPING["llama"]  # loaded before, as it is not the model's memory
+
+def megabytes(field):
+    for line in Path("/proc/self/status").read_text().split("\\n"):
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) / 1024
+
+method, first, second, base, output = sys.argv[1], *map(Path, sys.argv[2:])
+huggingface.read_tokenizer(first)
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+before = megabytes("VmRSS")
+roles = {"models": [first, second]} | ({} if method == "linear" else {"base": base})
+merge.run(Merge(do="merge", method=method), inputs(**roles), output, Context("x", 0, output))
+print(megabytes("VmHWM") - before)
+"""
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory) -> list[Path]:
+    """Three models of 550 MB in shards; the largest tensor has 49 MB."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("first", "second", "base")]
+    for seed, folder in enumerate(folders):
+        write_tokenizer(folder)
+        subprocess.run([sys.executable, "-c", MAKE, str(folder), str(seed)], check=True)
+    assert all(len([*folder.glob("model-*.safetensors")]) > 4 for folder in folders)
+    assert sum(shard.stat().st_size for shard in folders[0].glob("*.safetensors")) > 5e8
+    return folders
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "limit"), [("linear", 200), ("ties", 560)])
+def test_large_models_pass_through_little_memory(method, limit, large, tmp_path):
+    """Models of 550 MB each: copies of one tensor of 49 MB are in memory, three (linear) or ten (ties)."""
+    (tmp_path / "out").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, method, *map(str, large), str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[-1]) < limit
