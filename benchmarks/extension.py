@@ -39,6 +39,9 @@ def main() -> None:
             mine = measure([*ours, language, str(tokens)]).reported
             command = [str(python), str(PEERS / "appended_pieces.py"), str(folder), language, str(tokens)]
             peer = measure(command).reported if python else {}
+            if peer:  # of the same words: Thai has no spaces between them
+                peer["fertility"] = peer["tokens"] / mine["words"]
+                peer["english"] = peer["english_tokens"] / mine["english_words"]
             label = f"+{tokens:,} {language}"
             for what, unit, key, less in (
                 ("English lines identical", "%", "identical", False),

@@ -55,15 +55,11 @@ def main() -> None:
                 "lines": len(compared),
                 "added": len(added),
                 "unreachable": 100 * unreachable / len(added),
-                "fertility": fertility(ours, held[language]),
-                "english": fertility(ours, held["en"]),
+                "tokens": sum(map(len, ours.encode(held[language]))),
+                "english_tokens": sum(map(len, ours.encode(held["en"]))),
             }
         )
     )
-
-
-def fertility(model: sentencepiece.SentencePieceProcessor, texts: list[str]) -> float:
-    return sum(map(len, model.encode(texts))) / sum(len(text.split()) for text in texts)
 
 
 main()

@@ -76,7 +76,9 @@ def main() -> None:
                 "unreachable": 100 * reachable["unreachable"] / reachable["tokens"],
                 "fertility": summary["fertility"][what],
                 "before": summary["fertility_before"][what],
+                "words": summary["measures"][what]["words"],
                 "english": summary["fertility"]["en"],
+                "english_words": summary["measures"]["en"]["words"],
                 "english_before": summary["fertility_before"]["en"],
             }
         )

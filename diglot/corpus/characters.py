@@ -3,7 +3,8 @@
 The kernels (numba, no GIL) walk the UTF-8 bytes of Arrow `large_string` arrays once and look every code point up in
 a table built from Python's own Unicode data, so that they agree with `str.isspace`, `str.isalpha` and the rest.
 Compiled kernels are cached in the user's cache folder (else the system's temporary one), in a folder named after what
-stands in this package's files: numba itself does not notice that a kernel calls one of another file that has changed.
+stands in this package's files and in `*_kernels.py` of the others: numba itself does not notice that a kernel calls
+one of another file that has changed.
 `NUMBA_CACHE_DIR` puts them elsewhere.
 """
 
@@ -20,9 +21,10 @@ from typing import Any
 
 
 def _set_cache_folder() -> None:
-    """Choose numba's cache folder: one for each state of the package's files."""
+    """Choose numba's cache folder: one for each state of the files of this package, and of kernels elsewhere."""
     digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
+    folder = Path(__file__).parent
+    for file in sorted([*folder.rglob("*.py"), *folder.parent.glob("*/*_kernels.py")]):
         digest.update(file.read_bytes())
     home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "diglot"
     nearest = next(folder for folder in [home, *home.parents] if folder.exists())

@@ -171,6 +171,7 @@ def _fields(data: bytes | memoryview) -> Iterator[tuple[int, Any]]:
     while place < len(view):
         key, place = _varint(view, place)
         wire = key & 7
+        value: Any
         if wire == VARINT:
             value, place = _varint(view, place)
         elif wire == LENGTH:

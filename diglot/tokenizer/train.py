@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import codecs
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,6 +132,8 @@ def count(
     tables = count_by_rule(
         sample, rule, lambda done: context.progress(min(done, total), total, "bytes", names)
     )
+    if not tables:
+        raise UserError(f"max_bytes: a sample of {total:,} bytes has not one document; give more")
     for language, texts in parallel.items():
         for text in texts:
             tables.setdefault(language, WordTable(rule)).add(text, column=PARALLEL)
@@ -299,6 +301,15 @@ def token_costs(tokenizer: tokenizers.Tokenizer, parallel: Mapping[str, list[str
     }
 
 
+def before_line_ends(tokenizer: tokenizers.Tokenizer, ids: Iterable[int]) -> list[str]:
+    r"""The pieces of white space, each with line ends behind it.
+
+    In byte-level, white space up to a line end is one word, so "\r\n  " may be a piece which its own text does not give.
+    """
+    texts = [text for text in tokenizer.decode_batch([[number] for number in ids]) if text.isspace()]
+    return [text + end for text in texts for end in ("\n", "\r", "\n\n", "\r\r", "\n\r")]
+
+
 def report(tokenizer: tokenizers.Tokenizer, corpora: list[Artifact], languages: list[str]) -> dict[str, Any]:
     """Measures, examples and proofs of a new tokenizer.
 
@@ -307,7 +318,7 @@ def report(tokenizer: tokenizers.Tokenizer, corpora: list[Artifact], languages: 
     """
     measures: dict[str, dict[str, Any]] = {}
     examples: dict[str, list[dict[str, Any]]] = {}
-    some_texts: list[str] = []  # byte-level pieces that end inside a character are found in text
+    some_texts: list[str] = []
     for language in languages:
         split, texts = texts_to_measure(corpora, language, MEASURED_BYTES)
         failures = round_trip_failures(tokenizer, texts)
@@ -319,7 +330,7 @@ def report(tokenizer: tokenizers.Tokenizer, corpora: list[Artifact], languages: 
         ]
         some_texts += texts[:100]
     learnt = range(byte_fallback.RESERVED, tokenizer.get_vocab_size())
-    unreachable = unreachable_tokens(tokenizer, learnt, some_texts)
+    unreachable = unreachable_tokens(tokenizer, learnt, [*some_texts, *before_line_ends(tokenizer, learnt)])
     return {
         "fertility": {language: values["fertility"] for language, values in measures.items()},
         "measures": measures,

@@ -14,7 +14,13 @@ from tokenizers import Tokenizer, models, trainers
 from diglot.artifact import UserError
 from diglot.tokenizer import byte_fallback, byte_level, train
 from diglot.tokenizer.chat import SPECIAL_TOKENS
-from diglot.tokenizer.measure import load_tokenizer, pieces, round_trip_failures, tokenizer_hash
+from diglot.tokenizer.measure import (
+    load_tokenizer,
+    pieces,
+    round_trip_failures,
+    tokenizer_hash,
+    unreachable_tokens,
+)
 
 AWKWARD = [
     "",
@@ -168,6 +174,14 @@ def test_indentation_is_a_token(train_tokenizer, tmp_path, form):
     assert round_trip_failures(tokenizer, [code]) == []
 
 
+def test_pieces_of_white_space_are_reached_before_a_line_end():
+    """White space up to a line end is one word in byte-level: alone, this piece's text is two."""
+    tokenizer = byte_level.build(["čĊ", "čĊĠ"], [("č", "Ċ"), ("čĊ", "Ġ")])
+    assert pieces(tokenizer, "\r\n ") == ["\r\n", "▁"]
+    assert unreachable_tokens(tokenizer, [265]) == [265]
+    assert unreachable_tokens(tokenizer, [265], train.before_line_ends(tokenizer, [265])) == []
+
+
 def test_marks_stay_with_their_letters_in_byte_level(train_tokenizer, tmp_path):
     """Llama-3's own splitting breaks Thai at every vowel above or below the line."""
     corpus = corpora.write_corpus(tmp_path / "corpus", [("th", "ที่นี่ ที่นั่น " * 20)])
@@ -244,6 +258,8 @@ def test_a_piece_has_at_most_16_characters_whatever_their_bytes(train_tokenizer,
 def test_bad_settings_are_refused(corpus, train_tokenizer):
     with pytest.raises(UserError, match=r"vocabulary_size: 300 is too small: 264 entries .* at least 328"):
         train_tokenizer(corpus, vocabulary_size=300)
+    with pytest.raises(UserError, match="max_bytes: a sample of 3 bytes has not one document"):
+        train_tokenizer(corpus, vocabulary_size=600, max_bytes=3)
     with pytest.raises(UserError, match="languages: the corpus has no text in fr; it has: ar, en, id"):
         train_tokenizer(corpus, vocabulary_size=600, languages=["fr"])
 
