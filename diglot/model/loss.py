@@ -25,7 +25,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
+
+from diglot.model.sharded_loss import ShardedCrossEntropy, ShardedLogProbabilities, cut_weight
 
 IGNORE = -100  # a target that is not to be predicted
 # Tokens of a chunk: as many as make 4 million logits (16 MB in float32), but no fewer than 256. Forward and backward
@@ -49,9 +52,13 @@ def cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> tu
         The sum (float32, differentiable, backward once), and losses_N (float32, detached, 0 where ignored).
     """
     hidden, targets, valid = _valid(hidden_ND, targets_N)
-    loss_sum, losses = _CrossEntropy.apply(
-        hidden, weight_VD, targets, _product_type(hidden_ND), torch.is_grad_enabled()
-    )
+    if isinstance(weight_VD, DTensor):
+        own_VD, part = cut_weight(weight_VD)
+        loss_sum, losses = ShardedCrossEntropy.apply(hidden, own_VD, targets, part, torch.is_grad_enabled())
+    else:
+        loss_sum, losses = _CrossEntropy.apply(
+            hidden, weight_VD, targets, _product_type(hidden_ND), torch.is_grad_enabled()
+        )
     losses_N = losses.new_zeros(len(targets_N)).index_copy_(0, valid, losses)
     return loss_sum, losses_N
 
@@ -68,8 +75,11 @@ def token_log_probabilities(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Ten
         logprobs_N, float32, differentiable; 0 where ignored.
     """
     hidden, targets, valid = _valid(hidden_ND, targets_N)
-    size = _chunk_size(weight_VD)
-    chunks: list[Tensor] = [
+    size, chunks = _chunk_size(weight_VD), []
+    if isinstance(weight_VD, DTensor):
+        own_VD, part = cut_weight(weight_VD)
+        chunks = [ShardedLogProbabilities.apply(hidden, own_VD, targets, part)]
+    chunks = chunks or [
         checkpoint(_log_probabilities, h, weight_VD, t, use_reentrant=False, preserve_rng_state=False)
         for h, t in zip(hidden.split(size), targets.split(size))
     ]
