@@ -84,11 +84,12 @@ def main() -> None:
         raise BenchmarkError(f"--repeats {args.repeats}: the seeds, from 2 to {len(STUDENT) + 1}")
     folder = CACHE / f"initialization-{'quick' if args.quick else 'full'}"
     os.environ.update(ONE_THREAD)
-    os.cpu_count = lambda: 1  # stages take as many threads as there are cores
+    cores, os.cpu_count = os.cpu_count, lambda: 1  # stages take as many threads as there are cores
     make_base(folder, size, args.data)
     arms = {CONTROL: train_control(folder, size, seeds)}
     for kind in INITIALIZATIONS:
         arms[kind] = [train_expanded(folder, size, kind, seed) for seed in seeds]
+    os.cpu_count = cores
     table = [summarise(kind, arms) for kind in (CONTROL, *INITIALIZATIONS)]
     print(markdown(table))
     result = finish("initialization", rows(table), args, notes=notes(folder, size, table))
@@ -214,7 +215,7 @@ def arabic_bytes_a_token(folder: Path, tokens: str) -> float:
 
 def summarise(kind: str, arms: dict[str, list]) -> dict[str, Any]:
     """All measures of an arm: a value a seed, their mean, and half the width of the 95% interval."""
-    control, mine, random = arms[CONTROL], arms[kind], arms["random"]
+    control, mine, random, mean = arms[CONTROL], arms[kind], arms["random"], arms["mean"]
     last = 1 if kind == CONTROL else -1  # the control's evaluation at equal tokens; it goes on behind that
     measures = {
         "arabic before": [run[0]["ar"] for run in mine],
@@ -226,6 +227,7 @@ def summarise(kind: str, arms: dict[str, list]) -> dict[str, Any]:
         "arabic final": [run[last]["ar"] for run in mine],
         "english final": [run[last]["en"] for run in mine],
         "arabic final, less random": [run[last]["ar"] - other[-1]["ar"] for run, other in zip(mine, random)],
+        "arabic final, less mean": [run[last]["ar"] - other[-1]["ar"] for run, other in zip(mine, mean)],
         "arabic final, less control": [run[last]["ar"] - base[1]["ar"] for run, base in zip(mine, control)],
     }
     if kind == CONTROL:
@@ -268,6 +270,7 @@ COLUMNS = {
     "tokens to the control": ("tokens to the control", -3),
     "Arabic, final": ("arabic final", 3),
     "less random": ("arabic final, less random", 3),
+    "less mean": ("arabic final, less mean", 3),
     "less control": ("arabic final, less control", 3),
     "English, final": ("english final", 3),
 }

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diglot import __version__
-from diglot.artifact import STEPS, Artifact, Inputs, UserError, content_hash, read_artifact
-from diglot.recipe import STAGES, Recipe, Settings, Stage, json_schema
+from diglot.artifact import STEPS, Artifact, UserError, read_artifact
+from diglot.recipe import STAGES, Recipe, json_schema
 from diglot.recipe.common import at_step
+from diglot.stage_commands import stage_command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,9 +116,9 @@ def _fail(message: str) -> None:
 
 
 def _console() -> Console:
-    from rich.console import Console
+    from diglot.terminal import make_console
 
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return make_console()
 
 
 def _run_folder(recipe: Recipe, given: str | None) -> Path:
@@ -459,138 +460,8 @@ def measure_command(
         click.echo(f"page: {page.resolve()}", err=as_json)
 
 
-# --- every kind of stage as a command -------------------------------------------------------------------------
-
-
-def _stage_command(kind: str, settings: type[Stage]) -> click.Command:
-    parameters: list[click.Parameter] = [
-        click.Option(
-            ["--out"], required=True, type=click.Path(path_type=Path), help="The artifact's folder."
-        ),
-        click.Option(["--recipe-seed"], type=int, default=0, help="What `seed:` is in a recipe."),
-    ]
-    for role, needs in settings.reads.items():
-        text = f"Folder of {'a ' if not needs.many else ''}{' or '.join(needs.kinds)}{' (may be given often)' if needs.many else ''}."
-        parameters.append(
-            click.Option(
-                [f"--{role}", f"input_{role}"],
-                multiple=True,
-                metavar="DIR",
-                help=text,
-                required=needs.required,
-            )
-        )
-    parameters += _options(settings, ())
-    return click.Command(
-        kind,
-        params=parameters,
-        callback=lambda **given: _run_stage_command(settings, **given),
-        help=f"{settings.__doc__}\n\nThis is the stage `do: {kind}` of a recipe.",
-        epilog=f"\b\nExample:\n  diglot {kind} --out out/{settings.makes} "
-        + " ".join(f"--{role} DIR" for role, needs in settings.reads.items() if needs.required)
-        + " ".join(
-            f" --{name.replace('_', '-')} " + (f"'{field.examples[0]}'" if field.examples else "…")
-            for name, field in settings.model_fields.items()
-            if field.is_required() and name != "do"
-        ),
-    )
-
-
-def _options(settings: type[Settings], prefix: tuple[str, ...]) -> list[click.Parameter]:
-    """Options from a schema; nested settings become --rules.min-words, lists and mappings are given as YAML."""
-    options: list[click.Parameter] = []
-    for name, info in settings.model_fields.items():
-        if name in ("do", "from_"):
-            continue
-        path, kind = (*prefix, name), info.annotation
-        if isinstance(kind, type) and issubclass(kind, Settings):
-            options += _options(kind, path)
-            continue
-        default = (
-            ""
-            if info.is_required()
-            else f"  [default: {json.dumps(info.get_default(call_default_factory=True), default=str)}]"
-        )
-        options.append(
-            click.Option(
-                [f"--{'.'.join(path).replace('_', '-')}", "set_" + "__".join(path)],
-                metavar="YAML" if "dict" in str(kind) or "list" in str(kind) else "VALUE",
-                help=(info.description or name.replace("_", " ")) + default,
-                required=info.is_required(),
-            )
-        )
-    return options
-
-
-def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **given: Any) -> None:
-    from diglot import flow, terminal
-    from diglot.load import Where, check, parse_value
-
-    value: dict[str, Any] = {"do": settings.model_fields["do"].default}
-    where = Where(f"diglot {value['do']}")
-    for key, text in given.items():
-        if key.startswith("set_") and text is not None:
-            path = key.removeprefix("set_").split("__")
-            target = value
-            for part in path[:-1]:
-                target = target.setdefault(part, {})
-            target[path[-1]] = parse_value(text, f"--{'.'.join(path)}")
-            where.overrides[tuple(path)] = f"--{'.'.join(path).replace('_', '-')} {text}"
-    folders = {
-        key.removeprefix("input_"): paths
-        for key, paths in given.items()
-        if key.startswith("input_") and paths
-    }
-    inputs = {role: [_input(Path(p), role, settings) for p in paths] for role, paths in folders.items()}
-    value["from"] = {role: [artifact.stage for artifact in artifacts] for role, artifacts in inputs.items()}
-    stage = check(settings, value, where)
-    step = flow.Step(out.name, stage, {role: list(paths) for role, paths in folders.items()}, out)
-    hashes = flow.FileHashes(out.parent / ".hashes.json")
-    step.made_from = {
-        "version": stage.version,
-        "seed": recipe_seed,
-        "files": hashes.of(stage.outside_paths(), where),
-        "stages": {
-            role: {f"{n}:{a.stage}": a.fingerprint for n, a in enumerate(artifacts)}
-            for role, artifacts in inputs.items()
-        },
-    }
-    step.fingerprint = flow.step_fingerprint(stage, step.made_from, {})
-    console = _console()
-    view = terminal.StageProgress(console, 1)
-    with flow.locked(out.parent):
-        artifact = read_artifact(out)
-        if artifact is None and out.exists() and any(out.iterdir()):
-            raise UserError(
-                f"--out {out}: the folder holds something that is not an artifact; give a new folder"
-            )
-        if artifact and artifact.fingerprint == step.fingerprint:
-            console.print(f"nothing to do: {out} is done", markup=False)
-            return
-        try:
-            artifact = flow.run_stage(step, Inputs(inputs), recipe_seed, where, view.started(step))
-        finally:
-            view.stop()
-        view.finished(step, artifact)
-        console.print(str(out), markup=False)
-
-
-def _input(folder: Path, role: str, settings: type[Stage]) -> Artifact:
-    """An artifact by its folder; a bare Hugging Face folder passes for a model or tokenizer."""
-    artifact, accepts = read_artifact(folder), settings.reads[role].kinds
-    if artifact is None:
-        kind = "model" if (folder / "config.json").is_file() else "tokenizer"
-        if not (folder / "tokenizer.json").is_file() or kind not in accepts:
-            raise UserError(f"--{role} {folder}: no {' or '.join(accepts)} there")
-        content = content_hash(folder)
-        artifact = Artifact(folder, folder.name, kind, "outside", content, content, {}, {}, {}, {})
-    if artifact.kind not in accepts:
-        raise UserError(f"--{role} {folder}: is a {artifact.kind}; a {' or '.join(accepts)} is needed here")
-    return artifact
-
-
 for _kind, _settings in STAGES.items():
-    cli.add_command(_stage_command(_kind, _settings))
+    cli.add_command(stage_command(_kind, _settings))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,11 @@ from diglot.report.family import Member, about, at
 from diglot.report.results import duration
 
 STATE_STYLE = {"done": "green", "stale": "yellow", "to do": "cyan"}
+
+
+def make_console() -> Console:
+    """The terminal; in a pipe, lines are not broken."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def quantity(value: float) -> str:

@@ -31,7 +31,9 @@ def corpus_of(folder: Path, *languages: str) -> Artifact:
 
 
 def train_base(folder: Path, entries: int) -> None:
-    texts = pyarrow.parquet.read_table(folder / "corpus/documents/en-00000.parquet").column("text").to_pylist()
+    texts = (
+        pyarrow.parquet.read_table(folder / "corpus/documents/en-00000.parquet").column("text").to_pylist()
+    )
     (folder / "base").mkdir()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=(line for text in texts for line in text.split("\n") if line.strip()),
@@ -47,7 +49,9 @@ def write_texts(folder: Path, language: str) -> None:
     """What the peer reads: the language's documents, and the held-out English ones."""
     with (folder / "documents.jsonl").open("w", encoding="utf-8") as out:
         for split, of in (("heldout", "en"), ("heldout", language), ("documents", language)):
-            for text in pyarrow.parquet.read_table(folder / "corpus" / split / f"{of}-00000.parquet")["text"].to_pylist():
+            for text in pyarrow.parquet.read_table(folder / "corpus" / split / f"{of}-00000.parquet")[
+                "text"
+            ].to_pylist():
                 record = {"language": of, "heldout": split == "heldout", "text": text}
                 out.write(json.dumps(record, ensure_ascii=False) + "\n")
 

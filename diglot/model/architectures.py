@@ -191,7 +191,8 @@ def _read_rotary(file: Path, parameters: dict[str, Any]) -> tuple[float, RotaryS
     theta = parameters.pop("rope_theta")
     kind = parameters.pop("rope_type", "default")
     parameters.pop("type", None)  # the older name of rope_type
-    _require(file, "rope_scaling.rope_type", kind, ("default", "linear", "llama3"))
+    remedy = "Take the model as it was before it was stretched, where there is one."
+    _require(file, "rope_scaling.rope_type", kind, ("default", "linear", "llama3"), remedy)
     _require(file, "partial_rotary_factor", parameters.pop("partial_rotary_factor", 1.0), (1.0,))
     if kind == "default":
         scaling = None

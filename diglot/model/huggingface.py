@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +25,14 @@ from diglot.artifact import Context, Inputs, UserError
 from diglot.model.architectures import (
     architecture,
     config_json,
+    embedding_names,
     from_huggingface,
     read_config,
     to_huggingface,
 )
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.weights import StoredWeights, write_weights
+from diglot.tokenizer.chat import ENDS
 
 if TYPE_CHECKING:
     from diglot.recipe import ImportModel
@@ -51,11 +54,12 @@ SIZES = (
     *("vocabulary_size", "num_layers", "hidden_size", "intermediate_size", "num_heads"),
     *("num_key_value_heads", "head_size", "max_positions", "tied_embeddings"),
 )
-TURN_ENDS = ("<|end|>", "<|im_end|>", "<|eot_id|>")
 
 
 def run(settings: ImportModel, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
     """Take in a model folder or a model of the Hugging Face hub, checked and rewritten in Diglot's form.
+
+    The weights stream through, one tensor at a time.
 
     Returns:
         `{"architecture", "parameters", "shape", "dtype"}`.
@@ -63,14 +67,32 @@ def run(settings: ImportModel, inputs: Inputs, output: Path, context: Context) -
     Raises:
         UserError: the folder is absent or the hub unreachable, or the model is not one that Diglot trains.
     """
-    folder = _find(settings.path)
-    decoder = load_decoder(folder, dtype=None)
-    save_decoder(decoder, output, folder)
-    return describe(decoder.config) | {"dtype": str(decoder.embedding.weight.dtype).removeprefix("torch.")}
+    folder = find_model(settings.path)
+    config, weights = read_config(folder), StoredWeights(folder)
+    names, shapes = huggingface_names(folder, config, weights), weights.shapes()
+    dtype = shapes[names[embedding_names(config)[0]]].dtype
+    write_description(config, dtype, output, folder)
+    done = 0
+
+    def stored(name: str) -> Tensor:
+        nonlocal done
+        done += 1
+        context.progress(done, len(names), "tensors", name)
+        return weights.tensor(names[name])
+
+    write_weights(output, {name: shapes[own] for name, own in names.items()}, stored)
+    return describe(config) | {"dtype": str(dtype).removeprefix("torch.")}
 
 
-def _find(path: str) -> Path:
-    """The folder itself, or a download of what the model needs (no pickles, no code)."""
+def find_model(path: str) -> Path:
+    """The folder of a model: the path itself, or a download of what it needs from the hub (no pickles, no code).
+
+    Args:
+        path: a folder, or ORG/NAME on the Hugging Face hub; a folder of that name comes first.
+
+    Raises:
+        UserError: there is no such folder, and the hub has no such model or cannot be reached.
+    """
     folder = Path(path).expanduser()
     if folder.is_dir():
         return folder
@@ -192,8 +214,18 @@ def save_decoder(decoder: Decoder, folder: Path, tokenizer: Path) -> None:
     write_weights(folder, tensors, lambda name: tensors[name].cpu())
 
 
-def write_description(config: DecoderConfig, dtype: torch.dtype, folder: Path, tokenizer: Path) -> None:
-    """Write all of a model folder but the weights; see `save_decoder`."""
+def write_description(
+    config: DecoderConfig, dtype: torch.dtype, folder: Path, tokenizer: Path, stops: Iterable[int] = ()
+) -> None:
+    """Write all of a model folder but the weights; see `save_decoder`.
+
+    Args:
+        config: the shape.
+        dtype: the type of the weights.
+        folder: where to; made if absent.
+        tokenizer: a folder with tokenizer.json.
+        stops: ids that end a generation beside those that the tokenizer's folder names.
+    """
     size = tokenizer_size(read_tokenizer(tokenizer))
     if size > config.vocabulary_size:
         raise UserError(
@@ -201,7 +233,7 @@ def write_description(config: DecoderConfig, dtype: torch.dtype, folder: Path, t
             f"embedding {config.vocabulary_size} rows. Expand the model to it first (do: expand)."
         )
     special = special_tokens(tokenizer)
-    stops = special.pop("stops")
+    stops = sorted({*special.pop("stops"), *stops})
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / "config.json", config_json(config, dtype) | special)
     _write_json(folder / "generation_config.json", special | {"eos_token_id": stops or None})
@@ -256,7 +288,7 @@ def special_tokens(folder: Path) -> dict[str, Any]:
         token = token.get("content") if isinstance(token, dict) else token
         ids[f"{name}_token_id"] = tokenizer.token_to_id(token) if token else None
     before = _read_json(folder / "generation_config.json").get("eos_token_id")
-    stops = [ids["eos_token_id"], *(tokenizer.token_to_id(token) for token in TURN_ENDS)]
+    stops = [ids["eos_token_id"], *(tokenizer.token_to_id(token) for token in ENDS)]
     stops += before if isinstance(before, list) else [before]
     ids["stops"] = sorted({stop for stop in stops if stop is not None})
     return ids

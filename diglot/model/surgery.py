@@ -1,180 +1,281 @@
-"""Vocabulary expansion: a trained model gets the rows of an extended tokenizer.
+"""Surgery: a trained model gets the rows of an extended tokenizer, and more layers where they are asked for.
 
-Rows belong to token strings, not to numbers. A token that the old tokenizer has keeps its row bit for bit, wherever
-its id went. A new token gets the mean of the rows of the old tokens that spell it (ALLaM: "averaged sub-token"
-initialisation), in the embedding and, where the model has one, in the output weight:
+**Rows** belong to token strings: old ones stay bit for bit, wherever their ids went, and new ones start from old ones
+(initialization.py, focus.py, distillation.py). A row that the old model had for padding and that is a token now is
+initialised like any other new token: shapes would not show that it is new.
 
-    new token "▁كتاب"  →  old tokenizer: "▁", "ك", "ت", "اب"  →  row = mean of their four rows
+**Layers** are spread evenly over the depth and start as the identity (LLaMA Pro, Wu et al. 2024, 3.1; Kuwain 2504.15120):
+each is a copy of the layer below whose attention and feed-forward write zeros into the residual stream. So the logits
+are the old ones, bit for bit, until the new layers are trained.
 
-A row that the old model had for padding and that is a token now is initialised like any other new token. Special
-tokens mean nothing to the old tokenizer: they get the mean of all old rows plus noise of a hundredth of the rows'
-standard deviation, which keeps them apart. `random` is the control: normal with the old rows' mean and deviation.
+    4 layers + 2:  0  1  [2]  3  4  [5]        2 is a copy of 1, 5 of the old layer 3
 
-Legend: V rows, D hidden size, R old rows that belong to tokens.
+Tensors pass through one at a time, so a model of any size goes through the memory of its two largest tensors; only
+`distillation` runs the model and loads it. `diglot-surgery.json` in the model's folder says what is new, for training
+that starts with it:
+
+    {"new_rows": [[32000, 48000]], "new_layers": [2, 5]}        rows from the first to before the second number
 """
 
 from __future__ import annotations
 
+import json
 import math
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
-from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 
 from diglot.artifact import Context, Inputs, UserError
-from diglot.model.huggingface import describe, load_decoder, read_tokenizer, save_decoder, tokenizer_size
+from diglot.model import distillation
+from diglot.model.architectures import embedding_names, read_config
+from diglot.model.decoder import DecoderConfig
+from diglot.model.focus import focus_mixtures
+from diglot.model.huggingface import (
+    describe,
+    huggingface_names,
+    load_decoder,
+    read_tokenizer,
+    special_tokens,
+    tokenizer_size,
+    write_description,
+)
+from diglot.model.initialization import (
+    Alignment,
+    Mixture,
+    align,
+    byte_lengths,
+    expand_rows,
+    norms,
+    sub_token_mixtures,
+)
+from diglot.model.sampled import TokenSample
+from diglot.model.weights import StoredWeights, write_weights
+from diglot.tokenizer.measure import load_tokenizer
 
 if TYPE_CHECKING:
     from diglot.recipe import Expand
 
-SPECIAL_NOISE = 0.01  # of the old rows' standard deviation
+SURGERY = "diglot-surgery.json"
+ROLES = ("embedding", "output")  # of the tensors that have one row a token, in the order of `embedding_names`
+LAYER = re.compile(r"(?P<stem>model\.layers|transformer\.h)\.(?P<number>\d+)\.(?P<rest>.+)")
+INTO_RESIDUAL = re.compile(r"(self_attn\.o_proj|mlp\.down_proj|attn\.c_proj|mlp\.c_proj)\.(weight|bias)")
 
 
-@dataclass(frozen=True)
-class Alignment:
-    """How the rows of two tokenizers belong together.
+@dataclass
+class NewRows:
+    """How the rows of new tokens start.
 
     Attributes:
-        kept: (old id, new id) of every token in both, by new id.
-        sub_tokens: for each new token that old tokens can spell, by new id: their old ids.
-        special: new ids of new tokens without sub-tokens.
+        mixtures: of old rows, by new id; None draws all new rows at random.
+        given: rows that were trained, by role and new id.
+        facts: for the summary.
     """
 
-    kept: list[tuple[int, int]]
-    sub_tokens: dict[int, list[int]]
-    special: list[int]
+    mixtures: dict[int, Mixture] | None
+    given: dict[str, dict[int, Tensor]]
+    facts: dict[str, Any]
 
 
 def run(settings: Expand, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
     """Write the model with the rows of the extended tokenizer.
 
     Returns:
-        Rows before and after, new tokens, sub-tokens per new token, mean norms of old and new rows, and the shape.
+        Rows before and after, new tokens, sub-tokens per new token, mean norms of old and new rows, what the
+        initialisation learnt from, which layers are new, and the shape.
 
     Raises:
         UserError: the tokenizer lacks tokens of the model's own, so it is not an extension of it.
     """
-    model_folder, tokenizer_folder = inputs.one("model").path, inputs.one("tokenizer").path
-    old, new = read_tokenizer(model_folder), read_tokenizer(tokenizer_folder)
-    alignment = align(old, new)
-    decoder = load_decoder(model_folder, dtype=None)
-    before = decoder.config.vocabulary_size
-    rows = math.ceil(tokenizer_size(new) / settings.pad_vocabulary_to) * settings.pad_vocabulary_to
-    random = settings.initialization == "random"
-    seed = Random(f"{context.seed}/{settings.seed}/rows").getrandbits(62)
-    weights = {"embedding": expand_rows(decoder.embedding.weight, alignment, rows, seed, random)}
-    if decoder.head is not None:
-        weights["output"] = expand_rows(decoder.head.weight, alignment, rows, seed + 1, random)
-        decoder.head.weight = nn.Parameter(weights["output"])
-    decoder.embedding.weight = nn.Parameter(weights["embedding"])
-    decoder.config = replace(decoder.config, vocabulary_size=rows)
-    save_decoder(decoder, output, tokenizer_folder)
+    model, tokenizer = inputs.one("model").path, inputs.one("tokenizer").path
+    new_tokenizer = read_tokenizer(tokenizer)
+    alignment = align(read_tokenizer(model), new_tokenizer)
+    before, weights = read_config(model), StoredWeights(model)
+    rows = math.ceil(tokenizer_size(new_tokenizer) / settings.pad_vocabulary_to) * settings.pad_vocabulary_to
+    layers = spread(before.num_layers, settings.new_layers)
+    after = replace(before, vocabulary_size=rows, num_layers=len(layers))
+    names = huggingface_names(model, before, weights)
+    new = new_rows(settings, inputs, alignment, context)
+    measured: dict[str, Any] = {}
+
+    def grown(name: str) -> Tensor:
+        if name not in by_token:
+            return stored_tensor(weights, names, layers, name)
+        role = ROLES[by_token.index(name)]
+        seed = Random(f"{context.seed}/{settings.seed}/rows").getrandbits(62) + ROLES.index(role)
+        old_VD = weights.tensor(names[name])
+        new_VD = expand_rows(old_VD, alignment, rows, seed, new.mixtures, new.given.get(role))
+        measured[role] = norms(new_VD, alignment)
+        return new_VD
+
+    by_token = embedding_names(before)
+    dtype = weights.shapes()[names[by_token[0]]].dtype
+    write_description(after, dtype, output, tokenizer, stops=_kept_stops(model, alignment))
+    write_model(output, after, weights, names, layers, grown, context)
+    new_layers = [place for place, (_, is_new) in enumerate(layers) if is_new]
+    facts = {"new_rows": ranges(alignment.new_ids), "new_layers": new_layers}
+    (output / SURGERY).write_text(json.dumps(facts, sort_keys=True) + "\n", encoding="utf-8")
+    return _summary(settings, alignment, before, after) | {
+        **new.facts,
+        "new_layers": new_layers,
+        "norms": {role: measured[role] for role in ROLES if role in measured},
+        **describe(after),
+    }
+
+
+def _summary(
+    settings: Expand, alignment: Alignment, before: DecoderConfig, after: DecoderConfig
+) -> dict[str, Any]:
     spelled = [len(ids) for ids in alignment.sub_tokens.values()]
     return {
-        "rows_before": before,
-        "rows_after": rows,
-        "new_tokens": len(alignment.sub_tokens) + len(alignment.special),
+        "rows_before": before.vocabulary_size,
+        "rows_after": after.vocabulary_size,
+        "new_tokens": len(alignment.new_ids),
         "new_special_tokens": len(alignment.special),
+        "new_tokens_without_spelling": len(alignment.unspelled),
         "sub_tokens_per_new_token": round(sum(spelled) / len(spelled), 3) if spelled else 0.0,
         "initialization": settings.initialization,
-        "norms": {name: _norms(weight, alignment) for name, weight in weights.items()},
-        **describe(decoder.config),
     }
 
 
-def align(old: Tokenizer, new: Tokenizer) -> Alignment:
-    """Match two tokenizers by token string, and spell each new token with old ones.
+def _kept_stops(model: Path, alignment: Alignment) -> list[int]:
+    """The ids that end the old model's generations, as they are called now."""
+    new_ids = dict(alignment.kept)
+    return [new_ids[stop] for stop in special_tokens(model)["stops"] if stop in new_ids]
 
-    A token string is already in the alphabet that the old tokenizer's model merges ("▁" for a space, or byte-level
-    letters), so it goes to that model as it is: the old normaliser would put a space in front of it.
 
-    Raises:
-        UserError: tokens of the old tokenizer are missing from the new one.
-    """
-    old_ids = old.get_vocab(with_added_tokens=True)
-    new_ids = new.get_vocab(with_added_tokens=True)
-    if lost := sorted(set(old_ids) - set(new_ids), key=old_ids.__getitem__):
-        raise UserError(
-            f"the tokenizer is not an extension of the model's own: it lacks {len(lost)} of its tokens, such as "
-            f"{', '.join(map(repr, lost[:5]))}. Extend the model's tokenizer (do: extend-tokenizer) first."
-        )
-    unknown = old.token_to_id(getattr(old.model, "unk_token", None) or "")
-    added = {token.content for token in new.get_added_tokens_decoder().values()}
-    kept, sub_tokens, special = [], {}, []
-    for token, new_id in sorted(new_ids.items(), key=lambda item: item[1]):
-        if token in old_ids:
-            kept.append((old_ids[token], new_id))
-            continue
-        spelling = [] if token in added else [piece.id for piece in old.model.tokenize(token)]
-        spelling = [piece for piece in spelling if piece != unknown]
-        if spelling:
-            sub_tokens[new_id] = spelling
+def ranges(ids: list[int]) -> list[list[int]]:
+    """Ascending ids as ranges [start, end)."""
+    found: list[list[int]] = []
+    for id in ids:
+        if found and found[-1][1] == id:
+            found[-1][1] += 1
         else:
-            special.append(new_id)
-    return Alignment(kept, sub_tokens, special)
+            found.append([id, id + 1])
+    return found
 
 
-@torch.no_grad()
-def expand_rows(old_VD: Tensor, alignment: Alignment, rows: int, seed: int, random: bool = False) -> Tensor:
-    """The expanded matrix, in the type of the old one.
+# --- rows -----------------------------------------------------------------------------------------------------
 
-    Args:
-        old_VD: the embedding or the output weight.
-        alignment: how old and new rows belong together.
-        rows: rows of the result, padding included.
-        seed: of the noise.
-        random: draw new rows from the old rows' distribution instead of averaging sub-tokens.
 
-    Raises:
-        UserError: the old matrix has fewer rows than its tokenizer has tokens.
-    """
-    old_ids, new_ids = torch.tensor(alignment.kept).T
-    if int(old_ids.max()) >= len(old_VD):
+def new_rows(settings: Expand, inputs: Inputs, alignment: Alignment, context: Context) -> NewRows:
+    """What the rows of new tokens are made of; reads the corpus where the initialisation learns from it."""
+    model, tokenizer = inputs.one("model").path, inputs.one("tokenizer").path
+    kind, mixtures = settings.initialization, sub_token_mixtures(alignment)
+    if kind == "random":
+        return NewRows(None, {}, {})
+    if kind == "mean":
+        return NewRows(mixtures, {}, {})
+    if kind == "weighted-mean":
+        return NewRows(sub_token_mixtures(alignment, byte_lengths(read_tokenizer(model))), {}, {})
+    if not inputs.many("corpus"):
         raise UserError(
-            f"the model's tokenizer does not belong to it: it has the id {int(old_ids.max())}, the model only "
-            f"{len(old_VD)} rows"
+            f"initialization {kind} learns from text: give a corpus (--corpus, or corpus in `from`)"
         )
-    known_RD = old_VD[old_ids].float()
-    # Summed in float64, so that the number of threads does not show in the float32 result.
-    mean_D = known_RD.mean(0, dtype=torch.float64).float()
-    distance_D = torch.linalg.vector_norm(known_RD - mean_D, dim=0, dtype=torch.float64)
-    deviation_D = (distance_D / math.sqrt(max(1, len(known_RD) - 1))).float()
-    generator = torch.Generator().manual_seed(seed)
-    # Rows of no token: the old model's padding stays where it was, more of it is the mean row.
-    new_VD = mean_D.repeat(rows, 1)
-    padding = min(rows, len(old_VD))
-    new_VD[:padding] = old_VD[:padding].float()
-    spelled = torch.tensor(list(alignment.sub_tokens), dtype=torch.int64)
-    special = torch.tensor(alignment.special, dtype=torch.int64)
-    if random:
-        fresh = torch.cat([spelled, special]).sort().values
-        noise = torch.randn(len(fresh), len(mean_D), generator=generator)
-        new_VD[fresh] = mean_D + deviation_D * noise
-    else:
-        new_VD[spelled] = _mean_rows(old_VD, list(alignment.sub_tokens.values()))
-        noise = torch.randn(len(special), len(mean_D), generator=generator)
-        new_VD[special] = mean_D + SPECIAL_NOISE * deviation_D * noise
-    result_VD = new_VD.to(old_VD.dtype)
-    result_VD[new_ids] = old_VD[old_ids]
-    return result_VD
-
-
-def _mean_rows(weight_VD: Tensor, bags: list[list[int]]) -> Tensor:
-    """The mean row of each bag of ids, float32."""
-    ids = torch.tensor([piece for bag in bags for piece in bag], dtype=torch.int64)
-    starts = torch.tensor([0, *(len(bag) for bag in bags)], dtype=torch.int64).cumsum(0)[:-1]
-    return F.embedding_bag(ids, weight_VD.float(), starts, mode="mean")
-
-
-def _norms(weight_VD: Tensor, alignment: Alignment) -> dict[str, float | None]:
-    """Mean Euclidean norm of the rows of old and of new tokens."""
-    ids = {"old": [new for _, new in alignment.kept], "new": [*alignment.sub_tokens, *alignment.special]}
-    return {
-        name: round(float(weight_VD[rows].float().norm(dim=1).mean()), 6) if rows else None
-        for name, rows in ids.items()
+    new_tokenizer = load_tokenizer(tokenizer)
+    size = tokenizer_size(new_tokenizer)
+    sample = TokenSample(inputs.many("corpus"), new_tokenizer, f"{context.seed}/{settings.seed}/sample")
+    if kind == "focus":
+        found = focus_mixtures(sample, alignment, size, context.progress)
+        facts: dict[str, Any] = {
+            "tokens_by_similarity": len(found),
+            "similar_tokens_each": round(sum(len(m.old_ids) for m in found.values()) / max(1, len(found)), 3),
+        }
+        return NewRows(mixtures | found, {}, {"focus": facts | {"bytes": round(sample.bytes)}})
+    snippets = distillation.collect(sample, alignment, size, settings.distillation, context.progress)
+    given, losses = _distil(settings, model, alignment, snippets, context)
+    tenth = max(1, len(losses) // 10)
+    facts = {
+        "tokens": len(given["embedding"]),
+        "snippets": len(snippets.texts),
+        "steps": len(losses),
+        "loss_first_tenth": round(sum(losses[:tenth]) / tenth, 6),
+        "loss_last_tenth": round(sum(losses[-tenth:]) / tenth, 6),
     }
+    return NewRows(mixtures, given, {"distillation": facts})
+
+
+def _distil(
+    settings: Expand,
+    model: Path,
+    alignment: Alignment,
+    snippets: distillation.Snippets,
+    context: Context,
+) -> tuple[dict[str, dict[int, Tensor]], list[float]]:
+    """Run the old model over the snippets, on the GPU where there is one."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_num_threads(context.workers)
+    decoder = load_decoder(model).to("cuda" if torch.cuda.is_available() else "cpu")
+    bos = special_tokens(model)["bos_token_id"]
+    seed = Random(f"{context.seed}/{settings.seed}/distillation").getrandbits(62)
+    return distillation.distil(
+        decoder, alignment, snippets, bos, settings.distillation, seed, context.progress
+    )
+
+
+# --- layers ---------------------------------------------------------------------------------------------------
+
+
+def spread(num_layers: int, new_layers: int) -> list[tuple[int, bool]]:
+    """The expanded model's layers: the old layer that each comes from, and whether it is new.
+
+    New layers stand behind equal parts of the depth, the last one on top.
+    """
+    behind = [round((number + 1) * num_layers / new_layers) - 1 for number in range(new_layers)]
+    layers = []
+    for layer in range(num_layers):
+        layers += [(layer, False), *((layer, True) for place in behind if max(0, place) == layer)]
+    return layers
+
+
+def stored_tensor(
+    weights: StoredWeights, names: dict[str, str], layers: list[tuple[int, bool]], name: str
+) -> Tensor:
+    """A tensor of the expanded model that has no rows of tokens."""
+    match = LAYER.fullmatch(name)
+    if match is None:
+        return weights.tensor(names[name])
+    layer, is_new = layers[int(match["number"])]
+    tensor = weights.tensor(names[f"{match['stem']}.{layer}.{match['rest']}"])
+    return torch.zeros_like(tensor) if is_new and INTO_RESIDUAL.fullmatch(match["rest"]) else tensor
+
+
+def write_model(
+    folder: Path,
+    config: DecoderConfig,
+    weights: StoredWeights,
+    names: dict[str, str],
+    layers: list[tuple[int, bool]],
+    tensor: Callable[[str], Tensor],
+    context: Context,
+) -> None:
+    """Write the expanded model's weights, each in the type of what it comes from."""
+    stored = weights.shapes()
+    places: dict[int, list[int]] = {}
+    for place, (layer, _) in enumerate(layers):
+        places.setdefault(layer, []).append(place)
+    by_token = embedding_names(config)
+    shapes: dict[str, Tensor] = {}
+    for name, own in names.items():
+        match = LAYER.fullmatch(name)
+        if match is not None:
+            for place in places[int(match["number"])]:
+                shapes[f"{match['stem']}.{place}.{match['rest']}"] = stored[own]
+        elif name in by_token:
+            shapes[name] = stored[own].new_empty(config.vocabulary_size, config.hidden_size)
+        else:
+            shapes[name] = stored[own]
+    done = 0
+
+    def reported(name: str) -> Tensor:
+        nonlocal done
+        done += 1
+        context.progress(done, len(shapes), "tensors", name)
+        return tensor(name)
+
+    write_weights(folder, shapes, reported)

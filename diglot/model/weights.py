@@ -1,6 +1,8 @@
 """Model weights on disk: safetensors, in one file or in shards with an index.
 
-Reading is one tensor at a time; writing holds one shard in memory. Nothing else is read: pickled weights can run code.
+Reading and writing go one tensor at a time, so that a model of any size passes through the memory of its largest
+tensor. (`safetensors.torch.save_file` takes all tensors of a file at once; the format is a header and the tensors'
+bytes in a row, which `write_file` writes as they come.) Nothing else is read: pickled weights can run code.
 
     weights = StoredWeights(folder)
     write_weights(other_folder, weights.shapes(), lambda name: weights.tensor(name) * 2)
@@ -9,13 +11,13 @@ Reading is one tensor at a time; writing holds one shard in memory. Nothing else
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from diglot.artifact import UserError
@@ -37,8 +39,12 @@ class StoredWeights:
         file_of: the file that holds each tensor.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, single: str = SINGLE) -> None:
         """Find the tensors.
+
+        Args:
+            folder: holds an index and shards, or one file.
+            single: the name of that file.
 
         Raises:
             UserError: there are no safetensors, or a file is missing, torn or not what the index says.
@@ -48,11 +54,11 @@ class StoredWeights:
         index = folder / INDEX
         if index.is_file():
             files = self._read_index(index)
-        elif (folder / SINGLE).is_file():
-            files = [folder / SINGLE]
+        elif (folder / single).is_file():
+            files = [folder / single]
         else:
             pickled = sorted(file.name for file in folder.glob("*.bin"))
-            reason = f"only {pickled[0]}, a pickle, which could run code" if pickled else f"no {SINGLE}"
+            reason = f"only {pickled[0]}, a pickle, which could run code" if pickled else f"no {single}"
             raise UserError(
                 f"{folder}: {reason}. Load the model with transformers where you trust it and "
                 "save it again: model.save_pretrained(folder) writes safetensors."
@@ -105,19 +111,51 @@ class StoredWeights:
             return stream.get_tensor(name)
 
 
-def write_weights(folder: Path, shapes: Mapping[str, Tensor], tensor: Callable[[str], Tensor]) -> None:
+def write_weights(
+    folder: Path,
+    shapes: Mapping[str, Tensor],
+    tensor: Callable[[str], Tensor],
+    max_shard_bytes: int | None = None,
+) -> None:
     """Write safetensors: one file, or shards and their index above 5 GB.
 
     Args:
         folder: an existing folder.
         shapes: every tensor's name, with its shape and type (on the meta device, or the tensor itself).
-        tensor: gives the data of a name; asked once each, shard after shard.
+        tensor: gives the data of a name, in that shape and type; asked once each, and let go before the next.
+        max_shard_bytes: size of a file at most (MAX_SHARD_BYTES if absent); a larger tensor gets one of its own.
     """
     meta = {name: torch.empty_like(shapes[name], device="meta") for name in sorted(shapes)}
-    plan = split_torch_state_dict_into_shards(meta, max_shard_size=MAX_SHARD_BYTES)
+    plan = split_torch_state_dict_into_shards(meta, max_shard_size=max_shard_bytes or MAX_SHARD_BYTES)
     for file_name, names in plan.filename_to_tensors.items():
-        shard = {name: tensor(name).detach().contiguous() for name in names}
-        save_file(shard, folder / file_name, metadata={"format": "pt"})
+        write_file(folder / file_name, names, meta, tensor)
     if plan.is_sharded:
         index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
         (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def write_file(
+    file: Path, names: Sequence[str], shapes: Mapping[str, Tensor], tensor: Callable[[str], Tensor]
+) -> None:
+    """Write one file of safetensors: the header's length (64 bits), the header in JSON, the tensors' bytes."""
+    codes = {dtype: code for code, dtype in DTYPES.items()}
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name in names:
+        begin, end = end, end + shapes[name].nbytes
+        shape = list(shapes[name].shape)
+        header[name] = {"dtype": codes[shapes[name].dtype], "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the data begin at a multiple of 8 bytes
+    with file.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little"))
+        stream.write(text)
+        for name in names:
+            stream.write(_bytes(tensor(name), shapes[name], name))
+
+
+def _bytes(tensor: Tensor, wanted: Tensor, name: str) -> memoryview:
+    """A tensor's bytes. (Kept in a variable of the loop, it would be held while the next one is made.)"""
+    data = tensor.detach().cpu().contiguous()
+    assert (data.shape, data.dtype) == (wanted.shape, wanted.dtype), name
+    return data.reshape(-1).view(torch.uint8).numpy().data

@@ -301,13 +301,16 @@ def token_costs(tokenizer: tokenizers.Tokenizer, parallel: Mapping[str, list[str
     }
 
 
-def before_line_ends(tokenizer: tokenizers.Tokenizer, ids: Iterable[int]) -> list[str]:
-    r"""The pieces of white space, each with line ends behind it.
+def among_white_space(tokenizer: tokenizers.Tokenizer, ids: Iterable[int]) -> list[str]:
+    r"""The pieces of white space, each with other white space around it.
 
-    In byte-level, white space up to a line end is one word, so "\r\n  " may be a piece which its own text does not give.
+    White space of several kinds is one word: "\t\n  " with byte fallback, "\r\n  \n" in byte-level. So "\n  " or "\r\n  "
+    may be a piece which its own text does not give.
     """
     texts = [text for text in tokenizer.decode_batch([[number] for number in ids]) if text.isspace()]
-    return [text + end for text in texts for end in ("\n", "\r", "\n\n", "\r\r", "\n\r")]
+    around = [(before, "") for before in ("\t", "\v", "\u3000")]
+    around += [("", after) for after in ("\n", "\r", "\n\n", "\r\r", "\n\r")]
+    return [before + text + after for text in texts for before, after in around]
 
 
 def report(tokenizer: tokenizers.Tokenizer, corpora: list[Artifact], languages: list[str]) -> dict[str, Any]:
@@ -330,7 +333,7 @@ def report(tokenizer: tokenizers.Tokenizer, corpora: list[Artifact], languages: 
         ]
         some_texts += texts[:100]
     learnt = range(byte_fallback.RESERVED, tokenizer.get_vocab_size())
-    unreachable = unreachable_tokens(tokenizer, learnt, [*some_texts, *before_line_ends(tokenizer, learnt)])
+    unreachable = unreachable_tokens(tokenizer, learnt, [*some_texts, *among_white_space(tokenizer, learnt)])
     return {
         "fertility": {language: values["fertility"] for language, values in measures.items()},
         "measures": measures,

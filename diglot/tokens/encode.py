@@ -1,13 +1,15 @@
 """The stage `encode`: documents, conversations and preference pairs become memory-mapped tokens.
 
-Text is encoded in chunks and written straight into `.npy` files, so memory stays bounded by a chunk whatever the
-size of the corpus. Special tokens never come from text: a web page that says "</s>" or "<|user|>" is encoded as
-those characters.
+Text is encoded in chunks, on several threads, and written straight into `.npy` files, so memory stays bounded by a
+few chunks whatever the size of the corpus, and threads change nothing. What encodes it (`encoder.py`) is first compared
+with the `tokenizers` library on texts of every source. Special tokens never come from text: a web page that says "</s>"
+or "<|user|>" is encoded as those characters.
 """
 
 from __future__ import annotations
 
 import array
+import functools
 import hashlib
 import json
 import re
@@ -19,16 +21,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
-from tokenizers import Tokenizer
 
 from diglot.artifact import Artifact, Context, Inputs, UserError, hash_file
+from diglot.corpus.characters import text_buffers
+from diglot.corpus.engine import open_engine
 from diglot.recipe import Encode
-from diglot.tokenizer.chat import encode_chat
+from diglot.tokenizer.chat import Chat, load_chat
 from diglot.tokenizer.measure import load_tokenizer, special_ids, tokenizer_hash
-from diglot.tokens.shards import INDEX, Form, Split
+from diglot.tokens.encoder import Encoder
+from diglot.tokens.shards import INDEX, Form, Split, sum_groups
 
 SPLITS: dict[Split, str] = {"train": "documents", "heldout": "heldout"}  # and the corpus's folder
-CHUNK_ROWS, CHUNK_CHARACTERS = 1000, 1_000_000  # what is in memory at a time
+CHUNK_ROWS, CHUNK_BYTES = 1000, 1_000_000  # what a thread has in memory at a time
+CHECKED = 200  # documents at a source's beginning whose ids are checked, and as many spread over it
+CHECKED_SHARE, CHECKED_CHARACTERS = (
+    0.01,
+    (100_000, 2_000_000),
+)  # of a source, at least and at most: the library is slow
 
 
 class Origin(NamedTuple):
@@ -50,6 +59,24 @@ class Encoded(NamedTuple):
     bytes: int
 
 
+class EncodedTexts(NamedTuple):
+    """Documents of a chunk of text.
+
+    Attributes:
+        names: their ids, an Arrow array.
+        tokens: all their tokens, one document after the other, each between BOS and EOS.
+        lengths: int64 [documents], tokens of each.
+        bytes: int64 [documents], UTF-8 bytes of each.
+        columns: the corpus's columns that are kept, by name.
+    """
+
+    names: pa.Array
+    tokens: np.ndarray
+    lengths: np.ndarray
+    bytes: np.ndarray
+    columns: dict[str, pa.Array]
+
+
 class NpyFile:
     """A flat `.npy` file that is appended to; its header, written again at the end, has room to grow."""
 
@@ -68,7 +95,7 @@ class NpyFile:
 
     def append(self, values: list[int] | array.array | np.ndarray) -> None:
         """Write values after those written before."""
-        self._stream.write(np.asarray(values, dtype=self.dtype).tobytes())
+        self._stream.write(np.ascontiguousarray(values, dtype=self.dtype).data)
         self.size += len(values)
 
     def __enter__(self) -> NpyFile:
@@ -83,7 +110,7 @@ class NpyFile:
 class ShardWriter:
     """Writes the files of one split of one source; see shards.py for what they are."""
 
-    def __init__(self, folder: Path, origin: Origin, split: Split, dtype: np.dtype):
+    def __init__(self, folder: Path, origin: Origin, split: Split, dtype: np.dtype, keep: list[str]):
         self.prefix = f"{folder}/{origin.name}.{split}"
         self.has_targets = origin.form != "text"
         self.offsets = array.array("q", [0])
@@ -92,6 +119,10 @@ class ShardWriter:
         self._tokens = self._open.enter_context(NpyFile(self._file("tokens.npy"), dtype))
         if self.has_targets:
             self._targets = self._open.enter_context(NpyFile(self._file("targets.npy"), np.dtype(np.uint8)))
+        self._columns = {
+            name: self._open.enter_context(NpyFile(self._file(f"column.{name}.npy"), np.dtype(np.float32)))
+            for name in keep
+        }
         schema = pa.schema([("id", pa.string())])
         self._ids = self._open.enter_context(
             parquet.ParquetWriter(self._file("ids.parquet"), schema, compression="zstd")
@@ -99,6 +130,18 @@ class ShardWriter:
 
     def _file(self, suffix: str) -> Path:
         return Path(f"{self.prefix}.{suffix}")
+
+    def append_texts(self, texts: EncodedTexts) -> None:
+        """Write documents of text after those written before."""
+        ends = self._tokens.size + np.cumsum(texts.lengths)
+        self._tokens.append(texts.tokens)
+        self.offsets.frombytes(ends.tobytes())
+        self.bytes.frombytes(texts.bytes.tobytes())
+        for name, file in self._columns.items():
+            file.append(
+                texts.columns[name].cast(pa.float32()).fill_null(np.nan).to_numpy(zero_copy_only=False)
+            )
+        self._ids.write_table(pa.table({"id": texts.names.cast(pa.string())}))
 
     def append(self, documents: list[Encoded]) -> None:
         """Write documents after those written before."""
@@ -118,7 +161,11 @@ class ShardWriter:
         for name, values in (("offsets", self.offsets), ("bytes", self.bytes)):
             with NpyFile(self._file(f"{name}.npy"), np.dtype(np.int64)) as file:
                 file.append(values)
+        if not self.has_targets:
+            with NpyFile(self._file("groups.npy"), np.dtype(np.int64)) as file:
+                file.append(sum_groups(np.asarray(self.offsets)))
         parts = ["tokens.npy", "offsets.npy", "bytes.npy", *(["targets.npy"] if self.has_targets else [])]
+        parts += [f"column.{name}.npy" for name in self._columns]
         hashes = " ".join(hash_file(self._file(part)) for part in parts)
         return {
             "documents": len(self.bytes),
@@ -132,15 +179,16 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> dic
     """Encode every source of the inputs.
 
     Raises:
-        UserError: two inputs have a source of one name, `sources` names one that is not there, or a source has
-            nothing to train on.
+        UserError: two inputs have a source of one name, `sources` or `keep` name what is not there, or a source has
+            nothing to train on; or there are conversations, and the tokenizer has no chat format known here.
     """
     folder = inputs.one("tokenizer").path
-    tokenizer = load_tokenizer(folder)
     special = special_ids(folder)
-    vocabulary_size = tokenizer.get_vocab_size(with_added_tokens=True)
+    vocabulary_size = load_tokenizer(folder).get_vocab_size(with_added_tokens=True)
     dtype = np.dtype(np.uint16 if vocabulary_size <= 1 << 16 else np.uint32)
     origins = find_sources(inputs, settings.sources)
+    chat = load_chat(folder) if any(origin.form != "text" for origin in origins) else None
+    encoder = checked_encoder(folder, [origin for origin in origins if origin.form == "text"])
     total = sum(_count_documents(origin, split) for origin in origins for split in SPLITS)
     sources: dict[str, dict[str, Any]] = {}
     done = 0
@@ -150,12 +198,22 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> dic
             "language": origin.language,
             "domain": origin.domain,
         }
+        keep = list(dict.fromkeys(settings.keep)) if origin.form == "text" else []
+        if keep:
+            entry["columns"] = keep
         for split in SPLITS:
-            writer = ShardWriter(output, origin, split, dtype)
-            for chunk in encode_source(origin, split, tokenizer, special):
-                writer.append(chunk)
-                done += len(chunk) // (2 if origin.form == "pairs" else 1)
-                context.progress(done, total, "documents", origin.name)
+            writer = ShardWriter(output, origin, split, dtype, keep)
+            if origin.form == "text":
+                for texts in encode_texts(origin, split, keep, encoder, special, dtype, context):
+                    writer.append_texts(texts)
+                    done += len(texts.lengths)
+                    context.progress(done, total, "documents", origin.name)
+            else:
+                assert chat is not None
+                for conversations in encode_conversations(origin, split, chat):
+                    writer.append(conversations)
+                    done += len(conversations) // (2 if origin.form == "pairs" else 1)
+                    context.progress(done, total, "documents", origin.name)
             entry[split] = writer.close()
         if not entry["train"]["documents"]:
             raise UserError(
@@ -170,7 +228,8 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> dic
         "sources": sources,
     }
     (output / INDEX).write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return _summary(index)
+    engine = {"name": encoder.engine, "documents_checked": encoder.checked, "difference": encoder.difference}
+    return {**_summary(index), "engine": engine}
 
 
 def find_sources(inputs: Inputs, wanted: list[str] | None) -> list[Origin]:
@@ -207,22 +266,75 @@ def _count_documents(origin: Origin, split: Split) -> int:
     return entry["kept" if split == "train" else "held_out"]["documents"]
 
 
-def encode_source(
-    origin: Origin, split: Split, tokenizer: Tokenizer, special: dict[str, int]
-) -> Iterator[list[Encoded]]:
-    """Encode one split of a source, a chunk at a time."""
-    if origin.form == "text":
-        for ids, texts in _text_chunks(origin, split):
-            yield _encode_texts(ids, texts, tokenizer, special)
-        return
+def checked_encoder(folder: Path, origins: list[Origin]) -> Encoder:
+    """The encoder of a tokenizer, compared with the `tokenizers` library on texts of every source."""
+    encoder = Encoder(folder)
+    for origin in origins:
+        encoder.check(texts_to_check(origin))
+    return encoder
+
+
+def texts_to_check(origin: Origin) -> list[str]:
+    """The beginnings of a source's first documents and of some spread over it."""
+    files = [parquet.ParquetFile(file) for file in _text_files(origin, "train")]
+    groups = [(file, group) for file in files for group in range(file.num_row_groups)]
+    spread = [groups[len(groups) * part // 4] for part in range(min(4, len(groups)))]
+    texts: list[str] = []
+    for (file, group), number in zip([*groups[:1], *spread], [CHECKED, *[CHECKED // 4] * 4], strict=False):
+        column = file.read_row_group(group, columns=["text"]).column("text")
+        step = max(1, len(column) // number) if texts else 1
+        texts += column.take(list(range(0, len(column), step))[:number]).to_pylist()
+    size = sum(
+        file.metadata.row_group(group).total_byte_size for file, group in groups
+    )  # ids and the like are small
+    least, most = CHECKED_CHARACTERS
+    characters = int(min(max(CHECKED_SHARE * size, least), most)) // max(len(texts), 1)
+    for file in files:
+        file.close()
+    return [text[:characters] for text in texts]
+
+
+def encode_texts(
+    origin: Origin,
+    split: Split,
+    keep: list[str],
+    encoder: Encoder,
+    special: dict[str, int],
+    dtype: np.dtype,
+    context: Context,
+) -> Iterator[EncodedTexts]:
+    """Encode one split of a source of text, a chunk at a time, on several threads."""
+    encode = functools.partial(_encode_chunk, encoder=encoder, special=special, dtype=dtype)
+    with open_engine("threads", context.workers, lambda: None) as engine:
+        yield from engine.map(encode, _text_chunks(origin, split, keep))
+
+
+def _encode_chunk(
+    chunk: tuple[pa.Array, pa.Array, dict[str, pa.Array]],
+    encoder: Encoder,
+    special: dict[str, int],
+    dtype: np.dtype,
+) -> EncodedTexts:
+    names, texts, columns = chunk
+    ids, offsets = encoder.encode_array(texts)
+    ends = offsets + 2 * np.arange(len(offsets))
+    tokens, inside = np.empty(ends[-1], dtype), np.ones(ends[-1], bool)
+    for place, token in ((ends[:-1], special["bos"]), (ends[1:] - 1, special["eos"])):
+        tokens[place], inside[place] = token, False
+    tokens[inside] = ids
+    return EncodedTexts(names, tokens, np.diff(ends), np.diff(text_buffers(texts)[1]), columns)
+
+
+def encode_conversations(origin: Origin, split: Split, chat: Chat) -> Iterator[list[Encoded]]:
+    """Encode one split of a source of conversations or pairs, a chunk at a time."""
     chunk: list[Encoded] = []
     for record in _json_records(origin, split):
         if origin.form == "chat":
-            chunk.append(_encode_conversation(record["id"], record["messages"], tokenizer))
+            chunk.append(_encode_conversation(record["id"], record["messages"], chat))
         else:
             for answer in ("chosen", "rejected"):
                 messages = record["prompt"] + record[answer]
-                chunk.append(_encode_conversation(record["id"], messages, tokenizer, record[answer]))
+                chunk.append(_encode_conversation(record["id"], messages, chat, record[answer]))
         if len(chunk) >= CHUNK_ROWS:
             yield chunk
             chunk = []
@@ -230,35 +342,52 @@ def encode_source(
         yield chunk
 
 
-def _text_chunks(origin: Origin, split: Split) -> Iterator[tuple[list[str], list[str]]]:
+def _text_files(origin: Origin, split: Split) -> list[Path]:
     pattern = re.compile(re.escape(origin.name) + r"-\d+\.parquet")  # `wiki` must not match `wiki-2-00000`
     folder = origin.artifact.file(SPLITS[split])
-    for file in sorted(file for file in folder.glob("*.parquet") if pattern.fullmatch(file.name)):
+    return sorted(file for file in folder.glob("*.parquet") if pattern.fullmatch(file.name))
+
+
+def _text_chunks(
+    origin: Origin, split: Split, keep: list[str]
+) -> Iterator[tuple[pa.Array, pa.Array, dict[str, pa.Array]]]:
+    """The ids, the texts (`large_string`) and the kept columns of documents.
+
+    Raises:
+        UserError: the corpus has no such column of numbers.
+    """
+    for file in _text_files(origin, split):
         with parquet.ParquetFile(file) as documents:
-            for batch in documents.iter_batches(CHUNK_ROWS, columns=["id", "text"]):
-                ids, texts = batch.column("id").to_pylist(), batch.column("text").to_pylist()
-                for chosen in _bounded(texts):
-                    yield ids[chosen], texts[chosen]
+            _check_columns(origin, documents.schema_arrow, keep)
+            for batch in documents.iter_batches(CHUNK_ROWS, columns=["id", "text", *keep], use_threads=False):
+                names, texts = batch.column("id"), batch.column("text").cast(pa.large_string())
+                columns = {name: batch.column(name) for name in keep}
+                for begin, end in _bounded(text_buffers(texts)[1]):
+                    chosen = {name: column[begin:end] for name, column in columns.items()}
+                    yield names[begin:end], texts[begin:end], chosen
 
 
-def _bounded(texts: list[str]) -> Iterator[slice]:
-    """Cut a list of texts where the characters exceed a chunk's."""
-    start = size = 0
-    for end, text in enumerate(texts, start=1):
-        size += len(text)
-        if size >= CHUNK_CHARACTERS or end == len(texts):
-            yield slice(start, end)
-            start, size = end, 0
-
-
-def _encode_texts(
-    ids: list[str], texts: list[str], tokenizer: Tokenizer, special: dict[str, int]
-) -> list[Encoded]:
-    encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-    return [
-        Encoded(id_, [special["bos"], *encoding.ids, special["eos"]], None, len(text.encode()))
-        for id_, text, encoding in zip(ids, texts, encodings, strict=True)
+def _check_columns(origin: Origin, schema: pa.Schema, keep: list[str]) -> None:
+    numbers = [
+        column.name
+        for column in schema
+        if pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
     ]
+    if missing := [name for name in keep if name not in numbers]:
+        raise UserError(
+            f"keep: source {origin.name!r} of stage {origin.artifact.stage!r} has no column of numbers "
+            f"{missing[0]!r}; it has {', '.join(numbers) or 'none'}"
+        )
+
+
+def _bounded(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Cut texts (by where they begin and end) where their bytes exceed a chunk's."""
+    begin = 0
+    while begin < len(offsets) - 1:
+        end = int(np.searchsorted(offsets, offsets[begin] + CHUNK_BYTES))
+        end = min(max(end, begin + 1), len(offsets) - 1)
+        yield begin, end
+        begin = end
 
 
 def _json_records(origin: Origin, split: Split) -> Iterator[dict[str, Any]]:
@@ -272,15 +401,15 @@ def _json_records(origin: Origin, split: Split) -> Iterator[dict[str, Any]]:
 def _encode_conversation(
     id_: str,
     messages: list[dict[str, str]],
-    tokenizer: Tokenizer,
+    chat: Chat,
     predicted: list[dict[str, str]] | None = None,
 ) -> Encoded:
     """Encode a conversation; where only `predicted`, its last messages, are to be predicted, mask the others."""
-    ids, targets = encode_chat(tokenizer, messages)
+    ids, targets = chat.encode(messages)
     if predicted is None:
         predicted = [message for message in messages if message["role"] == "assistant"]
     else:
-        prompt, _ = encode_chat(tokenizer, messages[: -len(predicted)])
+        prompt, _ = chat.encode(messages[: -len(predicted)])
         targets = [0] * len(prompt) + targets[len(prompt) :]
     return Encoded(id_, ids, targets, sum(len(message["content"].encode()) for message in predicted))
 

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
@@ -93,3 +95,15 @@ def inputs(**roles) -> Inputs:
     """Inputs from folders: `inputs(model=folder, tokenizer=other)`."""
     as_lists = {role: paths if isinstance(paths, list) else [paths] for role, paths in roles.items()}
     return Inputs({role: [artifact(path, role) for path in paths] for role, paths in as_lists.items()})
+
+
+def write_corpus(folder: Path, texts: dict[str, list[str]]) -> Path:
+    """A corpus as curate writes it, as far as model stages read it: texts by language."""
+    (folder / "documents").mkdir(parents=True)
+    for language, own in texts.items():
+        rows = [
+            {"id": f"{language}-{number}", "language": language, "domain": "web", "text": text}
+            for number, text in enumerate(own)
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), folder / "documents" / f"{language}.parquet")
+    return folder

@@ -9,14 +9,14 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_builders import SPECIALS, inputs, save, transformers_model, write_tokenizer
+from safetensors.torch import load_file, save_file
 
 from diglot.artifact import UserError, content_hash
-from diglot.model import weights as weights_module
-from diglot.model.architectures import config_json, read_config
+from diglot.model.architectures import config_json, read_config, to_huggingface
 from diglot.model.decoder import Decoder, rotary_frequencies
-from diglot.model.huggingface import load_decoder, run, save_decoder
+from diglot.model.huggingface import find_model, load_decoder, run, save_decoder, write_description
 from diglot.model.presets import PRESETS
-from diglot.model.weights import StoredWeights
+from diglot.model.weights import StoredWeights, write_weights
 from diglot.recipe import ImportModel
 
 LLAMA3 = {
@@ -38,8 +38,15 @@ MODELS = {
         {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}},
     ),
     "llama 3.1": ("llama", {"rope_parameters": LLAMA3}),
+    "llama 3.1 tied": ("llama", {"rope_parameters": LLAMA3, "tie_word_embeddings": True}),
     "mistral": ("mistral", {"sliding_window": None, "num_key_value_heads": 2}),
+    "mistral tied": ("mistral", {"sliding_window": None, "tie_word_embeddings": True, "head_dim": 16}),
     "qwen2": ("qwen2", {"num_key_value_heads": 2, "tie_word_embeddings": True}),
+    "qwen2 untied": ("qwen2", {}),
+    "qwen2 linear": (
+        "qwen2",
+        {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e6, "factor": 2.0}},
+    ),
     "qwen3": ("qwen3", {"num_key_value_heads": 2, "head_dim": 16}),
     "qwen3 tied": ("qwen3", {"tie_word_embeddings": True}),
     "qwen3 biases": ("qwen3", {"attention_bias": True}),
@@ -108,18 +115,53 @@ def test_saving_is_deterministic(tmp_path):
     assert content_hash(tmp_path / "a") == content_hash(tmp_path / "c")
 
 
-def test_shards_are_read_and_written(tmp_path, monkeypatch):
+def test_shards_are_read_and_written(tmp_path):
     model = transformers_model("llama")
     model.save_pretrained(tmp_path / "theirs", max_shard_size="30KB")
     write_tokenizer(tmp_path / "theirs")
     assert len(list((tmp_path / "theirs").glob("*.safetensors"))) > 2
     decoder = load_decoder(tmp_path / "theirs")
-    monkeypatch.setattr(weights_module, "MAX_SHARD_BYTES", 30_000)
-    save_decoder(decoder, tmp_path / "ours", tmp_path / "theirs")
+    write_description(decoder.config, torch.float32, tmp_path / "ours", tmp_path / "theirs")
+    tensors = to_huggingface(decoder.config, decoder.state_dict())
+    write_weights(tmp_path / "ours", tensors, tensors.__getitem__, max_shard_bytes=30_000)
     assert len(list((tmp_path / "ours").glob("*.safetensors"))) > 2
     again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
     for one, other in zip(model.parameters(), again.parameters()):
         assert torch.equal(one, other)
+
+
+def test_files_are_as_safetensors_writes_them(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        "half": torch.randn(3, 5, generator=generator).half(),
+        "brain": torch.randn(7, generator=generator).bfloat16(),
+        "double": torch.randn(2, 3, 4, generator=generator).double(),
+        "turned": torch.randn(4, 6, generator=generator).T,
+        "scalar": torch.tensor(3.5),
+        "empty": torch.empty(0, 4),
+    }
+    write_weights(tmp_path, tensors, tensors.__getitem__)
+    loaded = load_file(tmp_path / "model.safetensors")
+    assert loaded.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert loaded[name].dtype == tensor.dtype
+        assert torch.equal(loaded[name], tensor)
+
+
+def test_polylms_released_form(tmp_path, context):
+    """GPT-2 with padded rows, dropout, and the last padding row as bos and eos; the tokenizer says otherwise."""
+    model = transformers_model("gpt2", bos_token_id=319, eos_token_id=319, resid_pdrop=0.1, attn_pdrop=0.1)
+    folder = save(model, tmp_path / "theirs", scale_attn_weights=True, reorder_and_upcast_attn=False)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 319}))
+    output = tmp_path / "ours"
+    summary = run(ImportModel(do="import-model", path=str(folder)), inputs(), output, context)
+    assert summary["shape"]["vocabulary_size"] == 320
+    ours = transformers.AutoModelForCausalLM.from_pretrained(output)
+    assert torch.equal(ours.eval()(TOKENS).logits, model(TOKENS).logits)
+    assert (ours.config.bos_token_id, ours.config.eos_token_id) == (1, 2)
+    assert ours.config.resid_pdrop == ours.config.attn_pdrop == 0.0
+    stops = transformers.GenerationConfig.from_pretrained(output).eos_token_id
+    assert {2, 319} <= set(stops)
 
 
 def test_the_first_gpt2s_names_are_understood(tmp_path):
@@ -129,7 +171,7 @@ def test_the_first_gpt2s_names_are_understood(tmp_path):
     tensors = {name.removeprefix("transformer."): stored.tensor(name) for name in stored.shapes()}
     tensors["h.0.attn.bias"] = torch.ones(1, 1, 64, 64)
     expected = load_decoder(folder)
-    weights_module.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     assert torch.equal(logits(load_decoder(folder)), logits(expected))
 
 
@@ -158,6 +200,7 @@ def test_the_models_stops_are_written(tmp_path):
         ),
         ("llama", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}}, "yarn"),
         ("llama", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "dynamic"),
+        ("qwen2", {"rope_scaling": {"type": "yarn", "factor": 4.0}}, "yarn.*before it was stretched"),
         ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
         ("llama", {"hidden_act": "relu"}, "hidden_act"),
         ("llama", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping: unknown"),
@@ -206,6 +249,14 @@ def test_bad_folders_are_refused_with_a_remedy(tmp_path, context):
     with pytest.raises(UserError, match="give the folder of a copy"):
         load("nobody/no-such-model")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_comes_before_a_name_on_the_hub(tmp_path, monkeypatch):
+    (tmp_path / "org" / "model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert find_model("org/model") == Path("org/model")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find_model("~/org/model") == tmp_path / "org" / "model"
 
 
 def test_a_foreign_tokenizer_is_refused(tmp_path):

@@ -149,9 +149,7 @@ def llama2_style(folder: Path) -> Artifact:
         "eos_token": "</s>",
         "unk_token": "<unk>",
     }
-    byte_fallback.write_json(
-        folder / "tokenizer_config.json", {**config, "legacy": False}
-    )
+    byte_fallback.write_json(folder / "tokenizer_config.json", {**config, "legacy": False})
     return corpora.artifact(folder, "model")
 
 
@@ -173,7 +171,10 @@ def test_a_llama2_style_base_is_extended_and_gets_the_chat_format(corpus, extend
     automatic = AutoTokenizer.from_pretrained(artifact.path)
     assert automatic("تعلم the cat")["input_ids"] == [1, *ids(extended, "تعلم the cat")]
     messages = [{"role": "user", "content": "the bread"}, {"role": "assistant", "content": "الخبز"}]
-    assert automatic.apply_chat_template(messages, return_dict=False) == load_chat(artifact.path).encode(messages)[0]
+    assert (
+        automatic.apply_chat_template(messages, return_dict=False)
+        == load_chat(artifact.path).encode(messages)[0]
+    )
     assert automatic.pad_token == "<pad>"
 
 
@@ -252,9 +253,7 @@ def test_enough():
 
 def test_our_chat_format_can_be_asked_for(corpus, extend_tokenizer, tmp_path):
     """A base with a format of its own keeps it, unless ours is asked for."""
-    base = corpora.artifact(
-        base_tokenizers.qwen(tmp_path / "qwen", list(corpora.ENGLISH), 400), "model"
-    )
+    base = corpora.artifact(base_tokenizers.qwen(tmp_path / "qwen", list(corpora.ENGLISH), 400), "model")
     kept, summary = extend_tokenizer(base, corpus, languages=["ar"], new_tokens=100)
     assert (summary["chat_format"], summary["chat_tokens_added"]) == ("chatml", [])
     ours, summary = extend_tokenizer(base, corpus, languages=["ar"], new_tokens=100, chat="diglot")

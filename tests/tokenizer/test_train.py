@@ -174,12 +174,21 @@ def test_indentation_is_a_token(train_tokenizer, tmp_path, form):
     assert round_trip_failures(tokenizer, [code]) == []
 
 
-def test_pieces_of_white_space_are_reached_before_a_line_end():
-    """White space up to a line end is one word in byte-level: alone, this piece's text is two."""
-    tokenizer = byte_level.build(["čĊ", "čĊĠ"], [("č", "Ċ"), ("čĊ", "Ġ")])
-    assert pieces(tokenizer, "\r\n ") == ["\r\n", "▁"]
-    assert unreachable_tokens(tokenizer, [265]) == [265]
-    assert unreachable_tokens(tokenizer, [265], train.before_line_ends(tokenizer, [265])) == []
+@pytest.mark.parametrize(
+    ("form", "new", "merges", "piece"),
+    [
+        (byte_level, ["čĊ", "čĊĠ"], [("č", "Ċ"), ("čĊ", "Ġ")], "\r\n "),
+        (byte_fallback, ["\t", "\n", "\n\t"], [("\n", "\t")], "\n\t"),
+    ],
+)
+def test_pieces_are_reached_among_white_space_of_other_kinds(form, new, merges, piece):
+    """White space of several kinds is one word: alone, these pieces' text is two."""
+    tokenizer = form.build(new, merges)
+    last = tokenizer.get_vocab_size() - 1
+    assert tokenizer.decode([last]) == piece
+    assert tokenizer.encode(piece, add_special_tokens=False).ids != [last]
+    assert unreachable_tokens(tokenizer, [last]) == [last]
+    assert unreachable_tokens(tokenizer, [last], train.among_white_space(tokenizer, [last])) == []
 
 
 def test_marks_stay_with_their_letters_in_byte_level(train_tokenizer, tmp_path):

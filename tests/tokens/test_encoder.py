@@ -20,7 +20,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 from diglot.artifact import UserError
 from diglot.tokenizer import byte_fallback, byte_level
 from diglot.tokenizer.measure import load_tokenizer
-from diglot.tokens import byte_pairs
+from diglot.tokens import byte_pair_kernels
 from diglot.tokens import encoder as encoder_module
 from diglot.tokens.encoder import Encoder
 
@@ -301,8 +301,8 @@ def test_threads_share_an_encoder(make: Make) -> None:
 
 
 def test_more_words_than_the_tables_have_slots(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(byte_pairs, "SHORT_UNITS", 16)
-    monkeypatch.setattr(byte_pairs, "LONG_UNITS", 4)
+    monkeypatch.setattr(byte_pair_kernels, "SHORT_UNITS", 16)
+    monkeypatch.setattr(byte_pair_kernels, "LONG_UNITS", 4)
     encoder, library = Encoder(make("byte-fallback")), load_tokenizer(make("byte-fallback"))
     draw = random.Random(1)
     words = ["".join(draw.choices("abcdeร้าน", k=draw.choice([1, 2, 9, 15, 30]))) for _ in range(200)]
