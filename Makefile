@@ -42,14 +42,17 @@ torch:
 demo: setup  ## The whole road on the invented world: about 10 minutes on 2 cores
 	$(BIN)/diglot run recipes/quickstart.yaml
 
-test: setup  ## All tests
+test: setup  ## All tests but the longest
+	$(BIN)/python -m pytest -q -m 'not full'
+
+test-full: setup  ## All tests
 	$(BIN)/python -m pytest -q
 
 check: setup  ## Lint, types and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m 'not slow'
+	$(BIN)/python -m pytest -q -m 'not slow and not full'
 
 bench: setup  ## All benchmarks in their quick form; the first time each makes the peers' environments
 	for file in $$(ls benchmarks/*.py | grep -v common); do $(BIN)/python $$file --quick || exit 1; done

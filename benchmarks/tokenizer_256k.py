@@ -5,6 +5,8 @@ baseline is XLM-R's tokenizer, which cannot be had without a network. Its part i
 XLM-R's recipe on the text that ours sees: SentencePiece unigram, 250,000 entries, languages by share^0.3. Beside it stand
 an English-heavy BPE of 32,000 entries (Llama-2's recipe, nine tenths English) and a byte-level BPE of 50,257 (GPT-2's
 recipe, the same text), and two real vocabularies that a package on PyPI carries: Mistral-7B's and Mistral's Tekken.
+The real ones were trained on other text, ours and the stand-ins on text of the sources that the held-out text is from:
+against them, part of the ratio is that.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ SHORT, LONG = (
     4,
     8,
 )  # numbers in the key of a unit in the two tables: up to 31 bytes and 7 ids, up to 63 and 15
-SHORT_UNITS, LONG_UNITS = 1 << 17, 1 << 14  # slots of the tables: 8 MB and 2 MB
+SHORT_UNITS, LONG_UNITS = 1 << 19, 1 << 15  # slots of the tables: 32 MB and 4 MB
 PADDING, MOST_IDS = (
     8 * LONG,
     2 * LONG,

@@ -61,7 +61,7 @@ def test_stages_of_one_shape_share_a_dry_run(tmp_path):
     assert runs[0]["formula"] == pytest.approx(runs[0]["peak"], rel=0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_polylm_13b_on_256_ranks(checkpointing):
     """The benchmark holds it to a minute; here the machine may be busy."""
