@@ -34,10 +34,8 @@ from diglot.tokens.shards import INDEX, Form, Split, sum_groups
 SPLITS: dict[Split, str] = {"train": "documents", "heldout": "heldout"}  # and the corpus's folder
 CHUNK_ROWS, CHUNK_BYTES = 1000, 1_000_000  # what a thread has in memory at a time
 CHECKED = 200  # documents at a source's beginning whose ids are checked, and as many spread over it
-CHECKED_SHARE, CHECKED_CHARACTERS = (
-    0.01,
-    (100_000, 2_000_000),
-)  # of a source, at least and at most: the library is slow
+CHECKED_SHARE = 0.01  # of a source's bytes, in characters: the library is slow
+LEAST_CHECKED, MOST_CHECKED = 100_000, 2_000_000  # characters of a source
 
 
 class Origin(NamedTuple):
@@ -284,14 +282,11 @@ def texts_to_check(origin: Origin) -> list[str]:
         column = file.read_row_group(group, columns=["text"]).column("text")
         step = max(1, len(column) // number) if texts else 1
         texts += column.take(list(range(0, len(column), step))[:number]).to_pylist()
-    size = sum(
-        file.metadata.row_group(group).total_byte_size for file, group in groups
-    )  # ids and the like are small
-    least, most = CHECKED_CHARACTERS
-    characters = int(min(max(CHECKED_SHARE * size, least), most)) // max(len(texts), 1)
+    size = sum(file.metadata.row_group(group).total_byte_size for file, group in groups)
+    wanted = min(max(int(CHECKED_SHARE * size), LEAST_CHECKED), MOST_CHECKED)
     for file in files:
         file.close()
-    return [text[:characters] for text in texts]
+    return [text[: wanted // len(texts)] for text in texts]
 
 
 def encode_texts(

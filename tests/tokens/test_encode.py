@@ -241,7 +241,7 @@ def test_documents_of_the_whole_source_are_checked(tmp_path: Path, monkeypatch: 
     places = [tuple(map(int, text.split(" ")[:2])) for text in texts]
     assert places[:200] == [(0, row) for row in range(200)]
     assert {file for file, _ in places[200:]} == {0, 1, 2}
-    assert sum(map(len, texts)) <= encode.CHECKED_CHARACTERS[1]
+    assert sum(map(len, texts)) <= encode.MOST_CHECKED
 
 
 def test_a_name_in_two_inputs_is_refused(encoded: Callable, corpus: Artifact, tasks: Artifact) -> None:
