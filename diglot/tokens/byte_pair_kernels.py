@@ -39,10 +39,8 @@ ID_BITS, RANK_BITS, LAST_RANK = np.uint64(20), np.uint64(24), np.uint64((1 << 24
 MOST_ENTRIES = (1 << 20) - 1  # of a vocabulary: ids have 20 bits, and the last is none
 NOTHING, ANYTHING, UNKNOWN = -1, -2, -3  # in place of a character's id, see Model.joins
 SHORT, LONG = 4, 8  # numbers in a unit's key in the two tables: up to 31 bytes with 7 ids, up to 63 with 15
-SHORT_UNITS, LONG_UNITS = (
-    1 << 19,
-    1 << 15,
-)  # slots: 32 and 4 MB; with a quarter, 18 languages mixed took 1.3 times as long
+# Slots: 32 and 4 MB. With a quarter of them, 18 languages mixed took 1.3 times as long.
+SHORT_UNITS, LONG_UNITS = 1 << 19, 1 << 15
 PADDING, MOST_IDS = 8 * LONG, 2 * LONG  # bytes read behind a text's end; ids written behind the last
 FEW = 64  # symbols up to which looking at all pairs is cheaper than a heap
 
