@@ -371,7 +371,7 @@ def plan_command(
     """
     from diglot import flow
     from diglot.load import load_recipe
-    from diglot.plan.devices import parse_cluster
+    from diglot.train.devices import parse_cluster
 
     machines = parse_cluster(cluster)
     loaded, where = load_recipe(recipe, list(overrides))

@@ -1,7 +1,6 @@
 """What a recipe's training would take on a named cluster: memory, time, money and energy, before anything is started.
 
 follow.py   the shape of every train stage's model, from settings alone
-devices.py  what devices can do, and where that is published
 memory.py   bytes a device, by category, at the moment when most are held
 estimate.py FLOPs, throughput, days, cost and energy; the verdict whether it fits
 dryrun.py   the real model, sharded over fake ranks on the CPU: bytes a rank

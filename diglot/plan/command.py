@@ -9,13 +9,13 @@ from typing import Any
 from rich.console import Console
 
 from diglot.artifact import UserError
-from diglot.plan.devices import Cluster
 from diglot.plan.dryrun import dry_run
 from diglot.plan.estimate import Assumptions, Layout, StagePlan, plan_recipe
 from diglot.plan.follow import Reads
 from diglot.plan.memory import Execution, Memory, memory
 from diglot.plan.tables import WIDTH, as_json, dry_run_table, plan_view
 from diglot.recipe import Recipe
+from diglot.train.devices import Cluster
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,10 @@ def _over(execution: Execution, ranks: int) -> Execution:
     if ranks % execution.tensor_parallel:
         raise UserError(
             f"--dry-run-ranks {ranks}: cannot be divided by --tensor-parallel {execution.tensor_parallel}"
+        )
+    if execution.context_parallel > 1:
+        raise UserError(
+            "--dry-run-ranks: the dry run has whole rows on every rank; leave parallel.context out"
         )
     if execution.float32_residual:
         raise UserError(

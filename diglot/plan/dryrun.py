@@ -102,7 +102,7 @@ def _build(config: DecoderConfig, execution: Execution) -> Any:
         def forward(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
             hidden_ND = self.decoder(tokens_BT).flatten(0, 1)
             weight_VD = self.decoder.output_weight()
-            return _CrossEntropy.apply(hidden_ND, weight_VD, targets_BT.flatten(), hidden_ND.dtype, True)[0]
+            return _CrossEntropy.apply(hidden_ND, weight_VD, targets_BT.flatten(), hidden_ND.dtype, 0.0, True)[0]
 
     with torch.device("meta"):
         model = Step()
@@ -223,12 +223,11 @@ def _main() -> None:
     scaling = request["config"].pop("rotary_scaling")
     config = DecoderConfig(**request["config"], rotary_scaling=RotaryScaling(**scaling) if scaling else None)
     execution = Execution(**request["execution"])
-    ranks = execution.data_parallel * execution.tensor_parallel
-    distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=ranks)
+    distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=execution.ranks)
     _keep_what_a_gpu_keeps()
     model = _build(config, execution)
     weights = sum(map(_local, model.parameters()))
-    result: dict[str, Any] = {"ranks": ranks, "weights": weights, "peak": None, "categories": None}
+    result: dict[str, Any] = {"ranks": execution.ranks, "weights": weights, "peak": None, "categories": None}
     if execution.tensor_parallel == 1:
         result |= _track(model, config, execution)
     else:

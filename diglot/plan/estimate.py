@@ -1,13 +1,6 @@
 """FLOPs, throughput, days, cost and energy of training stages on a cluster, and whether they fit.
 
-Model FLOPs a token, forward and backward (PaLM, appendix B; Chowdhery et al. 2022, 2204.02311):
-
-    6 N + 12 L (H S) T
-
-with N the parameters that take part in products (all but the input embedding and learned positions; a tied embedding
-counts once, as the output weight), L layers, H S the size of all heads, T the sequence length. Attention
-counts whole although half of it is masked, and recomputation counts nothing: MFU is these FLOPs over the peak's. DPO adds
-its reference model's forward pass, a third more.
+Model FLOPs a token are those of model/flops.py; MFU is these FLOPs over the device's peak.
 
     tokens/s/device = MFU × peak / FLOPs a token        days = tokens / (tokens/s/device × devices) / 86,400
 
@@ -23,10 +16,11 @@ from dataclasses import dataclass, replace
 
 from diglot.artifact import UserError
 from diglot.model.decoder import DecoderConfig
-from diglot.plan.devices import GIB, Cluster
+from diglot.model.flops import flops_per_token
 from diglot.plan.follow import Known, Reads, follow
 from diglot.plan.memory import Execution, Memory, memory, parameters
 from diglot.recipe import Recipe, Train
+from diglot.train.devices import GIB, Cluster
 
 MAX_DEVICES = 4096  # that the search for a sharding that fits goes to
 SMALL = 40e6  # parameters below which published MFUs say little: launches and overheads take the time
@@ -133,16 +127,6 @@ class StagePlan:
         return self.seconds / 86_400
 
 
-def flops_per_token(config: DecoderConfig, sequence_length: int, objective: str = "lm") -> float:
-    """Model FLOPs of a token's forward and backward pass; see the top of the file."""
-    counts = parameters(config)
-    in_products = counts["total"] - counts["positions"]
-    if not config.tied_embeddings:
-        in_products -= counts["embedding"]
-    attention = 12 * config.num_layers * config.num_heads * config.head_size * sequence_length
-    return (6 * in_products + attention) * (4 / 3 if objective == "dpo" else 1)
-
-
 # --- the plan -------------------------------------------------------------------------------------------------
 
 
@@ -243,17 +227,24 @@ def lay_out(stage: Train, config: DecoderConfig, cluster: Cluster, layout: Layou
     """How a stage would run.
 
     Raises:
-        UserError: tensor parallel that does not divide the heads or the devices.
+        UserError: tensor parallel that does not divide the heads or the devices, or context parallel that does not
+            divide what is left of these.
     """
-    devices = 1 if cluster.device.one_process else cluster.devices
+    devices, context = 1 if cluster.device.one_process else cluster.devices, stage.parallel.context
     if refusal := _refuse_cut(config, layout.tensor_parallel, devices):
         raise UserError(f"--tensor-parallel {layout.tensor_parallel}: {refusal}")
-    ranks = devices // layout.tensor_parallel
+    if devices // layout.tensor_parallel % context:
+        raise UserError(
+            f"parallel.context is {context}: {devices} devices, of which {layout.tensor_parallel} share a layer, "
+            "cannot be divided by it"
+        )
+    ranks = devices // layout.tensor_parallel // context
     share = math.ceil(stage.batch_size / ranks)
     micro = min(layout.micro_batch_size or stage.micro_batch_size or share, share)
     return Execution(
         data_parallel=ranks,
         tensor_parallel=layout.tensor_parallel,
+        context_parallel=context,
         micro_batch_size=micro,
         sequence_length=stage.sequence_length,
         precision=stage.precision,
@@ -347,22 +338,28 @@ def _smallest_text(config: DecoderConfig, execution: Execution, cluster: Cluster
         words += ", with --activation-checkpointing --micro-batch-size 1"
     if found is None:
         return f"no sharding over up to {MAX_DEVICES:,} devices fits, even with --activation-checkpointing --micro-batch-size 1"
-    devices = found.data_parallel * found.tensor_parallel
-    return f"{words}: {devices:,} devices (data parallel {found.data_parallel:,} × tensor parallel {found.tensor_parallel})"
+    parts = [f"data parallel {found.data_parallel:,}", f"tensor parallel {found.tensor_parallel}"]
+    if found.context_parallel > 1:
+        parts.insert(1, f"context parallel {found.context_parallel}")
+    return f"{words}: {found.ranks:,} devices ({' × '.join(parts)})"
 
 
 def smallest_sharding(
     config: DecoderConfig, execution: Execution, cluster: Cluster, capacity: float
 ) -> Execution | None:
-    """The fewest devices (a power of two), and then the least tensor parallel within a node, that fit."""
+    """The fewest devices (context parallel times a power of two), then the least tensor parallel in a node, that fit."""
     within = max(8, cluster.devices_per_node)
-    devices = 1
+    context = execution.context_parallel
+    devices = context
     while devices <= MAX_DEVICES:
         cut = 1
-        while cut <= min(devices, within):
+        while cut <= min(devices // context, within):
             if not _refuse_cut(config, cut, devices):
                 tried = replace(
-                    execution, data_parallel=devices // cut, tensor_parallel=cut, sharded=devices > 1
+                    execution,
+                    data_parallel=devices // cut // context,
+                    tensor_parallel=cut,
+                    sharded=devices > 1,
                 )
                 if memory(config, tried).total <= capacity:
                     return tried

@@ -23,7 +23,8 @@ Korthikanti et al. 2022, 2205.05198, without dropout and with attention that kee
 
 With activation checkpointing a layer keeps its input alone (D) and everything else is there for one layer at a time.
 Under tensor parallel with sequence parallel, all is divided but the inputs of query, key, value and up, which are
-gathered. The loss walks over chunks of tokens (diglot/model/loss.py): it holds a chunk's logits, the output weight's
+gathered. Where c ranks share the tokens of a row (context parallel) each keeps what its own tokens need, and keys and
+values that they see: of a document that fills the row, (c + 1/2) times as many as it has tokens. The loss walks over chunks of tokens (diglot/model/loss.py): it holds a chunk's logits, the output weight's
 gradient in float32, and one product of its shape.
 
 How well this holds: against dry runs of the real model (dryrun.py) from 1% below to 12% above; torchtitan's published
@@ -59,6 +60,7 @@ class Execution:
     Attributes:
         data_parallel: ranks that each parameter is sharded over and that read different sequences.
         tensor_parallel: ranks that each layer is cut into.
+        context_parallel: ranks that share the tokens of every sequence; each parameter is sharded over them too.
         micro_batch_size: sequences a rank holds at a time.
         sequence_length: tokens of a sequence.
         precision: type of products; weights stay in float32.
@@ -73,6 +75,7 @@ class Execution:
 
     data_parallel: int = 1
     tensor_parallel: int = 1
+    context_parallel: int = 1
     micro_batch_size: int = 1
     sequence_length: int = 2048
     precision: Literal["float32", "bfloat16"] = "bfloat16"
@@ -95,9 +98,14 @@ class Execution:
         return 4 if self.float32_residual or not self.sharded else self.compute_bytes
 
     @property
+    def ranks(self) -> int:
+        """Devices in all."""
+        return self.data_parallel * self.context_parallel * self.tensor_parallel
+
+    @property
     def tokens(self) -> int:
-        """Tokens in memory at a time."""
-        return self.micro_batch_size * self.sequence_length
+        """Tokens in a rank's memory at a time."""
+        return self.micro_batch_size * self.sequence_length // self.context_parallel
 
 
 @dataclass(frozen=True)
@@ -155,7 +163,7 @@ def local_size(name: str, shape: tuple[int, ...], execution: Execution) -> int:
             rest = math.ceil(rest / execution.tensor_parallel)
         else:
             rows = math.ceil(rows / execution.tensor_parallel)
-    return math.ceil(rows / execution.data_parallel) * rest
+    return math.ceil(rows / (execution.data_parallel * execution.context_parallel)) * rest
 
 
 def _is_cut(name: str, shape: tuple[int, ...]) -> bool:
@@ -188,8 +196,10 @@ def layer_activations(config: DecoderConfig, execution: Execution) -> int:
     hidden, inner = config.hidden_size, config.intermediate_size
     statistics = 4 * (2 if config.normalization == "layer" else 1)  # of a norm, a token
 
-    split = 2 * (hidden * residual + statistics)
-    split += 2 * all_heads * config.head_size * attention + 4 * heads
+    split: float = 2 * (hidden * residual + statistics)
+    split += 2 * heads * config.head_size * attention + 4 * heads
+    seen = execution.context_parallel + 0.5 if execution.context_parallel > 1 else 1
+    split += 2 * seen * config.num_key_value_heads * config.head_size * attention
     if execution.packed or attention != compute:  # the output projection's input: put back in order, or cast
         split += heads * config.head_size * compute
     if config.query_key_norm:  # the norms' inputs

@@ -12,9 +12,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from diglot.plan.devices import GIB, Cluster
 from diglot.plan.estimate import Assumptions, StagePlan
 from diglot.plan.memory import MARGIN, Memory
+from diglot.train.devices import GIB, Cluster
 
 WIDTH = 100
 CATEGORIES = ("weights", "gradients", "optimizer", "gathered", "activations", "loss")
@@ -134,11 +134,16 @@ def memory_table(plans: Sequence[StagePlan]) -> Table:
     )
     for plan in plans:
         execution = plan.execution
-        asked = execution.activation_checkpointing
+        asked, sizes = (
+            execution.activation_checkpointing,
+            [execution.data_parallel, execution.tensor_parallel],
+        )
+        if execution.context_parallel > 1:
+            sizes.insert(1, execution.context_parallel)
         for on, held in ((asked, plan.memory), (not asked, plan.other_memory)):
             first = [
                 plan.name,
-                f"{execution.data_parallel}×{execution.tensor_parallel}",
+                "×".join(map(str, sizes)),
                 f"{execution.micro_batch_size}×{execution.sequence_length}",
             ]
             cells = [gib(held.categories[name]) for name in CATEGORIES]

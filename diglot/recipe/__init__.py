@@ -35,13 +35,13 @@ from diglot.recipe.corpus import (
     World,
 )
 from diglot.recipe.evaluate import Evaluate, Report, Task
-from diglot.recipe.model import Expand, ImportModel, Merge, NewModel, Phase, Shape, Train
+from diglot.recipe.model import Expand, ImportModel, Merge, NewModel, Phase, Shape, Sweep, Train
 from diglot.recipe.tokenizer import Encode, ExtendTokenizer, TrainTokenizer
 
 __all__ = [
     "STAGES", "ChatSource", "Curate", "Decontamination", "Deduplication", "Encode", "Endpoint", "Evaluate", "Expand",
     "ExtendTokenizer", "GatherPreferences", "GatherTasks", "ImportModel", "LearnRules", "MakeParallel", "Merge",
-    "NewModel", "Phase", "Recipe", "Report", "Role", "Rules", "Settings", "Shape", "Source", "Stage", "Task", "Train",
+    "NewModel", "Phase", "Recipe", "Report", "Role", "Rules", "Settings", "Shape", "Source", "Stage", "Sweep", "Task", "Train",
     "TrainClassifier", "TrainNgram", "TrainTokenizer", "Translate", "World", "json_schema",
 ]  # fmt: skip
 
@@ -63,6 +63,7 @@ AnyStage = Annotated[
         ImportModel,
         Expand,
         Train,
+        Sweep,
         Merge,
         Evaluate,
         Report,

@@ -227,20 +227,45 @@ class Parallel(Settings):
     tensor: Count = Field(
         1, description="Processes that each layer is cut into: tensor and sequence parallel; PolyLM: 8."
     )
+    context: Count = Field(
+        1,
+        description="Processes that share the tokens of every row, for long documents; Llama 3 (2407.21783).",
+    )
     replicas: Count = Field(1, description="Whole copies of the shards (hybrid sharding).")
 
 
-class Train(Stage):
-    """Train a model: one loop for language modelling, supervised fine-tuning and preferences (DPO)."""
+class GuardSettings(Settings):
+    """What is done about spikes of the loss and the gradient; see diglot/train/guard.py."""
 
-    makes: ClassVar[str] = "model"
+    deviations: Annotated[float, Field(gt=0)] = Field(
+        6.0, description="A step this far above the mean of the window is skipped; OLMo-core."
+    )
+    window: Annotated[int, Field(ge=4)] = Field(128, description="Steps of the statistics; OLMo-core.")
+    rollback_after: Annotated[int, Field(ge=2)] = Field(
+        3, description="So many skips within a quarter of a window: back to an older checkpoint."
+    )
+    pass_over: Count = Field(
+        100,
+        description="Steps' data that a rollback passes over, twice as many each further time; PaLM (2204.02311): 200-500.",
+    )
+    max_rollbacks: Annotated[int, Field(ge=0)] = Field(3, description="Then the run stops.")
+
+
+class Training(Stage):
+    """What all stages that train a model share: one loop for language modelling, fine-tuning and preferences."""
+
     reads: ClassVar[dict[str, Role]] = {"model": Role(("model",)), "tokens": Role(("tokens",), many=True)}
-    function: ClassVar[str] = "diglot.train.loop:run"
     neutral: ClassVar[frozenset[str]] = frozenset(
-        {"checkpoint_every", "keep_checkpoints", "parallel", "activation_checkpointing"}
+        {
+            "checkpoint_every",
+            "keep_checkpoints",
+            "keep_checkpoint_every",
+            "asynchronous_checkpoints",
+            "parallel",
+            "activation_checkpointing",
+        }
     )
 
-    do: Literal["train"] = "train"
     objective: Literal["lm", "sft", "dpo"] = "lm"
     steps: Count
     phases: list[Phase] = Field([Phase(name="all")])
@@ -252,8 +277,11 @@ class Train(Stage):
     document_weights: dict[Name, DocumentWeight] = Field(
         {}, description="How often documents are read, by source or language; each once a pass if absent."
     )
-    learning_rate: Annotated[float, Field(gt=0)] = Field(3e-5, description="ALLaM, learning-rate slides.")
     warmup_from: Annotated[float, Field(ge=0)] = Field(1e-7, description="PolyLM 3.2.")
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw",
+        description="muon: for the layers' matrices, at AdamW's rates (Moonlight, 2502.16982); AdamW for the rest.",
+    )
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.1, description="PolyLM 3.2.")
     betas: tuple[Momentum, Momentum] = Field((0.9, 0.95), description="PolyLM 3.2.", strict=False)
     epsilon: Annotated[float, Field(gt=0)] = Field(1e-8, description="PolyLM's released scripts.")
@@ -265,16 +293,17 @@ class Train(Stage):
         False,
         description="Keep only the layers' inputs and compute the rest twice: less memory, a third more time.",
     )
+    guard: GuardSettings = GuardSettings()
     evaluate_every: Count = Field(100, description="Steps between evaluations on held-out text.")
     evaluate_tokens: Count = Field(50_000, description="Held-out tokens a source in each evaluation.")
-    checkpoint_every: Count = 100
-    keep_checkpoints: Count = Field(2, description="Older checkpoints are removed.")
-    export_every: Count | None = Field(
-        None, description="Keep the model every so many steps, for others to read as STAGE@STEP."
+    checkpoint_every: Count = Field(100, description="Steps between checkpoints.")
+    keep_checkpoints: Count = Field(2, description="The newest that are kept; older checkpoints are removed.")
+    keep_checkpoint_every: Count | None = Field(
+        None, description="Checkpoints of multiples of so many steps are kept until the stage is done."
     )
-    exports: list[Count] = Field([], description="More steps at which the model is kept.")
-    export_optimizer: bool = Field(
-        False, description="Keep the optimizer's state with each kept model, for stages that continue it."
+    asynchronous_checkpoints: bool = Field(
+        True,
+        description="Train on while a checkpoint is written; takes CPU memory for a copy of weights and moments.",
     )
     continues: Literal["weights", "optimizer", "run"] = Field(
         "weights",
@@ -284,7 +313,7 @@ class Train(Stage):
     seed: int = 0
 
     @model_validator(mode="after")
-    def _phases_fill_the_steps(self) -> Train:
+    def _phases_fill_the_steps(self) -> Training:
         total = sum(phase.share for phase in self.phases)
         if abs(total - 1) > 1e-6:
             raise ValueError(f"the shares of the phases add up to {total:g}, not to 1")
@@ -298,19 +327,24 @@ class Train(Stage):
         return self
 
     @model_validator(mode="after")
-    def _exports_and_continues(self) -> Train:
+    def _rows_that_are_cut(self) -> Training:
+        pieces = 2 * self.parallel.context
+        if pieces > 2 and self.objective == "dpo":
+            raise ValueError("parallel.context is for lm and sft: dpo needs a pair's answers whole")
+        if pieces > 2 and self.sequence_length % pieces:
+            raise ValueError(
+                f"sequence_length ({self.sequence_length}) is not a multiple of {pieces}: parallel.context "
+                f"{self.parallel.context} cuts rows into so many pieces"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_are_not_continued(self) -> Training:
         if self.continues == "run" and self.objective == "dpo":
             raise ValueError(
                 "continues: run is not for dpo: it compares with the model that a run began with"
             )
-        if beyond := [step for step in self.exports if step > self.steps]:
-            raise ValueError(f"exports: step {beyond[0]} is beyond the stage's {self.steps} steps")
         return self
-
-    def kept_steps(self) -> list[int]:
-        """The steps whose models can be read as STAGE@STEP, in rising order; the last is the stage's own model."""
-        regular = range(self.export_every, self.steps, self.export_every) if self.export_every else []
-        return sorted({*regular, *self.exports, self.steps})
 
     def refuses(self, role: str, other: Stage, step: int | None) -> str | None:
         """A continued run needs the optimizer's state, and steps of the same size."""
@@ -327,3 +361,67 @@ class Train(Stage):
                 if getattr(self, name) != getattr(other, name):
                     return f"continues: run needs the same {name} in both stages"
         return None
+
+
+class Train(Training):
+    """Train a model: one loop for language modelling, supervised fine-tuning and preferences (DPO)."""
+
+    makes: ClassVar[str] = "model"
+    function: ClassVar[str] = "diglot.train.loop:run"
+
+    do: Literal["train"] = "train"
+    learning_rate: Annotated[float, Field(gt=0)] = Field(3e-5, description="ALLaM, learning-rate slides.")
+    rewarm_steps: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Steps of warm-up after every resume (ALLaM, slides). Above 0, a run that was killed does not end as "
+        "one that was not.",
+    )
+    export_every: Count | None = Field(
+        None, description="Keep the model every so many steps, for others to read as STAGE@STEP."
+    )
+    exports: list[Count] = Field([], description="More steps at which the model is kept.")
+    export_optimizer: bool = Field(
+        False, description="Keep the optimizer's state with each kept model, for stages that continue it."
+    )
+
+    @model_validator(mode="after")
+    def _exports_within_the_steps(self) -> Train:
+        if beyond := [step for step in self.exports if step > self.steps]:
+            raise ValueError(f"exports: step {beyond[0]} is beyond the stage's {self.steps} steps")
+        return self
+
+    def kept_steps(self) -> list[int]:
+        """The steps whose models can be read as STAGE@STEP, in rising order; the last is the stage's own model."""
+        regular = range(self.export_every, self.steps, self.export_every) if self.export_every else []
+        return sorted({*regular, *self.exports, self.steps})
+
+
+class Sweep(Training):
+    """Try learning rates: a short run with each, as ALLaM did; which one gives the fewest bits per byte?"""
+
+    makes: ClassVar[str] = "sweep"
+    function: ClassVar[str] = "diglot.train.sweep:run"
+
+    do: Literal["sweep"] = "sweep"
+    learning_rates: list[Annotated[float, Field(gt=0)]] = Field(
+        min_length=2,
+        description="Peaks to try, one run each; every run reads the same data.",
+        examples=[[1e-5, 3e-5, 1e-4]],
+    )
+
+    @model_validator(mode="after")
+    def _one_run_a_rate(self) -> Sweep:
+        if len(set(self.learning_rates)) < len(self.learning_rates):
+            raise ValueError("learning_rates names a rate twice")
+        for phase in self.phases:
+            if phase.learning_rate is not None:
+                raise ValueError(
+                    f"phase {phase.name!r} has a learning_rate of its own, which no run would change; leave it out"
+                )
+        return self
+
+    def at(self, rate: float) -> Train:
+        """The train stage with one of the rates. A rate that the guard would roll back for is too high: it stops."""
+        shared = {name: getattr(self, name) for name in Training.model_fields if name not in ("do", "from_")}
+        guard = self.guard.model_copy(update={"max_rollbacks": 0})
+        return Train(**{**shared, "from": self.from_, "learning_rate": rate, "guard": guard})

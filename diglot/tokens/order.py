@@ -32,7 +32,7 @@ from diglot.tokens.phases import PhasePlan, Stretch, plan_stretches, stretches_o
 from diglot.tokens.shards import TokenSource
 from diglot.tokens.weights import Weights
 
-__all__ = ["Order", "PhasePlan", "Visit", "position_of", "step_of"]
+__all__ = ["Order", "PhasePlan", "Skipped", "Visit", "joined", "position_of", "step_of"]
 
 VERSION = 2  # of the function: in the fingerprint, so that a run cannot resume under another order
 Skipped = Sequence[tuple[int, int]]
@@ -60,6 +60,17 @@ def step_of(position: int, skipped: Skipped) -> int | None:
         if position >= end:
             step -= end - first
     return step
+
+
+def joined(ranges: Sequence[tuple[int, int]]) -> Skipped:
+    """Ranges in ascending order, those that touch made one."""
+    found: list[tuple[int, int]] = []
+    for first, end in sorted(ranges):
+        if found and first <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((first, end))
+    return tuple(found)
 
 
 class Visit(NamedTuple):
@@ -180,7 +191,8 @@ class Order:
         return weights / weights.sum()
 
     def skipping(self, skipped: Skipped) -> Order:
-        """The same order with ranges of positions passed over; see `position_of`.
+        """The same order with ranges of positions passed over; see `position_of`. Positions count from the beginning
+        of the whole training, with the phases behind.
 
         Positions beyond the plan's end go on in the last phase, whose caps are not kept there. The mixture follows
         positions, so that later phases' mixtures begin as many steps earlier as were passed over.
@@ -189,14 +201,21 @@ class Order:
         other.skipped = tuple((first, end) for first, end in skipped)
         return other
 
-    def _position(self, step: int) -> int:
-        if not 0 <= step < self.num_steps:
+    def position(self, step: int) -> int:
+        """The position that a step reads, or, for the number of steps done, the next one to be read.
+
+        Raises:
+            IndexError: the plan has no such step.
+        """
+        if not 0 <= step <= self.num_steps:
             raise IndexError(f"step {step} is not among the {self.num_steps} of the plan")
-        return self._first_step + position_of(step, self.skipped)
+        return position_of(self._first_step + step, self.skipped)
 
     def fragments(self, step: int) -> Fragments:
         """Which pieces of which documents a step reads, and where they lie in its batch."""
-        row = self._position(step) * self.batch_size + np.arange(self.batch_size)
+        if step == self.num_steps:
+            raise IndexError(f"the plan ends after {self.num_steps} steps")
+        row = self.position(step) * self.batch_size + np.arange(self.batch_size)
         source, number = np.empty(self.batch_size, dtype=np.int64), np.empty(self.batch_size, dtype=np.int64)
         stretch_of_row = stretches_of(self._stretches, row)
         for index in np.unique(stretch_of_row).tolist():
@@ -247,7 +266,7 @@ class Order:
         """
         index = self.names.index(name)
         last = self._stretches[-1]
-        positions = self._position(self.num_steps - 1) + 1
+        positions = self.position(self.num_steps - 1) + 1
         total = last.start + last.counts(positions * self.batch_size - last.first_row)
         starts = np.array([stretch.start[index] for stretch in self._stretches])
         found = []
@@ -255,14 +274,14 @@ class Order:
             # Stretches that do not read the source begin with the same number as the next that does.
             stretch = self._stretches[int(np.searchsorted(starts, reading.row, side="right")) - 1]
             position = stretch.row_of(index, reading.row) // self.batch_size
-            step = step_of(position - self._first_step, self.skipped)
-            if step is not None and step >= 0:
-                found.append(Visit(step, reading.epoch, reading.first, reading.end))
+            step = step_of(position, self.skipped)
+            if step is not None and step >= self._first_step:
+                found.append(Visit(step - self._first_step, reading.epoch, reading.first, reading.end))
         return found
 
     def phase(self, step: int) -> str:
         """The name of the phase whose mixture a step reads."""
-        position = self._position(step)
+        position = self.position(step)
         for phase in self._phases:
             position -= phase.plan.done
             if position < 0:

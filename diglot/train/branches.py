@@ -40,6 +40,7 @@ from diglot.model.decoder import Decoder
 from diglot.model.surgery import SURGERY
 from diglot.model.weights import StoredWeights, write_file
 from diglot.recipe import Train
+from diglot.tokens.order import Skipped
 from diglot.tokens.phases import PhasePlan, cut
 from diglot.tokens.shards import TokenSource
 from diglot.train.mesh import Mesh, local, part_of, whole
@@ -59,12 +60,14 @@ class Past:
         phases: what it has done; a phase that was left in its middle says where.
         sources: content hash of each source that it read.
         sizes: what a step was: `objective`, `batch_size`, `sequence_length`, `document_weights`.
+        skipped: positions in the data order that the guard has passed over.
     """
 
     seed: int
     phases: tuple[PhasePlan, ...]
     sources: dict[str, str]
     sizes: dict[str, Any]
+    skipped: Skipped = ()
 
 
 def read_past(folder: Path, settings: Train) -> Past | None:
@@ -86,7 +89,8 @@ def read_past(folder: Path, settings: Train) -> Past | None:
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
         phases = tuple(PhasePlan(**phase) for phase in stored["phases"])
-        past = Past(int(stored["seed"]), phases, dict(stored["sources"]), dict(stored["sizes"]))
+        skipped = tuple((int(first), int(end)) for first, end in stored["skipped"])
+        past = Past(int(stored["seed"]), phases, dict(stored["sources"]), dict(stored["sizes"]), skipped)
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file}: not the record of a run: {error!r}") from error
     for name, value in sizes(settings).items():

@@ -1,104 +1,433 @@
-"""Checkpoints: torch.distributed.checkpoint folders, written whole or not at all.
+"""Checkpoints: torch.distributed.checkpoint folders, written while training goes on, whole or not at all.
 
     checkpoints/
-    ├── step-00000200/      .metadata, __0_0.distcp, checkpoint.json (written last)
+    ├── step-00000200/
+    │   ├── __0_0.distcp …      what process 0 holds of weights, moments, random state and the guard's memory
+    │   ├── .metadata           torch's: which tensor lies where, so that any other mesh can read it
+    │   └── checkpoint.json     written last: step, facts, and size and hash of every other file
     └── step-00000300/
 
-A checkpoint holds weights, optimizer state and random state; `checkpoint.json` says which step, which plan and which
-tokenizer it belongs to. The data order needs no state: it is a function of the step. A folder is filled under
-another name and renamed when it is whole, so the newest `step-*` folder is always one to go on from.
+Saving copies the state to the CPU's memory (into the same buffers each time, pinned where there is a GPU); training
+goes on as soon as that is done. A thread of each process does the rest: write and sync the files, hash what lies on
+the disk, gather the hashes; then the first process writes `checkpoint.json` and renames the folder `partial` to its
+name. What the threads say to each other goes through a process group of their own, so nothing here waits for the
+training's collectives, nor they for it. A checkpoint is complete without the main thread's help: a kill loses what
+is in flight at that moment and nothing else. One is in flight at most: the next save waits for it.
+
+    checkpoints = Checkpoints(folder, settings, mesh)
+    if path := checkpoints.newest(report=print):            # verified; damaged ones are reported and passed over
+        stored = checkpoints.load(path, model, optimizer, guard, facts)
+    with checkpoints:                                        # leaving waits for what is in flight
+        checkpoints.save(step, model, optimizer, guard, facts)
+
+The data order needs no state: it is a function of the step. Kept are the newest `keep_checkpoints`, and every
+`keep_checkpoint_every`-th step for good; a folder is renamed before it is removed, so no half of it is ever listed.
+
+Trust: `.metadata` is a pickle, read by torch. These folders are a run's own scratch: whoever can write there can run
+code as the one who resumes. Tensors and all other values are read with `weights_only`. Never resume from a folder that
+a stranger gave you; models are handed on as safetensors (branches.py).
 """
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 import os
+import re
 import shutil
+import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeVar, cast
 
 import torch
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
-from diglot.artifact import UserError
+from diglot.artifact import UserError, fingerprint, hash_file
+from diglot.recipe import Train
 from diglot.train.mesh import Mesh
 
-FACTS = "checkpoint.json"
+FACTS, PARTIAL, REMOVED = "checkpoint.json", "partial", "removed"
+# One process without a process group is what we mean.
+warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
+
+T = TypeVar("T")
 
 
-def _state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    weights, moments = get_state_dict(model, optimizer)
-    return {"model": weights, "optimizer": moments, "random": torch.get_rng_state()}
+class Checkpoints:
+    """The checkpoints of a run. All processes make one, and call its methods in the same order.
 
-
-def save_checkpoint(
-    folder: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    step: int,
-    facts: dict[str, str],
-    keep: int,
-    mesh: Mesh,
-) -> Path:
-    """Write a checkpoint of the state after `step` steps, then remove all but the newest `keep`.
-
-    Args:
-        folder: where the checkpoints of a run lie.
-        model: the model.
-        optimizer: its optimizer.
-        step: steps done.
-        facts: what must be the same to go on from here (plan and tokenizer hashes).
-        keep: checkpoints to keep.
+    Attributes:
+        folder: where they lie, on a disk that all processes see.
+        settings: `checkpoint_every` is the loop's; what is kept, and whether training goes on meanwhile, is ours.
         mesh: the processes; each writes what it holds, the first one finishes the folder.
     """
-    final, partial = folder / f"step-{step:08d}", folder / "partial"
-    if mesh.is_first:
-        shutil.rmtree(partial, ignore_errors=True)
-    mesh.barrier()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one process without a process group is what we mean
-        dcp.save(_state(model, optimizer), checkpoint_id=partial, no_dist=mesh.world == 1)
-    if mesh.is_first:
-        _finish(folder, partial, final, step, facts, keep)
-    mesh.barrier()
-    return final
+
+    def __init__(self, folder: Path, settings: Train, mesh: Mesh) -> None:
+        """Take over a folder: what a killed run left half written or half removed is cleared."""
+        self.folder, self.settings, self.mesh = folder, settings, mesh
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+        gpu = mesh.device.type == "cuda"
+        self._stager = DefaultStager(StagingOptions(gpu, False, False, gpu))
+        self._group = dist.new_group(backend="gloo") if mesh.world > 1 else None
+        self._first(self._clear)
+
+    def __enter__(self) -> Checkpoints:
+        """Nothing is done here; leaving waits."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Wait for what is in flight: after an error too, but then a second one is not raised over the first."""
+        if error is None:
+            self.wait()
+        elif isinstance(error, Exception) and self._thread:
+            self._thread.join()
+
+    # --- saving -----------------------------------------------------------------------------------------------
+
+    def save(
+        self,
+        step: int,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        guard: dict[str, Tensor],
+        facts: dict[str, Any],
+    ) -> None:
+        """Save the state after a step; returns as soon as training may change it.
+
+        Args:
+            step: steps done.
+            model: the model.
+            optimizer: its optimizer.
+            guard: small tensors, the same on all processes.
+            facts: what `checkpoint.json` says of it; JSON-able, the same on all processes.
+
+        Raises:
+            UserError: the checkpoint before, or with `asynchronous_checkpoints: false` this one, could not be written.
+        """
+        self.wait()
+        state = _state(model, optimizer, guard)
+        if self.settings.asynchronous_checkpoints:
+            state = cast(dict[str, Any], self._stager.stage(state))
+        # A daemon: a process that is told to end does not wait for a disk, or for others that are gone.
+        self._thread = threading.Thread(
+            target=self._work, args=(state, step, facts), daemon=True, name="checkpoint"
+        )
+        self._thread.start()
+        if not self.settings.asynchronous_checkpoints:
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until the checkpoint in flight, if any, is whole.
+
+        Raises:
+            UserError: it could not be written; those before it are intact.
+        """
+        if self._thread:
+            self._thread.join()
+            self._thread = None
+        if self._error:
+            error, self._error = self._error, None
+            raise error
+
+    @property
+    def failed(self) -> bool:
+        """Whether the checkpoint in flight has failed; `wait` says how. Not at the same moment on all processes."""
+        return self._error is not None
+
+    def _work(self, state: dict[str, Any], step: int, facts: dict[str, Any]) -> None:
+        """The thread: write, hash, finish; what goes wrong is kept for the main thread."""
+        try:
+            self._write(state, step, facts)
+        except BaseException as error:
+            if self.mesh.is_first:
+                shutil.rmtree(self.folder / PARTIAL, ignore_errors=True)
+            self._error = self._explained(error, step)
+
+    def _write(self, state: dict[str, Any], step: int, facts: dict[str, Any]) -> None:
+        partial = self.folder / PARTIAL
+        alone = self._group is None
+        dcp.save(state, storage_writer=_Writer(partial), process_group=self._group, no_dist=alone)
+        mine = sorted(partial.glob(f"__{self.mesh.rank}_*"))
+        if self.mesh.is_first:
+            mine.append(partial / ".metadata")
+        hashed = self._together(lambda: {file.name: [file.stat().st_size, hash_file(file)] for file in mine})
+        files = {name: found for each in hashed for name, found in each.items()}
+        description = {"step": step, **facts, "files": files}
+        self._first(lambda: self._finish(step, description))
+
+    def _finish(self, step: int, description: dict[str, Any]) -> None:
+        """Of the first process: make the folder a checkpoint, and remove those that are not kept."""
+        partial, final = self.folder / PARTIAL, self._path(step)
+        with (partial / FACTS).open("w", encoding="utf-8") as stream:
+            json.dump({**description, "check": fingerprint(description)}, stream, indent=1)
+            stream.flush()
+            os.fsync(stream.fileno())
+        _sync_folder(partial)
+        if final.exists():
+            self._remove(final)
+        partial.rename(final)
+        _sync_folder(self.folder)
+        for old in self._finished()[: -self.settings.keep_checkpoints]:
+            for_good = self.settings.keep_checkpoint_every
+            if not (for_good and _step_of(old) % for_good == 0):
+                self._remove(old)
+
+    def _explained(self, error: BaseException, step: int) -> BaseException:
+        causes = [error]
+        if isinstance(error, CheckpointException):
+            causes = [each for each, _ in error.failures.values()]
+        if not (trouble := [each for each in causes if isinstance(each, OSError)]):
+            return error
+        free = shutil.disk_usage(self.folder).free / 1e6
+        older = self._finished()
+        intact = f"{older[-1].name}, the newest whole one, is intact" if older else "there is none yet"
+        explained = UserError(
+            f"{self.folder}: the checkpoint of step {step} could not be written: {trouble[0]} ({free:,.0f} MB are free "
+            f"there); {intact}. Make room there, or lower keep_checkpoints; then the same command goes on"
+        )
+        explained.__cause__ = trouble[0]
+        return explained
+
+    # --- what is there ----------------------------------------------------------------------------------------
+
+    def steps(self) -> list[int]:
+        """The steps of the checkpoints that are there when the one in flight is whole, ascending."""
+        self.wait()
+        return [_step_of(path) for path in self._finished()]
+
+    def newest(
+        self,
+        usable: Callable[[dict[str, Any]], bool] = lambda stored: True,
+        report: Callable[[str], None] = lambda text: None,
+    ) -> Path | None:
+        """The newest usable checkpoint, every file of it verified; None where there is none.
+
+        The processes share the work: file i is read by process i modulo their number. Damaged checkpoints are passed
+        over, and removed when an older one is found whole.
+
+        Args:
+            usable: told what `checkpoint.json` says, whether to take it.
+            report: called, on the first process, with what is damaged and how.
+
+        Raises:
+            UserError: there are checkpoints, but all are damaged.
+        """
+        self.wait()
+        damaged: list[Path] = []
+        said: list[str] = []
+        for path in reversed(self._together(self._finished)[0]):
+            found = self._together(functools.partial(self._inspect, path, usable))
+            problems = [problem for _, problem in found if problem]
+            if problems:
+                damaged.append(path)
+                said.append(f"{path}: {problems[0]}")
+                if self.mesh.is_first:
+                    report(f"damaged checkpoint passed over: {said[-1]}")
+            elif all(wanted for wanted, _ in found):
+                self._first(lambda: self._remove(*damaged))
+                return path
+        if damaged:
+            raise UserError(
+                f"no whole checkpoint is left: {'; '.join(said)}. Put the damaged files back from a copy, or delete "
+                f"{self.folder} to begin this stage again"
+            )
+        return None
+
+    def drop_after(self, step: int) -> None:
+        """Remove the checkpoints of later steps: the run goes on another way from here."""
+        self.wait()
+        self._first(
+            lambda: self._remove(*(path for path in reversed(self._finished()) if _step_of(path) > step))
+        )
+
+    def _inspect(self, path: Path, usable: Callable[[dict[str, Any]], bool]) -> tuple[bool, str | None]:
+        """Whether a checkpoint is wanted, and what is wrong with this process's share of its files."""
+        try:
+            stored = _read(path)
+        except UserError as error:
+            return False, str(error).removeprefix(f"{path}: ")
+        if not usable(_facts(stored)):
+            return False, None
+        for name, (size, digest) in list(stored["files"].items())[self.mesh.rank :: self.mesh.world]:
+            if problem := _problem(path / name, size, digest):
+                return True, f"{name} {problem}"
+        return True, None
+
+    # --- loading ----------------------------------------------------------------------------------------------
+
+    def load(
+        self,
+        path: Path,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        guard: dict[str, Tensor],
+        facts: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Put a checkpoint's state into a model, its optimizer and the guard, whatever mesh it was saved on.
+
+        The files are not verified here: take a path from `newest`.
+
+        Args:
+            path: of the checkpoint.
+            model: filled.
+            optimizer: filled; it must have its moments already, and nothing may be frozen that has some.
+            guard: its tensors are filled.
+            facts: what the checkpoint must say of itself (plan and tokenizer hashes).
+
+        Returns:
+            What `checkpoint.json` says: `step`, and the facts that were given to `save`.
+
+        Raises:
+            UserError: the checkpoint belongs to another plan or tokenizer, or holds other tensors.
+        """
+        stored = _facts(_read(path))
+        for key, value in facts.items():
+            if stored.get(key) != value:
+                raise UserError(
+                    f"{path}: the checkpoint's {key} is {stored.get(key)}, but this run's is {value}"
+                )
+        state = _state(model, optimizer, guard)
+        reader, alone = FileSystemReader(path), self._group is None
+        try:
+            dcp.load(
+                state, storage_reader=reader, planner=_Planner(), process_group=self._group, no_dist=alone
+            )
+        except CheckpointException as error:
+            causes = "; ".join(sorted({str(each) for each, _ in error.failures.values()}))
+            raise UserError(
+                f"{path}: does not fit this run's model and optimizer: {causes}. Delete {self.folder} to begin this "
+                "stage again"
+            ) from error
+        set_state_dict(model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
+        torch.set_rng_state(state["random"])
+        return stored
+
+    # --- help -------------------------------------------------------------------------------------------------
+
+    def _together(self, work: Callable[[], T]) -> list[T]:
+        """What the work gives on each process; where it fails on one, it fails on all of them."""
+        mine: tuple[Any, Exception | None]
+        try:
+            mine = (work(), None)
+        except Exception as error:
+            mine = (None, error)
+        every: list[tuple[Any, Exception | None]] = [mine] * self.mesh.world
+        if self._group is not None:
+            dist.all_gather_object(every, mine, group=self._group)
+        for _, failure in every:
+            if failure is not None:
+                raise failure
+        return [result for result, _ in every]
+
+    def _first(self, work: Callable[[], None]) -> None:
+        """Let the first process do something, and the others wait for it."""
+        self._together(work if self.mesh.is_first else lambda: None)
+
+    def _finished(self) -> list[Path]:
+        paths = [path for path in self.folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name)]
+        return sorted(paths, key=_step_of)
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}"
+
+    def _clear(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in (PARTIAL, REMOVED):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def _remove(self, *paths: Path) -> None:
+        for path in paths:
+            path.rename(self.folder / REMOVED)
+            shutil.rmtree(self.folder / REMOVED)
 
 
-def _finish(folder: Path, partial: Path, final: Path, step: int, facts: dict[str, str], keep: int) -> None:
-    with (partial / FACTS).open("w") as stream:
-        json.dump({"step": step, **facts}, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
-    for old in list_checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+class _Writer(FileSystemWriter):
+    """Writes and syncs files. On a GPU's machine too it touches no device: what it is given lies on the CPU."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, sync_files=True, per_thread_copy_ahead=0)
+
+    def write_data(self, plan: Any, planner: Any) -> Any:
+        """As torch's, but a full disk is an OSError, not "unexpected pos" of the zip format."""
+        try:
+            return super().write_data(plan, planner)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
-def list_checkpoints(folder: Path) -> list[Path]:
-    """Whole checkpoints, oldest first."""
-    return sorted(path for path in folder.glob("step-*") if (path / FACTS).is_file())
+class _Planner(DefaultLoadPlanner):
+    """Refuses values whose reading would run code."""
+
+    def load_bytes(self, read_item: Any, value: io.BytesIO) -> None:
+        """As torch's, which would unpickle anything."""
+        torch.load(value, weights_only=True)
+        value.seek(0)
+        super().load_bytes(read_item, value)
 
 
-def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, facts: dict[str, str], mesh: Mesh
-) -> int:
-    """Put a checkpoint's state into a model and its optimizer; returns the steps done.
+def _state(model: nn.Module, optimizer: torch.optim.Optimizer, guard: dict[str, Tensor]) -> dict[str, Any]:
+    weights, moments = get_state_dict(model, optimizer)
+    return {"model": weights, "optimizer": moments, "random": torch.get_rng_state(), "guard": guard}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself.
 
     Raises:
-        UserError: the checkpoint belongs to another plan or tokenizer.
+        UserError: it is damaged.
     """
-    stored = json.loads((path / FACTS).read_text())
-    for key, value in facts.items():
-        if stored.get(key) != value:
-            raise UserError(f"{path}: the checkpoint's {key} is {stored.get(key)}, but this run's is {value}")
-    state = _state(model, optimizer)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dcp.load(state, checkpoint_id=path, no_dist=mesh.world == 1)
-    set_state_dict(model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
-    torch.set_rng_state(state["random"])
-    return stored["step"]
+    try:
+        stored = json.loads((path / FACTS).read_text(encoding="utf-8"))
+        check = stored.pop("check")
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: {FACTS} is missing") from error
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"{path}: {FACTS} cannot be read ({error})") from error
+    if check != fingerprint(stored) or stored["step"] != _step_of(path):
+        raise UserError(f"{path}: {FACTS} is not as it was written")
+    return stored
+
+
+def _facts(stored: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in stored.items() if key != "files"}
+
+
+def _problem(file: Path, size: int, digest: str) -> str | None:
+    try:
+        found = file.stat().st_size
+        if found != size:
+            return f"has {found:,} bytes, not {size:,}"
+        return None if hash_file(file) == digest else "is not as it was written (its hash differs)"
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read ({error})"
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
+
+
+def _sync_folder(folder: Path) -> None:
+    """A file's name lasts only when its folder is synced."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from diglot.artifact import UserError, fingerprint
 from diglot.recipe import Train
 from diglot.tokenizer.measure import load_tokenizer
-from diglot.tokens.order import Order, PhasePlan
+from diglot.tokens.order import Order, PhasePlan, Skipped, joined
 from diglot.tokens.shards import TokenSource, open_tokens
 from diglot.train.schedule import phase_steps
 
@@ -87,6 +87,7 @@ class Data:
         tokenizer: Path | None,
         model: Path | None,
         recipe_seed: int,
+        passed_over: Skipped = (),
     ) -> Data:
         """Open the tokens of a stage.
 
@@ -97,6 +98,7 @@ class Data:
             tokenizer: folder of the tokenizer that made them.
             model: folder of the model that it starts from; needed where it continues a run.
             recipe_seed: the recipe's.
+            passed_over: positions that the guard has passed over in this stage.
 
         Raises:
             UserError: no tokens there, or a plan that they do not allow.
@@ -109,7 +111,8 @@ class Data:
             past = read_past(model, settings)
             assert past is not None
             seed, behind = past.seed, past.phases
-        order = data_order(settings, open_tokens(tokens, None), seed, behind)
+            passed_over = joined([*past.skipped, *passed_over])
+        order = data_order(settings, open_tokens(tokens, None), seed, behind).skipping(passed_over)
         return cls(stage, settings, order, load_tokenizer(tokenizer) if tokenizer else None)
 
     def mixture(self) -> dict[str, Any]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from diglot.artifact import STEPS, UserError, read_artifact
+from diglot.artifact import LOGS, STEPS, UserError, read_artifact
 from diglot.recipe import Recipe, Train
 from diglot.recipe.common import at_step
+from diglot.tokens.order import Skipped, joined
 from diglot.train.data import Data
 from diglot.train.data_tables import document_tables, mixture_tables, step_tables
+
+ROLLBACKS = "guard.json"  # as in guard.py, which needs torch
 
 
 def answers(
@@ -64,9 +68,19 @@ def _open(recipe: Recipe, name: str, settings: Train, run: Path) -> Data:
     encode = recipe.stages[reads["tokens"][0]]
     tokenizer = _folder(run, encode.reads_from()["tokenizer"][0])
     model = _folder(run, reads["model"][0]) if settings.continues == "run" else None
-    return Data.open(
-        name, settings, [run / tokens for tokens in reads["tokens"]], tokenizer, model, recipe.seed
-    )
+    folders = [run / tokens for tokens in reads["tokens"]]
+    return Data.open(name, settings, folders, tokenizer, model, recipe.seed, _passed_over(run, name))
+
+
+def _passed_over(run: Path, name: str) -> Skipped:
+    """What the guard has passed over in a stage: one that is done, or in its scratch folder one that is not."""
+    folders = [run / name / LOGS, *(run / ".scratch").glob(f"{name}-{'?' * 12}")]
+    for folder in folders:
+        if (folder / ROLLBACKS).is_file():
+            return joined(
+                [tuple(each["passed_over"]) for each in json.loads((folder / ROLLBACKS).read_text())]
+            )
+    return ()
 
 
 def _folder(run: Path, name: str) -> Path:

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import importlib
 import json
 import os
 import subprocess
@@ -39,7 +40,7 @@ from diglot.artifact import Artifact, Context, Inputs, UserError
 if TYPE_CHECKING:
     from torch.distributed import Store
 
-    from diglot.recipe import Train
+    from diglot.recipe import Stage
 
 # How long a process waits for another one before it gives up. The others wait while the first one writes a model.
 TIMEOUT = "DIGLOT_TIMEOUT_SECONDS"
@@ -224,8 +225,8 @@ def processes() -> Iterator[None]:
             _processes.end()
 
 
-def together(settings: Train, inputs: Inputs, output: Path, context: Context) -> None:
-    """On the first process: let the others do the same train stage."""
+def together(settings: Stage, inputs: Inputs, output: Path, context: Context) -> None:
+    """On the first process: let the others do the same stage."""
     if _processes is not None and _processes.rank == 0:
         by_role = {
             role: [asdict(each) | {"path": str(each.path)} for each in inputs.many(role)]
@@ -247,10 +248,11 @@ def together(settings: Train, inputs: Inputs, output: Path, context: Context) ->
 
 
 def _do(task: dict[str, Any]) -> None:
-    from diglot.recipe import Train
-    from diglot.train.loop import run
+    from diglot.recipe import STAGES
 
-    settings = Train.model_validate_json(json.dumps(task["settings"]))
+    settings = STAGES[task["settings"]["do"]].model_validate_json(json.dumps(task["settings"]))
+    module, _, name = settings.function.partition(":")
+    run = getattr(importlib.import_module(module), name)
     by_role = {
         role: [Artifact(**fields | {"path": Path(fields["path"])}) for fields in artifacts]
         for role, artifacts in task["inputs"].items()

@@ -3,23 +3,26 @@
     for step in range(start, steps):
         enter(phase)                           what is trained: a pure function of the step (freezing.py)
         batch = order.batch(step)              what to see: a pure function of the step
-        update(batch, rate(step))              forward, backward, clip, optimizer step
+        update(batch, rate(step))              forward, backward, clip, judge (guard.py), optimizer step
+        settle(the step before)                its numbers, from the device into the metrics
         evaluate, keep the model, checkpoint   now and then
 
 Nothing but the step number says where a run is: the data order, the learning rates and what is frozen are functions
 of it. So a run that was killed goes on from its newest checkpoint and ends with the same weights, bit for bit, as one
-that was not.
+that was not. A rollback is a resume too, from an older checkpoint and with some data passed over.
+
+A step's numbers are read when the device has the next step to do already, so it never waits for the host to log.
 """
 
 from __future__ import annotations
 
-import math
-import resource
+import contextlib
 import shutil
+import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +31,28 @@ import torch
 from diglot.artifact import LOGS, Context, Inputs, UserError
 from diglot.model.decoder import Decoder
 from diglot.recipe import Train
+from diglot.recipe.model import Training
 from diglot.tokenizer.measure import tokenizer_hash
-from diglot.tokens.order import Order
+from diglot.tokens.order import Order, joined
 from diglot.tokens.packing import Batch
 from diglot.tokens.shards import TokenSource, open_tokens
 from diglot.train import launch
 from diglot.train.branches import Exports, Past, check_sources, load_optimizer, read_past, sizes
-from diglot.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from diglot.train.checkpoint import Checkpoints
 from diglot.train.data import data_order, order_seed, phase_plans
 from diglot.train.evaluation import evaluate
 from diglot.train.freezing import Selection, read_surgery, restarts, select
+from diglot.train.guard import (
+    ROLLBACKS,
+    GoBack,
+    Guard,
+    Rollbacks,
+    documents_of,
+    plan_rollback,
+    used_up,
+)
 from diglot.train.mesh import Mesh
-from diglot.train.metrics import Metrics, read_metrics
+from diglot.train.metrics import FILE, MIRROR, Metrics, read_metrics
 from diglot.train.objectives import (
     MicroBatch,
     Outcome,
@@ -49,6 +62,7 @@ from diglot.train.objectives import (
     units,
 )
 from diglot.train.optimizer import (
+    Optimizer,
     build_optimizer,
     drop_frozen_gradients,
     effective_rates,
@@ -57,8 +71,18 @@ from diglot.train.optimizer import (
     set_rates,
     take_step,
 )
-from diglot.train.schedule import PhaseSchedule, phase_at, schedule
+from diglot.train.schedule import (
+    RESUMES,
+    PhaseSchedule,
+    phase_at,
+    read_resumes,
+    rewarmed,
+    schedule,
+    write_resumes,
+)
 from diglot.train.signals import stopping_at_signals
+from diglot.train.speed import Speed
+from diglot.train.step import Measured, Step
 from diglot.train.summary import summarise
 
 Objective = Callable[[Decoder, MicroBatch, int], Outcome]
@@ -72,13 +96,18 @@ class Job:
     mesh: Mesh
     model: Decoder
     objective: Objective
-    optimizer: torch.optim.AdamW
+    optimizer: Optimizer
     order: Order
     rates: list[PhaseSchedule]
     trained: dict[str, Selection]  # by phase
     heldout: dict[str, TokenSource]
     facts: dict[str, str]
     exports: Exports
+    checkpoints: Checkpoints
+    guard: Guard
+    rollbacks: Rollbacks
+    speed: Speed
+    resumed_at: tuple[int, ...] = ()
     stop: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -86,6 +115,10 @@ class Job:
         """Sequences in a process's memory at a time."""
         share = self.settings.batch_size // self.mesh.data_size
         return min(self.settings.micro_batch_size or share, share)
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, before the multipliers of parameter groups."""
+        return rewarmed(phase_at(self.rates, step).rate(step), step, self.resumed_at, self.settings)
 
     @property
     def device(self) -> torch.device:
@@ -100,28 +133,67 @@ def run(settings: Train, inputs: Inputs, output: Path, context: Context) -> dict
         UserError: tokens of another tokenizer, an unknown source in a mixture, a phase that trains what the model
             does not have, or a loss that is not finite.
     """
+    with on_all_processes(settings, inputs, output, context):
+        job = walk(settings, inputs, context)
+        job.exports.finish(job.model, job.optimizer, output)
+    if not job.mesh.is_first:
+        return {}
+    (output / LOGS).mkdir()
+    shutil.copy(context.scratch / FILE, output / LOGS / FILE)
+    if job.rollbacks.list:
+        shutil.copy(context.scratch / ROLLBACKS, output / LOGS / ROLLBACKS)
+    if (context.scratch / MIRROR).is_dir():
+        shutil.copytree(context.scratch / MIRROR, output / LOGS / MIRROR)
+    return summarise(job, read_metrics(context.scratch / FILE))
+
+
+@contextlib.contextmanager
+def on_all_processes(settings: Training, inputs: Inputs, output: Path, context: Context) -> Iterator[None]:
+    """Let the other processes of a launcher do the same stage; the same bits each time."""
     launch.together(settings, inputs, output, context)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.set_num_threads(launch.threads(context.workers))
     with launch.explained():
-        return _run(settings, inputs, output, context)
+        yield
 
 
-def _run(settings: Train, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+def walk(settings: Train, inputs: Inputs, context: Context) -> Job:
+    """Train to the last step, from the newest checkpoint in the scratch folder; returns the job as it is then.
+
+    Raises:
+        UserError: see `run`.
+    """
+    while (job := _attempt(settings, inputs, context)) is None:
+        pass  # from an older checkpoint, past some data
+    return job
+
+
+def _attempt(settings: Train, inputs: Inputs, context: Context) -> Job | None:
+    """Train to the last step; None where the guard wants to go back."""
     model_folder = inputs.one("model").path
     job = prepare(settings, model_folder, [artifact.path for artifact in inputs.many("tokens")], context)
-    metrics_file = context.scratch / "metrics.jsonl"
-    start = resume(job, context.scratch)
-    metrics = Metrics(metrics_file if job.mesh.is_first else None, start)
-    with stopping_at_signals(job.stop):
-        train(job, start, metrics, context)
-    metrics.close()
-    job.exports.finish(job.model, job.optimizer, output)
-    if not job.mesh.is_first:
-        return {}
-    (output / LOGS).mkdir()
-    shutil.copy(metrics_file, output / LOGS / "metrics.jsonl")
-    return summarise(job, read_metrics(metrics_file))
+    start, damaged = resume(job)
+    if settings.rewarm_steps:
+        job.resumed_at = read_resumes(context.scratch / RESUMES, start)
+        job.mesh.barrier()
+        if job.mesh.is_first:
+            write_resumes(context.scratch / RESUMES, job.resumed_at)
+    rollbacks = [asdict(each) for each in job.rollbacks.list]
+    metrics = Metrics(context.scratch if job.mesh.is_first else None, start, rollbacks)
+    for text in damaged:
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+        metrics.write("damaged-checkpoint", step=start, text=text)
+    try:
+        with stopping_at_signals(job.stop), job.checkpoints:
+            train(job, start, metrics, context)
+    except GoBack as found:
+        if job.mesh.is_first:
+            job.rollbacks.write(found.rollback)
+        job.checkpoints.drop_after(found.rollback.to)
+        return None
+    finally:
+        metrics.close()
+    return job
 
 
 def prepare(settings: Train, model_folder: Path, token_folders: list[Path], context: Context) -> Job:
@@ -145,7 +217,9 @@ def prepare(settings: Train, model_folder: Path, token_folders: list[Path], cont
     sources = open_tokens(token_folders, tokenizer, "train")
     if past:
         check_sources(past, sources)
-    order = data_order(settings, sources, seed, behind)
+    rollbacks = Rollbacks(context.scratch / ROLLBACKS)
+    skipped = joined([*(past.skipped if past else ()), *rollbacks.ranges()])
+    order = data_order(settings, sources, seed, behind).skipping(skipped)
     heldout = open_tokens(token_folders, tokenizer, "heldout")
     surgery = read_surgery(model_folder, model.config)
     trained = {phase.name: select(model, surgery, phase) for phase in settings.phases}
@@ -155,7 +229,7 @@ def prepare(settings: Train, model_folder: Path, token_folders: list[Path], cont
     if settings.continues != "weights":
         load_optimizer(model, optimizer, model_folder)
     contents = {source.name: source.content for source in order.sources}
-    record = Past(seed, (*behind, *phase_plans(settings)), contents, sizes(settings))
+    record = Past(seed, (*behind, *phase_plans(settings)), contents, sizes(settings), skipped)
     return Job(
         settings=settings,
         mesh=mesh,
@@ -172,6 +246,10 @@ def prepare(settings: Train, model_folder: Path, token_folders: list[Path], cont
         },
         facts={"plan": order.fingerprint, "tokenizer": tokenizer},
         exports=Exports(settings, model_folder, context.scratch, mesh, record),
+        checkpoints=Checkpoints(context.scratch / "checkpoints", settings, mesh),
+        guard=Guard(settings.guard, mesh.device),
+        rollbacks=rollbacks,
+        speed=Speed.of(settings, model.config, mesh),
     )
 
 
@@ -182,13 +260,23 @@ def _objective(settings: Train, model_folder: Path, mesh: Mesh) -> Objective:
     return lambda model, micro, count: direct_preference(model, reference, settings.beta, micro, count)
 
 
-def resume(job: Job, scratch: Path) -> int:
-    """Take up the newest checkpoint, if there is one; returns the steps done.
+def resume(job: Job) -> tuple[int, list[str]]:
+    """Take up the newest whole checkpoint, if there is one; returns the steps done, and what was damaged.
 
     Before any phase is entered: torch leaves out the moments of parameters that are frozen when it loads them.
+
+    Raises:
+        UserError: all checkpoints are damaged, or the one found is of other data or another model.
     """
-    found = list_checkpoints(scratch / "checkpoints")
-    return load_checkpoint(found[-1], job.model, job.optimizer, job.facts, job.mesh) if found else 0
+    damaged: list[str] = []
+    # What was trained on data that the guard has passed over since then is of no use.
+    found = job.checkpoints.newest(
+        lambda stored: stored["position"] == job.order.position(stored["step"]), damaged.append
+    )
+    if found is None:
+        return 0, damaged
+    stored = job.checkpoints.load(found, job.model, job.optimizer, job.guard.state(), job.facts)
+    return stored["step"], damaged
 
 
 def train(job: Job, start: int, metrics: Metrics, context: Context) -> None:
@@ -196,39 +284,37 @@ def train(job: Job, start: int, metrics: Metrics, context: Context) -> None:
 
     Raises:
         KeyboardInterrupt: a signal asked to stop; a checkpoint was saved.
-        UserError: the loss or the gradient is not finite.
+        GoBack: the guard wants an older checkpoint.
+        UserError: the guard has nothing left to try.
     """
     settings = job.settings
-    checkpoints = context.scratch / "checkpoints"
-    tokens_a_step = settings.batch_size * settings.sequence_length
     if start == 0:
         metrics.write("evaluation", step=0, tokens=0, **evaluate(job))
-    for step in range(start, settings.steps):
-        clock = time.monotonic()
-        if step in (start, phase_at(job.rates, step).start):
-            enter(job, step)
-        record = update(job, job.order.batch(step), step)
-        seconds, done = time.monotonic() - clock, step + 1
-        metrics.write(
-            "step",
-            step=done,
-            **record,
-            tokens=done * tokens_a_step,
-            tokens_per_second=round(tokens_a_step / seconds, 1),
-            seconds=round(seconds, 4),
-            memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        )
-        context.progress(done, settings.steps, "steps", f"{record['phase']} loss {record['loss']:.3f}")
-        if done % settings.evaluate_every == 0 or done == settings.steps:
-            metrics.write("evaluation", step=done, tokens=done * tokens_a_step, **evaluate(job))
+    before: Step | None = None
+    for number in range(start, settings.steps):
+        begun, done = time.monotonic(), number + 1
+        if number in (start, phase_at(job.rates, number).start):
+            enter(job, number)
+        step = update(job, job.order.batch(number), number, begun)
+        if before is not None:
+            settle(job, before, begun, metrics, context)
+        before = step
+        asked_to_stop = job.mesh.any(job.stop.is_set() or job.checkpoints.failed)
+        evaluates = done % settings.evaluate_every == 0 or done == settings.steps
+        saves = done % settings.checkpoint_every == 0 or asked_to_stop
+        if not (evaluates or saves or job.exports.due(done)):
+            continue
+        settle(job, step, None, metrics, context)
+        before = None
+        if evaluates:
+            metrics.write("evaluation", step=done, tokens=done * job.speed.tokens, **evaluate(job))
         if job.exports.due(done):
             job.exports.keep(job.model, job.optimizer, done)
-        asked_to_stop = job.mesh.any(job.stop.is_set())
-        if done % settings.checkpoint_every == 0 or asked_to_stop:
-            save_checkpoint(
-                checkpoints, job.model, job.optimizer, done, job.facts, settings.keep_checkpoints, job.mesh
-            )
+        if saves:
+            facts = {**job.facts, "position": job.order.position(done)}
+            job.checkpoints.save(done, job.model, job.optimizer, job.guard.state(), facts)
         if asked_to_stop:
+            job.checkpoints.wait()
             raise KeyboardInterrupt
 
 
@@ -240,50 +326,78 @@ def enter(job: Job, step: int) -> None:
     for parameter in job.model.parameters():
         parameter.requires_grad_(parameter in trained)
     if step == phase.start:
+        job.guard.forget()
         selections = [job.trained[each.name] for each in phases]
         for thawed in restarts(selections, phases.index(phase)):
             restart(job.optimizer, thawed)
 
 
-def update(job: Job, batch: Batch, step: int) -> dict[str, Any]:
-    """One optimizer step; returns what to log.
-
-    Raises:
-        UserError: the loss or the gradient is not finite; names the step and its documents.
-    """
-    phase, names = phase_at(job.rates, step), job.order.names
-    rate = phase.rate(step)
+def update(job: Job, batch: Batch, number: int, begun: float) -> Step:
+    """One optimizer step; nothing here waits for its result."""
+    phase, names = phase_at(job.rates, number), job.order.names
     by_rows = {parameter: rows for parameter, rows in job.trained[phase.name].items() if rows is not None}
-    mine = job.mesh.rows(batch)
-    count = job.mesh.sum(torch.tensor(units(mine, job.settings.objective)))
-    total_units = max(1, int(count))
+    total_units = max(1, units(batch, job.settings.objective))
     found_S2 = torch.zeros(len(names), 2, dtype=torch.float64, device=job.device)  # loss and units by source
     job.optimizer.zero_grad(set_to_none=True)
-    for micro in micro_batches(mine, job.rows, job.device):
+    for micro in micro_batches(job.mesh.rows(batch), job.rows, job.device):
         with job.mesh.autocast(job.settings.precision):
             outcome = job.objective(job.model, micro, len(names))
         (outcome.loss / total_units).backward()
         found_S2 += torch.stack([outcome.sums_S, outcome.units_S], dim=1)
     drop_frozen_gradients(by_rows)
     norms, norm = job.mesh.clip(gradients(job.optimizer), job.settings.gradient_clip)
-    sums_S, units_S = job.mesh.sum(found_S2).cpu().unbind(dim=1)
-    loss = float(sums_S.sum() / total_units)
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        seen = sorted({f"{source}: {document}" for source, document, *_ in job.order.documents(step)})
-        raise UserError(
-            f"step {step + 1}: the loss is {loss:.4g} and the gradient norm {norm:.4g}; lower learning_rate "
-            f"(now {rate:.3g}). Documents of this step: {'; '.join(seen[:5])} and {max(0, len(seen) - 5)} more"
-        )
-    set_rates(job.optimizer, rate, phase.multipliers)
+    found_S2 = job.mesh.sum(found_S2)
+    loss = found_S2[:, 0].sum() / total_units
+    score, skip = job.guard.judge(loss, norm)
+    skip = job.mesh.largest(skip)
+    set_rates(job.optimizer, job.rate(number), phase.multipliers)
     rates = effective_rates(job.optimizer)
-    take_step(job.optimizer, by_rows)
-    return {
-        "phase": phase.name,
-        "loss": round(loss, 6),
-        "fill": round(batch.fill, 4),
-        "losses": {name: round(float(s / n), 6) for name, s, n in zip(names, sums_S, units_S) if n},
-        "gradient_norm": round(float(norm), 6),
-        "gradient_norms": {name: round(float(value), 6) for name, value in norms.items()},
-        "learning_rate": rate,
-        "learning_rates": rates,
-    }
+    take_step(job.optimizer, by_rows, skip)
+    measured = Measured.of(
+        {"loss": loss, "gradient_norm": norm, "score": score, "skip": skip}, norms, found_S2
+    )
+    return Step(number, begun, phase, rates, round(batch.fill, 4), measured)
+
+
+def settle(job: Job, step: Step, next_begun: float | None, metrics: Metrics, context: Context) -> None:
+    """Write a step's line, and see what the guard makes of it.
+
+    Args:
+        job: the job.
+        step: the step.
+        next_begun: when the next one began; None where it was waited for.
+        metrics: where the line goes.
+        context: shows progress.
+
+    Raises:
+        GoBack: too many steps were skipped lately.
+        UserError: and there is nothing left to try.
+    """
+    found, norms, losses = step.measured.read(job.order.names)
+    seconds = (next_begun or time.monotonic()) - step.begun
+    skipped = found.pop("skip") == 1
+    metrics.write(
+        "step",
+        step=step.number + 1,
+        phase=step.phase.name,
+        **found,
+        fill=step.fill,
+        losses=losses,
+        gradient_norms=norms,
+        learning_rate=job.rate(step.number),
+        learning_rates=step.rates,
+        tokens=(step.number + 1) * job.speed.tokens,
+        **job.speed.measure(seconds),
+        **({"skipped": documents_of(job.order, step.number)} if skipped else {}),
+    )
+    words = "skipped" if skipped else f"loss {found['loss']:.3f}"
+    context.progress(step.number + 1, job.settings.steps, "steps", f"{step.phase.name} {words}")
+    if not skipped or not job.guard.repeated(step.number):
+        return
+    settings, numbers = job.settings.guard, job.guard.skips.tolist()
+    if len(job.rollbacks.list) >= settings.max_rollbacks:
+        raise used_up(step.number, numbers, job.rollbacks, job.order, job.rate(step.number))
+    kept = job.checkpoints.steps()
+    rollback = plan_rollback(job.order, settings, len(job.rollbacks.list), numbers, kept)
+    context.progress(rollback.to, job.settings.steps, "steps", f"rolled back from step {rollback.step}")
+    raise GoBack(rollback)

@@ -1,10 +1,12 @@
 """The processes that train one model: who holds which part of it, and who reads which rows.
 
-    world = replicas × shards × tensor        parallel: {replicas: 2, tensor: 8} on 256 processes leaves 16 shards
+    world = replicas × shards × context × tensor      parallel: {tensor: 8, context: 4} on 256 processes leaves 8 shards
 
     tensor      a layer's matrices are cut by heads and by the feed-forward's inner units; norms and the residual stream
                 by tokens (sequence parallel; Korthikanti et al. 2022, 2205.05198), the vocabulary by rows. PolyLM: 8
-    shards      all that is left is cut again by rows, and gathered layer by layer when it is needed (FSDP2)
+    context     the tokens of every row of a batch, for documents longer than one device could hold (model/context.py)
+    shards      all that is left is cut again by rows, and gathered layer by layer when it is needed (FSDP2); weights are
+                cut over shards × context
     replicas    whole copies of the shards, for networks that are slow between nodes (hybrid sharding)
 
 Replicas and shards read different rows of a batch: data rank r of n reads the rows r, r + n, r + 2n, … . Together they
@@ -17,7 +19,7 @@ on every mesh, to rounding, and goes on from its checkpoints on another one.
     total = mesh.sum(units)
 
 The order is torchtitan's: an empty model on the meta device, tensor parallel, activation checkpointing, FSDP2, and then
-the weights, read one tensor at a time. A document lies on one process: there is no context parallel.
+the weights, read one tensor at a time.
 
 Legend: B rows, T tokens of a row.
 """
@@ -53,6 +55,7 @@ from torch.utils.checkpoint import checkpoint
 
 from diglot.artifact import UserError
 from diglot.model.architectures import from_huggingface, read_config, to_huggingface
+from diglot.model.context import RowCut
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.huggingface import (
     huggingface_names,
@@ -82,6 +85,7 @@ class Mesh:
         device: where this process computes.
         data_rank: of the processes that read different rows, which this is.
         data_size: how many those are: replicas × shards.
+        row_cut: which tokens of its rows this process reads; None where it reads all.
     """
 
     def __init__(self, parallel: Parallel) -> None:
@@ -98,20 +102,30 @@ class Mesh:
         self.device = (
             torch.device(kind, int(os.environ.get("LOCAL_RANK", 0))) if kind == "cuda" else torch.device(kind)
         )
-        used = parallel.tensor * parallel.replicas
+        used = parallel.tensor * parallel.context * parallel.replicas
         if self.world % used:
             raise UserError(
-                f"parallel: tensor {parallel.tensor} × replicas {parallel.replicas} does not divide the {self.world} "
-                f"processes; start a multiple of {used} (torchrun --nproc-per-node {used} -m -- diglot run …), or set both to 1"
+                f"parallel: tensor {parallel.tensor} × context {parallel.context} × replicas {parallel.replicas} does "
+                f"not divide the {self.world} processes; start a multiple of {used} (torchrun --nproc-per-node {used} "
+                "-m -- diglot run …), or set all to 1"
             )
-        self.data_size = self.world // parallel.tensor
-        self.data_rank = self.rank // parallel.tensor
+        self.data_size = self.world // (parallel.tensor * parallel.context)
+        self.data_rank = self.rank // (parallel.tensor * parallel.context)
         self.device_mesh: DeviceMesh | None = None
+        self.row_cut: RowCut | None = None
         if together:
-            shape = (parallel.replicas, self.world // used, parallel.tensor)
+            shape = (parallel.replicas, self.world // (parallel.tensor * parallel.replicas), parallel.tensor)
             self.device_mesh = init_device_mesh(kind, shape, mesh_dim_names=("replicas", "shards", "tensor"))
             columns = [list(range(first, self.world, parallel.tensor)) for first in range(parallel.tensor)]
             self.data_group, _ = dist.new_subgroups_by_enumeration(columns)
+        if parallel.context > 1:
+            self.row_cut = self._row_cut()
+
+    def _row_cut(self) -> RowCut:
+        tensor, size = self.parallel.tensor, self.parallel.context
+        alike = np.arange(self.world).reshape(-1, size, tensor)  # the last but one: who shares a row
+        group, _ = dist.new_subgroups_by_enumeration(alike.swapaxes(1, 2).reshape(-1, size).tolist())
+        return RowCut(self.rank // tensor % size, size, group)
 
     def check(self, settings: Train) -> None:
         """Refuse what the processes can't share.
@@ -122,19 +136,30 @@ class Mesh:
         if settings.batch_size % self.data_size:
             raise UserError(
                 f"batch_size ({settings.batch_size}) is not a multiple of the {self.data_size} processes that read "
-                "different rows; change batch_size, the number of processes, or parallel.tensor"
+                "different rows; change batch_size, the number of processes, or parallel"
             )
 
     # --- rows and sums ----------------------------------------------------------------------------------------
 
     def rows(self, batch: Batch) -> Batch:
-        """The rows of a batch that this process reads.
+        """What this process reads of a batch: some rows, and where they are cut (context parallel) its tokens of them.
 
-        Documents are numbered anew, from 0. Where the rows don't divide, rows of padding fill up: all processes must
-        run the model equally often.
+        Documents are numbered anew, from 0, and those of cut rows stay whole: attention asks who else is in them. Where
+        the rows don't divide, rows of padding fill up: all processes must run the model equally often.
         """
-        if self.data_size == 1:
+        if self.data_size > 1:
+            batch = self._rows(batch)
+        if self.row_cut is None:
             return batch
+        mine = self.row_cut.columns(batch.tokens_BT.shape[1]).numpy()
+        return replace(
+            batch,
+            tokens_BT=batch.tokens_BT[:, mine],
+            targets_BT=batch.targets_BT[:, mine],
+            positions_BT=batch.positions_BT[:, mine],
+        )
+
+    def _rows(self, batch: Batch) -> Batch:
         padding = -len(batch.tokens_BT) % self.data_size
 
         def mine(rows: np.ndarray, value: int) -> np.ndarray:
@@ -154,11 +179,18 @@ class Mesh:
         )
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum of a tensor over the processes that read different rows; the same bits on all of them."""
+        """The sum of a tensor over the processes that read different tokens; the same bits on all of them."""
         if self.world > 1:
             tensor = tensor.clone()
             dist.all_reduce(tensor, group=self.data_group)
         return tensor
+
+    def largest(self, value: Tensor) -> Tensor:
+        """The largest of a number over all processes: what decides must be the same on all of them."""
+        if self.world > 1:
+            value = value.clone()
+            dist.all_reduce(value, dist.ReduceOp.MAX)
+        return value
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on any process."""
@@ -200,8 +232,9 @@ class Mesh:
 
     def wrap(self, decoder: Decoder, settings: Train) -> None:
         """Make a model run as the settings say, in place, and cut its parameters where there are more processes."""
+        decoder.row_cut = self.row_cut
         if self.device_mesh is not None and self.parallel.tensor > 1:
-            cut_layers(decoder, self.device_mesh["tensor"], settings.sequence_length)
+            cut_layers(decoder, self.device_mesh["tensor"], settings.sequence_length // self.parallel.context)
         if settings.activation_checkpointing:
             for layer in decoder.layers:  # within FSDP2's hooks: what is recomputed is not gathered once more
                 again = functools.partial(
@@ -386,15 +419,13 @@ def _refuse_uneven(config: DecoderConfig, processes: int, sequence_length: int) 
         "attention heads": (config.num_heads, "take a smaller one"),
         "key-value heads": (config.num_key_value_heads, "take a smaller one"),
         "intermediate_size": (config.intermediate_size, "take a smaller one"),
-        "sequence_length": (sequence_length, "change sequence_length"),
+        "tokens of a row on each process": (sequence_length, "change sequence_length"),
     }
     if config.positions == "learned":
         sizes["max_positions"] = (config.max_positions, "take a smaller one")
     for name, (size, remedy) in sizes.items():
         if size % processes:
-            raise UserError(
-                f"parallel.tensor: {processes} does not divide the model's {name} ({size}); {remedy}"
-            )
+            raise UserError(f"parallel.tensor: {processes} does not divide the {name} ({size}); {remedy}")
 
 
 def axis_of(placement: Placement) -> int | None:

@@ -1,14 +1,24 @@
-"""The optimizer: one AdamW for a whole run, with weight decay on matrices and none on norms and biases.
+"""The optimizer of a whole run: AdamW, or Muon for the layers' matrices and AdamW for the rest (muon.py).
 
-What a phase does not train keeps its weights and its moments bit for bit: AdamW leaves parameters without gradient
-alone. Where a phase trains some rows of a parameter only (see freezing.py), that parameter is stepped here, through
-views of those rows: given a zero gradient for the others, AdamW would still move them by weight decay and by moments
-of earlier phases.
+    group        is                                      with `optimizer: muon`    weight decay
+    embeddings   of tokens and learned positions         AdamW                     yes
+    output       the output weight, where it is its own  AdamW                     yes
+    matrices     all other matrices                      Muon                      yes
+    vectors      norms and biases                        AdamW                     no
+
+What a phase does not train keeps its weights and its moments bit for bit: parameters without gradient are left alone.
+Where a phase trains some rows of a parameter only (see freezing.py), that parameter is stepped through views of those
+rows: given a zero gradient for the others, AdamW would still move them by weight decay and by moments of earlier phases.
+
+A step can be skipped by a number on the device, so that nothing waits for it: AdamW's kernel takes it as the sign of
+gradients that overflowed, which it has for mixed precision.
+
+Sharded parameters are stepped by the part that lies on each process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +29,7 @@ from torch.optim.adamw import adamw
 from diglot.model.decoder import Decoder
 from diglot.recipe import Train
 from diglot.train.mesh import local
+from diglot.train.muon import step_matrix
 
 
 @dataclass(frozen=True)
@@ -49,35 +60,50 @@ def parameter_groups(model: Decoder) -> dict[str, list[nn.Parameter]]:
     return {name: parameters for name, parameters in groups.items() if parameters}
 
 
-def build_optimizer(model: Decoder, settings: Train) -> torch.optim.AdamW:
-    """AdamW with PolyLM 3.2's settings; one parameter group a kind, named by `group["name"]`.
+class Optimizer(torch.optim.Optimizer):
+    """Groups and state, in the form that checkpoints know; `take_step` steps them.
 
-    Parameters that require a gradient get their moments at once, so that the checkpoints of all phases hold the same
+    Every group has `name`, `method` (`adamw` or `muon`), `lr` and `weight_decay`.
+    """
+
+
+def build_optimizer(model: Decoder, settings: Train) -> Optimizer:
+    """The optimizer that the settings name, by default AdamW with PolyLM 3.2's settings.
+
+    Parameters that require a gradient get their state at once, so that the checkpoints of all phases hold the same
     tensors; the others never get any.
     """
     groups = [
         {
             "params": parameters,
             "name": name,
+            "method": "muon" if settings.optimizer == "muon" and name == "matrices" else "adamw",
             "weight_decay": 0.0 if name == "vectors" else settings.weight_decay,
         }
         for name, parameters in parameter_groups(model).items()
     ]
-    optimizer = torch.optim.AdamW(
-        groups, lr=settings.learning_rate, betas=settings.betas, eps=settings.epsilon, fused=True
+    optimizer = Optimizer(
+        groups, {"lr": settings.learning_rate, "betas": settings.betas, "eps": settings.epsilon}
     )
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            optimizer.state[parameter] = {
-                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-                "exp_avg": torch.zeros_like(parameter, requires_grad=False),
-                "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
-            }
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.requires_grad:
+                optimizer.state[parameter] = _fresh_state(parameter, group["method"])
     return optimizer
 
 
+def _fresh_state(parameter: nn.Parameter, method: str) -> dict[str, Tensor]:
+    if method == "muon":
+        return {"momentum": torch.zeros_like(parameter, requires_grad=False)}
+    return {
+        "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+        "exp_avg": torch.zeros_like(parameter, requires_grad=False),
+        "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
+    }
+
+
 def restart(optimizer: torch.optim.Optimizer, parameter: Tensor) -> None:
-    """Forget a parameter's moments and its count of steps."""
+    """Forget a parameter's moments and its count of steps, as if it had never been stepped."""
     for value in optimizer.state[parameter].values():
         value.zero_()
 
@@ -118,32 +144,62 @@ def drop_frozen_gradients(by_rows: Mapping[Tensor, Rows]) -> None:
 
 
 @torch.no_grad()
-def take_step(optimizer: torch.optim.AdamW, by_rows: Mapping[Tensor, Rows]) -> None:
-    """One step of AdamW; of the parameters in `by_rows` only the trained rows move."""
-    kept = {parameter: gradient(parameter) for parameter in by_rows}
-    for parameter in by_rows:
-        parameter.grad = None
-    optimizer.step()
+def take_step(optimizer: Optimizer, by_rows: Mapping[Tensor, Rows], skip: Tensor | None = None) -> None:
+    """One step of all parameters that have a gradient.
+
+    Args:
+        optimizer: what is stepped.
+        by_rows: parameters of which some rows move only.
+        skip: 0-dim, float32, on the parameters' device; 1 leaves weights, moments and counts of steps bit for bit as
+            they are, whatever the gradients are; else 0. Never skipped where it is None.
+    """
     for group in optimizer.param_groups:
-        for parameter in group["params"]:
+        moving = [parameter for parameter in group["params"] if parameter.grad is not None]
+        if not moving:
+            continue
+        skipped = torch.zeros((), device=moving[0].device) if skip is None else skip
+        if group["method"] == "muon":
+            for parameter in moving:
+                step_matrix(
+                    parameter,
+                    gradient(parameter),
+                    optimizer.state[parameter]["momentum"],
+                    rate=group["lr"],
+                    weight_decay=group["weight_decay"],
+                    skip=skipped,
+                )
+            continue
+        _step_adamw(optimizer, group, [p for p in moving if p not in by_rows], None, skipped)
+        for parameter in moving:
             if parameter in by_rows:
-                parameter.grad = kept[parameter]
-                _step_rows(optimizer.state[parameter], parameter, group, by_rows[parameter].trained)
+                _step_adamw(optimizer, group, [parameter], by_rows[parameter].trained, skipped)
 
 
-def _step_rows(state: dict[str, Tensor], parameter: Tensor, group: dict[str, Any], rows: list[slice]) -> None:
-    """AdamW on views of some rows; the count of steps is the parameter's own."""
+def _step_adamw(
+    optimizer: Optimizer,
+    group: dict[str, Any],
+    parameters: Sequence[Tensor],
+    rows: list[slice] | None,
+    skip: Tensor,
+) -> None:
+    """AdamW of parameters, or of views of some of their rows; the count of steps is the parameter's own."""
     beta1, beta2 = group["betas"]
-    whole = {"gradient": gradient(parameter), "parameter": parameter, **state}
-    views = {name: [local(tensor)[part] for part in rows] for name, tensor in whole.items() if name != "step"}
+    states = [optimizer.state[parameter] for parameter in parameters]
+
+    def parts(tensors: Sequence[Tensor]) -> list[Tensor]:
+        mine = [local(tensor) for tensor in tensors]
+        return mine if rows is None else [tensor[part] for tensor in mine for part in rows]
+
+    counts = [state["step"] for state in states]
     adamw(
-        views["parameter"],
-        views["gradient"],
-        views["exp_avg"],
-        views["exp_avg_sq"],
+        parts(parameters),
+        parts([gradient(parameter) for parameter in parameters]),
+        parts([state["exp_avg"] for state in states]),
+        parts([state["exp_avg_sq"] for state in states]),
         max_exp_avg_sqs=[],
-        state_steps=[state["step"].clone() for _ in rows],
+        state_steps=counts if rows is None else [count.clone() for count in counts for _ in rows],
         fused=True,
+        found_inf=skip,
         amsgrad=False,
         beta1=beta1,
         beta2=beta2,
@@ -152,4 +208,6 @@ def _step_rows(state: dict[str, Tensor], parameter: Tensor, group: dict[str, Any
         eps=group["eps"],
         maximize=False,
     )
-    state["step"] += 1
+    if rows is not None:
+        for count in counts:
+            count.add_(1 - skip)

@@ -1,4 +1,4 @@
-"""Learning rates as a pure function of the step: nothing to save, nothing to lose on resume.
+"""Learning rates as a pure function of the step, and of where the run was resumed if it warms up again there.
 
     rate
     peak ┤   ╭──────────────────╮
@@ -7,18 +7,29 @@
          └─────────────────────────────── step
 
 A plan is a list of phases. Each warms up from `warmup_from` over its first steps (PolyLM 3.2: from 1e-7) and then
-follows its shape down to `final` × peak: `constant` (ALLaM's trunk), `cosine` (PolyLM 3.2, to 10%), `linear` or
-`one-minus-sqrt` (the decay branches of warm-up–stable–decay). A parameter group's rate is a multiple of it.
+follows its shape down to `final` × peak, which is the rate of its last step: `cosine` (PolyLM 3.2, to 10%), `linear` or
+`one-minus-sqrt` (with cosine, the decay branches of warm-up–stable–decay; 2405.18392 found 1 − sqrt the best). `constant`
+(ALLaM's trunk) stays at the peak. A parameter group's rate is a multiple of it. A branch that is to warm up again gives
+its first phase a `warmup`.
+
+With `rewarm_steps` (ALLaM's slides: "resume uses warm-up") the rate climbs again after every resume: then a run that was
+killed does not end with the weights of one that was not. The steps at which a run was resumed lie in `resumes.json` in its
+scratch folder.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from diglot.artifact import UserError
 from diglot.recipe import Phase, Train
+
+RESUMES = "resumes.json"
 
 
 @dataclass(frozen=True)
@@ -84,3 +95,43 @@ def schedule(settings: Train) -> list[PhaseSchedule]:
 def phase_at(plan: list[PhaseSchedule], step: int) -> PhaseSchedule:
     """The phase that a step belongs to."""
     return next(phase for phase in plan if phase.start <= step < phase.start + phase.steps)
+
+
+def rewarmed(rate: float, step: int, resumed_at: Sequence[int], settings: Train) -> float:
+    """The rate of a step of a run that was resumed: it climbs from `warmup_from` over `rewarm_steps` steps.
+
+    Args:
+        rate: of the step in a run that was not resumed.
+        step: counted from 0.
+        resumed_at: the steps that came first after each resume, in any order; those beyond `step` don't count.
+        settings: of the stage.
+    """
+    latest = max((first for first in resumed_at if first <= step), default=None)
+    if latest is None or step - latest >= settings.rewarm_steps:
+        return rate
+    floor = min(settings.warmup_from, rate)
+    return floor + (rate - floor) * (step - latest + 1) / settings.rewarm_steps
+
+
+def read_resumes(file: Path, start: int) -> tuple[int, ...]:
+    """The steps at which a run was resumed, with the one that it is resumed at now.
+
+    Args:
+        file: where they are kept; need not exist.
+        start: the first step to do now; 0 where the run begins. What was resumed beyond it has been undone.
+
+    Raises:
+        UserError: the file is broken.
+    """
+    try:
+        stored = [int(step) for step in json.loads(file.read_text())] if file.is_file() else []
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{file}: expected a list of steps, but: {error!r}") from error
+    return tuple(sorted({step for step in [*stored, start] if 0 < step <= start}))
+
+
+def write_resumes(file: Path, resumed_at: Sequence[int]) -> None:
+    """Keep the steps at which a run was resumed; the file is whole at every moment, for others that read it."""
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(json.dumps(list(resumed_at)))
+    temporary.replace(file)

@@ -28,6 +28,9 @@ def summarise(job: Job, lines: list[dict[str, Any]]) -> dict[str, Any]:
         "sources_before": first["sources"],
         "mixture": {phase.name: job.order.realised(phase.name) for phase in job.rates},
         "dropped_as_too_long": dict(job.order.dropped),
+        "mfu": round(sum(s["mfu"] for s in steps) / len(steps), 4),
         "peak_memory_mb": max(s["memory_mb"] for s in steps),
+        "skipped_steps": [s["step"] for s in steps if "skipped" in s],
+        "rollbacks": [line for line in lines if line["type"] == "rollback"],
     }
-    return {key: value for key, value in summary.items() if value != {}}
+    return {key: value for key, value in summary.items() if value not in ({}, [])}

@@ -14,12 +14,13 @@ from diglot.cli import cli
 from diglot.flow import graph
 from diglot.load import Where, load_recipe
 from diglot.model.architectures import config_json
+from diglot.model.flops import flops_per_token
 from diglot.model.presets import PRESETS
-from diglot.plan.devices import DEVICES, GIB, parse_cluster
-from diglot.plan.estimate import Assumptions, Layout, flops_per_token, plan_recipe
+from diglot.plan.estimate import Assumptions, Layout, plan_recipe
 from diglot.plan.follow import follow
 from diglot.plan.memory import memory
 from diglot.plan.tables import energy, hours, power, short, time
+from diglot.train.devices import DEVICES, GIB, parse_cluster
 
 RECIPES = Path(__file__).resolve().parent.parent.parent / "recipes"
 
@@ -234,6 +235,19 @@ def test_cuts_that_cannot_be_are_refused(read, cut, says):
         plan_recipe(*read(polylm()), parse_cluster("h100:8"), Layout(tensor_parallel=cut))
     with pytest.raises(UserError, match="num_key_value_heads"):
         plan_recipe(*read(polylm("tiny")), parse_cluster("h100:8"), Layout(tensor_parallel=4))
+
+
+def test_context_parallel_is_planned_as_the_recipe_has_it(read):
+    """Long rows over four devices: fewer rows at a time, less memory, and as many devices hold the weights."""
+    long = {"sequence_length": 2048, "batch_size": 64, "micro_batch_size": 1}
+    whole = plan_recipe(*read(polylm(**long)), parse_cluster("h100:8"))[0]
+    cut = plan_recipe(*read(polylm(**long, parallel={"context": 4})), parse_cluster("h100:8"))[0]
+    assert (cut.execution.data_parallel, cut.execution.ranks) == (2, 8)
+    for name in ("weights", "optimizer"):
+        assert cut.memory.categories[name] == whole.memory.categories[name]
+    assert cut.memory.categories["activations"] < 0.45 * whole.memory.categories["activations"]
+    with pytest.raises(UserError, match=r"parallel\.context is 4: 6 devices, .* cannot be divided"):
+        plan_recipe(*read(polylm(**long, parallel={"context": 4})), parse_cluster("h100:6"))
 
 
 # --- verdicts -------------------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ from plan_recipes import polylm
 from diglot.artifact import UserError
 from diglot.cli import cli
 from diglot.model.presets import PRESETS, shape
-from diglot.plan.devices import GIB
 from diglot.plan.dryrun import dry_run
 from diglot.plan.memory import MASTER, Execution, local_size, memory, parameter_shapes
+from diglot.train.devices import GIB
 
 
 def weights(config, execution):

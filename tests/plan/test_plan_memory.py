@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from diglot.model.huggingface import count_parameters
 from diglot.model.presets import PRESETS, shape
-from diglot.plan.devices import GIB
 from diglot.plan.memory import (
     Execution,
     kept_activations,
@@ -23,6 +22,7 @@ from diglot.plan.memory import (
     parameters,
 )
 from diglot.recipe import Shape
+from diglot.train.devices import GIB
 
 POLYLM = {"num_layers": 6, "hidden_size": 256, "intermediate_size": 1024, "num_heads": 8}
 
@@ -142,6 +142,7 @@ executions = st.builds(
     Execution,
     data_parallel=st.sampled_from([2, 8, 64]),
     tensor_parallel=st.sampled_from([1, 2, 4]),
+    context_parallel=st.sampled_from([1, 2, 4]),
     micro_batch_size=st.integers(1, 16),
     sequence_length=st.sampled_from([128, 2048]),
     precision=st.sampled_from(["float32", "bfloat16"]),
@@ -165,6 +166,11 @@ def test_more_work_holds_more_and_more_ranks_hold_less(execution, preset):
     assert layer_activations(config, larger) > layer_activations(config, execution)
     if not execution.float32_residual:
         assert memory(config, replace(execution, float32_residual=True)).peak >= held.peak
+    cut = replace(execution, context_parallel=2 * execution.context_parallel)
+    assert memory(config, cut).peak < held.peak
+    assert (
+        layer_activations(config, cut) > layer_activations(config, execution) / 2
+    )  # keys and values are gathered
     kept = kept_activations(config, replace(execution, activation_checkpointing=True))
     assert kept < kept_activations(config, replace(execution, activation_checkpointing=False))
 

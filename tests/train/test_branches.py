@@ -99,10 +99,10 @@ def test_a_killed_run_has_all_its_kept_models(
     real = loop.update
     for last in range(1, 6):
 
-        def failing(job, batch, step, last=last):
+        def failing(job, batch, step, begun, last=last):
             if step == last:
                 raise RuntimeError("killed")
-            return real(job, batch, step)
+            return real(job, batch, step, begun)
 
         monkeypatch.setattr(loop, "update", failing)
         with pytest.raises(RuntimeError):

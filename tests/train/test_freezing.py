@@ -56,7 +56,11 @@ def walk(job: loop.Job, steps: range) -> list[dict]:
     records = []
     for step in steps:
         loop.enter(job, step)
-        records.append(loop.update(job, job.order.batch(step), step))
+        taken = loop.update(job, job.order.batch(step), step, 0.0)
+        _, norms, _ = taken.measured.read(job.order.names)
+        records.append(
+            {"learning_rate": taken.phase.rate(step), "learning_rates": taken.rates, "gradient_norms": norms}
+        )
     return records
 
 
@@ -209,11 +213,11 @@ def test_killed_in_every_phase_it_ends_as_if_it_was_not(
     whole = train(expanded, tmp_path / "whole", given)
     real, calls = loop.update, []
 
-    def failing(job, batch, step):
-        calls.append(step)
+    def failing(*given):
+        calls.append(given)
         if len(calls) % 3 == 0:
             raise RuntimeError("killed")
-        return real(job, batch, step)
+        return real(*given)
 
     monkeypatch.setattr(loop, "update", failing)
     tries = 0

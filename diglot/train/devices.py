@@ -138,6 +138,21 @@ DEVICES: dict[str, Device] = {
 }
 
 
+def device_called(title: str, memory: int) -> Device | None:
+    """The device that CUDA calls by a title, such as `NVIDIA H100 80GB HBM3`; None where it is not in the table.
+
+    Args:
+        title: CUDA's name.
+        memory: its bytes; tells cards of one name apart.
+    """
+    named = [each for each in DEVICES.values() if not each.one_process and _model(each) in title.lower()]
+    return min(named, key=lambda each: abs(each.memory - memory), default=None)
+
+
+def _model(device: Device) -> str:
+    return device.name.removeprefix("rtx-").partition("-")[0]
+
+
 @dataclass(frozen=True)
 class Cluster:
     """Nodes of equal devices."""
