@@ -241,6 +241,19 @@ def _shade_phases(fig: go.Figure, training: Training, names: bool) -> None:
             )  # fmt: skip
 
 
+def _mark_guard(fig: go.Figure, training: Training) -> None:
+    """A dotted line where the guard went back to, and a triangle on the axis for each step that it skipped."""
+    for each in training.rollbacks:
+        fig.add_vline(x=each["step"], line={"color": NEUTRAL, "width": 1, "dash": "dot"})
+    if training.skipped:
+        fig.add_scatter(
+            x=training.skipped, y=[0] * len(training.skipped), yaxis="y2", mode="markers", name="skipped",
+            marker={"symbol": "triangle-up", "size": 9, "color": NEUTRAL}, cliponaxis=False,
+            hovertemplate="step %{x} was skipped<extra></extra>",
+        )  # fmt: skip
+        fig.update_layout(yaxis2={"overlaying": "y", "range": [0, 1], "visible": False})
+
+
 def loss_curve(training: Training, colours: Colours) -> go.Figure:
     """Training loss by source over steps, a mean of neighbouring steps a point."""
     steps = training.steps
@@ -269,6 +282,7 @@ def loss_curve(training: Training, colours: Colours) -> go.Figure:
     every = [value for _, _, _, values in series for value in values if value is not None]
     label_ends(fig, ends, gap=(max(every) - min(every)) * 0.065 if every else 0)
     _shade_phases(fig, training, names=True)
+    _mark_guard(fig, training)
     fig.update_layout(hovermode="x unified")
     dpo = training.artifact.settings.get("objective") == "dpo"
     fig.update_yaxes(title="loss per pair" if dpo else "nats per token")

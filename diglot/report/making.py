@@ -41,6 +41,10 @@ def _train_stage(item: Training, colours: Colours) -> dict[str, Any]:
     caption = "Training loss by source" + (f"; a point is the mean of {group} steps" if group > 1 else "")
     if len(item.phases) > 1:
         caption += "; bands are phases"
+    if item.rollbacks:
+        caption += "; dotted: where the guard went back to"
+    if item.skipped:
+        caption += "; triangles: skipped steps"
     clip = settings.get("gradient_clip")
     speed = figures.metric_curve(item, "tokens_per_second")
     rate = figures.rate_curve(item)
@@ -61,6 +65,13 @@ def _train_stage(item: Training, colours: Colours) -> dict[str, Any]:
     facts.append(duration(item.artifact.provenance.get("seconds")))
     if item.memory_mb:
         facts.append(f"peak memory {item.memory_mb:,.0f} MB")
+    if utilisation := [record["mfu"] for record in item.steps if record.get("mfu")]:
+        facts.append(f"MFU {sum(utilisation) / len(utilisation):.0%}")
+    if item.skipped:
+        facts.append(f"{len(item.skipped)} step{'s' if len(item.skipped) > 1 else ''} skipped")
+    for each in item.rollbacks:
+        first, end = each["passed_over"]
+        facts.append(f"back from step {each['after']} to {each['step']}, past the data of {end - first} steps")
     if item.unreadable:
         facts.append(f"{item.unreadable} unreadable line(s) in its log")
     loss = plot(f"loss-{name}", figures.loss_curve(item, colours), caption)

@@ -60,13 +60,20 @@ class Training:
         artifact: the model it made.
         steps: one record a step, in the order of steps.
         evaluations: one record an evaluation, in the order of steps.
+        rollbacks: one record a time that the guard went back; `step` is where to, `after` where from.
         unreadable: lines of the log that could not be read.
     """
 
     artifact: Artifact
     steps: list[dict[str, Any]]
     evaluations: list[dict[str, Any]]
+    rollbacks: list[dict[str, Any]] = field(default_factory=list)
     unreadable: int = 0
+
+    @property
+    def skipped(self) -> list[int]:
+        """The steps that the guard skipped."""
+        return [record["step"] for record in self.steps if "skipped" in record]
 
     @property
     def tokens(self) -> int:
@@ -103,7 +110,8 @@ def read_training(artifact: Artifact) -> Training:
         if record.get("type") in by_type and isinstance(record.get("step"), int):
             by_type[record["type"]][record["step"]] = record
     steps, evaluations = ([group[step] for step in sorted(group)] for group in by_type.values())
-    return Training(artifact, steps, evaluations, unreadable)
+    rollbacks = [record for record in records if record.get("type") == "rollback"]
+    return Training(artifact, steps, evaluations, rollbacks, unreadable)
 
 
 @dataclass

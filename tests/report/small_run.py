@@ -410,9 +410,14 @@ def write_run(folder: Path) -> list[Artifact]:
     writer.write("expanded", "expand", "model", expand, {"parameters": 1_480_000}, {}, {}, 0.6)
     both = {"en": (0.78, 0.63), "ar": (2.6, 0.72), PARALLEL: (1.9, 0.61)}
     names = ["english", "arabic", PARALLEL]
+    guarded = [
+        {"type": "step", "step": 300, "phase": "stable", "loss": 3.4, "losses": {"english": 3.2, "arabic": 3.6}, "skipped": {"step": 300, "documents": ["arabic:ar-7"], "more": 0}},
+        {"type": "rollback", "step": 400, "after": 432, "to": 400, "passed_over": [429, 529], "skipped": []},
+    ]  # fmt: skip
     train(
-        writer, "continued", "expanded", both, sources=names, phases=["stable", "decay"], steps=700, start=6.2
-    )
+        writer, "continued", "expanded", both, sources=names, phases=["stable", "decay"], steps=700, start=6.2,
+        more="".join(json.dumps(line) + "\n" for line in guarded),
+    )  # fmt: skip
     branch = {"en": (0.63, 0.64), "ar": (0.72, 0.69), PARALLEL: (0.61, 0.6)}
     train(writer, "branch", "continued", branch, sources=names, steps=150, start=2.4, end=2.0)
     writer.write(

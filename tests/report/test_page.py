@@ -134,6 +134,12 @@ def test_right_to_left_text_has_its_direction(html: str) -> None:
     assert not any(arabic.search(json.dumps(figure, ensure_ascii=False)) for figure in page.figures)
 
 
+def test_what_the_guard_did_is_said(html: str) -> None:
+    assert "1 step skipped" in html
+    assert "back from step 432 to 400, past the data of 100 steps" in html
+    assert "dotted: where the guard went back to; triangles: skipped steps" in html
+
+
 def test_headline_states_the_finding_with_numbers(artifacts: list[Artifact]) -> None:
     finding = sections_of(artifacts, None, None)[0].finding
     assert finding.startswith("Arabic was learnt: cloze-ar 26% → 76% (chance 25%)")
