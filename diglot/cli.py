@@ -336,9 +336,9 @@ def data_command(run: Path, as_json: bool, limit: int, **asked: Any) -> None:
 PLAN_EXAMPLES = """\b
 Examples:
   diglot plan recipes/arabic.yaml --cluster h100:8
-  diglot plan polylm.yaml --cluster a100-80:32x8 --tensor-parallel 8 --tokens-per-second 1170
-  diglot plan polylm.yaml pretrain.precision=bfloat16 --cluster h100:8x8 --price 2.50
-  diglot plan polylm.yaml --cluster h100:32x8 --activation-checkpointing --dry-run-ranks 256
+  diglot plan recipes/polylm-13b.yaml --cluster a100-80:32x8 --tokens-per-second 1170
+  diglot plan recipes/polylm-1.7b.yaml base.parallel.tensor=2 --cluster h100:8x8 --price 2.50
+  diglot plan recipes/polylm-13b.yaml base.parallel.tensor=1 --cluster h100:32x8 --dry-run-ranks 256
 """
 
 
@@ -346,10 +346,6 @@ Examples:
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1)
 @click.option("--cluster", required=True, metavar="DEVICE[:[NODESx]COUNT]", help="Such as h100, h100:8 or h100:4x8 (four nodes of eight). Devices: a100-40, a100-80, h100, h200, b200, rtx-4090, cpu (a core).")  # fmt: skip
-@click.option("--tensor-parallel", type=click.IntRange(1), default=1, show_default=True, help="Devices that each layer is cut into; FSDP shards over the rest.")  # fmt: skip
-@click.option("--activation-checkpointing/--no-activation-checkpointing", default=False, show_default=True)
-@click.option("--micro-batch-size", type=click.IntRange(1), help="Sequences a rank holds at a time.  [default: the stage's, or a rank's share of the batch]")  # fmt: skip
-@click.option("--float32-residual/--no-float32-residual", default=False, show_default=True, help="Residual stream and attention in float32 (PolyLM).")  # fmt: skip
 @click.option("--mfu", type=click.FloatRange(0, 1, min_open=True), help="Model FLOPs utilisation.  [default: one published for the device]")  # fmt: skip
 @click.option("--tokens-per-second", type=click.FloatRange(0, min_open=True), help="A device's, instead of --mfu.")  # fmt: skip
 @click.option("--price", type=click.FloatRange(0), help="Of a device-hour.")

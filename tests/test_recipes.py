@@ -35,7 +35,7 @@ def walk(recipe: str, run: Path, overrides: dict[str, object]) -> dict:
 
 def trainings(recipe: str) -> dict[str, dict]:
     stages = yaml.safe_load((ROOT / "recipes" / recipe).read_text())["stages"]
-    return {name: stage for name, stage in stages.items() if stage["do"] == "train"}
+    return {name: stage for name, stage in stages.items() if stage["do"] in ("train", "sweep")}
 
 
 @pytest.mark.slow
@@ -59,6 +59,7 @@ def test_arabic(data: Path, tmp_path: Path) -> None:
     }  # fmt: skip
     for name in trainings("arabic.yaml"):
         overrides |= {f"{name}.steps": 3, f"{name}.evaluate_tokens": 2000}
+    overrides |= {"trunk.export_every": 2, "decay-one.from.model": "trunk@2"}
     for stage in ("base", "expanded", "continued", "aligned"):
         overrides |= {f"evaluate-{stage}.{key}": 5 for key in ("continuations", "translations", "limit")}
     stages = walk("arabic.yaml", tmp_path / "run", overrides)["stages"]
@@ -111,3 +112,90 @@ def test_new_languages(llama_3: Path, data: Path, tmp_path: Path) -> None:
     steps = [json.loads(line) for line in lines if '"step", ' in line]
     assert steps[0]["learning_rates"]["matrices"] == 0.0 < steps[0]["learning_rates"]["embeddings"]
     assert steps[-1]["learning_rates"]["matrices"] > 0.0
+
+
+SHORT = {"steps": 4, "batch_size": 4, "micro_batch_size": 2, "sequence_length": 128, "evaluate_tokens": 500}
+
+
+@pytest.mark.slow
+def test_polylm(data: Path, tmp_path: Path) -> None:
+    """Eighteen languages, GPT-2's shape, bfloat16 with the residual stream in float32, a curriculum, instructions."""
+    recipe = yaml.safe_load((ROOT / "recipes" / "polylm-1.7b.yaml").read_text())["stages"]
+    overrides: dict[str, object] = {
+        "tokenizer.vocabulary_size": 2500,
+        "init.shape": TINY.model_dump(exclude_none=True),
+        "base.export_every": 2,
+        "tasks.sources.chat-english": {"path": str(data / "instruct/alpaca_en_demo.jsonl.zst"), "language": "en", "limit": 60},
+        "tasks.sources.chat-arabic": {"path": str(data / "instruct/cidar_keywords_ar.jsonl.zst"), "language": "ar", "limit": 60},
+        **{f"{name}.{key}": value for name in trainings("polylm-1.7b.yaml") for key, value in SHORT.items()},
+        **{f"evaluate-{stage}.{key}": 2 for stage in ("base", "aligned") for key in ("continuations", "translations")},
+    }  # fmt: skip
+    for name, source in recipe["corpus"]["sources"].items():
+        if (other := source.get("target_language")) is None:
+            files = sorted(
+                (data / "raw_text" / source["language"]).glob("*.zst"), key=lambda file: file.stat().st_size
+            )
+            given = {"path": str(files[0]), "language": source["language"], "limit": 40}
+        else:
+            given = {"path": str(data / f"parallel/en-{other}"), "language": "en", "target_language": other}
+            given |= {"text": "src", "target_text": "tgt", "limit": 100}
+        overrides[f"corpus.sources.{name}"] = given
+    stages = walk("polylm-1.7b.yaml", tmp_path / "run", overrides)["stages"]
+    assert {stage["state"] for stage in stages.values()} == {"done"}
+    assert json.loads((tmp_path / "run/sft/config.json").read_text())["model_type"] == "gpt2"
+    assert len(stages["base"]["summary"]["mixture"]["better"]) > 15
+
+
+def test_polylm_13b_is_polylm_in_large() -> None:
+    """The two recipes differ in what table 3 of the paper differs in, and in how they are cut."""
+    small, large = (
+        yaml.safe_load((ROOT / "recipes" / f"polylm-{size}.yaml").read_text())["stages"] for size in ("1.7b", "13b")
+    )  # fmt: skip
+    sizes = {"steps", "batch_size", "micro_batch_size", "parallel", "learning_rate"}
+    for name in small:
+        if name in ("base", "sft"):
+            differ = {
+                key for key in small[name] | large[name] if small[name].get(key) != large[name].get(key)
+            }
+            assert differ <= sizes | {"phases"}, name
+        elif name != "init":
+            assert small[name] == large[name]
+    for stages in (small, large):
+        base = stages["base"]
+        assert base["steps"] * base["batch_size"] * base["sequence_length"] == pytest.approx(638e9, rel=1e-3)
+        assert base["phases"][0]["warmup"] * base["phases"][0]["share"] * base["steps"] == pytest.approx(
+            2000, rel=0.01
+        )
+
+
+@pytest.mark.slow
+def test_allam(llama_3: Path, data: Path, tmp_path: Path) -> None:
+    overrides: dict[str, object] = {
+        "corpus.sources.english.path": str(data / "raw_text/en/wikipedia_mlqa.jsonl.zst"),
+        "corpus.sources.arabic.path": str(data / "raw_text/ar/wikipedia_mlqa.jsonl.zst"),
+        "corpus.sources.parallel": {
+            "path": str(data / "parallel/en-ar"), "language": "en", "target_language": "ar", "text": "src",
+            "target_text": "tgt", "limit": 300,
+        },
+        "tasks.sources.chat-english.path": str(data / "instruct/alpaca_en_demo.jsonl.zst"),
+        "tasks.sources.chat-arabic.path": str(data / "instruct/cidar_keywords_ar.jsonl.zst"),
+        "preferences.sources.pairs.path": str(data / "preference/dpo_en_demo.jsonl.zst"),
+        "base.path": str(llama_3),
+        "tokenizer.new_tokens": 400,
+        "sweep.learning_rates": [1e-4, 1e-3],
+        "trunk.export_every": 2,
+        "decay-one.from.model": "trunk@2",
+        "dpo.sequence_length": 512,
+    }  # fmt: skip
+    overrides = {
+        f"{name}.{key}": value for name in trainings("allam-7b.yaml") for key, value in SHORT.items()
+    } | overrides
+    for name in ("english", "arabic"):
+        overrides[f"corpus.sources.{name}.limit"] = 300
+    for name in ("tasks.sources.chat-english", "tasks.sources.chat-arabic", "preferences.sources.pairs"):
+        overrides[f"{name}.limit"] = 100
+    for stage in ("base", "expanded", "continued", "aligned"):
+        overrides |= {f"evaluate-{stage}.{key}": 2 for key in ("continuations", "translations")}
+    stages = walk("allam-7b.yaml", tmp_path / "run", overrides)["stages"]
+    assert {stage["state"] for stage in stages.values()} == {"done"}
+    assert stages["sweep"]["summary"]["best"]["learning_rate"] in (1e-4, 1e-3)

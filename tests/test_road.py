@@ -24,10 +24,13 @@ SHORT = [
     "world.items=8",
     "tokenizer.vocabulary_size=700",
     "tokenizer-extended.new_tokens=200",
-    *(f"{name}.steps={STEPS}" for name in ("base", "trunk", "decay-one", "decay-two", "sft", "dpo")),
-    *(f"{name}.batch_size=4" for name in ("base", "trunk", "decay-one", "decay-two", "sft", "dpo")),
-    *(f"{name}.checkpoint_every=2" for name in ("base", "trunk", "decay-one", "decay-two", "sft", "dpo")),
-    *(f"{name}.evaluate_tokens=2000" for name in ("base", "trunk", "decay-one", "decay-two", "sft", "dpo")),
+    *(
+        f"{name}.{key}={value}"
+        for name in ("base", "sweep", "trunk", "decay-one", "decay-two", "sft", "dpo")
+        for key, value in {"steps": STEPS, "batch_size": 4, "checkpoint_every": 2, "evaluate_tokens": 2000}.items()
+    ),
+    "trunk.export_every=3",
+    "decay-one.from.model=trunk@3",
 ]  # fmt: skip
 
 pytestmark = pytest.mark.slow

@@ -3,10 +3,12 @@
 A base model's geometry is taken over exactly or refused: whatever config.json says that changes the maths is either
 understood here or an error that names the key. Defaults of keys that are left out are transformers' own.
 
-    gpt2     PolyLM (activation_function="gelu") and GPT-2     exported as GPT2LMHeadModel
-    llama    Llama 1 to 3, and mistral without window          exported as LlamaForCausalLM
-    qwen2    biases on queries, keys and values                exported as Qwen2ForCausalLM
-    qwen3    norms on queries and keys                         exported as Qwen3ForCausalLM
+    gpt2        PolyLM (activation_function="gelu") and GPT-2     exported as GPT2LMHeadModel
+    llama       Llama 1 to 3, and mistral without window          exported as LlamaForCausalLM
+    qwen2       biases on queries, keys and values                exported as Qwen2ForCausalLM
+    qwen3       norms on queries and keys                         exported as Qwen3ForCausalLM
+    starcoder2  LayerNorm, GELU and biases with rotary positions: PolyLM's rotary variant, which has no class of its own
+                                                                  exported as Starcoder2ForCausalLM
 """
 
 from __future__ import annotations
@@ -28,8 +30,10 @@ CLASSES = {
     "llama": "LlamaForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
+    "starcoder2": "Starcoder2ForCausalLM",
 }
 READABLE = (*CLASSES, "mistral")
+GELUS = {"gelu": "gelu", "gelu_new": "gelu-tanh", "gelu_pytorch_tanh": "gelu-tanh"}
 
 # Keys read here that transformers' classes do not list for every kind.
 READ = frozenset({"head_dim", "rope_parameters", "rope_scaling", "rope_theta"})
@@ -63,6 +67,7 @@ _LLAMA_NAMES = {
     "feed_forward.up": "mlp.up_proj",
     "feed_forward.down": "mlp.down_proj",
 }
+_STARCODER2_NAMES = _LLAMA_NAMES | {"feed_forward.up": "mlp.c_fc", "feed_forward.down": "mlp.c_proj"}
 _GPT2_NAMES = {
     "embedding": "transformer.wte",
     "position_embedding": "transformer.wpe",
@@ -105,7 +110,9 @@ def read_config(folder: Path) -> DecoderConfig:
     except Exception as error:  # transformers raises many kinds for a bad value
         raise UserError(f"{file}: transformers cannot read it: {error}") from error
     _refuse_unknown(file, raw, full)
-    return _read_gpt2(file, full) if kind == "gpt2" else _read_llama(file, full, kind)
+    if kind == "gpt2":
+        return _read_gpt2(file, full)
+    return _read_starcoder2(file, full) if kind == "starcoder2" else _read_llama(file, full, kind)
 
 
 def _refuse_unknown(file: Path, raw: dict[str, Any], full: Any) -> None:
@@ -128,8 +135,7 @@ def _require(file: Path, key: str, value: Any, allowed: tuple[Any, ...], remedy:
 
 
 def _read_gpt2(file: Path, full: Any) -> DecoderConfig:
-    activations = {"gelu": "gelu", "gelu_new": "gelu-tanh", "gelu_pytorch_tanh": "gelu-tanh"}
-    _require(file, "activation_function", full.activation_function, tuple(activations))
+    _require(file, "activation_function", full.activation_function, tuple(GELUS))
     _require(file, "scale_attn_weights", full.scale_attn_weights, (True,))
     _require(file, "scale_attn_by_inverse_layer_idx", full.scale_attn_by_inverse_layer_idx, (False,))
     _require(file, "add_cross_attention", full.add_cross_attention, (False,))
@@ -144,7 +150,7 @@ def _read_gpt2(file: Path, full: Any) -> DecoderConfig:
         max_positions=full.n_positions,
         normalization="layer",
         norm_epsilon=full.layer_norm_epsilon,
-        activation=activations[full.activation_function],  # type: ignore[arg-type]
+        activation=GELUS[full.activation_function],  # type: ignore[arg-type]
         positions="learned",
         query_key_value_bias=True,
         output_bias=True,
@@ -155,16 +161,7 @@ def _read_gpt2(file: Path, full: Any) -> DecoderConfig:
 
 def _read_llama(file: Path, full: Any, kind: str) -> DecoderConfig:
     _require(file, "hidden_act", full.hidden_act, ("silu", "swish"))
-    window = getattr(full, "sliding_window", None)
-    if window is not None and window < full.max_position_embeddings:
-        raise UserError(
-            f"{file}: sliding_window: attention within a window of {window} tokens is not supported. Up to that "
-            f'length the model is the same without it: set "sliding_window": null and '
-            f'"max_position_embeddings": {window}.'
-        )
-    kinds = ("full_attention",) if window is None else ("full_attention", "sliding_attention")
-    for layer_type in getattr(full, "layer_types", None) or []:
-        _require(file, "layer_types", layer_type, kinds)
+    _refuse_window(file, full)
     theta, scaling = _read_rotary(file, dict(full.rope_parameters))
     attention_bias = bool(getattr(full, "attention_bias", False))
     return DecoderConfig(
@@ -185,6 +182,44 @@ def _read_llama(file: Path, full: Any, kind: str) -> DecoderConfig:
         feed_forward_bias=bool(getattr(full, "mlp_bias", False)),
         tied_embeddings=full.tie_word_embeddings,
     )
+
+
+def _read_starcoder2(file: Path, full: Any) -> DecoderConfig:
+    _require(file, "hidden_act", full.hidden_act, tuple(GELUS))
+    _refuse_window(file, full)
+    theta, scaling = _read_rotary(file, dict(full.rope_parameters))
+    return DecoderConfig(
+        vocabulary_size=full.vocab_size,
+        num_layers=full.num_hidden_layers,
+        hidden_size=full.hidden_size,
+        intermediate_size=full.intermediate_size,
+        num_heads=full.num_attention_heads,
+        num_key_value_heads=full.num_key_value_heads,
+        head_size=getattr(full, "head_dim", None) or full.hidden_size // full.num_attention_heads,
+        max_positions=full.max_position_embeddings,
+        normalization="layer",
+        norm_epsilon=full.norm_epsilon,
+        activation=GELUS[full.hidden_act],  # type: ignore[arg-type]
+        rotary_theta=theta,
+        rotary_scaling=scaling,
+        query_key_value_bias=full.use_bias,
+        output_bias=full.use_bias,
+        feed_forward_bias=full.use_bias,
+        tied_embeddings=full.tie_word_embeddings,
+    )
+
+
+def _refuse_window(file: Path, full: Any) -> None:
+    window = getattr(full, "sliding_window", None)
+    if window is not None and window < full.max_position_embeddings:
+        raise UserError(
+            f"{file}: sliding_window: attention within a window of {window} tokens is not supported. Up to that "
+            f'length the model is the same without it: set "sliding_window": null and '
+            f'"max_position_embeddings": {window}.'
+        )
+    kinds = ("full_attention",) if window is None else ("full_attention", "sliding_attention")
+    for layer_type in getattr(full, "layer_types", None) or []:
+        _require(file, "layer_types", layer_type, kinds)
 
 
 def _read_rotary(file: Path, parameters: dict[str, Any]) -> tuple[float, RotaryScaling | None]:
@@ -213,7 +248,7 @@ def _read_rotary(file: Path, parameters: dict[str, Any]) -> tuple[float, RotaryS
 
 
 def architecture(config: DecoderConfig) -> str:
-    """The Hugging Face model type (gpt2, llama, qwen2, qwen3) that a shape is exported as.
+    """The Hugging Face model type (a key of CLASSES) that a shape is exported as.
 
     Raises:
         UserError: transformers has no such model.
@@ -224,6 +259,9 @@ def architecture(config: DecoderConfig) -> str:
         square = config.num_heads * config.head_size == config.hidden_size
         if square and config.num_heads == config.num_key_value_heads and not config.query_key_norm:
             return "gpt2"
+    alike = len(set(biases)) == 1 and not config.query_key_norm
+    if family == ("layer", "rotary") and config.activation != "swiglu" and alike:
+        return "starcoder2"
     if family == ("rms", "rotary") and config.activation == "swiglu":
         if config.query_key_norm and biases in ((False, False, False), (True, True, False)):
             return "qwen3"
@@ -259,22 +297,35 @@ def config_json(config: DecoderConfig, dtype: torch.dtype) -> dict[str, Any]:
         }
     values = common | {
         "head_dim": config.head_size,
-        "hidden_act": "silu",
+        "hidden_act": _hidden_act(config),
         "hidden_size": config.hidden_size,
         "intermediate_size": config.intermediate_size,
         "max_position_embeddings": config.max_positions,
         "num_attention_heads": config.num_heads,
         "num_hidden_layers": config.num_layers,
         "num_key_value_heads": config.num_key_value_heads,
-        "rms_norm_eps": config.norm_epsilon,
         "rope_scaling": _rotary_json(config.rotary_scaling),
         "rope_theta": config.rotary_theta,
     }
+    if kind == "starcoder2":
+        return values | {
+            "attention_dropout": 0.0,
+            "embedding_dropout": 0.0,
+            "residual_dropout": 0.0,
+            "norm_epsilon": config.norm_epsilon,
+            "sliding_window": None,
+            "use_bias": config.output_bias,
+        }
+    values["rms_norm_eps"] = config.norm_epsilon
     if kind == "llama":
         values["mlp_bias"] = config.feed_forward_bias
     if kind != "qwen2":
         values["attention_bias"] = config.query_key_value_bias
     return values
+
+
+def _hidden_act(config: DecoderConfig) -> str:
+    return {"swiglu": "silu", "gelu": "gelu", "gelu-tanh": "gelu_pytorch_tanh"}[config.activation]
 
 
 def _rotary_json(scaling: RotaryScaling | None) -> dict[str, Any] | None:
@@ -303,7 +354,7 @@ def embedding_names(config: DecoderConfig) -> list[str]:
 def to_huggingface(config: DecoderConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a decoder's tensors; GPT-2's projections are also transposed, and its query, key and value joined."""
     if architecture(config) != "gpt2":
-        return {_rename(name, _LLAMA_NAMES): tensor for name, tensor in state.items()}
+        return {_rename(name, _names(config)): tensor for name, tensor in state.items()}
     out = {}
     for name, tensor in state.items():
         module, _, parameter = name.rpartition(".")
@@ -323,7 +374,7 @@ def to_huggingface(config: DecoderConfig, state: Mapping[str, Tensor]) -> dict[s
 def from_huggingface(config: DecoderConfig, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of `to_huggingface`."""
     gpt2 = architecture(config) == "gpt2"
-    names = {theirs: ours for ours, theirs in (_GPT2_NAMES if gpt2 else _LLAMA_NAMES).items()}
+    names = {theirs: ours for ours, theirs in _names(config).items()}
     if not gpt2:
         return {_rename(name, names): tensor for name, tensor in tensors.items()}
     out = {}
@@ -337,6 +388,10 @@ def from_huggingface(config: DecoderConfig, tensors: Mapping[str, Tensor]) -> di
         else:
             out[_rename(name, names)] = tensor
     return out
+
+
+def _names(config: DecoderConfig) -> dict[str, str]:
+    return {"gpt2": _GPT2_NAMES, "starcoder2": _STARCODER2_NAMES}.get(architecture(config), _LLAMA_NAMES)
 
 
 def _rename(name: str, names: Mapping[str, str]) -> str:

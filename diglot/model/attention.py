@@ -24,21 +24,62 @@ Forward/backward of one layer's attention in milliseconds, one CPU thread, float
 
 Finding the documents takes 1–6 ms a batch.
 
-Legend: B rows, T tokens of a row, N = B·T, M documents of a group, L its width, H heads, K key-value heads,
-S size of a head, P slots of all groups.
+Where rows are cut over processes (context parallel, context.py), a document goes on from one piece of a row to the next. Its
+tokens on this process are queries, and all of its tokens up to the last of them are keys. Such a stretch is a group of
+its own, or with others of the same two widths; documents that begin in the piece are grouped as ever:
+
+    row       a a a a|b b b b|b b c c|d d d d         process 0 of 2: pieces 0 and 3   [aaaa, dddd]
+    pieces       0       1       2       3            process 1: pieces 1 and 2        [bbbb], [bb of bbbbbb], [cc]
+
+So what is gathered is exact too, and no larger mask is ever needed than a stretch's queries by its document. A row has at
+most two such stretches on a process, so that many rows of short documents make many small calls: context parallel is
+for long ones.
+
+Legend: B rows, T tokens of a row, N = B·T, M documents of a group, L its width, J its keys, H heads, K key-value heads,
+S size of a head, P slots of all groups, Q keys of all groups, R stretches.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.bias import causal_lower_right
+
+from diglot.model.context import RowCut
 
 # A document joins a group if it fills this share of the group's width. 0.75, 0.9 and 1 were within 10% of each
 # other on the batches above (1.15, 1.05 and 1 slots a token; 10, 19 and 78 groups); 0.5 was a third slower.
 GROUP_FILL = 0.9
+
+
+class Group(NamedTuple):
+    """Documents, or stretches of them, of one width: one call of attention.
+
+    Attributes:
+        documents: how many (M).
+        queries: how wide they are (L).
+        keys: tokens that the last one sees: L, or more where the documents began on other processes.
+        mask: on the CPU, 0 where a query sees a key and -inf elsewhere (LJ; all layers share it); None where the
+            kernels know: on other devices, and where there are as many queries as keys.
+    """
+
+    documents: int
+    queries: int
+    keys: int
+    mask: Tensor | None
+
+    @classmethod
+    def of(cls, documents: int, queries: int, keys: int, device: torch.device) -> Group:
+        """A group and its mask."""
+        mask = None
+        if keys > queries and device.type == "cpu":
+            mask = torch.full((queries, keys), -torch.inf).triu(keys - queries + 1)
+        return cls(documents, queries, keys, mask)
 
 
 @dataclass(frozen=True)
@@ -46,53 +87,130 @@ class DocumentLayout:
     """Where the documents of a batch lie.
 
     Attributes:
-        groups: (number of documents M, width L) of each group, widest first.
+        groups: the calls of attention: stretches that go on from other processes, then documents, widest first.
         token_of_slot_P: index into the N tokens for every slot of all groups; padding slots repeat a token.
+        key_of_slot_Q: for every key of all groups, index into the N tokens, or into those that `cut` gathers.
         slot_of_token_N: the slot in which a token's result is found.
         positions_BT: each token's place in its document, from 0.
         longest: tokens of the longest document.
+        cut: how rows are cut over processes, if they are; N and T then count this process's tokens.
     """
 
-    groups: tuple[tuple[int, int], ...]
+    groups: tuple[Group, ...]
     token_of_slot_P: Tensor
+    key_of_slot_Q: Tensor
     slot_of_token_N: Tensor
     positions_BT: Tensor
     longest: int
+    cut: RowCut | None
 
     @classmethod
-    def of(cls, documents_BT: Tensor) -> DocumentLayout:
+    def of(
+        cls, documents_BT: Tensor, cut: RowCut | None = None, device: torch.device | None = None
+    ) -> DocumentLayout:
         """Find the documents of a batch.
 
         Args:
-            documents_BT: int, the document of each token; each document is one run of tokens in a row.
+            documents_BT: int, the document of each token of whole rows; each document is one run of tokens in a row.
                 -1 marks padding.
+            cut: which of the tokens lie on this process; all if None.
+            device: where attention runs; where the documents are if None. With documents on the CPU nothing waits
+                for a device.
         """
-        B, T = documents_BT.shape
-        first_BT = torch.ones_like(documents_BT, dtype=torch.bool)
-        first_BT[:, 1:] = documents_BT[:, 1:] != documents_BT[:, :-1]
-        first_BT |= documents_BT < 0
-        starts = first_BT.flatten().nonzero().squeeze(1)
-        lengths = torch.diff(starts, append=starts.new_tensor([B * T]))
-        positions_N = torch.arange(B * T, device=starts.device) - starts.repeat_interleave(lengths)
-
-        order = lengths.argsort(descending=True, stable=True)
-        groups, tokens, slots, slot = [], [], torch.empty_like(positions_N), 0
-        for start, end in _cut(lengths[order].tolist()):
-            length_M1 = lengths[order[start:end], None]
-            width = int(length_M1[0])
-            place_L = torch.arange(width, device=starts.device)
-            token_ML = starts[order[start:end], None] + place_L.minimum(length_M1 - 1)
+        device, documents_BT = device or documents_BT.device, documents_BT.cpu()
+        stretches, positions_BT, longest = _find(documents_BT, cut)
+        gathered = cut.gathered_place(*documents_BT.shape) if cut is not None else None
+        slot_of_token_N, slot = torch.empty(positions_BT.numel(), dtype=torch.int64), 0
+        groups, tokens, keys = [], [], []
+        for chosen in _similar(stretches):
+            start_M1, length_M1, earlier_M1, begin_M1 = (x[chosen, None] for x in stretches)
+            width, earlier = int(length_M1[0]), int(earlier_M1[0])
+            place_L = torch.arange(width)
+            token_ML = start_M1 + place_L.minimum(length_M1 - 1)
             real_ML = place_L < length_M1
-            slots[token_ML[real_ML]] = slot + real_ML.flatten().nonzero().squeeze(1)
-            groups.append((end - start, width))
+            slot_of_token_N[token_ML[real_ML]] = slot + real_ML.flatten().nonzero().squeeze(1)
+            groups.append(Group.of(len(chosen), width, earlier + width, device))
             tokens.append(token_ML.flatten())
+            if gathered is not None:
+                place_J = torch.arange(earlier + width)
+                keys.append(gathered[begin_M1 + place_J.minimum(earlier + length_M1 - 1)].flatten())
             slot += token_ML.numel()
-        return cls(tuple(groups), torch.cat(tokens), slots, positions_N.view(B, T), groups[0][1])
+        token_of_slot_P = sent_to(device, torch.cat(tokens))
+        return cls(
+            groups=tuple(groups),
+            token_of_slot_P=token_of_slot_P,
+            key_of_slot_Q=sent_to(device, torch.cat(keys)) if keys else token_of_slot_P,
+            slot_of_token_N=sent_to(device, slot_of_token_N),
+            positions_BT=sent_to(device, positions_BT),
+            longest=longest,
+            cut=cut,
+        )
+
+
+def sent_to(device: torch.device, tensor: Tensor) -> Tensor:
+    """A tensor, on its way to a device: the host does not wait for what the device has still to do."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+class _Stretches(NamedTuple):
+    """Runs of one document's tokens on this process, in the order of its tokens; int64 [R] each.
+
+    Attributes:
+        starts: first token, among this process's.
+        lengths: tokens.
+        earlier: tokens of the document before it.
+        begins: first token of its document, among those of whole rows.
+    """
+
+    starts: Tensor
+    lengths: Tensor
+    earlier: Tensor
+    begins: Tensor
+
+
+def _find(documents_BT: Tensor, cut: RowCut | None) -> tuple[_Stretches, Tensor, int]:
+    """The stretches of documents on this process, its tokens' places in their documents, and the longest document."""
+    B, T = documents_BT.shape
+    column_T = torch.arange(T)
+    first_BT = torch.ones_like(documents_BT, dtype=torch.bool)
+    first_BT[:, 1:] = documents_BT[:, 1:] != documents_BT[:, :-1]
+    first_BT |= documents_BT < 0
+    begin_BT = (first_BT * column_T).cummax(dim=1).values
+    longest = int((column_T - begin_BT).max()) + 1
+    if cut is not None:
+        column_T = cut.columns(T)
+        first_BT, begin_BT = first_BT[:, column_T], begin_BT[:, column_T]
+        first_BT[:, :: len(column_T) // 2] = True  # the tokens before a piece of the row lie elsewhere
+    positions_BT = column_T - begin_BT
+    begin_BT = begin_BT + torch.arange(0, B * T, T)[:, None]
+    starts = first_BT.flatten().nonzero().squeeze(1)
+    lengths = torch.diff(starts, append=starts.new_tensor([first_BT.numel()]))
+    stretches = _Stretches(starts, lengths, positions_BT.flatten()[starts], begin_BT.flatten()[starts])
+    return stretches, positions_BT, longest
+
+
+def _similar(stretches: _Stretches) -> Iterator[Tensor]:
+    """Numbers of stretches, by group, the longest of each first.
+
+    A piece of a row begins with at most one stretch that goes on; those form a group where they are equal in both widths.
+    """
+    going_on = stretches.earlier.nonzero().squeeze(1)
+    widths = torch.stack([stretches.lengths[going_on], stretches.earlier[going_on]], dim=1)
+    by_widths: dict[tuple[int, ...], list[int]] = {}
+    for number, pair in zip(going_on.tolist(), widths.tolist()):
+        by_widths.setdefault(tuple(pair), []).append(number)
+    yield from map(torch.tensor, by_widths.values())
+    whole = (stretches.earlier == 0).nonzero().squeeze(1)
+    order = whole[torch.argsort(stretches.lengths[whole], descending=True, stable=True)]
+    for start, end in _cut(stretches.lengths[order].tolist()):
+        yield order[start:end]
 
 
 def _cut(lengths: list[int]) -> list[tuple[int, int]]:
     """Cut documents, longest first, into groups (start, end) of similar length."""
-    cuts = [0]
+    cuts = [0] if lengths else []
     for index, length in enumerate(lengths):
         if length < GROUP_FILL * lengths[cuts[-1]]:
             cuts.append(index)
@@ -106,7 +224,8 @@ def attend(query_BTHS: Tensor, key_BTKS: Tensor, value_BTKS: Tensor, layout: Doc
         query_BTHS: queries, H heads.
         key_BTKS: keys, K heads; H is a multiple of K.
         value_BTKS: values, K heads.
-        layout: the documents; None if every row is one document.
+        layout: the documents; None if every row is one document. Where it says that rows are cut, T is this process's
+            tokens, and keys and values are gathered from the others.
 
     Returns:
         The attended values, BTHS; float32 on the CPU, elsewhere in the type of the queries.
@@ -114,24 +233,41 @@ def attend(query_BTHS: Tensor, key_BTKS: Tensor, value_BTKS: Tensor, layout: Doc
     inputs = (query_BTHS, key_BTKS, value_BTKS)
     if layout is None:
         return _causal(*inputs)
-    packed = [x.flatten(0, 1).index_select(0, layout.token_of_slot_P) for x in inputs]
-    sizes = [documents * width for documents, width in layout.groups]
-    results = [
-        _causal(*(x.unflatten(0, shape) for x in group)).flatten(0, 1)
-        for shape, *group in zip(layout.groups, *(x.split(sizes) for x in packed))
-    ]
+    query_NHS, key_NKS, value_NKS = (x.flatten(0, 1) for x in inputs)
+    if layout.cut is not None:
+        key_NKS, value_NKS = layout.cut.gather(key_NKS, value_NKS)
+    queries = query_NHS.index_select(0, layout.token_of_slot_P)
+    keys, values = (x.index_select(0, layout.key_of_slot_Q) for x in (key_NKS, value_NKS))
+    sizes = [group.documents * group.queries for group in layout.groups]
+    key_sizes = [group.documents * group.keys for group in layout.groups]
+    results = []
+    for group, *parts in zip(
+        layout.groups, queries.split(sizes), keys.split(key_sizes), values.split(key_sizes)
+    ):
+        query_MLHS, key_MJKS, value_MJKS = (x.unflatten(0, (group.documents, -1)) for x in parts)
+        results.append(_causal(query_MLHS, key_MJKS, value_MJKS, group.mask).flatten(0, 1))
     return torch.cat(results).index_select(0, layout.slot_of_token_N).view_as(query_BTHS)
 
 
-def _causal(query_MLHS: Tensor, key_MLKS: Tensor, value_MLKS: Tensor) -> Tensor:
-    """Causal attention over documents of one width."""
-    query, key, value = (x.transpose(1, 2) for x in (query_MLHS, key_MLKS, value_MLKS))
+def _causal(
+    query_MLHS: Tensor, key_MJKS: Tensor, value_MJKS: Tensor, mask_LJ: Tensor | None = None
+) -> Tensor:
+    """Causal attention over documents of one width: of their last L tokens to all J."""
+    query, key, value = (x.transpose(1, 2) for x in (query_MLHS, key_MJKS, value_MJKS))
     if query.device.type == "cpu":
         # bfloat16's backward pass took 1,780 ms where float32's takes 170 (last batch of the table).
         query, key, value = query.float(), key.float(), value.float()
+    queries, keys = query.shape[2], key.shape[2]
+    if mask_LJ is None and keys > queries:
+        mask_LJ = causal_lower_right(queries, keys)
     with torch.autocast(query.device.type, enabled=False):
         value = value.to(query.dtype)
         out = F.scaled_dot_product_attention(
-            query, key, value, is_causal=True, enable_gqa=query.shape[1] != key.shape[1]
+            query,
+            key,
+            value,
+            attn_mask=mask_LJ,
+            is_causal=mask_LJ is None,
+            enable_gqa=query.shape[1] != key.shape[1],
         )
     return out.transpose(1, 2)

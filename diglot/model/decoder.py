@@ -12,6 +12,15 @@ training never makes them whole (see loss.py).
     decoder = Decoder(config)
     hidden_BTD = decoder(batch.tokens_BT, batch.positions_BT, batch.documents_BT)
 
+Types where products run in bfloat16: what ended PolyLM's loss spikes (sections 3.2 and 3.3, and the flags
+fp32-residual-connection and attention-softmax-in-fp32 of its scripts) is `keep_float32`.
+
+                                         residual stream    a branch's input    attention and its softmax
+    autocast, float32 weights            float32            float32, cast       bfloat16 (CPU: float32)
+    bfloat16 weights (gathered, FSDP2)   bfloat16           bfloat16            bfloat16 (CPU: float32)
+    autocast, keep_float32               float32            float32, cast       float32
+    bfloat16 weights, keep_float32       float32            bfloat16            float32
+
 Legend: B rows, T tokens of a row, D hidden size, V rows of the embedding, H heads, K key-value heads, S size of a
 head, I intermediate size.
 """
@@ -28,6 +37,7 @@ from torch import Tensor, nn
 
 from diglot.artifact import UserError
 from diglot.model.attention import DocumentLayout, attend
+from diglot.model.context import RowCut
 
 
 @dataclass(frozen=True)
@@ -128,6 +138,8 @@ class Attention(nn.Module):
         self.output = nn.Linear(config.num_heads * size, config.hidden_size, config.output_bias)
         self.query_norm = Norm(size, config) if config.query_key_norm else None
         self.key_norm = Norm(size, config) if config.query_key_norm else None
+        self.float32 = False  # see Decoder.keep_float32
+        self.attend = attend
 
     def forward(
         self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor] | None, layout: DocumentLayout | None
@@ -136,11 +148,13 @@ class Attention(nn.Module):
         query_BTHS = self.query(x_BTD).unflatten(-1, (-1, self.head_size))
         key_BTKS = self.key(x_BTD).unflatten(-1, (-1, self.head_size))
         value_BTKS = self.value(x_BTD).unflatten(-1, (-1, self.head_size))
+        if self.float32:
+            query_BTHS, key_BTKS, value_BTKS = query_BTHS.float(), key_BTKS.float(), value_BTKS.float()
         if self.query_norm is not None and self.key_norm is not None:
             query_BTHS, key_BTKS = self.query_norm(query_BTHS), self.key_norm(key_BTKS)
         if rotation is not None:
             query_BTHS, key_BTKS = rotate(query_BTHS, *rotation), rotate(key_BTKS, *rotation)
-        out_BTHS = attend(query_BTHS, key_BTKS, value_BTKS, layout)
+        out_BTHS = self.attend(query_BTHS, key_BTKS, value_BTKS, layout)
         return self.output(out_BTHS.flatten(2).to(x_BTD.dtype))
 
 
@@ -163,7 +177,10 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """A pre-norm layer: x + attention(norm(x)), then x + feed_forward(norm(x))."""
+    """A pre-norm layer: x + attention(norm(x)), then x + feed_forward(norm(x)).
+
+    The branches compute in the type of their weights, whatever that of the residual stream.
+    """
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -176,8 +193,9 @@ class Layer(nn.Module):
         self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor] | None, layout: DocumentLayout | None
     ) -> Tensor:
         """Add both branches to the residual stream."""
-        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rotation, layout)
-        return x_BTD + self.feed_forward(self.feed_forward_norm(x_BTD))
+        dtype = self.attention_norm.weight.dtype
+        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD).to(dtype), rotation, layout)
+        return x_BTD + self.feed_forward(self.feed_forward_norm(x_BTD).to(dtype))
 
 
 class Decoder(nn.Module):
@@ -186,6 +204,8 @@ class Decoder(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.config = config
+        self.float32_residual = False  # see keep_float32
+        self.row_cut: RowCut | None = None  # context parallel: which tokens of a row lie on this process
         self.embedding = nn.Embedding(config.vocabulary_size, config.hidden_size)
         learned = config.positions == "learned"
         self.position_embedding = nn.Embedding(config.max_positions, config.hidden_size) if learned else None
@@ -206,7 +226,7 @@ class Decoder(nn.Module):
             tokens_BT: token ids.
             positions_BT: place of each token in its document; counted from `documents_BT` if absent.
             documents_BT: the document of each token, one run of tokens each, -1 for padding; None if every
-                row is one document.
+                row is one document. Of whole rows, also where the tokens are cut over processes (`row_cut`).
 
         Returns:
             hidden_BTD after the final norm. Rows at padding are finite and mean nothing.
@@ -214,7 +234,10 @@ class Decoder(nn.Module):
         Raises:
             UserError: a document is longer than the model's max_positions.
         """
-        layout = None if documents_BT is None else DocumentLayout.of(documents_BT)
+        assert documents_BT is not None or self.row_cut is None, "rows that are cut need their documents"
+        layout = None
+        if documents_BT is not None:
+            layout = DocumentLayout.of(documents_BT, self.row_cut, tokens_BT.device)
         longest = tokens_BT.shape[1] if layout is None else layout.longest
         if longest > self.config.max_positions:
             raise UserError(
@@ -229,9 +252,36 @@ class Decoder(nn.Module):
             x_BTD = x_BTD + self.position_embedding(positions_BT)
         else:
             rotation = rotary(positions_BT, self.config)
+        if self.float32_residual:
+            x_BTD = x_BTD.float()
         for layer in self.layers:
             x_BTD = layer(x_BTD, rotation, layout)
-        return self.norm(x_BTD)
+        return self.norm(x_BTD).to(self.norm.weight.dtype)
+
+    def keep_float32(self) -> None:
+        """Keep the residual stream, queries, keys, values and attention's softmax in float32 from now on.
+
+        Under FSDP2 the policy must not cast the layers' inputs (`cast_forward_inputs=False`): it would cast the stream.
+        """
+        self.float32_residual = True
+        for layer in self.layers:
+            assert isinstance(layer, Layer)
+            layer.attention.float32 = True
+
+    def compile_layers(self) -> None:
+        """Compile the layers (torch.compile) but for attention, whose calls differ from batch to batch.
+
+        Sizes are dynamic from the first batch on, and those that happen to be equal are not taken for one: so neither
+        what is compiled nor its rounding depends on the batches before. All layers share what is compiled: four pieces
+        (up to and after attention, in two frames), once each with and without gradients, and for one row and more.
+        """
+        torch.fx.experimental._config.use_duck_shape = False
+        torch._dynamo.config.recompile_limit = 32  # each phase that freezes other parts compiles anew
+        eager = torch.compiler.disable(attend)
+        for layer in self.layers:
+            assert isinstance(layer, Layer)
+            layer.attention.attend = eager
+            layer.forward = torch.compile(layer.forward, dynamic=True)  # type: ignore[method-assign]
 
     def output_weight(self) -> Tensor:
         """The weight (VD) that turns hidden states into logits: the embedding if tied, else the head."""

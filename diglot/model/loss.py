@@ -13,7 +13,12 @@ it is cut, divide by their number before `backward` (the factor reaches the grad
 `token_log_probabilities` is differentiable token by token (preference objectives need that) and computes each chunk
 a second time in the backward pass.
 
-Under autocast the products run in its type; softmax, loss and the sums over chunks are float32 always.
+The z-loss (PaLM, 2204.02311, section 5) adds z_loss · log²Z a token, Z the sum of the exponentials of its logits: it
+keeps logits from drifting away from zero. It costs one factor on each token's softmax. The losses by token never hold
+it: they stay comparable between runs with and without.
+
+Under autocast the products run in its type (on a processor that is slow in bfloat16, in float32); softmax, loss and the
+sums over chunks are float32 always.
 
 Legend: N tokens, D hidden size, V rows of the output weight, C tokens of a chunk.
 """
@@ -40,24 +45,30 @@ CHUNK_LOGITS = 2**22
 MIN_CHUNK = 256
 
 
-def cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+def cross_entropy(
+    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, z_loss: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Sum of the cross-entropy over the valid tokens, in nats.
 
     Args:
         hidden_ND: hidden states after the final norm.
         weight_VD: the output weight.
         targets_N: the next token of each position, or -100.
+        z_loss: coefficient of log²Z, which the sum holds beside the cross-entropy.
 
     Returns:
-        The sum (float32, differentiable, backward once), and losses_N (float32, detached, 0 where ignored).
+        The sum (float32, differentiable, backward once), and losses_N (float32, detached, 0 where ignored; without
+        the z-loss).
     """
     hidden, targets, valid = _valid(hidden_ND, targets_N)
     if isinstance(weight_VD, DTensor):
         own_VD, part = cut_weight(weight_VD)
-        loss_sum, losses = ShardedCrossEntropy.apply(hidden, own_VD, targets, part, torch.is_grad_enabled())
+        loss_sum, losses = ShardedCrossEntropy.apply(
+            hidden, own_VD, targets, part, z_loss, torch.is_grad_enabled()
+        )
     else:
         loss_sum, losses = _CrossEntropy.apply(
-            hidden, weight_VD, targets, _product_type(hidden_ND), torch.is_grad_enabled()
+            hidden, weight_VD, targets, _product_type(hidden_ND), z_loss, torch.is_grad_enabled()
         )
     losses_N = losses.new_zeros(len(targets_N)).index_copy_(0, valid, losses)
     return loss_sum, losses_N
@@ -97,17 +108,73 @@ def _valid(hidden_ND: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 def _log_probabilities(hidden_CD: Tensor, weight_VD: Tensor, targets_C: Tensor) -> Tensor:
     dtype = _product_type(hidden_CD)
-    logits_CV = F.linear(hidden_CD.to(dtype), weight_VD.to(dtype)).float()
+    with torch.autocast(hidden_CD.device.type, enabled=False):
+        logits_CV = F.linear(hidden_CD.to(dtype), weight_VD.to(dtype)).float()
     return -F.cross_entropy(logits_CV, targets_C, reduction="none")
 
 
 def _product_type(hidden: Tensor) -> torch.dtype:
     device = hidden.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+    slow = device == "cpu" and dtype == torch.bfloat16 and _is_slow_in_bfloat16()
+    return torch.float32 if slow else dtype
+
+
+def _is_slow_in_bfloat16() -> bool:
+    """Whether this processor lacks AVX-512: its products in bfloat16 took 7 to 100 times as long as in float32."""
+    return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _chunk_size(weight_VD: Tensor) -> int:
     return max(MIN_CHUNK, CHUNK_LOGITS // weight_VD.shape[0])
+
+
+def _product(hidden_CD: Tensor, weight_VD: Tensor, out_CV: Tensor) -> Tensor:
+    if weight_VD.dtype == torch.float32:
+        return torch.mm(hidden_CD, weight_VD.T, out=out_CV)
+    return out_CV.copy_(hidden_CD @ weight_VD.T)
+
+
+def _walk(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    dtype: torch.dtype,
+    z_loss: float,
+    for_hidden: bool,
+    for_weight: bool,
+) -> tuple[Tensor, Tensor, tuple[Tensor | None, Tensor | None]]:
+    """The sum of the losses with the z-loss, the losses without, and the gradients of hidden states and weight."""
+    d_hidden = torch.empty_like(hidden) if for_hidden else None
+    d_weight = torch.zeros_like(weight, dtype=torch.float32) if for_weight else None
+    losses, normalizers = torch.empty(2, len(targets), dtype=torch.float32, device=hidden.device)
+    weight_cast, size = weight.to(dtype), min(_chunk_size(weight), len(targets))
+    # One memory for all chunks: new memory each time cost a sixth of the whole at 256,000 entries.
+    buffer = torch.empty(size, len(weight), dtype=torch.float32, device=hidden.device)
+    for start in range(0, len(targets), size or 1):
+        chunk = slice(start, start + size)
+        hidden_CD, targets_C1 = hidden[chunk].to(dtype), targets[chunk, None]
+        logits_CV = _product(hidden_CD, weight_cast, buffer[: len(hidden_CD)])
+        target_C = logits_CV.gather(1, targets_C1).squeeze(1)
+        largest_C1 = logits_CV.amax(dim=1, keepdim=True)
+        exponentials_CV = logits_CV.sub_(largest_C1).exp_()
+        sum_C1 = exponentials_CV.sum(dim=1, keepdim=True)
+        normalizer_C1 = sum_C1.log() + largest_C1
+        normalizers[chunk] = normalizer_C1.squeeze(1)
+        losses[chunk] = normalizers[chunk] - target_C
+        if not (for_hidden or for_weight):
+            continue
+        # The gradient of a token's loss by its logits: softmax minus one at the target.
+        d_logits_CV = exponentials_CV.mul_((1 + 2 * z_loss * normalizer_C1) / sum_C1)
+        d_logits_CV.scatter_add_(1, targets_C1, torch.full_like(targets_C1, -1.0, dtype=torch.float32))
+        d_logits_CV = d_logits_CV.to(dtype)
+        if d_hidden is not None:
+            d_hidden[chunk] = d_logits_CV @ weight_cast
+        if d_weight is not None and dtype == torch.float32:
+            d_weight.addmm_(d_logits_CV.T, hidden_CD)
+        elif d_weight is not None:
+            d_weight += d_logits_CV.T @ hidden_CD
+    return (losses + z_loss * normalizers.square()).sum(), losses, (d_hidden, d_weight)
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -115,35 +182,20 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype, gradients: bool
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        dtype: torch.dtype,
+        z_loss: float,
+        gradients: bool,
     ) -> tuple[Tensor, Tensor]:
-        for_hidden, for_weight = (gradients and needed for needed in ctx.needs_input_grad[:2])
-        d_hidden = torch.empty_like(hidden) if for_hidden else None
-        d_weight = torch.zeros_like(weight, dtype=torch.float32) if for_weight else None
-        losses = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
-        weight_cast, size = weight.to(dtype), _chunk_size(weight)
-        for start in range(0, len(targets), size):
-            chunk = slice(start, start + size)
-            hidden_CD, targets_C1 = hidden[chunk].to(dtype), targets[chunk, None]
-            logits_CV = (hidden_CD @ weight_cast.T).float()
-            log_probabilities_CV = F.log_softmax(logits_CV, dim=1)
-            losses[chunk] = -log_probabilities_CV.gather(1, targets_C1).squeeze(1)
-            if not (for_hidden or for_weight):
-                continue
-            # The gradient of a token's loss by its logits: softmax minus one at the target.
-            d_logits_CV = log_probabilities_CV.exp_()
-            d_logits_CV.scatter_add_(1, targets_C1, torch.full_like(targets_C1, -1.0, dtype=torch.float32))
-            d_logits_CV = d_logits_CV.to(dtype)
-            if d_hidden is not None:
-                d_hidden[chunk] = d_logits_CV @ weight_cast
-            if d_weight is not None and dtype == torch.float32:
-                d_weight.addmm_(d_logits_CV.T, hidden_CD)
-            elif d_weight is not None:
-                d_weight += d_logits_CV.T @ hidden_CD
-        ctx.gradients = (d_hidden, d_weight)
+        wanted = [gradients and needed for needed in ctx.needs_input_grad[:2]]
+        with torch.autocast(hidden.device.type, enabled=False):
+            loss_sum, losses, ctx.gradients = _walk(hidden, weight, targets, dtype, z_loss, *wanted)
         ctx.weight_dtype = weight.dtype
         ctx.mark_non_differentiable(losses)
-        return losses.sum(), losses
+        return loss_sum, losses
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -154,4 +206,4 @@ class _CrossEntropy(torch.autograd.Function):
             d_hidden.mul_(gradients[0])
         if d_weight is not None:
             d_weight = d_weight.mul_(gradients[0]).to(ctx.weight_dtype)
-        return d_hidden, d_weight, None, None, None
+        return d_hidden, d_weight, None, None, None, None

@@ -3,13 +3,21 @@
     preset            layers × hidden    heads    of
     polylm-1.7b       24 × 2048          16       PolyLM, table 3; 1,737,084,928 parameters with 256,000 entries
     polylm-13b        40 × 5120          40       PolyLM, table 3; 13,906,790,400
+    polylm-…-rope     the same two, with rotary positions instead of learned ones
     llama-2-7b …      32 × 4096          32       the bases that ALLaM continues; also -13b, -70b and llama-3-8b
+    allam-7b          32 × 4096          32       Llama-2 7B's shape; ALLaM's models from scratch
+    allam-34b         48 × 8192          64/8     Code Llama 34B's
     qwen3-0.6b …      28 × 1024          16/8     also -1.7b and -4b
     tiny, mini, small 3–8 × 128–512      4–8      Llama's shape; below 1, about 5 and about 25 million parameters
                                                   beside the embedding
 
 PolyLM's table prints 1,722M and 13,003M parameters, which do not follow from the shapes in it; the counts above
 do, and are those of transformers' GPT-2 with 2,048 positions and tied embeddings.
+
+Assumed, because nobody has published it: PolyLM's rotary variant (announced in footnote 2 of the paper) differs from
+the paper's model in positions only, all of a head rotated with theta 10,000. ALLaM's 7B from scratch has Llama-2's shape
+and 64,000 entries, which the released ALLaM-7B is said to have; of the 34B nothing is known but its size, so it takes
+the Llama family's own shape of 34B (2308.12950) and the same entries.
 
 The vocabulary is the tokenizer's. Initial weights: PolyLM Xavier normal, biases zero (PolyLM 3.2, "Xavier normal
 initialization"); the others normal with standard deviation 0.02, projections into the residual stream divided by
@@ -23,7 +31,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -36,7 +44,12 @@ if TYPE_CHECKING:
     from diglot.recipe import NewModel, Shape
 
 
-def _polylm(num_layers: int, hidden_size: int, num_heads: int) -> DecoderConfig:
+def _polylm(
+    num_layers: int,
+    hidden_size: int,
+    num_heads: int,
+    positions: Literal["rotary", "learned"] = "learned",
+) -> DecoderConfig:
     return DecoderConfig(
         vocabulary_size=256_000,
         num_layers=num_layers,
@@ -48,7 +61,7 @@ def _polylm(num_layers: int, hidden_size: int, num_heads: int) -> DecoderConfig:
         max_positions=2048,
         normalization="layer",
         activation="gelu",
-        positions="learned",
+        positions=positions,
         query_key_value_bias=True,
         output_bias=True,
         feed_forward_bias=True,
@@ -93,6 +106,10 @@ _SMALL: dict[str, Any] = {"max_positions": 2048, "tied": True}
 PRESETS: dict[str, DecoderConfig] = {
     "polylm-1.7b": _polylm(24, 2048, 16),
     "polylm-13b": _polylm(40, 5120, 40),
+    "polylm-1.7b-rope": _polylm(24, 2048, 16, "rotary"),
+    "polylm-13b-rope": _polylm(40, 5120, 40, "rotary"),
+    "allam-7b": _llama(32, 4096, 11_008, (32, 32), 64_000),
+    "allam-34b": _llama(48, 8192, 22_016, (64, 8), 64_000),
     "llama-2-7b": _llama(32, 4096, 11_008, (32, 32)),
     "llama-2-13b": _llama(40, 5120, 13_824, (40, 40)),
     "llama-2-70b": _llama(80, 8192, 28_672, (64, 8)),

@@ -44,7 +44,7 @@ class Chunk(NamedTuple):
 
     def d_logits(self, d_normalizer_C1: Tensor | float, d_target_C: Tensor | float) -> Tensor:
         """The gradient of the logits, in their place, from those of the normalizer and of the target's logit."""
-        d_logits_CV = (self.logits_CV - self.normalizer_C[:, None]).exp_().mul_(d_normalizer_C1)
+        d_logits_CV = self.logits_CV.sub_(self.normalizer_C[:, None]).exp_().mul_(d_normalizer_C1)
         at_target_C = (self.inside_C * d_target_C).to(d_logits_CV.dtype)
         return d_logits_CV.scatter_add_(1, self.row_C1, at_target_C[:, None])
 
@@ -79,28 +79,35 @@ class ShardedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, part: Part, gradients: bool
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        part: Part,
+        z_loss: float,
+        gradients: bool,
     ) -> tuple[Tensor, Tensor]:
-        """The summed loss, and the losses (N)."""
+        """The summed loss with the z-loss, and the losses (N) without."""
         for_hidden, for_weight = (gradients and needed for needed in ctx.needs_input_grad[:2])
         d_hidden = torch.empty_like(hidden) if for_hidden else None
         d_weight = torch.zeros_like(weight, dtype=torch.float32) if for_weight else None
-        losses = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
+        losses, normalizers = torch.empty(2, len(targets), dtype=torch.float32, device=hidden.device)
         cast, size = weight.to(hidden.dtype), chunk_size(weight)
         for start in range(0, len(targets), size):
             chunk = slice(start, start + size)
             found = _compute(hidden[chunk], cast, targets[chunk], part)
             losses[chunk] = found.normalizer_C - found.target_logit_C
+            normalizers[chunk] = found.normalizer_C
             if not (for_hidden or for_weight):
                 continue
-            d_logits_CV = found.d_logits(1.0, -1.0).to(hidden.dtype)
+            d_logits_CV = found.d_logits(1 + 2 * z_loss * found.normalizer_C[:, None], -1.0).to(hidden.dtype)
             if d_hidden is not None:
                 d_hidden[chunk] = d_logits_CV @ cast
             if d_weight is not None:
                 d_weight += d_logits_CV.T @ hidden[chunk]
         ctx.gradients, ctx.weight_dtype = (d_hidden, d_weight), weight.dtype
         ctx.mark_non_differentiable(losses)
-        return losses.sum(), losses
+        return (losses + z_loss * normalizers.square()).sum(), losses
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -110,7 +117,7 @@ class ShardedCrossEntropy(torch.autograd.Function):
         (d_hidden, d_weight), ctx.gradients = ctx.gradients, None
         d_hidden = None if d_hidden is None else d_hidden.mul_(gradients[0])
         d_weight = None if d_weight is None else d_weight.mul_(gradients[0]).to(ctx.weight_dtype)
-        return d_hidden, d_weight, None, None, None
+        return d_hidden, d_weight, None, None, None, None
 
 
 class ShardedLogProbabilities(torch.autograd.Function):

@@ -6,8 +6,7 @@ estimate.py FLOPs, throughput, days, cost and energy; the verdict whether it fit
 dryrun.py   the real model, sharded over fake ranks on the CPU: bytes a rank
 tables.py   all of it for people
 
-layout = Layout(tensor_parallel=8)
-for stage in plan_recipe(recipe, graph(recipe, where), where, parse_cluster("a100-80:32x8"), layout):
+for stage in plan_recipe(recipe, graph(recipe, where), where, parse_cluster("a100-80:32x8")):
     print(stage.name, stage.days, stage.memory.total / 2**30, stage.verdict)
 
 Only the command line reads recipes, so the graph and the places of keys are handed in.

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from diglot.artifact import UserError
 from diglot.plan.dryrun import dry_run
-from diglot.plan.estimate import Assumptions, Layout, StagePlan, plan_recipe
+from diglot.plan.estimate import Assumptions, StagePlan, plan_recipe
 from diglot.plan.follow import Reads
 from diglot.plan.memory import Execution, Memory, memory
 from diglot.plan.tables import WIDTH, as_json, dry_run_table, plan_view
@@ -46,11 +46,6 @@ def plan(
     where: Callable[..., str],
     cluster: Cluster,
     dry_run_ranks: int | None = None,
-    *,
-    tensor_parallel: int = 1,
-    activation_checkpointing: bool = False,
-    micro_batch_size: int | None = None,
-    float32_residual: bool = False,
     **assumed: Any,
 ) -> Plan:
     """Plan a recipe with the command's options.
@@ -60,9 +55,8 @@ def plan(
     """
     if assumed.get("mfu") and assumed.get("tokens_per_second"):
         raise UserError("--mfu and --tokens-per-second say the same thing: give one of them")
-    layout = Layout(tensor_parallel, activation_checkpointing, micro_batch_size, float32_residual)
     assumptions = Assumptions(**{name: value for name, value in assumed.items() if value is not None})
-    stages = plan_recipe(recipe, reads, where, cluster, layout, assumptions)
+    stages = plan_recipe(recipe, reads, where, cluster, assumptions)
     dry_runs = _dry_runs(stages, dry_run_ranks) if dry_run_ranks else {}
     return Plan(stages, cluster, assumptions, dry_runs)
 
@@ -88,19 +82,16 @@ def _over(execution: Execution, ranks: int) -> Execution:
     """
     if ranks % execution.tensor_parallel:
         raise UserError(
-            f"--dry-run-ranks {ranks}: cannot be divided by --tensor-parallel {execution.tensor_parallel}"
+            f"--dry-run-ranks {ranks}: cannot be divided by parallel.tensor ({execution.tensor_parallel})"
         )
     if execution.context_parallel > 1:
         raise UserError(
             "--dry-run-ranks: the dry run has whole rows on every rank; leave parallel.context out"
         )
-    if execution.float32_residual:
-        raise UserError(
-            "--dry-run-ranks: the decoder has no float32 residual stream yet; leave --float32-residual out"
-        )
     return replace(
         execution,
         data_parallel=ranks // execution.tensor_parallel,
+        replicas=1,
         sharded=True,
         accumulates=False,
         reference=False,

@@ -102,7 +102,9 @@ def _build(config: DecoderConfig, execution: Execution) -> Any:
         def forward(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
             hidden_ND = self.decoder(tokens_BT).flatten(0, 1)
             weight_VD = self.decoder.output_weight()
-            return _CrossEntropy.apply(hidden_ND, weight_VD, targets_BT.flatten(), hidden_ND.dtype, 0.0, True)[0]
+            return _CrossEntropy.apply(
+                hidden_ND, weight_VD, targets_BT.flatten(), hidden_ND.dtype, 0.0, True
+            )[0]
 
     with torch.device("meta"):
         model = Step()
@@ -114,9 +116,12 @@ def _build(config: DecoderConfig, execution: Execution) -> Any:
     if execution.activation_checkpointing:
         for index, layer in enumerate(layers):
             layers[index] = checkpoint_wrapper(layer)
-    policy = MixedPrecisionPolicy()
+    if execution.float32_residual:
+        model.decoder.keep_float32()
+    cast = not execution.float32_residual
+    policy = MixedPrecisionPolicy(cast_forward_inputs=cast)
     if execution.precision == "bfloat16":
-        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+        policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=cast)
     for layer in layers:
         fully_shard(layer, mesh=mesh["data"], mp_policy=policy)
     fully_shard(model, mesh=mesh["data"], mp_policy=policy)

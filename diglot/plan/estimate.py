@@ -19,29 +19,14 @@ from diglot.model.decoder import DecoderConfig
 from diglot.model.flops import flops_per_token
 from diglot.plan.follow import Known, Reads, follow
 from diglot.plan.memory import Execution, Memory, memory, parameters
-from diglot.recipe import Recipe, Train
+from diglot.recipe import Recipe, Sweep
+from diglot.recipe.common import at_step
+from diglot.recipe.model import Training
 from diglot.train.devices import GIB, Cluster
 
 MAX_DEVICES = 4096  # that the search for a sharding that fits goes to
 SMALL = 40e6  # parameters below which published MFUs say little: launches and overheads take the time
 PUE = 1.2  # power usage effectiveness of a data centre; Jean Zay's, as in BLOOM's account (Luccioni et al. 2022)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How training is laid out on the devices: options of the command, until train stages have these settings.
-
-    Attributes:
-        tensor_parallel: devices that each layer is cut into; FSDP2 shards over the rest.
-        activation_checkpointing: compute a layer's inner values again in the backward pass.
-        micro_batch_size: sequences a rank holds at a time; the stage's if None, and never more than its share.
-        float32_residual: residual stream and attention in float32 (PolyLM 3.3).
-    """
-
-    tensor_parallel: int = 1
-    activation_checkpointing: bool = False
-    micro_batch_size: int | None = None
-    float32_residual: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,17 +120,15 @@ def plan_recipe(
     reads: Reads,
     where: Callable[..., str],
     cluster: Cluster,
-    layout: Layout | None = None,
     assumptions: Assumptions | None = None,
 ) -> list[StagePlan]:
-    """Plan every train stage of a recipe, in running order.
+    """Plan every stage of a recipe that trains, in running order.
 
     Args:
         recipe: a checked recipe.
         reads: its graph.
         where: names the place of a key in it.
         cluster: what it would run on.
-        layout: how; one rank of data parallel a device if absent.
         assumptions: throughput and prices; published throughput and none if absent.
 
     Raises:
@@ -153,20 +136,12 @@ def plan_recipe(
     """
     known = follow(recipe, reads, where)
     plans = []
-    for name in reads:
+    for name, inputs in reads.items():
         stage = recipe.stages[name]
-        if isinstance(stage, Train):
+        if isinstance(stage, Training):
             try:
-                plans.append(
-                    plan_stage(
-                        name,
-                        stage,
-                        known[name],
-                        cluster,
-                        layout or Layout(),
-                        assumptions or Assumptions(),
-                    )
-                )
+                model = known[at_step(inputs["model"][0])[0]]
+                plans.append(plan_stage(name, stage, model, cluster, assumptions or Assumptions()))
             except UserError as error:
                 raise UserError(f"{where('stages', name)}: {error}") from error
     if not plans:
@@ -175,9 +150,9 @@ def plan_recipe(
 
 
 def plan_stage(
-    name: str, stage: Train, model: Known, cluster: Cluster, layout: Layout, assumptions: Assumptions
+    name: str, stage: Training, model: Known, cluster: Cluster, assumptions: Assumptions
 ) -> StagePlan:
-    """Plan one train stage.
+    """Plan one stage that trains; a sweep as all its runs together.
 
     Raises:
         UserError: sequences longer than the model's positions, or a layout that cannot be.
@@ -187,13 +162,14 @@ def plan_stage(
         raise UserError(
             f"sequence_length is {stage.sequence_length}, but the model has {config.max_positions} positions"
         )
-    execution = lay_out(stage, config, cluster, layout)
+    execution = lay_out(stage, config, cluster)
     capacity = device.memory * (cluster.devices if device.one_process else 1)
     per_token = flops_per_token(config, stage.sequence_length, stage.objective)
     speed, peak = assumptions.tokens_per_second, device.peak(stage.precision)
     mfu = speed * per_token / peak if speed else assumptions.mfu or device.mfu
     speed = speed or mfu * peak / per_token
-    tokens = stage.steps * stage.batch_size * stage.sequence_length
+    runs = len(stage.learning_rates) if isinstance(stage, Sweep) else 1
+    tokens = runs * stage.steps * stage.batch_size * stage.sequence_length
     ranks = execution.data_parallel
     busy = stage.batch_size / (ranks * math.ceil(stage.batch_size / ranks))
     seconds = tokens / (speed * cluster.devices * busy)
@@ -223,33 +199,34 @@ def plan_stage(
     )
 
 
-def lay_out(stage: Train, config: DecoderConfig, cluster: Cluster, layout: Layout) -> Execution:
+def lay_out(stage: Training, config: DecoderConfig, cluster: Cluster) -> Execution:
     """How a stage would run.
 
     Raises:
-        UserError: tensor parallel that does not divide the heads or the devices, or context parallel that does not
-            divide what is left of these.
+        UserError: devices, heads or shards that `parallel` does not divide.
     """
-    devices, context = 1 if cluster.device.one_process else cluster.devices, stage.parallel.context
-    if refusal := _refuse_cut(config, layout.tensor_parallel, devices):
-        raise UserError(f"--tensor-parallel {layout.tensor_parallel}: {refusal}")
-    if devices // layout.tensor_parallel % context:
+    parallel, devices = stage.parallel, 1 if cluster.device.one_process else cluster.devices
+    if refusal := _refuse_cut(config, parallel.tensor, devices):
+        raise UserError(f"parallel.tensor is {parallel.tensor}: {refusal}")
+    left = devices // parallel.tensor
+    if left % (parallel.context * parallel.replicas):
         raise UserError(
-            f"parallel.context is {context}: {devices} devices, of which {layout.tensor_parallel} share a layer, "
-            "cannot be divided by it"
+            f"parallel.context is {parallel.context} and parallel.replicas {parallel.replicas}: {devices} devices, of "
+            f"which {parallel.tensor} share a layer, cannot be divided so"
         )
-    ranks = devices // layout.tensor_parallel // context
+    ranks = left // parallel.context
     share = math.ceil(stage.batch_size / ranks)
-    micro = min(layout.micro_batch_size or stage.micro_batch_size or share, share)
+    micro = min(stage.micro_batch_size or share, share)
     return Execution(
         data_parallel=ranks,
-        tensor_parallel=layout.tensor_parallel,
-        context_parallel=context,
+        tensor_parallel=parallel.tensor,
+        context_parallel=parallel.context,
+        replicas=parallel.replicas,
         micro_batch_size=micro,
         sequence_length=stage.sequence_length,
         precision=stage.precision,
-        activation_checkpointing=layout.activation_checkpointing,
-        float32_residual=layout.float32_residual,
+        activation_checkpointing=stage.activation_checkpointing,
+        float32_residual=stage.float32_residual,
         accumulates=share > micro,
         reference=stage.objective == "dpo",
         packed=True,
@@ -266,7 +243,7 @@ def _refuse_cut(config: DecoderConfig, tensor_parallel: int, devices: int) -> st
     return None
 
 
-def _notes(stage: Train, execution: Execution, cluster: Cluster, busy: float) -> Iterator[str]:
+def _notes(stage: Training, execution: Execution, cluster: Cluster, busy: float) -> Iterator[str]:
     device = cluster.device
     if execution.reference:
         yield "weights hold the reference model too, sharded alike; its forward pass is a third more FLOPs"
@@ -319,12 +296,12 @@ def _changes(execution: Execution) -> Iterator[list[tuple[str, Execution]]]:
     micro = execution.micro_batch_size
     smaller = [micro // 2**power for power in range(1, micro.bit_length())]
     less = [
-        (f"--micro-batch-size {size}", replace(execution, micro_batch_size=size, accumulates=True))
+        (f"micro_batch_size={size}", replace(execution, micro_batch_size=size, accumulates=True))
         for size in smaller
     ]
     yield less
     if not execution.activation_checkpointing:
-        flag = "--activation-checkpointing"
+        flag = "activation_checkpointing=true"
         ways = [(flag, execution), *((f"{flag} {words}", changed) for words, changed in less)]
         yield [(words, replace(changed, activation_checkpointing=True)) for words, changed in ways]
 
@@ -335,9 +312,9 @@ def _smallest_text(config: DecoderConfig, execution: Execution, cluster: Cluster
     if found is None:
         least = replace(execution, activation_checkpointing=True, micro_batch_size=1)
         found = smallest_sharding(config, least, cluster, capacity)
-        words += ", with --activation-checkpointing --micro-batch-size 1"
+        words += ", with activation_checkpointing=true micro_batch_size=1"
     if found is None:
-        return f"no sharding over up to {MAX_DEVICES:,} devices fits, even with --activation-checkpointing --micro-batch-size 1"
+        return f"no sharding over up to {MAX_DEVICES:,} devices fits, even with activation_checkpointing=true micro_batch_size=1"
     parts = [f"data parallel {found.data_parallel:,}", f"tensor parallel {found.tensor_parallel}"]
     if found.context_parallel > 1:
         parts.insert(1, f"context parallel {found.context_parallel}")
@@ -358,6 +335,7 @@ def smallest_sharding(
                 tried = replace(
                     execution,
                     data_parallel=devices // cut // context,
+                    replicas=1,
                     tensor_parallel=cut,
                     sharded=devices > 1,
                 )

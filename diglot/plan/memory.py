@@ -58,9 +58,10 @@ class Execution:
     """How a training stage runs on its devices.
 
     Attributes:
-        data_parallel: ranks that each parameter is sharded over and that read different sequences.
+        data_parallel: ranks that read different sequences.
         tensor_parallel: ranks that each layer is cut into.
-        context_parallel: ranks that share the tokens of every sequence; each parameter is sharded over them too.
+        context_parallel: ranks that share the tokens of every sequence.
+        replicas: copies of every parameter; each is sharded over all other ranks of data and context parallel.
         micro_batch_size: sequences a rank holds at a time.
         sequence_length: tokens of a sequence.
         precision: type of products; weights stay in float32.
@@ -76,6 +77,7 @@ class Execution:
     data_parallel: int = 1
     tensor_parallel: int = 1
     context_parallel: int = 1
+    replicas: int = 1
     micro_batch_size: int = 1
     sequence_length: int = 2048
     precision: Literal["float32", "bfloat16"] = "bfloat16"
@@ -101,6 +103,11 @@ class Execution:
     def ranks(self) -> int:
         """Devices in all."""
         return self.data_parallel * self.context_parallel * self.tensor_parallel
+
+    @property
+    def shards(self) -> int:
+        """Ranks that each parameter, or its tensor-parallel part, is sharded over."""
+        return self.data_parallel * self.context_parallel // self.replicas
 
     @property
     def tokens(self) -> int:
@@ -163,7 +170,7 @@ def local_size(name: str, shape: tuple[int, ...], execution: Execution) -> int:
             rest = math.ceil(rest / execution.tensor_parallel)
         else:
             rows = math.ceil(rows / execution.tensor_parallel)
-    return math.ceil(rows / (execution.data_parallel * execution.context_parallel)) * rest
+    return math.ceil(rows / execution.shards) * rest
 
 
 def _is_cut(name: str, shape: tuple[int, ...]) -> bool:

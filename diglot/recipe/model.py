@@ -287,7 +287,27 @@ class Training(Stage):
     epsilon: Annotated[float, Field(gt=0)] = Field(1e-8, description="PolyLM's released scripts.")
     gradient_clip: Annotated[float, Field(gt=0)] = Field(1.0, description="PolyLM 3.2.")
     beta: Annotated[float, Field(gt=0)] = Field(0.1, description="DPO: weight of the KL penalty.")
-    precision: Literal["float32", "bfloat16"] = "float32"
+    z_loss: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="Coefficient of log²Z, beside the cross-entropy: logits don't drift. PaLM (2204.02311): 1e-4. "
+        "Logged losses are without.",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="Of products and gathered weights; trained weights, moments and sums of gradients are float32.",
+    )
+    float32_residual: bool = Field(
+        False,
+        description="Under bfloat16, keep the residual stream and attention in float32: ended PolyLM's loss spikes (3.3).",
+    )
+    float8: bool = Field(
+        False,
+        description="Layers' products in float8 under bfloat16: GPUs from compute capability 8.9 on, with torchao.",
+    )
+    compile: bool = Field(
+        False,
+        description="torch.compile of the layers; needs a C++ compiler, changes rounding. First step slow.",
+    )
     parallel: Parallel = Parallel()
     activation_checkpointing: bool = Field(
         False,
@@ -324,6 +344,19 @@ class Training(Stage):
             raise ValueError(f"phase {names[0]!r} is the first: there is no mixture to ramp from")
         if self.batch_size % (self.micro_batch_size or self.batch_size):
             raise ValueError("batch_size must be a multiple of micro_batch_size")
+        return self
+
+    @model_validator(mode="after")
+    def _settings_of_the_precision(self) -> Training:
+        for name in ("float32_residual", "float8"):
+            if getattr(self, name) and self.precision == "float32":
+                raise ValueError(f"{name} would do nothing: precision is float32; set precision: bfloat16")
+        if self.float8 and self.parallel.tensor > 1:
+            raise ValueError(
+                "float8 is for parallel.tensor 1: matrices that are cut were not tried in float8"
+            )
+        if self.z_loss and self.objective == "dpo":
+            raise ValueError("z_loss is for lm and sft: dpo's loss has no Z")
         return self
 
     @model_validator(mode="after")

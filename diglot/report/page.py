@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from diglot.artifact import Artifact, Context, Inputs, UserError
 from diglot.recipe import Report
-from diglot.report import corpus, family, making, overview, scores, tokenizers
+from diglot.report import corpus, family, making, overview, scores, sweep, tokenizers
 from diglot.report.figures import Colours
 from diglot.report.reading import Run
 from diglot.report.results import shown_language
@@ -63,6 +63,7 @@ def sections_of(artifacts: Sequence[Artifact], before: str | None, after: str | 
         corpus.text(all_of, colours),
         corpus.judges(all_of, colours),
         tokenizers.tokenizer(all_of, colours),
+        sweep.sweeps(all_of, colours),
         making.training(all_of, colours),
         scores.bits(all_of, colours),
         scores.scores(all_of, colours, before, after),

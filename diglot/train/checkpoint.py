@@ -30,6 +30,7 @@ a stranger gave you; models are handed on as safetensors (branches.py).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import json
@@ -38,7 +39,7 @@ import re
 import shutil
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, cast
@@ -121,7 +122,8 @@ class Checkpoints:
         self.wait()
         state = _state(model, optimizer, guard)
         if self.settings.asynchronous_checkpoints:
-            state = cast(dict[str, Any], self._stager.stage(state))
+            with _unfilled():
+                state = cast(dict[str, Any], self._stager.stage(state))
         # A daemon: a process that is told to end does not wait for a disk, or for others that are gone.
         self._thread = threading.Thread(
             target=self._work, args=(state, step, facts), daemon=True, name="checkpoint"
@@ -153,6 +155,7 @@ class Checkpoints:
         try:
             self._write(state, step, facts)
         except BaseException as error:
+            self._error = error
             if self.mesh.is_first:
                 shutil.rmtree(self.folder / PARTIAL, ignore_errors=True)
             self._error = self._explained(error, step)
@@ -379,6 +382,17 @@ class _Planner(DefaultLoadPlanner):
         torch.load(value, weights_only=True)
         value.seek(0)
         super().load_bytes(read_item, value)
+
+
+@contextlib.contextmanager
+def _unfilled() -> Iterator[None]:
+    """Deterministic algorithms fill all new memory; here it is written at once, and filling would double the time."""
+    before = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.utils.deterministic.fill_uninitialized_memory = before  # type: ignore[attr-defined]
 
 
 def _state(model: nn.Module, optimizer: torch.optim.Optimizer, guard: dict[str, Tensor]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ A step's numbers are read when the device has the next step to do already, so it
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import sys
 import threading
@@ -255,7 +256,7 @@ def prepare(settings: Train, model_folder: Path, token_folders: list[Path], cont
 
 def _objective(settings: Train, model_folder: Path, mesh: Mesh) -> Objective:
     if settings.objective != "dpo":
-        return language_modelling
+        return functools.partial(language_modelling, z_loss=settings.z_loss)
     reference = mesh.load(model_folder, settings).requires_grad_(False)
     return lambda model, micro, count: direct_preference(model, reference, settings.beta, micro, count)
 

@@ -18,8 +18,8 @@ on every mesh, to rounding, and goes on from its checkpoints on another one.
     rows = mesh.rows(batch)
     total = mesh.sum(units)
 
-The order is torchtitan's: an empty model on the meta device, tensor parallel, activation checkpointing, FSDP2, and then
-the weights, read one tensor at a time.
+The order is torchtitan's: an empty model on the meta device, tensor parallel, compilation, activation checkpointing,
+FSDP2, and then the weights, read one tensor at a time.
 
 Legend: B rows, T tokens of a row.
 """
@@ -68,6 +68,7 @@ from diglot.model.weights import StoredWeights, write_weights
 from diglot.recipe import Train
 from diglot.recipe.model import Parallel
 from diglot.tokens.packing import IGNORED, Batch
+from diglot.train.acceleration import compile_layers, train_in_float8
 
 # Gathering a weight that is cut twice takes two steps, says torch each time.
 logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
@@ -235,6 +236,12 @@ class Mesh:
         decoder.row_cut = self.row_cut
         if self.device_mesh is not None and self.parallel.tensor > 1:
             cut_layers(decoder, self.device_mesh["tensor"], settings.sequence_length // self.parallel.context)
+        if settings.float32_residual:
+            decoder.keep_float32()
+        if settings.float8:
+            train_in_float8(decoder, self.device)
+        if settings.compile:
+            compile_layers(decoder)
         if settings.activation_checkpointing:
             for layer in decoder.layers:  # within FSDP2's hooks: what is recomputed is not gathered once more
                 again = functools.partial(
@@ -249,7 +256,8 @@ class Mesh:
         fsdp_mesh = device_mesh[names]
         policy = MixedPrecisionPolicy()
         if settings.precision == "bfloat16":
-            policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+            # Casting a layer's inputs would round the rotary cosines and undo `float32_residual`.
+            policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
         for layer in decoder.layers:
             fully_shard(layer, mesh=fsdp_mesh, mp_policy=policy)
         # The embedding, the last norm and the output weight stay whole until the step's backward pass is over: the

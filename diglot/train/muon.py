@@ -1,11 +1,11 @@
 """Muon: momentum made orthogonal, for the matrices of a model's layers (Jordan et al. 2024, kellerjordan.github.io).
 
     momentum ← 0.95 · momentum + 0.05 · gradient
-    update   = orthogonal(0.05 · gradient + …)          Nesterov: one step further, 0.05 · gradient + 0.95 · momentum
+    update   = orthogonal(0.95 · momentum + 0.05 · gradient)                              (Nesterov)
     weight   ← weight − rate · (weight_decay · weight + 0.2 · √max(rows, columns) · update)
 
 An orthogonal update moves all directions of a matrix alike, where AdamW's moves few. Five Newton–Schulz steps find it
-without a singular value decomposition; singular values end near 1 (0.7 to 1.2), which is near enough. The factor
+without a singular value decomposition; most singular values end between 0.7 and 1.2, which is near enough. The factor
 0.2 · √max(rows, columns) gives an update the size of AdamW's, so rate and weight decay are AdamW's (Moonlight 2502.16982,
 2.2). Half the state: one moment instead of two. Query, key and value are a matrix each.
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diglot.model.attention import sent_to
 from diglot.model.decoder import Decoder
 from diglot.model.loss import cross_entropy, token_log_probabilities
 from diglot.tokens.packing import Batch
@@ -22,7 +23,10 @@ from diglot.tokens.packing import Batch
 
 @dataclass
 class MicroBatch:
-    """Some rows of a batch, as tensors on the device."""
+    """Some rows of a batch, on the device; the documents on the CPU, where their layout is found without waiting.
+
+    Where rows are cut over processes, the documents are those of whole rows.
+    """
 
     tokens_BT: Tensor
     targets_BT: Tensor
@@ -36,7 +40,7 @@ class Outcome:
     """What an objective found in a micro-batch.
 
     Attributes:
-        loss: summed over the units, with gradient.
+        loss: summed over the units, with gradient; with the z-loss where there is one.
         sums_S: detached sum of the loss by source, float64.
         units_S: units by source.
         correct: pairs in which the chosen answer gained more than the rejected one; a tie is half (DPO).
@@ -52,15 +56,15 @@ class Outcome:
 
 def micro_batches(batch: Batch, rows: int, device: torch.device) -> list[MicroBatch]:
     """Cut a batch into micro-batches of `rows` sequences."""
-    return [
-        MicroBatch(
-            *(
-                torch.from_numpy(np.ascontiguousarray(getattr(batch, name)[start : start + rows])).to(device)
-                for name in ("tokens_BT", "targets_BT", "positions_BT", "documents_BT", "sources_B")
-            )
-        )
-        for start in range(0, len(batch.tokens_BT), rows)
-    ]
+    found = []
+    for start in range(0, len(batch.tokens_BT), rows):
+        parts = {
+            name: torch.from_numpy(np.ascontiguousarray(getattr(batch, name)[start : start + rows]))
+            for name in ("tokens_BT", "targets_BT", "positions_BT", "documents_BT", "sources_B")
+        }
+        sent = {name: sent_to(device, part) for name, part in parts.items() if name != "documents_BT"}
+        found.append(MicroBatch(**sent, documents_BT=parts["documents_BT"]))
+    return found
 
 
 def units(batch: Batch, objective: str) -> int:
@@ -75,11 +79,14 @@ def _by_source(values_N: Tensor, sources_N: Tensor, num_sources: int) -> Tensor:
     return sums_S.index_add_(0, sources_N.long(), values_N.detach().double())
 
 
-def language_modelling(decoder: Decoder, micro: MicroBatch, num_sources: int) -> Outcome:
-    """Cross-entropy of the next token; with masked targets this is supervised fine-tuning too."""
+def language_modelling(decoder: Decoder, micro: MicroBatch, num_sources: int, z_loss: float = 0.0) -> Outcome:
+    """Cross-entropy of the next token; with masked targets this is supervised fine-tuning too.
+
+    The z-loss is part of the loss that is trained on, not of the sums by source, which metrics and evaluations show.
+    """
     hidden_BTD = decoder(micro.tokens_BT, micro.positions_BT, micro.documents_BT)
     targets_N = micro.targets_BT.flatten()
-    loss, losses_N = cross_entropy(hidden_BTD.flatten(0, 1), decoder.output_weight(), targets_N)
+    loss, losses_N = cross_entropy(hidden_BTD.flatten(0, 1), decoder.output_weight(), targets_N, z_loss)
     sources_N = micro.sources_B.repeat_interleave(micro.targets_BT.shape[1])
     return Outcome(
         loss,
@@ -98,7 +105,7 @@ def answer_log_probabilities(decoder: Decoder, micro: MicroBatch) -> tuple[Tenso
     tokens_N = token_log_probabilities(
         hidden_BTD.flatten(0, 1), decoder.output_weight(), micro.targets_BT.flatten()
     )
-    documents_N = micro.documents_BT.flatten()
+    documents_N = micro.documents_BT.to(tokens_N.device).flatten()
     inside_N = documents_N >= 0
     # A micro-batch does not begin with document 0, and one of padding (of uneven evaluations) has none.
     first = documents_N[inside_N].min() if bool(inside_N.any()) else 0

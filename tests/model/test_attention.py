@@ -3,8 +3,10 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.attention.bias import causal_lower_right
 
 from diglot.model.attention import DocumentLayout, attend
+from diglot.model.context import RowCut
 
 
 def dense_attention(query_BTHS, key_BTKS, value_BTKS, documents_BT):
@@ -19,9 +21,9 @@ def dense_attention(query_BTHS, key_BTKS, value_BTKS, documents_BT):
 
 
 @st.composite
-def batches(draw):
+def batches(draw, multiple=1):
     """documents_BT: runs of documents in rows, some rows ending in padding."""
-    T = draw(st.integers(1, 24))
+    T = draw(st.integers(1, 24 // multiple)) * multiple
     rows, number = [], 0
     for _ in range(draw(st.integers(1, 4))):
         row: list[int] = []
@@ -53,7 +55,8 @@ def test_attention_equals_a_dense_mask_in_values_and_gradients(documents_BT, hea
 def test_layout_gives_every_token_one_slot_and_its_place_in_its_document(documents_BT):
     layout = DocumentLayout.of(documents_BT)
     N = documents_BT.numel()
-    assert sum(count * width for count, width in layout.groups) == len(layout.token_of_slot_P)
+    assert sum(group.documents * group.queries for group in layout.groups) == len(layout.token_of_slot_P)
+    assert all(group.keys == group.queries for group in layout.groups)
     assert torch.equal(layout.token_of_slot_P[layout.slot_of_token_N], torch.arange(N))
     place, before = [], None
     for row in documents_BT.tolist():
@@ -94,3 +97,75 @@ def test_a_token_does_not_see_what_comes_after_it(layout):
     after = attend(*inputs, found)
     assert torch.equal(before[:, :4], after[:, :4])
     assert not torch.equal(before[:, 4:], after[:, 4:])
+
+
+class AtHand(RowCut):
+    """Rows whose other processes' parts are at hand, with gradients that flow to them."""
+
+    def __init__(self, rank, size, parts):
+        super().__init__(rank, size)
+        object.__setattr__(self, "parts", parts)
+
+    def gather(self, key_NKS, value_NKS):
+        return tuple(torch.cat([part.flatten(0, 1) for part in parts]) for parts in self.parts)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data(), st.sampled_from([2, 3, 4]), st.sampled_from([(2, 2), (4, 2)]))
+def test_rows_cut_over_processes_equal_whole_rows(data, size, heads):
+    documents_BT = data.draw(batches(2 * size))
+    torch.manual_seed(0)
+    B, T = documents_BT.shape
+    inputs = [torch.randn(B, T, n, 8, requires_grad=True) for n in (heads[0], heads[1], heads[1])]
+    upstream = torch.randn(B, T, heads[0], 8)
+    whole = DocumentLayout.of(documents_BT)
+    expected = attend(*inputs, whole)
+    columns = [RowCut(rank, size).columns(T) for rank in range(size)]
+    assert sorted(torch.cat(columns).tolist()) == list(range(T))
+    parts = [[x[:, own] for own in columns] for x in inputs]
+    ours = torch.empty_like(expected)
+    for rank, own in enumerate(columns):
+        layout = DocumentLayout.of(documents_BT, AtHand(rank, size, parts[1:]))
+        ours[:, own] = attend(*(part[rank] for part in parts), layout)
+        assert torch.equal(layout.positions_BT, whole.positions_BT[:, own])
+        assert layout.longest == whole.longest
+    torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-5)
+    for a, b in zip(
+        torch.autograd.grad(ours, inputs, upstream), torch.autograd.grad(expected, inputs, upstream)
+    ):
+        torch.testing.assert_close(a, b, atol=2e-6, rtol=1e-5)
+
+
+def test_a_document_that_fills_the_row_is_equal_work_for_all():
+    documents_BT = torch.zeros(1, 4096, dtype=torch.int32)
+    seen = []
+    for rank in range(4):
+        layout = DocumentLayout.of(documents_BT, RowCut(rank, 4))
+        groups = layout.groups
+        assert len(groups) == 2
+        assert len(layout.key_of_slot_Q) == 4.5 * 1024  # as diglot/plan/memory.py counts them
+        seen.append(sum(group.documents * group.queries * group.keys for group in groups))
+    assert len(set(seen)) == 1
+    assert seen[0] * 4 < 0.6 * 4096 * 4096  # no scores of tokens that come after
+
+
+def test_the_mask_is_the_one_that_kernels_know():
+    """On the CPU a mask is numbers; elsewhere PyTorch's own lower-right mask, whose kernels need none."""
+    torch.manual_seed(0)
+    documents_BT = torch.zeros(1, 24, dtype=torch.int32)
+    for group in DocumentLayout.of(documents_BT, RowCut(1, 3)).groups:
+        assert group.keys > group.queries
+        query, key, value = (torch.randn(1, 2, n, 8) for n in (group.queries, group.keys, group.keys))
+        ours = F.scaled_dot_product_attention(query, key, value, group.mask)
+        theirs = F.scaled_dot_product_attention(
+            query, key, value, causal_lower_right(group.queries, group.keys)
+        )
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_short_documents_of_cut_rows_see_no_other_tokens():
+    """Only what goes on from another process has keys beyond its own queries."""
+    documents_BT = torch.arange(64).repeat_interleave(32).view(2, -1)
+    for rank in range(2):
+        groups = DocumentLayout.of(documents_BT, RowCut(rank, 2)).groups
+        assert [(group.documents, group.queries, group.keys) for group in groups] == [(32, 32, 32)]

@@ -51,6 +51,11 @@ MODELS = {
     "qwen3 tied": ("qwen3", {"tie_word_embeddings": True}),
     "qwen3 biases": ("qwen3", {"attention_bias": True}),
     "polylm": ("gpt2", {}),
+    "polylm rotary": ("starcoder2", {"hidden_act": "gelu", "head_dim": None}),
+    "starcoder2 grouped untied": (
+        "starcoder2",
+        {"num_key_value_heads": 2, "tie_word_embeddings": False, "use_bias": False, "head_dim": None},
+    ),
     "gpt2 tanh untied": ("gpt2", {"activation_function": "gelu_new", "tie_word_embeddings": False}),
     "gpt2 wide": ("gpt2", {"n_inner": 40}),
 }

@@ -25,6 +25,13 @@ def chunk(request, monkeypatch):
     monkeypatch.setattr(module, "MIN_CHUNK", 1)
 
 
+@pytest.fixture(params=[torch.bfloat16, torch.float32], ids=lambda dtype: f"products in {dtype}")
+def products(request, monkeypatch):
+    """The type of products where bfloat16 is asked for: depends on the processor."""
+    monkeypatch.setattr(module, "_is_slow_in_bfloat16", lambda: request.param == torch.float32)
+    return request.param
+
+
 @pytest.mark.parametrize("ignored", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 def test_values_and_gradients_equal_those_of_whole_logits(chunk, ignored, scale):
@@ -41,11 +48,12 @@ def test_values_and_gradients_equal_those_of_whole_logits(chunk, ignored, scale)
         torch.testing.assert_close(a, b, atol=1e-5 * scale, rtol=1e-4)
 
 
-def test_bfloat16_weights(chunk):
+def test_bfloat16_weights(chunk, products):
     hidden, weight, targets = draw(torch.bfloat16)
     total, losses = cross_entropy(hidden, weight, targets)
     assert total.dtype == losses.dtype == torch.float32
-    expected = F.cross_entropy((hidden @ weight.T).float(), targets, reduction="none")
+    logits = hidden.to(products) @ weight.to(products).T
+    expected = F.cross_entropy(logits.float(), targets, reduction="none")
     torch.testing.assert_close(losses, expected.detach(), atol=1e-4, rtol=1e-4)
     exact = F.cross_entropy(hidden.float() @ weight.float().T, targets, reduction="sum")
     theirs = torch.autograd.grad(exact, (hidden, weight))
@@ -54,11 +62,12 @@ def test_bfloat16_weights(chunk):
         torch.testing.assert_close(a, b, atol=0.05, rtol=0.05)
 
 
-def test_autocast_gives_float32_losses_and_gradients(chunk):
+def test_autocast_gives_float32_losses_and_gradients(chunk, products):
     hidden, weight, targets = draw()
     with torch.autocast("cpu", torch.bfloat16):
         total, losses = cross_entropy(hidden, weight, targets)
-        expected = F.cross_entropy(F.linear(hidden, weight).float(), targets, reduction="none")
+    logits = hidden.to(products) @ weight.to(products).T
+    expected = F.cross_entropy(logits.float(), targets, reduction="none")
     assert losses.dtype == torch.float32
     torch.testing.assert_close(losses, expected.detach(), atol=1e-5, rtol=1e-5)
     gradients = torch.autograd.grad(total, (hidden, weight))
@@ -66,6 +75,23 @@ def test_autocast_gives_float32_losses_and_gradients(chunk):
     for a, b in zip(gradients, torch.autograd.grad(exact, (hidden, weight))):
         assert a.dtype == torch.float32
         torch.testing.assert_close(a, b, atol=0.15, rtol=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_z_loss_equals_that_of_whole_logits(chunk, dtype):
+    """The sum holds it, and so do the gradients; the losses by token don't."""
+    hidden, weight, targets = draw(dtype)
+    total, losses = cross_entropy(hidden, weight, targets, 0.1)
+    assert torch.equal(losses, cross_entropy(hidden, weight, targets)[1])
+    logits = hidden.float() @ weight.float().T
+    valid = targets != -100
+    expected = F.cross_entropy(logits, targets, reduction="sum")
+    expected = expected + 0.1 * (logits.logsumexp(dim=1)[valid] ** 2).sum()
+    exact = 1e-5 if dtype == torch.float32 else 5e-3
+    torch.testing.assert_close(total, expected, atol=exact, rtol=exact)
+    ours, theirs = (torch.autograd.grad(each / 7, (hidden, weight)) for each in (total, expected))
+    for a, b in zip(ours, theirs):
+        torch.testing.assert_close(a, b, atol=2e-2 if dtype == torch.bfloat16 else 1e-5, rtol=2 * exact)
 
 
 def test_half_batches_add_up_to_the_whole():
@@ -128,7 +154,7 @@ def test_log_probabilities_equal_log_softmax(targets, seed):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
-def test_log_probabilities_are_minus_the_losses(chunk):
+def test_log_probabilities_are_minus_the_losses(chunk, products):
     hidden, weight, targets = draw()
     with torch.autocast("cpu", torch.bfloat16):
         logprobs = token_log_probabilities(hidden, weight, targets)

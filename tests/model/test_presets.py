@@ -15,6 +15,10 @@ from diglot.recipe import NewModel, Shape
 PUBLISHED = {
     "polylm-1.7b": 1_737_084_928,
     "polylm-13b": 13_906_790_400,
+    "polylm-1.7b-rope": 1_737_084_928 - 2048 * 2048,
+    "polylm-13b-rope": 13_906_790_400 - 2048 * 5120,
+    "allam-7b": 6_738_415_616 + 2 * 32_000 * 4096,
+    "allam-34b": 34_268_258_304,
     "llama-2-7b": 6_738_415_616,
     "llama-2-13b": 13_015_864_320,
     "llama-2-70b": 68_976_648_192,

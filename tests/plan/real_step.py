@@ -13,7 +13,7 @@ from diglot.model.decoder import Decoder
 from diglot.model.loss import cross_entropy
 from diglot.model.presets import shape
 from diglot.recipe import Shape, Train
-from diglot.train.optimizer import build_optimizer
+from diglot.train.optimizer import build_optimizer, take_step
 
 
 def resident(key: str) -> int:
@@ -46,7 +46,7 @@ def main(preset: str, vocabulary_size: int, changes: dict, rows: int, length: in
         loss, _ = cross_entropy(hidden_BTD.flatten(0, 1), decoder.output_weight(), targets_BT.flatten())
         loss.backward()
         gradients = sum(p.grad.nbytes for p in decoder.parameters())
-        optimizer.step()
+        take_step(optimizer, {})
         optimizer.zero_grad(set_to_none=True)
     return {
         "weights": sum(p.nbytes for p in decoder.parameters()),

@@ -16,7 +16,7 @@ from diglot.load import Where, load_recipe
 from diglot.model.architectures import config_json
 from diglot.model.flops import flops_per_token
 from diglot.model.presets import PRESETS
-from diglot.plan.estimate import Assumptions, Layout, plan_recipe
+from diglot.plan.estimate import Assumptions, plan_recipe
 from diglot.plan.follow import follow
 from diglot.plan.memory import memory
 from diglot.plan.tables import energy, hours, power, short, time
@@ -79,7 +79,7 @@ def test_polylms_days_follow_from_its_throughput(read):
     """
     cluster = parse_cluster("a100-80:32x8")
     plan = plan_recipe(
-        *read(polylm()), cluster, Layout(tensor_parallel=8), Assumptions(tokens_per_second=1170, price=2.0)
+        *read(polylm(parallel={"tensor": 8})), cluster, Assumptions(tokens_per_second=1170, price=2.0)
     )[0]
     assert plan.tokens == pytest.approx(640e9, rel=1e-5)
     assert (
@@ -196,7 +196,8 @@ def test_our_recipes_are_planned(recipe):
     assert {"base", "trunk", "sft", "dpo"} <= {plan.name for plan in plans}
     for plan in plans:
         stage = loaded.stages[plan.name]
-        assert plan.tokens == stage.steps * stage.batch_size * stage.sequence_length
+        runs = len(getattr(stage, "learning_rates", [1]))
+        assert plan.tokens == runs * stage.steps * stage.batch_size * stage.sequence_length
         assert plan.fits
         assert not plan.execution.sharded
     base, trunk = plans[0], next(plan for plan in plans if plan.name == "trunk")
@@ -232,9 +233,9 @@ def test_what_cannot_be_planned_is_refused(read, change, says):
 @pytest.mark.parametrize(("cut", "says"), [(3, "8 devices cannot"), (16, "8 devices cannot")])
 def test_cuts_that_cannot_be_are_refused(read, cut, says):
     with pytest.raises(UserError, match=says):
-        plan_recipe(*read(polylm()), parse_cluster("h100:8"), Layout(tensor_parallel=cut))
+        plan_recipe(*read(polylm(parallel={"tensor": cut})), parse_cluster("h100:8"))
     with pytest.raises(UserError, match="num_key_value_heads"):
-        plan_recipe(*read(polylm("tiny")), parse_cluster("h100:8"), Layout(tensor_parallel=4))
+        plan_recipe(*read(polylm("tiny", parallel={"tensor": 4})), parse_cluster("h100:8"))
 
 
 def test_context_parallel_is_planned_as_the_recipe_has_it(read):
@@ -246,8 +247,27 @@ def test_context_parallel_is_planned_as_the_recipe_has_it(read):
     for name in ("weights", "optimizer"):
         assert cut.memory.categories[name] == whole.memory.categories[name]
     assert cut.memory.categories["activations"] < 0.45 * whole.memory.categories["activations"]
-    with pytest.raises(UserError, match=r"parallel\.context is 4: 6 devices, .* cannot be divided"):
+    with pytest.raises(UserError, match=r"parallel\.context is 4 .*: 6 devices, .* cannot be divided"):
         plan_recipe(*read(polylm(**long, parallel={"context": 4})), parse_cluster("h100:6"))
+
+
+def test_replicas_hold_all_shards_each(read):
+    """Two copies over 8 devices hold what one copy over 4 does."""
+    shape = {"batch_size": 64, "micro_batch_size": 1}
+    copies = plan_recipe(*read(polylm(**shape, parallel={"replicas": 2})), parse_cluster("h100:8"))[0]
+    one = plan_recipe(*read(polylm(**shape)), parse_cluster("h100:4"))[0]
+    assert copies.execution.data_parallel == 8
+    for name in ("weights", "optimizer"):
+        assert copies.memory.categories[name] == one.memory.categories[name]
+    with pytest.raises(UserError, match=r"parallel\.replicas 3: 8 devices"):
+        plan_recipe(*read(polylm(**shape, parallel={"replicas": 3})), parse_cluster("h100:8"))
+
+
+def test_a_sweep_is_planned_as_its_runs(read):
+    value = polylm()
+    value["stages"]["pretrain"] |= {"do": "sweep", "learning_rates": [1e-5, 3e-5, 1e-4], "steps": 100}
+    plan = plan_recipe(*read(value), parse_cluster("h100:8"))[0]
+    assert plan.tokens == 3 * 100 * 2048 * 2048
 
 
 # --- verdicts -------------------------------------------------------------------------------------------------
@@ -258,14 +278,12 @@ def test_a_verdict_says_what_would_fit(read):
     plan = plan_recipe(*read(polylm(micro_batch_size=16)), cluster)[0]
     assert not plan.fits
     assert plan.verdict.startswith("does not fit: ")
-    assert "fits with --micro-batch-size 2 (" in plan.verdict
-    assert "fits with --activation-checkpointing (" in plan.verdict
+    assert "fits with micro_batch_size=2 (" in plan.verdict
+    assert "fits with activation_checkpointing=true (" in plan.verdict
     for size, fits in ((2, True), (4, False)):
-        changed = plan_recipe(*read(polylm(micro_batch_size=16)), cluster, Layout(micro_batch_size=size))[0]
+        changed = plan_recipe(*read(polylm(micro_batch_size=size)), cluster)[0]
         assert changed.fits == fits
-    changed = plan_recipe(*read(polylm(micro_batch_size=16)), cluster, Layout(activation_checkpointing=True))[
-        0
-    ]
+    changed = plan_recipe(*read(polylm(micro_batch_size=16, activation_checkpointing=True)), cluster)[0]
     assert changed.fits
     assert changed.memory == plan.other_memory
     assert changed.other_memory == plan.memory
@@ -288,10 +306,12 @@ def test_what_fits_nowhere_is_said(read):
     value = polylm("llama-3.1-8b", sequence_length=4_000_000, batch_size=64)
     value["stages"]["init"]["shape"] = {"max_positions": 4_000_000}
     plan = plan_recipe(*read(value), parse_cluster("rtx-4090"))[0]
-    assert "no sharding over up to 4,096 devices fits, even with --activation-checkpointing" in plan.verdict
+    assert (
+        "no sharding over up to 4,096 devices fits, even with activation_checkpointing=true" in plan.verdict
+    )
     value["stages"]["pretrain"]["sequence_length"] = 131_072
     plan = plan_recipe(*read(value), parse_cluster("rtx-4090"))[0]
-    assert "that fits, with --activation-checkpointing --micro-batch-size 1: 32 devices" in plan.verdict
+    assert "that fits, with activation_checkpointing=true micro_batch_size=1: 32 devices" in plan.verdict
 
 
 def test_idle_ranks_take_time_and_are_mentioned(read):
@@ -324,7 +344,14 @@ def run(*words):
 
 def test_the_plan_is_shown_at_100_columns(file):
     done = run(
-        file, "--cluster", "a100-80:32x8", "--tensor-parallel", 8, "--tokens-per-second", 1170, "--price", 2
+        file,
+        "pretrain.parallel.tensor=8",
+        "--cluster",
+        "a100-80:32x8",
+        "--tokens-per-second",
+        1170,
+        "--price",
+        2,
     )
     assert done.exit_code == 0, done.output
     lines = done.output.split("\n")
@@ -361,8 +388,7 @@ def test_the_plan_as_json(file):
         (["--cluster", "h1000"], "no device 'h1000'"),
         (["--cluster", "h100", "--mfu", "0.4", "--tokens-per-second", "10"], "say the same thing"),
         (["pretrain.stepps=3", "--cluster", "h100"], "did you mean 'steps'"),
-        (["--cluster", "h100:8", "--dry-run-ranks", "9", "--tensor-parallel", "8"], "cannot be divided"),
-        (["--cluster", "h100:8", "--dry-run-ranks", "8", "--float32-residual"], "leave --float32-residual out"),
+        (["pretrain.parallel.tensor=8", "--cluster", "h100:8", "--dry-run-ranks", "9"], "cannot be divided"),
     ],
 )  # fmt: skip
 def test_wrong_options_are_refused(file, words, says):

@@ -78,10 +78,12 @@ def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> 
     return {name for name in after if not torch.equal(before[name], after[name])}
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_what_a_phase_trains_moves(expanded: Inputs, tmp_path: Path, kind: str) -> None:
+def test_only_what_a_phase_trains_moves(expanded: Inputs, tmp_path: Path, kind: str, optimizer: str) -> None:
     """After a phase of all parameters, so that every moment is alive and would move what is frozen."""
-    job = prepare(expanded, tmp_path, settings(steps=6, weight_decay=0.5, phases=phases("all", kind)))
+    given = settings(steps=6, weight_decay=0.5, phases=phases("all", kind), optimizer=optimizer)
+    job = prepare(expanded, tmp_path, given)
     walk(job, range(3))
     before = snapshot(job)
     records = walk(job, range(3, 6))

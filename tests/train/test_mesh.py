@@ -68,15 +68,15 @@ def assert_same_run(found: Path, alone: Path) -> None:
             assert line["sources"][source] == pytest.approx(numbers, abs=1e-5)
 
 
-def check(inputs: Inputs, folder: Path, world: int, given: list[dict]) -> None:
+def check(inputs: Inputs, folder: Path, world: int, given: list[dict], **more: int) -> None:
     """Each of the settings on `world` processes, against one process with the same objective."""
-    folders = {role: inputs.one(role).path for role in ("model", "tokens")}
-    run_on(world, folders, folder / "together", [BASE | changes for changes in given])
+    folders, base = {role: inputs.one(role).path for role in ("model", "tokens")}, BASE | more
+    run_on(world, folders, folder / "together", [base | changes for changes in given])
     alone: dict[str, Path] = {}
     for number, changes in enumerate(given):
         objective = changes.get("objective", "lm")
         if objective not in alone:
-            alone[objective] = train(inputs, folder / objective, settings(**BASE | {"objective": objective}))
+            alone[objective] = train(inputs, folder / objective, settings(**base | {"objective": objective}))
         assert_same_run(folder / "together" / str(number) / "out", alone[objective])
 
 

@@ -1,0 +1,182 @@
+"""The section about learning-rate sweeps: what each rate gave on held-out text, and how its run went."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from diglot.artifact import Artifact
+from diglot.report.figures import NEUTRAL, Colours, escape, figure, label_ends, thin
+from diglot.report.reading import Run, read_json, read_lines
+from diglot.report.results import shown_language
+from diglot.report.section import Section, join, number, plot
+
+MAX_POINTS = 200
+HEAT = [(0x8C, 0xBB, 0xDC), (0x7B, 0x5E, 0xA7), (0xC2, 0x18, 0x2B)]  # of the lowest, middle and highest rate
+
+
+def sweeps(run: Run, colours: Colours) -> Section | None:
+    """Held-out numbers against the learning rate, and the runs' curves, of every sweep."""
+    found = [(artifact, read_json(artifact, "sweep.json")) for artifact in run.of_do("sweep")]
+    stages = [_sweep(artifact, content, colours) for artifact, content in found if content]
+    if not stages:
+        return None
+    finding = " ".join(_finding(artifact, content) for artifact, content in found if content)
+    return Section("sweep", "Learning rates", finding, {"stages": stages})
+
+
+def shown_rate(rate: float) -> str:
+    """A learning rate as people write it: 3e-4, and 0.3."""
+    if rate >= 0.1:
+        return f"{rate:g}"
+    mantissa, _, exponent = f"{rate:.2e}".partition("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def _finding(artifact: Artifact, content: dict[str, Any]) -> str:
+    runs = sorted(content["runs"], key=lambda each: each["learning_rate"])
+    best = next((each for each in runs if each["learning_rate"] == content["best"]), None)
+    if best is None:
+        return f"{artifact.stage}: all {len(runs)} learning rates diverged; try lower ones."
+    names = [shown_language(name) for name in best["heldout"]]
+    over = f", the mean of {join(names)}" if len(names) > 1 else ""
+    text = f"{artifact.stage}: of {len(runs)} learning rates {shown_rate(best['learning_rate'])} did best: "
+    text += f"{best['mean']:.3f} {content['measure']} on held-out text{over}."
+    if lost := [shown_rate(each["learning_rate"]) for each in runs if each["diverged"]]:
+        text += f" {join(lost)} diverged."
+    if best in (runs[0], runs[-1]):
+        text += f" It is the {'lowest' if best is runs[0] else 'highest'} that was tried: the best may lie beyond it."
+    return text
+
+
+def _sweep(artifact: Artifact, content: dict[str, Any], colours: Colours) -> dict[str, Any]:
+    runs = sorted(content["runs"], key=lambda each: each["learning_rate"])
+    name, first = artifact.stage, runs[0]
+    curves = [
+        (each, read_lines(artifact, "logs", f"rate-{each['learning_rate']!r}.jsonl")[0]) for each in runs
+    ]
+    columns = list(first["before"])
+    caption = f"Held-out {content['measure']} against the learning rate (lower is better)"
+    if any(each["diverged"] for each in runs):
+        caption += "; × diverged"
+    facts = [
+        f"{len(runs)} runs",
+        f"{max(each['steps'] for each in runs):,} steps each",
+        f"{number(sum(each['tokens'] for each in runs))} tokens",
+    ]
+    return {
+        "name": name,
+        "facts": facts,
+        "rates": plot(f"rates-{name}", heldout_by_rate(content, colours), caption),
+        "curves": plot(f"sweep-{name}", loss_curves(curves), "Training loss of each run, by learning rate"),
+        "columns": [shown_language(column) for column in columns],
+        "rows": [_row(each, columns, content["best"]) for each in runs],
+    }
+
+
+def _row(each: dict[str, Any], columns: list[str], best: float | None) -> dict[str, Any]:
+    notes = [f"{each['skipped_steps']} steps skipped"] if each["skipped_steps"] else []
+    if each["diverged"]:
+        notes.insert(0, f"ended at step {each['steps']}" if each["why"] else "worse than at the start")
+    return {
+        "rate": shown_rate(each["learning_rate"]),
+        "best": each["learning_rate"] == best,
+        "numbers": [_text(each["heldout"].get(column)) for column in columns],
+        "mean": _text(each["mean"]),
+        "loss": _text(each["loss"]),
+        "norm": _text(each["largest_gradient_norm"], 3),
+        "note": ", ".join(notes),
+    }
+
+
+def _text(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:.{digits}g}"
+
+
+def heldout_by_rate(content: dict[str, Any], colours: Colours) -> go.Figure:
+    """A line a language over learning rates on a log axis, the mean where there are several; the best is marked."""
+    runs = sorted(content["runs"], key=lambda each: each["learning_rate"])
+    good = [each for each in runs if not each["diverged"]]
+    fig = figure(320, top=30)
+    lines = [
+        (shown_language(name), colours.of(name), [each["heldout"][name] for each in good])
+        for name in runs[0]["before"]
+    ]
+    if len(lines) > 1:
+        lines.append(("mean", NEUTRAL, [each["mean"] for each in good]))
+    x, ends = [each["learning_rate"] for each in good], []
+    for name, colour, values in lines:
+        fig.add_scatter(
+            x=x, y=values, mode="lines+markers", name=escape(name), cliponaxis=False,
+            line={"color": colour, "width": 2, "dash": "dot" if name == "mean" else "solid"},
+            marker={"size": 7}, hovertemplate=f"{escape(name)} %{{y:.4f}} at %{{x:.3g}}<extra></extra>",
+        )  # fmt: skip
+        if values:
+            ends.append((math.log10(x[-1]), values[-1], name, colour))
+    every = [value for _, _, values in lines for value in values]
+    label_ends(fig, ends, gap=0.07 * (max(every) - min(every)) if every else 0)
+    _mark(fig, content["best"], [each["learning_rate"] for each in runs if each["diverged"]])
+    rates = [each["learning_rate"] for each in runs]
+    span = math.log10(rates[-1] / rates[0])
+    fig.update_xaxes(
+        title="learning rate", type="log", tickvals=rates, ticktext=[shown_rate(rate) for rate in rates],
+        range=[math.log10(rates[0]) - 0.04 * span, math.log10(rates[-1]) + 0.04 * span], showgrid=False,
+    )  # fmt: skip
+    fig.update_yaxes(title=content["measure"])
+    return fig
+
+
+def _mark(fig: go.Figure, best: float | None, diverged: Sequence[float]) -> None:
+    """A line at the best rate, and a cross above each that diverged."""
+    if best is not None:
+        fig.add_vline(x=best, line={"color": NEUTRAL, "width": 1, "dash": "dash"})
+        _write(fig, best, f"best: {shown_rate(best)}")
+    for rate in diverged:
+        _write(fig, rate, "×")
+
+
+def _write(fig: go.Figure, rate: float, text: str) -> None:
+    fig.add_annotation(
+        x=math.log10(rate), y=1, yref="paper", yanchor="bottom", text=text, showarrow=False,
+        font={"size": 12, "color": NEUTRAL},
+    )  # fmt: skip
+
+
+def loss_curves(curves: Sequence[tuple[dict[str, Any], list[dict[str, Any]]]]) -> go.Figure:
+    """Training loss over steps, a line a run, from the lowest rate (blue) to the highest (red)."""
+    fig = figure(300, top=10)
+    ends, lows, highs = [], [], []
+    for place, (each, records) in enumerate(curves):
+        steps = [record for record in records if record.get("type") == "step"]
+        size = max(1, -(-len(steps) // MAX_POINTS))
+        x = [record["step"] for record in steps[::size]]
+        values = thin([record.get("loss") for record in steps], size)
+        colour, label = _heat(place / max(1, len(curves) - 1)), shown_rate(each["learning_rate"])
+        fig.add_scatter(
+            x=x, y=values, mode="lines", line={"color": colour, "width": 1.8},
+            hovertemplate=f"{label}: %{{y:.3f}} at step %{{x}}<extra></extra>",
+        )  # fmt: skip
+        drawn = [(at, value) for at, value in zip(x, values) if value is not None]
+        lows += [value for _, value in drawn]
+        highs += [value for _, value in drawn[:1]]
+        if drawn and not each["why"]:
+            ends.append((*drawn[-1], label, colour))
+    if lows:
+        low, high = min(lows), max(highs)
+        margin = 0.08 * (high - low or 1.0)
+        fig.update_yaxes(range=[low - margin, high + margin])  # a run that diverges leaves the picture
+        inside = [(at, min(value, high), label, colour) for at, value, label, colour in ends]
+        label_ends(fig, inside, gap=0.07 * (high - low))
+    fig.update_yaxes(title="training loss")
+    fig.update_xaxes(title="step", showgrid=False)
+    return fig
+
+
+def _heat(share: float) -> str:
+    """A colour between those of HEAT."""
+    below = min(int(share * (len(HEAT) - 1)), len(HEAT) - 2)
+    part = share * (len(HEAT) - 1) - below
+    return "#" + "".join(f"{round(a + (b - a) * part):02X}" for a, b in zip(HEAT[below], HEAT[below + 1]))

@@ -1,0 +1,184 @@
+"""The learning-rate sweep: a short run with each rate, on the same data, and which one gave the best held-out numbers.
+
+ALLaM's learning rates were found so, with 10 billion tokens a run (its learning-rate slides).
+
+    sweep:
+      do: sweep
+      from: {model: expanded, tokens: tokens}
+      learning_rates: [1.0e-5, 3.0e-5, 1.0e-4]
+      steps: 200
+
+The runs follow one another, each through the loop of the stage `train`, in a scratch folder of its own:
+
+    scratch/rate-3e-05/     metrics.jsonl, checkpoints/; in the end result.json and no checkpoints
+
+So a sweep that is killed goes on in the run where it was, and finished runs are not repeated. No model is kept. A rate
+for which the guard would go back to an older checkpoint is too high: that run ends there (see `Sweep.at`).
+
+The artifact is `sweep.json`, and the metrics of each run in `logs/`.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import shutil
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from diglot.artifact import LOGS, Context, Inputs, UserError
+from diglot.recipe import Sweep
+from diglot.tokens.shards import open_tokens
+from diglot.train import loop
+from diglot.train.guard import Diverged
+from diglot.train.metrics import FILE, read_metrics
+
+RESULT, SWEEP = "result.json", "sweep.json"
+LAST_SHARE = 10  # the loss of a run is the mean of the last tenth of its steps
+
+
+def run(settings: Sweep, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+    """The stage `sweep`.
+
+    Raises:
+        UserError: there is nothing to compare rates by, or what the stage `train` refuses; not that runs diverge.
+    """
+    heldout = open_tokens([artifact.path for artifact in inputs.many("tokens")], None, "heldout")
+    if not any((source.form == "pairs") == (settings.objective == "dpo") for source in heldout.values()):
+        raise UserError("the tokens have nothing held out that learning rates could be compared by")
+    with loop.on_all_processes(settings, inputs, output, context):
+        folders = [
+            try_rate(settings, number, inputs, context) for number in range(len(settings.learning_rates))
+        ]
+    if not _is_first():
+        return {}
+    runs = [json.loads((folder / RESULT).read_text()) for folder in folders]
+    best = best_run(runs)
+    found = {"measure": runs[0]["measure"], "runs": runs, "best": best and best["learning_rate"]}
+    (output / SWEEP).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (output / LOGS).mkdir()
+    for folder in folders:
+        shutil.copy(folder / FILE, output / LOGS / f"{folder.name}.jsonl")
+    return {
+        "best_learning_rate": found["best"],
+        "measure": found["measure"],
+        "heldout": best["heldout"] if best else {},
+        "heldout_before": runs[0]["before"],
+        "runs": len(runs),
+        "diverged": [each["learning_rate"] for each in runs if each["diverged"]],
+        "tokens": sum(each["tokens"] for each in runs),
+    }
+
+
+def try_rate(settings: Sweep, number: int, inputs: Inputs, context: Context) -> Path:
+    """Train with one of the rates, unless that is done; returns its folder, with the result."""
+    rate = settings.learning_rates[number]
+    folder = context.scratch / f"rate-{rate!r}"
+    if (folder / RESULT).is_file():
+        return folder
+    given, why, runs = settings.at(rate), None, len(settings.learning_rates)
+
+    def progress(done: float, total: float | None, unit: str, note: str = "") -> None:
+        context.progress(number * given.steps + done, runs * given.steps, unit, f"rate {rate:g}: {note}")
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        loop.walk(given, inputs, replace(context, scratch=folder, progress=progress))
+    except Diverged as error:
+        why = str(error)
+    gc.collect()  # FSDP's hooks refer back to the model: without this the next run has it in memory too
+    if dist.is_initialized():
+        dist.barrier()
+    if _is_first():
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        result = judge(rate, given.steps, read_metrics(folder / FILE), why)
+        partial = folder / f"{RESULT}.tmp"
+        partial.write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
+        partial.replace(folder / RESULT)
+    return folder
+
+
+def _is_first() -> bool:
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def judge(rate: float, planned: int, lines: list[dict[str, Any]], why: str | None) -> dict[str, Any]:
+    """What a run with one rate says.
+
+    Args:
+        rate: its learning rate.
+        planned: its steps, if it does not end early.
+        lines: of its metrics.
+        why: it ended early, in words; None if it did not.
+
+    Returns:
+        `loss` (mean of the last tenth of its steps), `heldout` (by language; see `measured`) and its `mean`, `before`
+        (the same of the model that it began with), the largest gradient norm and spike score, the number of skipped
+        steps, and whether it `diverged`: it ended early, or is worse in the mean than the model it began with. Numbers
+        that are not finite, or that there are none of, are null.
+
+    Raises:
+        UserError: nothing was evaluated.
+    """
+    steps = [line for line in lines if line["type"] == "step"]
+    evaluations = [line for line in lines if line["type"] == "evaluation"]
+    measure, before = measured(evaluations[0])
+    heldout = measured(evaluations[-1])[1] if why is None else {}
+    last = [line["loss"] for line in steps[-max(1, planned // LAST_SHARE) :]]
+    mean = _mean(heldout.values())
+    return {
+        "learning_rate": rate,
+        "diverged": why is not None or mean is None or mean > (_mean(before.values()) or 0.0),
+        "why": why,
+        "steps": len(steps),
+        "tokens": steps[-1]["tokens"],
+        "loss": _mean(last) if why is None else None,
+        "measure": measure,
+        "heldout": {name: _finite(value) for name, value in heldout.items()},
+        "mean": mean,
+        "before": before,
+        "largest_gradient_norm": _largest(line["gradient_norm"] for line in steps),
+        "largest_spike_score": _largest(line["score"] for line in steps),
+        "skipped_steps": sum("skipped" in line for line in steps),
+    }
+
+
+def measured(evaluation: dict[str, Any]) -> tuple[str, dict[str, float]]:
+    """What rates are compared by: bits per byte by language; losses by source where there are only chats or pairs.
+
+    Raises:
+        UserError: nothing was evaluated.
+    """
+    if evaluation["languages"]:
+        return "bits per byte", evaluation["languages"]
+    if not evaluation["sources"]:
+        raise UserError(
+            "nothing held out could be evaluated, so learning rates can't be compared: are all held-out chats longer than "
+            "sequence_length, or is evaluate_tokens too small?"
+        )
+    return "loss", {name: source["loss"] for name, source in evaluation["sources"].items()}
+
+
+def best_run(runs: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The run with the lowest mean, of equal ones that with the lowest rate; None if all diverged."""
+    whole = [run for run in runs if not run["diverged"]]
+    return min(whole, key=lambda run: (run["mean"], run["learning_rate"]), default=None)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    listed = [_finite(value) for value in values]
+    whole = [value for value in listed if value is not None]
+    return round(sum(whole) / len(whole), 6) if whole and len(whole) == len(listed) else None
+
+
+def _largest(values: Iterable[float | None]) -> float | None:
+    return max((value for value in map(_finite, values) if value is not None), default=None)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

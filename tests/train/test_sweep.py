@@ -1,0 +1,273 @@
+"""The learning-rate sweep: its runs are runs of the stage `train`, finished ones are not repeated, the best is chosen."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from tiny_run import artifact, settings, train
+
+from diglot.artifact import Context, Inputs, UserError, content_hash
+from diglot.recipe import Sweep
+from diglot.train import sweep
+from diglot.train.metrics import read_metrics
+
+RATES = [3e-3, 1e-3, 1e-4]
+
+
+def sweeping(**changes) -> Sweep:
+    base = settings(evaluate_every=6).model_dump(
+        mode="json", by_alias=True, include=set(Sweep.model_fields) - {"do"}
+    )
+    return Sweep.model_validate_json(json.dumps(base | {"learning_rates": RATES} | changes))
+
+
+def run(inputs: Inputs, folder: Path, given: Sweep) -> dict:
+    output, scratch = folder / "out", folder / "scratch"
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    scratch.mkdir(exist_ok=True)
+    summary = sweep.run(given, inputs, output, Context("train", 0, scratch, "print", workers=1))
+    return {"summary": summary, **json.loads((output / "sweep.json").read_text())}
+
+
+@pytest.fixture(scope="module")
+def swept(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    folder = tmp_path_factory.mktemp("swept")
+    return folder, run(inputs, folder, sweeping())
+
+
+def test_every_run_is_that_of_a_train_stage(inputs: Inputs, tmp_path: Path, swept: tuple[Path, dict]) -> None:
+    folder, found = swept
+    assert [each["learning_rate"] for each in found["runs"]] == RATES
+    alone = train(inputs, tmp_path, settings(evaluate_every=6, learning_rate=1e-3))
+    lines = read_metrics(alone / "logs" / "metrics.jsonl")
+    own = read_metrics(folder / "out" / "logs" / "rate-0.001.jsonl")
+    steps, others = ([line["loss"] for line in each if line["type"] == "step"] for each in (lines, own))
+    assert steps == others
+    before, after = (line["languages"] for line in lines if line["type"] == "evaluation")
+    assert found["runs"][1] == {
+        "learning_rate": 1e-3,
+        "diverged": False,
+        "why": None,
+        "steps": 6,
+        "tokens": 6 * 8 * 64,
+        "loss": steps[-1],  # a tenth of six steps is one
+        "measure": "bits per byte",
+        "heldout": after,
+        "mean": after["en"],
+        "before": before,
+        "largest_gradient_norm": max(line["gradient_norm"] for line in lines if line["type"] == "step"),
+        "largest_spike_score": 0.0,
+        "skipped_steps": 0,
+    }
+
+
+def test_the_best_rate(swept: tuple[Path, dict]) -> None:
+    folder, found = swept
+    means = {each["learning_rate"]: each["mean"] for each in found["runs"]}
+    assert means[1e-4] > means[1e-3]
+    assert found["best"] == min(means, key=lambda rate: means[rate])
+    assert found["summary"]["best_learning_rate"] == found["best"]
+    assert found["summary"]["heldout"] == {"en": means[found["best"]]}
+    assert found["summary"]["tokens"] == 3 * 6 * 8 * 64
+    assert not list((folder / "scratch").rglob("checkpoints"))
+    assert not list(folder.rglob("*.safetensors"))
+
+
+def result(rate: float, mean: float, diverged: bool = False) -> dict:
+    return {"learning_rate": rate, "mean": mean, "diverged": diverged}
+
+
+def test_of_equal_runs_the_lower_rate_is_best() -> None:
+    assert sweep.best_run([result(3e-4, 1.0), result(1e-4, 1.0), result(1e-5, 2.0)])["learning_rate"] == 1e-4
+    assert sweep.best_run([result(3e-4, 0.5, diverged=True), result(1e-4, 1.0)])["learning_rate"] == 1e-4
+    assert sweep.best_run([result(3e-4, 0.5, diverged=True)]) is None
+
+
+def step(number: int, loss: float) -> dict:
+    return {
+        "type": "step", "step": number, "tokens": number * 100, "loss": loss, "gradient_norm": loss / 2, "score": 0.0
+    }  # fmt: skip
+
+
+def evaluation(number: int, **languages: float) -> dict:
+    return {"type": "evaluation", "step": number, "languages": languages, "sources": {}}
+
+
+def test_the_numbers_of_a_run() -> None:
+    """The last tenth of the steps; what is not finite is null; worse than the start is diverged."""
+    lines = [evaluation(0, ar=2.0, en=1.0)] + [step(n, float(n)) for n in range(1, 31)]
+    found = sweep.judge(1e-3, 30, [*lines, evaluation(30, ar=1.0, en=1.5)], None)
+    assert (found["loss"], found["mean"], found["diverged"]) == (29.0, 1.25, False)
+    assert found["largest_gradient_norm"] == 15.0
+    assert sweep.judge(1e-3, 30, [*lines, evaluation(30, ar=1.0, en=2.5)], None)["diverged"]
+    lost = sweep.judge(1e-3, 30, [*lines, evaluation(30, ar=math.nan, en=1.0)], None)
+    assert (lost["diverged"], lost["mean"], lost["heldout"]) == (True, None, {"ar": None, "en": 1.0})
+    ended = sweep.judge(1e-3, 30, [*lines[:5], step(5, math.nan)], "leaps")
+    assert (ended["diverged"], ended["loss"], ended["heldout"], ended["why"]) == (True, None, {}, "leaps")
+    assert json.dumps(ended, allow_nan=False)
+
+
+def test_a_rate_that_diverges_does_not_end_the_sweep(inputs: Inputs, tmp_path: Path) -> None:
+    given = sweeping(learning_rates=[1e30, 1e-3], phases=[{"name": "a"}], steps=8, evaluate_every=8)
+    found = run(inputs, tmp_path, given)
+    broken, good = found["runs"]
+    assert broken["diverged"]
+    assert "nothing is left to try" in broken["why"]
+    assert broken["skipped_steps"] == given.guard.rollback_after
+    assert not good["diverged"]
+    assert found["best"] == 1e-3
+    assert found["summary"]["diverged"] == [1e30]
+
+
+# --- killed ---------------------------------------------------------------------------------------------------
+
+
+def code(inputs: Inputs, folder: Path, given: Sweep) -> str:
+    """A program that runs the sweep, as one block."""
+    paths = {role: str(inputs.one(role).path) for role in ("model", "tokens")}
+    return f"""
+    import sys; sys.path.insert(0, ".")
+    from pathlib import Path
+    from test_sweep import run
+    from tiny_run import artifact
+    from diglot.artifact import Inputs
+    from diglot.recipe import Sweep
+    given = Sweep.model_validate_json({given.model_dump_json(by_alias=True)!r})
+    inputs = Inputs({{role: [artifact(Path(path), role)] for role, path in {paths!r}.items()}})
+    run(inputs, Path({str(folder)!r}), given)
+"""
+
+
+def process(inputs: Inputs, folder: Path, given: Sweep) -> subprocess.Popen:
+    here = Path(__file__).resolve().parent
+    return subprocess.Popen([sys.executable, "-c", f"if True:{code(inputs, folder, given)}"], cwd=here)
+
+
+def wait_for(condition: Callable[[], bool], running: subprocess.Popen) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert running.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on_where_it_was(inputs: Inputs, tmp_path: Path) -> None:
+    """SIGKILL in the second of three runs: the first is not repeated, and everything ends as if nothing had been."""
+    given = sweeping(steps=16, evaluate_every=16)
+    whole = run(inputs, tmp_path / "whole", given)
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    running = process(inputs, cut, given)
+    second = cut / "scratch" / "rate-0.001"
+    wait_for(lambda: len(list(second.glob("checkpoints/step-*/checkpoint.json"))) > 0, running)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    first = cut / "scratch" / "rate-0.003"
+    assert not (second / "result.json").exists()
+    stamps = {path: path.stat().st_mtime_ns for path in first.rglob("*") if path.is_file()}
+    resumed = run(inputs, cut, given)
+    assert {path: path.stat().st_mtime_ns for path in first.rglob("*") if path.is_file()} == stamps
+    assert resumed == whole
+    assert content_hash(cut / "out") == content_hash(tmp_path / "whole" / "out")
+
+
+def test_nothing_is_done_again(
+    inputs: Inputs, swept: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, found = swept
+    monkeypatch.setattr(sweep.loop, "walk", lambda *given: pytest.fail("a finished run was repeated"))
+    assert run(inputs, folder, sweeping()) == found
+
+
+def _work(rank: int, paths: dict[str, str], folder: str, text: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    inputs = Inputs({role: [artifact(Path(path), role)] for role, path in paths.items()})
+    context = Context("train", 0, Path(folder) / "scratch", "print", workers=1)
+    sweep.run(Sweep.model_validate_json(text), inputs, Path(folder) / "out", context)
+    dist.destroy_process_group()
+
+
+def test_two_processes_find_the_same(inputs: Inputs, tmp_path: Path, swept: tuple[Path, dict]) -> None:
+    paths = {role: str(inputs.one(role).path) for role in ("model", "tokens")}
+    for name in ("scratch", "out"):
+        (tmp_path / name).mkdir()
+    given = (paths, str(tmp_path), sweeping().model_dump_json(by_alias=True))
+    mp.start_processes(_work, given, nprocs=2, start_method="fork")
+    found = json.loads((tmp_path / "out" / "sweep.json").read_text())
+    for one, other in zip(found["runs"], swept[1]["runs"]):
+        for key in ("loss", "mean", "largest_gradient_norm"):
+            assert one[key] == pytest.approx(other[key], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_torchrun_shares_a_sweep(inputs: Inputs, tmp_path: Path, swept: tuple[Path, dict]) -> None:
+    """The first process tells the other one what to do."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"from diglot.train import launch\nwith launch.processes():{code(inputs, tmp_path, sweeping())}"
+    )
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    here = Path(__file__).resolve().parent
+    done = subprocess.run([*launcher, str(script)], cwd=here, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out" / "sweep.json").read_text())
+    assert [one["mean"] for one in found["runs"]] == pytest.approx(
+        [one["mean"] for one in swept[1]["runs"]], abs=1e-5
+    )
+
+
+def test_preferences_are_compared_by_loss(inputs: Inputs, tmp_path: Path) -> None:
+    given = sweeping(
+        objective="dpo", steps=4, evaluate_every=4, learning_rates=[1e-5, 1e-7], sequence_length=128
+    )
+    found = run(inputs, tmp_path, given)
+    assert found["measure"] == "loss"
+    assert [list(each["heldout"]) for each in found["runs"]] == [["pairs"], ["pairs"]]
+    assert found["runs"][0]["before"]["pairs"] == pytest.approx(math.log(2), abs=1e-5)
+    assert found["runs"][0]["mean"] == found["runs"][0]["heldout"]["pairs"]
+    with pytest.raises(UserError, match="nothing held out could be evaluated"):
+        sweep.judge(1e-3, 4, [{"type": "evaluation", "step": 0, "languages": {}, "sources": {}}], None)
+
+
+# --- refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rates": [1e-3]}, "at least 2"),
+        ({"learning_rates": [1e-3, 1e-3]}, "names a rate twice"),
+        ({"phases": [{"name": "a", "learning_rate": 1e-3}]}, "phase 'a' has a learning_rate of its own"),
+        ({"learning_rate": 1e-3}, "learning_rate"),
+        ({"export_every": 3}, "export_every"),
+    ],
+)
+def test_sweeps_that_would_not_compare_rates_are_refused(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        sweeping(**changes)
+
+
+def test_nothing_held_out_is_refused(inputs: Inputs, tmp_path: Path) -> None:
+    other = tmp_path / "tokens"
+    shutil.copytree(inputs.one("tokens").path, other)
+    described = json.loads((other / "tokens.json").read_text())
+    for entry in described["sources"].values():
+        entry["heldout"]["documents"] = 0
+    (other / "tokens.json").write_text(json.dumps(described))
+    bare = Inputs({"model": inputs.many("model"), "tokens": [artifact(other, "tokens")]})
+    with pytest.raises(UserError, match="nothing held out"):
+        run(bare, tmp_path / "run", sweeping())
