@@ -99,26 +99,19 @@ class Case:
         ours = [sys.executable, "peers/train_step_diglot.py", str(folder), self.name, self.model, self.tokens, self.device]  # fmt: skip
         if self.packed:
             return {"ours": [*ours, "documents"], "dense": [*ours, "dense"]}
-        peers = {
-            name: [
-                str(python),
-                f"peers/train_step_{name}.py",
-                str(folder),
-                self.name,
-                self.model,
-                self.device,
-            ]
-            for name, python in pythons.items()
-            if self.device == "cpu" or name == "transformers"
-        }
-        return {"ours": [*ours, "documents"], **peers}
+        commands = {"ours": [*ours, "documents"]}
+        for peer, python in pythons.items():
+            if self.device == "cpu" or peer == "transformers":
+                script = f"peers/train_step_{peer}.py"
+                commands[peer] = [str(python), script, str(folder), self.name, self.model, self.device]
+        return commands
 
 
-QUICK = [Case("9.4M", "float32", 2, 512, 3), Case("9.4M", "float32", 1, 2048, 3, packed=True)]
+QUICK = [Case("9.4M", "float32", 1, 512, 4)]
 FULL = [
     Case("9.4M", "float32", 2, 512, 6),
     Case("48.4M", "float32", 1, 512, 5),
-    Case("9.4M", "float32", 4, 512, 4, packed=True),
+    Case("9.4M", "float32", 4, 512, 5, packed=True),
     Case("9.4M", "float32", 1, 2048, 5, packed=True),
     Case("9.4M", "bfloat16", 1, 512, 4),
     Case("48.4M", "bfloat16", 1, 512, 3, turns=1),
@@ -133,37 +126,37 @@ def main() -> None:
     # A quick run builds no environments: that takes minutes.
     there = [name for name in PEERS if args.full or any(CACHE.glob(f"{name}-*/ready"))]
     pythons = {name: python for name in there if (python := peer_python(name, PEERS[name][1]))}
-    cases = FULL if args.full else QUICK
+    rows: list[Row] = []
+    notes: list[str] = []
     with tempfile.TemporaryDirectory(prefix="diglot-benchmark-") as place:
         folder = Path(place)
-        facts = prepare(args.data, folder, TEXT_BYTES["full" if args.full else "quick"], [*cases, LAYER])
-        rows, notes = (
-            [],
-            [] if facts["real text"] else ["Text of the invented world: there was no data folder."],
-        )
-        if args.full and facts["cuda"]:
-            prepare(args.data, folder / "gpu", TEXT_BYTES["full"], ON_GPU)
+        cases = FULL if args.full else QUICK
+        found = prepare(args.data, folder, "full" if args.full else "quick", [*cases, *[LAYER] * args.full])
+        if args.full and found["cuda"]:
+            prepare(args.data, folder / "gpu", "full", ON_GPU)
             for case in ON_GPU:
                 add(case, in_turn(case.commands(folder / "gpu", pythons), args.repeats), rows, notes)
         for case in cases:
-            if case.packed:
-                notes.append(
-                    f"{case.name}: {facts['cases'][case.name]['documents a row']:.1f} documents a row."
-                )
-            add(case, in_turn(case.commands(folder, pythons), min(args.repeats, case.turns)), rows, notes)
+            turns = min(args.repeats, case.turns)
+            add(case, in_turn(case.commands(folder, pythons), turns), rows, notes)
         if args.full:
-            rows += layer_rows(folder, args.repeats)
-    finish("train_step", rows, args, notes=notes)
+            rows += layer_rows(in_turn(layer_commands(folder), args.repeats))
+    finish("train_step", rows, args, notes=[*data_notes(found), *notes])
 
 
-def prepare(data: Path, folder: Path, size: int, cases: list[Case]) -> dict[str, Any]:
+def data_notes(found: dict[str, Any]) -> list[str]:
+    """What the text was like."""
+    notes = [] if found["real text"] else ["Text of the invented world: there was no data folder."]
+    packed = [f"{name}: {number:.1f}" for name, number in found["documents a row"].items() if number > 1]
+    return [*notes, f"Documents a row: {'; '.join(packed)}."] if packed else notes
+
+
+def prepare(data: Path, folder: Path, size: str, cases: list[Case]) -> dict[str, Any]:
     """Make models, tokens and batches."""
     folder.mkdir(exist_ok=True)
     described = json.dumps({case.name: case.described() for case in cases})
-    made = measure(
-        [sys.executable, "peers/train_step_prepare.py", str(data), str(folder), str(size), described]
-    )
-    return made.reported
+    script = [sys.executable, "peers/train_step_prepare.py", str(data), str(folder)]
+    return measure([*script, str(TEXT_BYTES[size]), described]).reported
 
 
 def in_turn(commands: dict[str, list[str]], repeats: int) -> dict[str, list[Run]]:
@@ -190,20 +183,23 @@ def add(case: Case, runs: dict[str, list[Run]], rows: list[Row], notes: list[str
     Raises:
         BenchmarkError: the sides' losses say that they don't train the same.
     """
-    ours = runs.pop("ours")
-    found = ours[0].reported
-    per_second = {side: found["tokens"] / typical(each) for side, each in {"ours": ours, **runs}.items()}
-    for side in runs:
+    found = runs["ours"][0].reported
+    speed = {side: found["tokens"] / typical(each) for side, each in runs.items()}
+    peers = [side for side in runs if side != "ours"]
+    for side in peers:
         name = DENSE if side == "dense" else PEERS[side][0]
-        rows.append(Row(case.name, "tokens/s", per_second["ours"], per_second[side], name))
-    if not runs:
-        rows.append(Row(case.name, "tokens/s", per_second["ours"]))
-    peak = max(run.reported["peak"] for run in ours)
-    rows.append(Row(f"{case.name}, MFU", "%", 100 * found["flops"] / typical(ours) / peak))
+        rows.append(Row(case.name, "tokens/s", speed["ours"], speed[side], name))
+    if not peers:
+        rows.append(Row(case.name, "tokens/s", speed["ours"]))
+    peak = max(run.reported["peak"] for run in runs["ours"])
+    per_token = found["flops"] / found["tokens"]
+    rows.append(Row(f"{case.name}, MFU", "%", 100 * per_token * speed["ours"] / peak))
+    steps = sum(len(run.reported["seconds"]) for run in runs["ours"])
     notes.append(
-        f"{case.name}: {found['parameters']:,} parameters; the matrix product ran at {peak / 1e9:,.0f} GFLOP/s."
+        f"{case.name}: {found['parameters']:,} parameters; {steps} steps a side were timed; "
+        f"MFU of {peak / 1e9:,.0f} GFLOP/s."
     )
-    notes += [agreement(case, side, found, each[0].reported) for side, each in runs.items()]
+    notes += [agreement(case, side, found, runs[side][0].reported) for side in peers]
 
 
 def agreement(case: Case, side: str, ours: dict[str, Any], peer: dict[str, Any]) -> str:
@@ -224,20 +220,26 @@ def agreement(case: Case, side: str, ours: dict[str, Any], peer: dict[str, Any])
     )
 
 
-def layer_rows(folder: Path, repeats: int) -> list[Row]:
-    """Attention of one layer, and one layer, forward and backward."""
-    commands = {
-        form: [sys.executable, "peers/train_step_attention.py", str(folder), LAYER.name, LAYER.model, LAYER.tokens, form]
-        for form in ("documents", "dense")
-    }  # fmt: skip
-    runs = in_turn(commands, repeats)
-    sums = [runs[form][0].reported["checksum"] for form in commands]
-    if abs(sums[0] - sums[1]) > 1e-4 * sums[1]:
-        raise BenchmarkError(f"attention by document gives {sums[0]}, and with a dense mask {sums[1]}")
-    return [
-        Row(f"{what}, {LAYER.name}", "CPU ms", *(1000 * typical(runs[form], key) for form in commands), DENSE, less_is_better=True)
-        for key, what in (("attention", "attention of a layer"), ("layer", "a layer"))
-    ]  # fmt: skip
+def layer_commands(folder: Path) -> dict[str, list[str]]:
+    """The processes that measure one layer."""
+    script = [sys.executable, "peers/train_step_attention.py", str(folder), LAYER.name, LAYER.model, LAYER.tokens]  # fmt: skip
+    return {form: [*script, form] for form in ("documents", "dense")}
+
+
+def layer_rows(runs: dict[str, list[Run]]) -> list[Row]:
+    """Attention of one layer, and one layer, forward and backward.
+
+    Raises:
+        BenchmarkError: both forms don't compute the same.
+    """
+    ours, dense = (runs[form][0].reported["checksum"] for form in ("documents", "dense"))
+    if abs(ours - dense) > 1e-4 * dense:
+        raise BenchmarkError(f"attention by document gives {ours}, and with a dense mask {dense}")
+    rows = []
+    for key, what in (("attention", "attention of a layer"), ("layer", "a layer")):
+        took = [1000 * typical(runs[form], key) for form in ("documents", "dense")]
+        rows.append(Row(f"{what}, {LAYER.name}", "CPU ms", *took, DENSE, less_is_better=True))
+    return rows
 
 
 if __name__ == "__main__":

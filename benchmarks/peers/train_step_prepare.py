@@ -99,8 +99,8 @@ def make(folder: Path, kind: str, stage: Any, settings: Any, **inputs: Artifact)
     return artifact(folder, kind)
 
 
-def write_case(folder: Path, name: str, case: dict[str, Any]) -> dict[str, float]:
-    """A case's settings, and its batches; what the data are like."""
+def write_case(folder: Path, name: str, case: dict[str, Any]) -> float:
+    """A case's settings, and its batches; gives the documents a row."""
     settings = Train.model_validate(case["settings"])
     (folder / name).mkdir()
     (folder / name / "settings.json").write_text(json.dumps(case["settings"]))
@@ -111,7 +111,7 @@ def write_case(folder: Path, name: str, case: dict[str, Any]) -> dict[str, float
     np.save(folder / name / "tokens.npy", np.stack([batch.tokens_BT for batch in batches]))
     np.save(folder / name / "targets.npy", np.stack([batch.targets_BT for batch in batches]))
     rows = sum(len(batch.tokens_BT) for batch in batches)
-    return {"documents a row": sum(int(batch.documents_BT.max()) + 1 for batch in batches) / rows}
+    return sum(int(batch.documents_BT.max()) + 1 for batch in batches) / rows
 
 
 def main() -> None:
@@ -129,17 +129,21 @@ def main() -> None:
     )
     make(folder / "documents", "tokens", encode, Encode(), tokenizer=tokenizer, corpus=corpus)
     make(folder / "book", "tokens", encode, Encode(), tokenizer=tokenizer, corpus=book)
-    facts = {}
+    number = {}
     for name, case in cases.items():
         if not (folder / case["model"]).exists():
             shape = NewModel.model_validate(
                 {"preset": "small", "shape": case["shape"], "pad_vocabulary_to": ENTRIES}
             )
             make(folder / case["model"], "model", presets, shape, tokenizer=tokenizer)
-        facts[name] = write_case(folder, name, case)
+        number[name] = write_case(folder, name, case)
     print(
         json.dumps(
-            {"cases": facts, "real text": (data / "raw_text").is_dir(), "cuda": torch.cuda.is_available()}
+            {
+                "documents a row": number,
+                "real text": (data / "raw_text").is_dir(),
+                "cuda": torch.cuda.is_available(),
+            }
         )
     )
 

@@ -32,7 +32,7 @@ class Rows(torch.utils.data.Dataset):
 
 
 class Marks(TrainerCallback):
-    """Marks when steps begin."""
+    """Marks when steps begin, and when the last is over."""
 
     def __init__(self, clock: Clock):
         self.clock = clock
@@ -40,8 +40,9 @@ class Marks(TrainerCallback):
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
         self.clock.mark()
 
-    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
-        self.clock.mark()
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == state.max_steps:
+            self.clock.mark()
 
 
 class Kept(Trainer):

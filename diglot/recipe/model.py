@@ -201,7 +201,10 @@ class Phase(Settings):
         None, description="Peak; the stage's if absent."
     )
     warmup: Share = Field(0.0, description="Share of the phase's steps spent warming up from `warmup_from`.")
-    shape: Literal["constant", "cosine", "linear", "one-minus-sqrt"] = "constant"
+    shape: Literal["constant", "cosine", "linear", "one-minus-sqrt", "continue"] = Field(
+        "constant",
+        description="Of the learning rate after the warm-up; continue: the curve of the phase before goes on over this one.",
+    )
     final: Share = Field(0.1, description="Learning rate at the end over the peak; PolyLM 3.2: 10%.")
     trains: Literal["all", "embeddings", "new-rows", "new-layers", "new-rows-and-layers"] = Field(
         "all",
@@ -211,6 +214,15 @@ class Phase(Settings):
     rates: dict[Literal["embeddings", "output", "matrices", "vectors"], Annotated[float, Field(ge=0)]] = (
         Field({}, description="Learning rate of a group of parameters over the phase's; 0 freezes it.")
     )
+
+    @model_validator(mode="after")
+    def _a_curve_of_its_own(self) -> Phase:
+        if self.shape == "continue":
+            for name in ("learning_rate", "warmup", "final"):
+                # Not `model_fields_set`: the other processes of a launcher get all settings, defaults too.
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name} would do nothing: the curve of the phase before goes on")
+        return self
 
     @model_validator(mode="after")
     def _rates_of_what_is_trained(self) -> Phase:
@@ -306,7 +318,7 @@ class Training(Stage):
     )
     compile: bool = Field(
         False,
-        description="torch.compile of the layers; needs a C++ compiler, changes rounding. First step slow.",
+        description="torch.compile of the layers: the first step takes a minute, and rounding changes; needs a C++ compiler.",
     )
     parallel: Parallel = Parallel()
     activation_checkpointing: bool = Field(
@@ -340,6 +352,8 @@ class Training(Stage):
         names = [phase.name for phase in self.phases]
         if len(set(names)) < len(names):
             raise ValueError("two phases have the same name")
+        if self.phases[0].shape == "continue":
+            raise ValueError(f"phase {names[0]!r} is the first: there is no curve to continue")
         if self.phases[0].ramp and self.continues != "run":
             raise ValueError(f"phase {names[0]!r} is the first: there is no mixture to ramp from")
         if self.batch_size % (self.micro_batch_size or self.batch_size):
@@ -354,6 +368,10 @@ class Training(Stage):
         if self.float8 and self.parallel.tensor > 1:
             raise ValueError(
                 "float8 is for parallel.tensor 1: matrices that are cut were not tried in float8"
+            )
+        if self.compile and self.parallel.tensor > 1:
+            raise ValueError(
+                "compile is for parallel.tensor 1: torch fails on what tensor parallel passes between compiled pieces"
             )
         if self.z_loss and self.objective == "dpo":
             raise ValueError("z_loss is for lm and sft: dpo's loss has no Z")

@@ -9,7 +9,7 @@
 A plan is a list of phases. Each warms up from `warmup_from` over its first steps (PolyLM 3.2: from 1e-7) and then
 follows its shape down to `final` × peak, which is the rate of its last step: `cosine` (PolyLM 3.2, to 10%), `linear` or
 `one-minus-sqrt` (with cosine, the decay branches of warm-up–stable–decay; 2405.18392 found 1 − sqrt the best). `constant`
-(ALLaM's trunk) stays at the peak. A parameter group's rate is a multiple of it. A branch that is to warm up again gives
+(ALLaM's trunk) stays at the peak. With `continue` the curve of the phase before goes on: the data change alone. A parameter group's rate is a multiple of it. A branch that is to warm up again gives
 its first phase a `warmup`.
 
 With `rewarm_steps` (ALLaM's slides: "resume uses warm-up") the rate climbs again after every resume: then a run that was
@@ -23,7 +23,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diglot.artifact import UserError
@@ -34,11 +34,12 @@ RESUMES = "resumes.json"
 
 @dataclass(frozen=True)
 class PhaseSchedule:
-    """The learning rate of one phase; steps count from 0."""
+    """The learning rate of one phase; steps count from 0. `curve` is the first step and the length of what it follows."""
 
     name: str
     start: int
     steps: int
+    curve: tuple[int, int]
     peak: float
     warmup_steps: int
     warmup_from: float
@@ -48,10 +49,11 @@ class PhaseSchedule:
 
     def rate(self, step: int) -> float:
         """Learning rate of a step of the run."""
-        done = step - self.start
+        start, steps = self.curve
+        done = step - start
         if done < self.warmup_steps:
             return self.warmup_from + (self.peak - self.warmup_from) * (done + 1) / self.warmup_steps
-        share = (done - self.warmup_steps) / max(1, self.steps - self.warmup_steps - 1)
+        share = (done - self.warmup_steps) / max(1, steps - self.warmup_steps - 1)
         falls_to = {
             "constant": 1.0,
             "cosine": self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0))),
@@ -73,13 +75,24 @@ def phase_steps(phases: list[Phase], steps: int) -> list[int]:
 
 def schedule(settings: Train) -> list[PhaseSchedule]:
     """The learning-rate plan of a train stage."""
-    plan, start = [], 0
-    for phase, steps in zip(settings.phases, phase_steps(settings.phases, settings.steps)):
+    plan: list[PhaseSchedule] = []
+    counts = phase_steps(settings.phases, settings.steps)
+    starts = [0, *itertools.accumulate(counts)]
+    for index, (phase, steps) in enumerate(zip(settings.phases, counts)):
+        if phase.shape == "continue":
+            multipliers: Mapping[str, float] = dict(phase.rates.items())
+            plan.append(
+                replace(plan[-1], name=phase.name, start=starts[index], steps=steps, multipliers=multipliers)
+            )
+            continue
+        following = itertools.takewhile(lambda later: later.shape == "continue", settings.phases[index + 1 :])
+        end = starts[index + 1 + len(list(following))]
         plan.append(
             PhaseSchedule(
                 name=phase.name,
-                start=start,
+                start=starts[index],
                 steps=steps,
+                curve=(starts[index], end - starts[index]),
                 peak=phase.learning_rate or settings.learning_rate,
                 warmup_steps=round(phase.warmup * steps),
                 warmup_from=settings.warmup_from,
@@ -88,7 +101,6 @@ def schedule(settings: Train) -> list[PhaseSchedule]:
                 multipliers=dict(phase.rates.items()),
             )
         )
-        start += steps
     return plan
 
 

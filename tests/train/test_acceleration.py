@@ -60,16 +60,15 @@ def test_compiled_layers_equal_layers_and_compile_a_few_times(monkeypatch: pytes
 @needs_compiler
 @pytest.mark.slow
 def test_compiled_runs_equal_runs(inputs: Inputs, tmp_path: Path) -> None:
-    """Through the loop: on one process with recomputed layers, and on two with shards and tensor parallel."""
+    """Through the loop: on one process with recomputed layers, and on two with shards."""
     base = {"steps": 4, "checkpoint_every": 1000, "evaluate_every": 4, "evaluate_tokens": 300}
     compiled = base | {"compile": True}
     alone = losses(train(inputs, tmp_path / "alone", settings(**base)))
     recomputed = train(inputs, tmp_path / "one", settings(**compiled, activation_checkpointing=True))
     assert losses(recomputed) == pytest.approx(alone, abs=2e-6)
     folders = {role: inputs.one(role).path for role in ("model", "tokens")}
-    run_on(2, folders, tmp_path / "two", [compiled, compiled | {"parallel": {"tensor": 2}}])
-    for number in range(2):
-        assert losses(tmp_path / "two" / str(number) / "out") == pytest.approx(alone, abs=2e-6)
+    run_on(2, folders, tmp_path / "two", [compiled])
+    assert losses(tmp_path / "two" / "0" / "out") == pytest.approx(alone, abs=2e-6)
 
 
 def test_without_a_compiler_compile_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -89,11 +88,13 @@ def test_float8_needs_a_gpu_that_can(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_float8_is_for_the_layers_linear_maps() -> None:
-    model = Decoder(shape("qwen3-0.6b", 97))
+    with torch.device("meta"):
+        model = Decoder(shape("qwen3-0.6b", 97))
     names = {name for name, module in model.named_modules() if runs_in_float8(module, name)}
     assert len(names) == 7 * len(model.layers)
     assert all(isinstance(model.get_submodule(name), nn.Linear) for name in names)
     assert not any(name.startswith(("embedding", "head")) for name in names)
+    assert runs_in_float8(nn.Linear(32, 48), "layers.0.feed_forward.up")
     assert not runs_in_float8(nn.Linear(32, 24), "layers.0.feed_forward.up")
 
 

@@ -241,3 +241,21 @@ def test_a_resumed_run_warms_up_again(
     )
     assert losses(whole)[:5] == losses(resumed)[:5]
     assert losses(whole)[5:] != losses(resumed)[5:]
+
+
+@given(
+    share=st.floats(0.05, 0.95),
+    steps=st.integers(10, 400),
+    shape=st.sampled_from(["cosine", "linear", "constant"]),
+)
+def test_a_curve_that_is_continued_is_one_curve(share: float, steps: int, shape: str) -> None:
+    """Phases that only change the data: the rates are those of one phase over all steps."""
+    first = Phase(name="a", share=share, shape=shape, warmup=0.0)
+    second = Phase(name="b", share=1 - share, shape="continue", rates={"embeddings": 0.5})
+    plan = schedule(train(steps=steps, phases=[first, second]))
+    whole = schedule(train(steps=steps, phases=[Phase(name="all", shape=shape)]))[0]
+    assert [phase_at(plan, step).rate(step) for step in range(steps)] == [
+        whole.rate(step) for step in range(steps)
+    ]
+    assert plan[1].multipliers == {"embeddings": 0.5}
+    assert not plan[0].multipliers
