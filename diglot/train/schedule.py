@@ -9,8 +9,8 @@
 A plan is a list of phases. Each warms up from `warmup_from` over its first steps (PolyLM 3.2: from 1e-7) and then
 follows its shape down to `final` × peak, which is the rate of its last step: `cosine` (PolyLM 3.2, to 10%), `linear` or
 `one-minus-sqrt` (with cosine, the decay branches of warm-up–stable–decay; 2405.18392 found 1 − sqrt the best). `constant`
-(ALLaM's trunk) stays at the peak. With `continue` the curve of the phase before goes on: the data change alone. A parameter group's rate is a multiple of it. A branch that is to warm up again gives
-its first phase a `warmup`.
+(ALLaM's trunk) stays at the peak. With `continue` the curve of the phase before goes on, and the data change alone. A
+parameter group's rate is a multiple of it. A branch that is to warm up again gives its first phase a `warmup`.
 
 With `rewarm_steps` (ALLaM's slides: "resume uses warm-up") the rate climbs again after every resume: then a run that was
 killed does not end with the weights of one that was not. The steps at which a run was resumed lie in `resumes.json` in its

@@ -259,3 +259,12 @@ def test_a_curve_that_is_continued_is_one_curve(share: float, steps: int, shape:
     ]
     assert plan[1].multipliers == {"embeddings": 0.5}
     assert not plan[0].multipliers
+
+
+def test_a_curve_that_is_continued_has_no_settings_of_its_own() -> None:
+    """Refused where they say something; not where all settings are given, as to the other processes of a launcher."""
+    phase = Phase(name="b", shape="continue")
+    assert Phase.model_validate_json(phase.model_dump_json()) == phase
+    for name, value in {"learning_rate": 1e-3, "warmup": 0.1, "final": 0.5}.items():
+        with pytest.raises(ValueError, match=f"{name} would do nothing"):
+            Phase(name="b", shape="continue", **{name: value})
