@@ -273,7 +273,8 @@ class Decoder(nn.Module):
 
         Sizes are dynamic from the first batch on, and those that happen to be equal are not taken for one: so neither
         what is compiled nor its rounding depends on the batches before. All layers share what is compiled: four pieces
-        (up to and after attention, in two frames), once each with and without gradients, and for one row and more.
+        (the first norm; queries, keys and values; attention's output; the rest), each with and without gradients, for one
+        row and for more.
         """
         torch.fx.experimental._config.use_duck_shape = False
         torch._dynamo.config.recompile_limit = 32  # each phase that freezes other parts compiles anew

@@ -227,6 +227,7 @@ def lay_out(stage: Training, config: DecoderConfig, cluster: Cluster) -> Executi
         precision=stage.precision,
         activation_checkpointing=stage.activation_checkpointing,
         float32_residual=stage.float32_residual,
+        optimizer=stage.optimizer,
         accumulates=share > micro,
         reference=stage.objective == "dpo",
         packed=True,

@@ -71,6 +71,7 @@ class Execution:
         reference: DPO's reference model is held too, sharded alike.
         packed: rows hold several documents, which attention groups by length and puts back (attention.py).
         sharded: FSDP2's types and gathering; without, one process under autocast (diglot/train/loop.py).
+        optimizer: Muon has one moment of each layer's matrices instead of two.
         loss: `whole` is what others do: all logits at once.
     """
 
@@ -87,6 +88,7 @@ class Execution:
     reference: bool = False
     packed: bool = False
     sharded: bool = True
+    optimizer: Literal["adamw", "muon"] = "adamw"
     loss: Literal["chunked", "whole"] = "chunked"
 
     @property
@@ -266,11 +268,18 @@ def memory(config: DecoderConfig, execution: Execution, *, margin: bool = True) 
 def _states(config: DecoderConfig, execution: Execution) -> dict[str, float]:
     """Bytes of weights, gradients and optimizer that one rank keeps."""
     shapes = parameter_shapes(config)
-    size = MASTER * sum(local_size(name, shape, execution) for name, shape in shapes.items())
+    sizes = {name: MASTER * local_size(name, shape, execution) for name, shape in shapes.items()}
+    size = sum(sizes.values())
+    by_muon = [
+        name
+        for name, shape in shapes.items()
+        if execution.optimizer == "muon" and name.startswith("layers.") and len(shape) > 1
+    ]
     states: dict[str, float] = {
         "weights": size,
         "gradients": size,
-        "optimizer": 2 * size + 4 * len(shapes),  # and AdamW's counter of steps a parameter
+        # and AdamW's counter of steps a parameter
+        "optimizer": 2 * size - sum(sizes[name] for name in by_muon) + 4 * (len(shapes) - len(by_muon)),
     }
     return states | ({"reference": size} if execution.reference else {})
 

@@ -189,7 +189,7 @@ def notes(plans: Sequence[StagePlan], cluster: Cluster, assumptions: Assumptions
     lines += [
         f"FLOP a token = 6 N + 12 layers × heads' size × sequence length (PaLM, appendix B); peak of {device.title}: "
         f"{device.bfloat16 / 1e12:,.4g} TFLOP/s bfloat16, {device.float32 / 1e12:,.3g} float32 ({device.source})",
-        "memory: 16 bytes a parameter divided among all devices, and what is held at the busiest of six moments; margin "
+        "memory: 16 bytes a parameter (12 of what Muon moves) divided among all devices, and what is held at the busiest of six moments; margin "
         f"{MARGIN:.0%} and 1 GiB; tokens count padding; attention counts the whole sequence",
         f"energy: {assumptions.watts or device.watts:g} W a device × PUE {assumptions.pue:g}; servers' processors and "
         "network are not in it",

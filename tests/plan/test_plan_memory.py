@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diglot.model.decoder import Decoder
 from diglot.model.huggingface import count_parameters
 from diglot.model.presets import PRESETS, shape
 from diglot.plan.memory import (
@@ -21,8 +22,9 @@ from diglot.plan.memory import (
     parameter_shapes,
     parameters,
 )
-from diglot.recipe import Shape
+from diglot.recipe import Shape, Train
 from diglot.train.devices import GIB
+from diglot.train.optimizer import build_optimizer
 
 POLYLM = {"num_layers": 6, "hidden_size": 256, "intermediate_size": 1024, "num_heads": 8}
 
@@ -182,6 +184,14 @@ def test_sixteen_bytes_a_parameter():
         config, Execution(micro_batch_size=1, sequence_length=64, sharded=False, precision="float32")
     )
     assert held.moments["optimizer step"] == pytest.approx(16 * parameters(config)["total"], rel=1e-6)
+
+
+def test_muon_keeps_one_moment_of_the_layers_matrices():
+    config = shape("tiny", 1000)
+    given = Train.model_validate({"from": {"model": "a", "tokens": "b"}, "steps": 1, "optimizer": "muon"})
+    states = build_optimizer(Decoder(config), given).state.values()
+    held = memory(config, Execution(sharded=False, precision="float32", optimizer="muon"))
+    assert held.categories["optimizer"] == sum(t.nbytes for state in states for t in state.values())
 
 
 def test_the_chunked_loss_spares_the_logits():
