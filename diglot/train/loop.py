@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import shutil
 import sys
 import threading
@@ -165,7 +166,7 @@ def walk(settings: Train, inputs: Inputs, context: Context) -> Job:
         UserError: see `run`.
     """
     while (job := _attempt(settings, inputs, context)) is None:
-        pass  # from an older checkpoint, past some data
+        gc.collect()  # FSDP's hooks refer back to the model: without this the next one would lie beside it
     return job
 
 

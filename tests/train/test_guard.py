@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from mesh_work import run_on
 from tiny_run import settings, train
 
 from diglot.artifact import Inputs, UserError, content_hash
@@ -194,3 +195,25 @@ def test_used_up_remedies_stop_the_run_with_what_was_tried(inputs: Inputs, tmp_p
     )
     assert re.search(r"(english|chat):", message)
     assert "Lower learning_rate" in message
+
+
+@pytest.mark.slow
+def test_processes_skip_and_go_back_together(inputs: Inputs, tmp_path: Path) -> None:
+    """A guard so strict that it finds spikes in good data: two processes decide as one does."""
+    strict = {"window": 8, "deviations": 0.5, "rollback_after": 2, "pass_over": 2, "max_rollbacks": 50}
+    given = {
+        "steps": 20,
+        "checkpoint_every": 4,
+        "evaluate_every": 20,
+        "evaluate_tokens": 300,
+        "guard": strict,
+    }
+    given |= {"learning_rate": 1e-5, "phases": [Phase(name="all")]}
+    alone = train(inputs, tmp_path / "one", settings(**given))
+    run_on(2, {role: inputs.one(role).path for role in ("model", "tokens")}, tmp_path / "two", [given])
+    together = tmp_path / "two" / "0" / "out"
+    assert lines(together, "rollback") == lines(alone, "rollback") != []
+    skips = [[line["step"] for line in lines(out, "step") if "skipped" in line] for out in (alone, together)]
+    assert skips[0] == skips[1]
+    losses = [[line["loss"] for line in lines(out, "step")] for out in (alone, together)]
+    assert losses[0] == pytest.approx(losses[1], abs=2e-6)
