@@ -35,8 +35,8 @@ def main() -> None:
         if slow:
             rows += rows_of(f"{tokens} tokens, {dtype}", runs["diglot"])
             notes.append(
-                f"{dtype} without peers: this processor has no fast products in it. Ours takes them in float32; the peers "
-                "would need 7 to 100 times as long as there."
+                f"{dtype} without peers: on this processor its products take 7 to 100 times as long as those of float32, in "
+                "which ours then takes them."
             )
     finish("loss_memory", rows, args, notes=notes)
 

@@ -20,11 +20,12 @@ WARM_STEPS = 1  # of a run; not counted
 
 
 def prepare_device(device: str) -> None:
-    """Take one core and one thread for a run on the CPU, and leave a GPU alone where there is one."""
+    """Take one core and one thread for a run on the CPU, or one GPU."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = "" if device == "cpu" else "0"  # torch has not looked yet
     if device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         torch.set_num_threads(1)
+        if hasattr(os, "sched_setaffinity"):  # Linux
+            os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 class Clock:

@@ -118,10 +118,9 @@ def _build(config: DecoderConfig, execution: Execution) -> Any:
             layers[index] = checkpoint_wrapper(layer)
     if execution.float32_residual:
         model.decoder.keep_float32()
-    cast = not execution.float32_residual
-    policy = MixedPrecisionPolicy(cast_forward_inputs=cast)
+    policy = MixedPrecisionPolicy(cast_forward_inputs=False)
     if execution.precision == "bfloat16":
-        policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=cast)
+        policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     for layer in layers:
         fully_shard(layer, mesh=mesh["data"], mp_policy=policy)
     fully_shard(model, mesh=mesh["data"], mp_policy=policy)

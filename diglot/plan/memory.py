@@ -241,7 +241,7 @@ def loss_bytes(config: DecoderConfig, execution: Execution) -> int:
         return 12 * execution.tokens * rows + compute * weight + hidden + cast
     chunk = min(execution.tokens, max(MIN_CHUNK, CHUNK_LOGITS // config.vocabulary_size))
     in_type = 0 if compute == MASTER else compute  # float32 needs no copy, and adds products in place
-    return chunk * rows * (8 + in_type) + (MASTER + in_type) * weight + hidden + cast
+    return chunk * rows * (MASTER + in_type) + (MASTER + in_type) * weight + hidden + cast
 
 
 # --- the peak -------------------------------------------------------------------------------------------------
