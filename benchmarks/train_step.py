@@ -85,7 +85,7 @@ class Case:
         return "documents" if self.packed else "book"
 
     def described(self) -> dict[str, Any]:
-        """What `peers/train_step_prepare.py` needs."""
+        """What `peers/diglot_train_step_prepare.py` needs."""
         names = ("num_layers", "hidden_size", "intermediate_size", "num_heads", "num_key_value_heads")
         shape = dict(zip(names, SHAPES[self.size])) | {"tied_embeddings": False, "max_positions": 2048}
         settings = {
@@ -96,13 +96,13 @@ class Case:
 
     def commands(self, folder: Path, pythons: dict[str, Path]) -> dict[str, list[str]]:
         """The sides' processes."""
-        ours = [sys.executable, "peers/train_step_diglot.py", str(folder), self.name, self.model, self.tokens, self.device]  # fmt: skip
+        ours = [sys.executable, "peers/diglot_train_step.py", str(folder), self.name, self.model, self.tokens, self.device]  # fmt: skip
         if self.packed:
             return {"ours": [*ours, "documents"], "dense": [*ours, "dense"]}
         commands = {"ours": [*ours, "documents"]}
         for peer, python in pythons.items():
             if self.device == "cpu" or peer == "transformers":
-                script = f"peers/train_step_{peer}.py"
+                script = f"peers/{peer}_train_step.py"
                 commands[peer] = [str(python), script, str(folder), self.name, self.model, self.device]
         return commands
 
@@ -155,7 +155,7 @@ def prepare(data: Path, folder: Path, size: str, cases: list[Case]) -> dict[str,
     """Make models, tokens and batches."""
     folder.mkdir(exist_ok=True)
     described = json.dumps({case.name: case.described() for case in cases})
-    script = [sys.executable, "peers/train_step_prepare.py", str(data), str(folder)]
+    script = [sys.executable, "peers/diglot_train_step_prepare.py", str(data), str(folder)]
     return measure([*script, str(TEXT_BYTES[size]), described]).reported
 
 
@@ -221,7 +221,7 @@ def agreement(case: Case, side: str, ours: dict[str, Any], peer: dict[str, Any])
 
 def layer_commands(folder: Path) -> dict[str, list[str]]:
     """The processes that measure one layer."""
-    script = [sys.executable, "peers/train_step_attention.py", str(folder), LAYER.name, LAYER.model, LAYER.tokens]  # fmt: skip
+    script = [sys.executable, "peers/diglot_train_step_attention.py", str(folder), LAYER.name, LAYER.model, LAYER.tokens]  # fmt: skip
     return {form: [*script, form] for form in ("documents", "dense")}
 
 

@@ -48,7 +48,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.bias import causal_lower_right
 
 from diglot.model.context import RowCut
 
@@ -259,6 +258,9 @@ def _causal(
         query, key, value = query.float(), key.float(), value.float()
     queries, keys = query.shape[2], key.shape[2]
     if mask_LJ is None and keys > queries:
+        # Here, as torch._dynamo comes with it: a second at every start.
+        from torch.nn.attention.bias import causal_lower_right
+
         mask_LJ = causal_lower_right(queries, keys)
     with torch.autocast(query.device.type, enabled=False):
         value = value.to(query.dtype)

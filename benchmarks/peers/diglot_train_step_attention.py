@@ -1,7 +1,7 @@
 """One layer of `train_step.py` on rows of packed documents: its attention alone, and the layer, forward and backward.
 
-train_step_attention.py FOLDER CASE MODEL TOKENS documents|dense: documents are found, or the mask is made, beforehand, as
-that is done once for all layers.
+diglot_train_step_attention.py FOLDER CASE MODEL TOKENS documents|dense: documents are found, or the mask is made,
+beforehand, as that is done once for all layers.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 
 import torch
+from diglot_train_step import DenseMask
 from train_step_clock import Clock, prepare_device, report
-from train_step_diglot import DenseMask
 
 from diglot.artifact import Context
 from diglot.model.attention import DocumentLayout, attend

@@ -1,6 +1,7 @@
 """Models, tokens and batches for `train_step.py`, as our stages make them.
 
-train_step_prepare.py DATA FOLDER BYTES CASES: CASES is JSON, {name: {"model", "shape", "tokens", "settings"}}. FOLDER gets
+diglot_train_step_prepare.py DATA FOLDER BYTES CASES: CASES is JSON, {name: {"model", "shape", "tokens", "settings"}}.
+FOLDER gets
 
     tokenizer, NAME's model    of 16,384 entries (rows of padding where the text does not give so many), random weights
     documents, book            token artifacts: BYTES of web pages and news a source; the same text as one long document

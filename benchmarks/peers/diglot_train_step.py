@@ -1,7 +1,7 @@
 """Our side of `train_step.py`: whole steps as a train stage does them, metrics and guard included.
 
-train_step_diglot.py FOLDER CASE MODEL TOKENS DEVICE documents|dense: with `dense` attention is kept to the documents by a
-mask of all pairs of a row's tokens, as most trainers do it; all else is the same.
+diglot_train_step.py FOLDER CASE MODEL TOKENS DEVICE documents|dense: with `dense` attention is kept to the documents by
+a mask of all pairs of a row's tokens, as most trainers do it; all else is the same.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """litgpt's side of `train_step.py`: its model and its loss in a plain loop, with the product's clipping and AdamW.
 
-train_step_litgpt.py FOLDER CASE MODEL DEVICE
+litgpt_train_step.py FOLDER CASE MODEL DEVICE
 """
 
 from __future__ import annotations

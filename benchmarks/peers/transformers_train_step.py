@@ -1,6 +1,6 @@
 """transformers' side of `train_step.py`: its Trainer, LlamaForCausalLM, on the same batches in the same order.
 
-train_step_transformers.py FOLDER CASE MODEL DEVICE
+transformers_train_step.py FOLDER CASE MODEL DEVICE
 """
 
 from __future__ import annotations
