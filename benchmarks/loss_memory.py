@@ -14,7 +14,7 @@ import sys
 
 from common import BenchmarkError, Row, Run, arguments, finish, measure, measure_in_turn
 
-SCRIPT = "peers/loss_forms.py"
+SCRIPT = "peers/diglot_loss_forms.py"
 PEERS = {"plain": "F.cross_entropy of all logits", "chunked": "chunks of 1,024, checkpointed"}
 CLOSE = {"float32": 1e-5, "bfloat16": 1e-2}
 

@@ -116,11 +116,11 @@ def _log_probabilities(hidden_CD: Tensor, weight_VD: Tensor, targets_C: Tensor) 
 def _product_type(hidden: Tensor) -> torch.dtype:
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-    slow = device == "cpu" and dtype == torch.bfloat16 and _is_slow_in_bfloat16()
+    slow = device == "cpu" and dtype == torch.bfloat16 and is_slow_in_bfloat16()
     return torch.float32 if slow else dtype
 
 
-def _is_slow_in_bfloat16() -> bool:
+def is_slow_in_bfloat16() -> bool:
     """Whether this processor lacks AVX-512: its products in bfloat16 took 7 to 100 times as long as in float32."""
     return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 

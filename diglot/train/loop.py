@@ -32,6 +32,7 @@ import torch
 
 from diglot.artifact import LOGS, Context, Inputs, UserError
 from diglot.model.decoder import Decoder
+from diglot.model.loss import is_slow_in_bfloat16
 from diglot.recipe import Train
 from diglot.recipe.model import Training
 from diglot.tokenizer.measure import tokenizer_hash
@@ -182,8 +183,9 @@ def _attempt(settings: Train, inputs: Inputs, context: Context) -> Job | None:
             write_resumes(context.scratch / RESUMES, job.resumed_at)
     rollbacks = [asdict(each) for each in job.rollbacks.list]
     metrics = Metrics(context.scratch if job.mesh.is_first else None, start, rollbacks)
-    for text in damaged:
+    for text in [*damaged, *slow_in_bfloat16(job)]:
         print(f"warning: {text}", file=sys.stderr, flush=True)
+    for text in damaged:
         metrics.write("damaged-checkpoint", step=start, text=text)
     try:
         with stopping_at_signals(job.stop), job.checkpoints:
@@ -196,6 +198,16 @@ def _attempt(settings: Train, inputs: Inputs, context: Context) -> Job | None:
     finally:
         metrics.close()
     return job
+
+
+def slow_in_bfloat16(job: Job) -> list[str]:
+    """What to say where bfloat16 is far slower than float32."""
+    slow = job.device.type == "cpu" and is_slow_in_bfloat16()
+    if not (slow and job.settings.precision == "bfloat16" and job.mesh.is_first):
+        return []
+    return [
+        "precision: bfloat16 is many times slower than float32 on this processor (it lacks AVX-512); set precision: float32"
+    ]
 
 
 def prepare(settings: Train, model_folder: Path, token_folders: list[Path], context: Context) -> Job:

@@ -28,7 +28,7 @@ def chunk(request, monkeypatch):
 @pytest.fixture(params=[torch.bfloat16, torch.float32], ids=lambda dtype: f"products in {dtype}")
 def products(request, monkeypatch):
     """The type of products where bfloat16 is asked for: depends on the processor."""
-    monkeypatch.setattr(module, "_is_slow_in_bfloat16", lambda: request.param == torch.float32)
+    monkeypatch.setattr(module, "is_slow_in_bfloat16", lambda: request.param == torch.float32)
     return request.param
 
 

@@ -1,4 +1,4 @@
-"""Loss and gradients at a large vocabulary, in a process of their own: `loss_forms.py FORM TYPE TOKENS`, see ../loss_memory.py.
+"""Loss and gradients at a large vocabulary, in a process of their own: `diglot_loss_forms.py FORM TYPE TOKENS`, see ../loss_memory.py.
 
 diglot    ours: chunks of tokens, the gradient taken in the forward pass
 plain     F.cross_entropy over all logits
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from diglot.model.loss import _is_slow_in_bfloat16, cross_entropy
+from diglot.model.loss import is_slow_in_bfloat16, cross_entropy
 
 HIDDEN, VOCABULARY, CHUNK = 256, 256_000, 1024
 
@@ -63,7 +63,7 @@ def run(form: str, dtype: torch.dtype, tokens: int) -> dict[str, float]:
     assert hidden_ND.grad is not None
     assert weight_VD.grad is not None
     return {
-        "slow": dtype == torch.bfloat16 and _is_slow_in_bfloat16(),
+        "slow": dtype == torch.bfloat16 and is_slow_in_bfloat16(),
         "cpu_seconds": seconds,
         "peak_bytes": peak - before,
         "loss": float(total.detach()) / tokens,
