@@ -71,7 +71,9 @@ def _train_stage(item: Training, colours: Colours) -> dict[str, Any]:
         facts.append(f"{len(item.skipped)} step{'s' if len(item.skipped) > 1 else ''} skipped")
     for each in item.rollbacks:
         first, end = each["passed_over"]
-        facts.append(f"back from step {each['after']} to {each['step']}, past the data of {end - first} steps")
+        facts.append(
+            f"back from step {each['after']} to {each['step']}, past the data of {end - first} steps"
+        )
     if item.unreadable:
         facts.append(f"{item.unreadable} unreadable line(s) in its log")
     loss = plot(f"loss-{name}", figures.loss_curve(item, colours), caption)
