@@ -58,7 +58,7 @@ def test_compiled_layers_equal_layers_and_compile_a_few_times(monkeypatch: pytes
 
 
 @needs_compiler
-@pytest.mark.slow
+@pytest.mark.full
 def test_compiled_runs_equal_runs(inputs: Inputs, tmp_path: Path) -> None:
     """Through the loop: on one process with recomputed layers, and on two with shards."""
     base = {"steps": 4, "checkpoint_every": 1000, "evaluate_every": 4, "evaluate_tokens": 300}

@@ -197,7 +197,7 @@ def test_killed_fifty_times(inputs: Inputs, tmp_path: Path, world: int) -> None:
     kill(inputs, tmp_path, world, 50)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_torchrun_starts_killed_processes_again(inputs: Inputs, tmp_path: Path) -> None:
     """Elastic: one of two workers is killed twice, and torchrun's restarts end the run by themselves."""
     assert codes(start(inputs, tmp_path / "whole", 2)) == [0, 0]
