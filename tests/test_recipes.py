@@ -198,4 +198,4 @@ def test_allam(llama_3: Path, data: Path, tmp_path: Path) -> None:
         overrides |= {f"evaluate-{stage}.{key}": 2 for key in ("continuations", "translations")}
     stages = walk("allam-7b.yaml", tmp_path / "run", overrides)["stages"]
     assert {stage["state"] for stage in stages.values()} == {"done"}
-    assert stages["sweep"]["summary"]["best"]["learning_rate"] in (1e-4, 1e-3)
+    assert stages["sweep"]["summary"]["runs"] == 2
