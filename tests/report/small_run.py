@@ -411,7 +411,7 @@ def write_run(folder: Path) -> list[Artifact]:
     both = {"en": (0.78, 0.63), "ar": (2.6, 0.72), PARALLEL: (1.9, 0.61)}
     names = ["english", "arabic", PARALLEL]
     guarded = [
-        {"type": "step", "step": 300, "phase": "stable", "loss": 3.4, "losses": {"english": 3.2, "arabic": 3.6}, "skipped": {"step": 300, "documents": ["arabic:ar-7"], "more": 0}},
+        {"type": "step", "step": 300, "phase": "stable", "tokens": 300 * 4096, "loss": 3.4, "losses": {"english": 3.2, "arabic": 3.6}, "skipped": {"step": 300, "documents": ["arabic:ar-7"], "more": 0}},
         {"type": "rollback", "step": 400, "after": 432, "to": 400, "passed_over": [429, 529], "skipped": []},
     ]  # fmt: skip
     train(
