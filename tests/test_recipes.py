@@ -117,7 +117,7 @@ def test_new_languages(llama_3: Path, data: Path, tmp_path: Path) -> None:
 SHORT = {"steps": 4, "batch_size": 4, "micro_batch_size": 2, "sequence_length": 128, "evaluate_tokens": 500}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_polylm(data: Path, tmp_path: Path) -> None:
     """Eighteen languages, GPT-2's shape, bfloat16 with the residual stream in float32, a curriculum, instructions."""
     recipe = yaml.safe_load((ROOT / "recipes" / "polylm-1.7b.yaml").read_text())["stages"]

@@ -290,7 +290,7 @@ def test_a_run_stops_soon_when_the_disk_is_full(inputs: Inputs, tmp_path: Path) 
         for line in read_metrics(tmp_path / "scratch" / "metrics.jsonl")
         if line["type"] == "step"
     ]
-    assert 20 <= steps[-1] < 40
+    assert 20 <= steps[-1] <= 40
 
 
 # --- signals --------------------------------------------------------------------------------------------------
