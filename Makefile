@@ -42,11 +42,14 @@ torch:
 demo: setup  ## The whole road on the invented world: about 10 minutes on 2 cores
 	$(BIN)/diglot run recipes/quickstart.yaml
 
+# Two processes; a file's tests stay together, as they share what is made once.
+TWO := -n 2 --dist loadfile
+
 test: setup  ## All tests but the longest
-	$(BIN)/python -m pytest -q -m 'not full'
+	$(BIN)/python -m pytest -q -m 'not full' $(TWO)
 
 test-full: setup  ## All tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(TWO)
 
 check: setup  ## Lint, types and the fast tests
 	$(BIN)/ruff check .
