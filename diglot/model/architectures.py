@@ -159,53 +159,49 @@ def _read_gpt2(file: Path, full: Any) -> DecoderConfig:
     )
 
 
+def _sizes_and_rotary(file: Path, full: Any) -> dict[str, Any]:
+    """What Llama's and Starcoder2's descriptions say alike."""
+    theta, scaling = _read_rotary(file, dict(full.rope_parameters))
+    return {
+        "vocabulary_size": full.vocab_size,
+        "num_layers": full.num_hidden_layers,
+        "hidden_size": full.hidden_size,
+        "intermediate_size": full.intermediate_size,
+        "num_heads": full.num_attention_heads,
+        "num_key_value_heads": full.num_key_value_heads,
+        "head_size": getattr(full, "head_dim", None) or full.hidden_size // full.num_attention_heads,
+        "max_positions": full.max_position_embeddings,
+        "rotary_theta": theta,
+        "rotary_scaling": scaling,
+        "tied_embeddings": full.tie_word_embeddings,
+    }
+
+
 def _read_llama(file: Path, full: Any, kind: str) -> DecoderConfig:
     _require(file, "hidden_act", full.hidden_act, ("silu", "swish"))
     _refuse_window(file, full)
-    theta, scaling = _read_rotary(file, dict(full.rope_parameters))
     attention_bias = bool(getattr(full, "attention_bias", False))
     return DecoderConfig(
-        vocabulary_size=full.vocab_size,
-        num_layers=full.num_hidden_layers,
-        hidden_size=full.hidden_size,
-        intermediate_size=full.intermediate_size,
-        num_heads=full.num_attention_heads,
-        num_key_value_heads=full.num_key_value_heads,
-        head_size=getattr(full, "head_dim", None) or full.hidden_size // full.num_attention_heads,
-        max_positions=full.max_position_embeddings,
+        **_sizes_and_rotary(file, full),
         norm_epsilon=full.rms_norm_eps,
-        rotary_theta=theta,
-        rotary_scaling=scaling,
         query_key_norm=kind == "qwen3",
         query_key_value_bias=kind == "qwen2" or attention_bias,
         output_bias=attention_bias,
         feed_forward_bias=bool(getattr(full, "mlp_bias", False)),
-        tied_embeddings=full.tie_word_embeddings,
     )
 
 
 def _read_starcoder2(file: Path, full: Any) -> DecoderConfig:
     _require(file, "hidden_act", full.hidden_act, tuple(GELUS))
     _refuse_window(file, full)
-    theta, scaling = _read_rotary(file, dict(full.rope_parameters))
     return DecoderConfig(
-        vocabulary_size=full.vocab_size,
-        num_layers=full.num_hidden_layers,
-        hidden_size=full.hidden_size,
-        intermediate_size=full.intermediate_size,
-        num_heads=full.num_attention_heads,
-        num_key_value_heads=full.num_key_value_heads,
-        head_size=getattr(full, "head_dim", None) or full.hidden_size // full.num_attention_heads,
-        max_positions=full.max_position_embeddings,
+        **_sizes_and_rotary(file, full),
         normalization="layer",
         norm_epsilon=full.norm_epsilon,
         activation=GELUS[full.hidden_act],  # type: ignore[arg-type]
-        rotary_theta=theta,
-        rotary_scaling=scaling,
         query_key_value_bias=full.use_bias,
         output_bias=full.use_bias,
         feed_forward_bias=full.use_bias,
-        tied_embeddings=full.tie_word_embeddings,
     )
 
 

@@ -464,6 +464,11 @@ class Sweep(Training):
     def _one_run_a_rate(self) -> Sweep:
         if len(set(self.learning_rates)) < len(self.learning_rates):
             raise ValueError("learning_rates names a rate twice")
+        for name in ("pass_over", "max_rollbacks"):
+            if getattr(self.guard, name) != GuardSettings.model_fields[name].default:
+                raise ValueError(
+                    f"guard.{name} would do nothing: a rate that needs a rollback is too high, and its run ends"
+                )
         for phase in self.phases:
             if phase.learning_rate is not None:
                 raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,10 @@ from rich.console import Console
 from diglot.artifact import LOGS, STEPS, UserError, read_artifact
 from diglot.recipe import Recipe, Train
 from diglot.recipe.common import at_step
-from diglot.tokens.order import Skipped, joined
+from diglot.tokens.order import Skipped
 from diglot.train.data import Data
 from diglot.train.data_tables import document_tables, mixture_tables, step_tables
-
-ROLLBACKS = "guard.json"  # as in guard.py, which needs torch
+from diglot.train.rollbacks import ROLLBACKS, Rollbacks
 
 
 def answers(
@@ -75,12 +73,9 @@ def _open(recipe: Recipe, name: str, settings: Train, run: Path) -> Data:
 def _passed_over(run: Path, name: str) -> Skipped:
     """What the guard has passed over in a stage: one that is done, or in its scratch folder one that is not."""
     folders = [run / name / LOGS, *(run / ".scratch").glob(f"{name}-{'?' * 12}")]
-    for folder in folders:
-        if (folder / ROLLBACKS).is_file():
-            return joined(
-                [tuple(each["passed_over"]) for each in json.loads((folder / ROLLBACKS).read_text())]
-            )
-    return ()
+    return next(
+        (Rollbacks(folder / ROLLBACKS).ranges() for folder in folders if (folder / ROLLBACKS).is_file()), ()
+    )
 
 
 def _folder(run: Path, name: str) -> Path:

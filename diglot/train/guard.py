@@ -15,7 +15,7 @@ they don't take in what was skipped, or the first leap would hide the next. `ben
 
 Whether a step is skipped is decided on the device, from tensors that are part of the checkpoints; nothing waits for it.
 A rollback is a resume: the run starts again from an older checkpoint, with another list of passed over data. That list
-lies in `guard.json` in the scratch folder and is the only thing that a rollback leaves behind, so a run that is killed
+lies in `guard.json` in the scratch folder (rollbacks.py) and is the only thing that a rollback leaves behind, so a run that is killed
 at any moment of it goes on the same way.
 
 Legend: W steps of the window; 2: loss, and logarithm of the gradient norm.
@@ -23,22 +23,13 @@ Legend: W steps of the window; 2: loss, and logarithm of the gradient norm.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from diglot.artifact import UserError
 from diglot.recipe.model import GuardSettings
-from diglot.tokens.order import Order, Skipped, joined
 
 # Deviations below these are not trusted: nats of loss, and logarithm of the gradient norm.
 FLOOR = (0.01, 0.05)
-SHOWN_DOCUMENTS = 20
-ROLLBACKS = "guard.json"
 
 
 class Guard:
@@ -96,97 +87,3 @@ class Guard:
         self.skips.copy_(torch.cat([self.skips[1:], torch.tensor([step])]))
         first = int(self.skips[0])
         return first >= 0 and step - first < max(1, self.settings.window // 4)
-
-
-@dataclass(frozen=True)
-class Rollback:
-    """One going back.
-
-    Attributes:
-        step: the step that it happened after, from 1.
-        to: steps that were kept.
-        passed_over: positions in the data order, first and end.
-        skipped: the steps that were skipped, from 1, and documents of them.
-    """
-
-    step: int
-    to: int
-    passed_over: tuple[int, int]
-    skipped: list[dict[str, Any]]
-
-
-class Rollbacks:
-    """The list of a run's rollbacks, in its scratch folder."""
-
-    def __init__(self, file: Path) -> None:
-        """Read what there is."""
-        self.file = file
-        stored = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
-        self.list = [Rollback(**{**each, "passed_over": tuple(each["passed_over"])}) for each in stored]
-
-    def ranges(self) -> Skipped:
-        """The positions that are passed over, ascending and apart."""
-        return joined([each.passed_over for each in self.list])
-
-    def write(self, rollback: Rollback) -> None:
-        """Add one, whole or not at all."""
-        partial = self.file.with_suffix(".tmp")
-        text = json.dumps([asdict(each) for each in [*self.list, rollback]], indent=1, ensure_ascii=False)
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(self.file)
-
-
-class Diverged(UserError):
-    """The run is given up."""
-
-
-class GoBack(Exception):
-    """The run is to go on from an older checkpoint."""
-
-    def __init__(self, rollback: Rollback) -> None:
-        super().__init__(rollback)
-        self.rollback = rollback
-
-
-def plan_rollback(
-    order: Order, settings: GuardSettings, earlier: int, steps: list[int], kept: list[int]
-) -> Rollback:
-    """Where to go back to, and what to pass over.
-
-    Args:
-        order: the data order, with what is passed over already.
-        settings: the guard's.
-        earlier: rollbacks before this one.
-        steps: the skipped steps, from 0.
-        kept: the steps of the checkpoints.
-    """
-    first = order.position(steps[0])
-    end = max(order.position(steps[-1]) + 1, first + settings.pass_over * 2**earlier)
-    to = max([step for step in kept if step <= steps[0]], default=0)
-    return Rollback(steps[-1] + 1, to, (first, end), [documents_of(order, step) for step in steps])
-
-
-def documents_of(order: Order, step: int) -> dict[str, Any]:
-    """A step, from 1, and some documents that it read."""
-    seen = sorted({f"{source}:{document}" for source, document, *_ in order.documents(step)})
-    return {
-        "step": step + 1,
-        "documents": seen[:SHOWN_DOCUMENTS],
-        "more": max(0, len(seen) - SHOWN_DOCUMENTS),
-    }
-
-
-def used_up(step: int, steps: list[int], rollbacks: Rollbacks, order: Order, rate: float) -> Diverged:
-    """What to say when the run is given up."""
-    shown = documents_of(order, steps[-1])
-    more = f" and {shown['more']} more" if shown["more"] else ""
-    tried = "; ".join(
-        f"after step {each.step} back to {each.to}, {each.passed_over[1] - each.passed_over[0]} steps' data passed over"
-        for each in rollbacks.list
-    )
-    numbers = ", ".join(str(each + 1) for each in steps)
-    return Diverged(
-        f"step {step + 1}: the loss or the gradient leaps (steps {numbers} were skipped), and nothing is left to try"
-        f"{f' ({tried})' if tried else ''}. Lower learning_rate (now {rate:.3g}), look at the data "
-        f"({', '.join(shown['documents'])}{more}), or raise guard.deviations or guard.max_rollbacks"
-    )

@@ -45,15 +45,7 @@ from diglot.train.checkpoint import Checkpoints
 from diglot.train.data import data_order, order_seed, phase_plans
 from diglot.train.evaluation import evaluate
 from diglot.train.freezing import Selection, read_surgery, restarts, select
-from diglot.train.guard import (
-    ROLLBACKS,
-    GoBack,
-    Guard,
-    Rollbacks,
-    documents_of,
-    plan_rollback,
-    used_up,
-)
+from diglot.train.guard import Guard
 from diglot.train.mesh import Mesh
 from diglot.train.metrics import FILE, MIRROR, Metrics, read_metrics
 from diglot.train.objectives import (
@@ -74,6 +66,7 @@ from diglot.train.optimizer import (
     set_rates,
     take_step,
 )
+from diglot.train.rollbacks import ROLLBACKS, GoBack, Rollbacks, documents_of, plan_rollback, used_up
 from diglot.train.schedule import (
     RESUMES,
     PhaseSchedule,

@@ -35,8 +35,8 @@ from diglot.artifact import LOGS, Context, Inputs, UserError
 from diglot.recipe import Sweep
 from diglot.tokens.shards import open_tokens
 from diglot.train import loop
-from diglot.train.guard import Diverged
 from diglot.train.metrics import FILE, read_metrics
+from diglot.train.rollbacks import Diverged
 
 RESULT, SWEEP = "result.json", "sweep.json"
 LAST_SHARE = 10  # the loss of a run is the mean of the last tenth of its steps

@@ -254,6 +254,7 @@ def test_preferences_are_compared_by_loss(inputs: Inputs, tmp_path: Path) -> Non
         ({"phases": [{"name": "a", "learning_rate": 1e-3}]}, "phase 'a' has a learning_rate of its own"),
         ({"learning_rate": 1e-3}, "learning_rate"),
         ({"export_every": 3}, "export_every"),
+        ({"guard": {"pass_over": 7}}, "guard.pass_over would do nothing"),
     ],
 )
 def test_sweeps_that_would_not_compare_rates_are_refused(changes: dict, message: str) -> None:
