@@ -33,9 +33,7 @@ def main() -> None:
             found = measure([sys.executable, *script], timeout=900).reported
         rows += rows_of("1 process" if world == 1 else f"{world} processes", found["seconds"])
         if world == 1:
-            notes.append(
-                f"{found['parameters']:,} parameters; a checkpoint has {found['bytes'] / 1e6:,.0f} MB."
-            )
+            notes.append(f"{found['parameters']:,} parameters; a checkpoint has {found['bytes'] / 1e6:,.0f} MB.")
         save = best(found, "save")
         first = found["seconds"]["ours held"][0] / found["seconds"]["save"][0]
         extra = (best(found, "train and save") - best(found, "train")) / save
@@ -57,9 +55,7 @@ def rows_of(where: str, seconds: dict[str, list[float]]) -> list[Row]:
     whole = min(held + rest for held, rest in zip(seconds["ours held"], seconds["ours, then whole"]))
 
     def row(what: str, ours: float, peer: str) -> Row:
-        return Row(
-            f"{where}: {what}", "s", ours, least[peer], f"torch {peer.split()[0]}", less_is_better=True
-        )
+        return Row(f"{where}: {what}", "s", ours, least[peer], f"torch {peer.split()[0]}", less_is_better=True)
 
     return [
         row("training held", least["ours held"], "save"),

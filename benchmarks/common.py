@@ -83,9 +83,7 @@ def arguments(
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="under a minute, on a sample (the default)")
     size.add_argument("--full", action="store_true", help=f"all data; also writes results/{name}.json")
-    parser.add_argument(
-        "--data", type=Path, default=default_data(), help="default: $DIGLOT_DATA, or ../shared/data"
-    )
+    parser.add_argument("--data", type=Path, default=default_data(), help="default: $DIGLOT_DATA, or ../shared/data")
     parser.add_argument("--repeats", type=int, help=f"turns; default {REPEATS['quick']}, or {REPEATS['full']} with --full")  # fmt: skip
     args = parser.parse_args(argv)
     args.quick = not args.full
@@ -268,9 +266,7 @@ class Row:
         }  # fmt: skip
 
 
-def finish(
-    name: str, rows: Sequence[Row], args: argparse.Namespace, *, notes: Sequence[str] = ()
-) -> dict[str, Any]:
+def finish(name: str, rows: Sequence[Row], args: argparse.Namespace, *, notes: Sequence[str] = ()) -> dict[str, Any]:
     """Print the table, the notes and, as the last line, the JSON object; with `--full` write the results file too.
 
     Args:

@@ -93,8 +93,7 @@ def peak(run: Run | None) -> float | None:
 def rows(runs: dict[str, Run]) -> list[Row]:
     """Speed, start-up and memory."""
     mine, cheap, own, same = (
-        runs.get(name)
-        for name in ("ours", "datatrove, cheap words", "datatrove, own words", "ours, the peer's sample")
+        runs.get(name) for name in ("ours", "datatrove, cheap words", "datatrove, own words", "ours, the peer's sample")
     )
     found = [Row("whole pass", "MB/s/core", speed(mine), speed(cheap), f"{PEER}, cheap words")]
     if own:

@@ -25,11 +25,7 @@ DATATROVE = [
 ]
 SKETCHES = ["datasketch==2.0.0", "rensa==0.5.0", "xxhash==3.6.0", "numpy==2.4.6"]
 TABLES = ["polars==2.1.0", "duckdb==2.0.0"]
-SIGNERS = {
-    "datatrove": "datatrove 0.10.1, cheap words",
-    "rensa": "rensa 0.5.0",
-    "datasketch": "datasketch 2.0.0",
-}
+SIGNERS = {"datatrove": "datatrove 0.10.1, cheap words", "rensa": "rensa 0.5.0", "datasketch": "datasketch 2.0.0"}
 GROUPERS = {
     "polars, band by band": "polars 2.1.0, band by band",
     "polars, at once": "polars 2.1.0, one query",
@@ -44,9 +40,7 @@ MEMORY = 100_000_000
 
 def main() -> None:
     """Run the benchmark."""
-    args = arguments(
-        "dedup", "Signatures and near duplicates, against datatrove, rensa, datasketch, polars, duckdb"
-    )
+    args = arguments("dedup", "Signatures and near duplicates, against datatrove, rensa, datasketch, polars, duckdb")
     size = "full" if args.full else "quick"
     with tempfile.TemporaryDirectory(prefix="diglot-benchmark-") as folder:
         signed = sign(Path(folder), args.data, BYTES_A_LANGUAGE[size], args.repeats)

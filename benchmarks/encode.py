@@ -33,13 +33,7 @@ def main() -> None:
     runs: dict[str, Run] = {}
     with tempfile.TemporaryDirectory(prefix="diglot-benchmark-") as folder:
         work = Path(folder)
-        prepare = [
-            "peers/diglot_encode_prepare.py",
-            str(args.data),
-            folder,
-            str(OUR_BYTES[size]),
-            str(ENTRIES[size]),
-        ]
+        prepare = ["peers/diglot_encode_prepare.py", str(args.data), folder, str(OUR_BYTES[size]), str(ENTRIES[size])]
         measure([sys.executable, *prepare])
         for form in FORMS if args.full else FORMS[::2]:
             for group in GROUPS:
@@ -54,10 +48,7 @@ def main() -> None:
 def pairs(runs: dict[str, Run]) -> list[tuple[str, str, Run, Run | None]]:
     """Form, group, our run and the peer's."""
     names = [name.split(", ")[1:] for name in runs if name.startswith("ours")]
-    return [
-        (form, group, runs[f"ours, {form}, {group}"], runs.get(f"peer, {form}, {group}"))
-        for form, group in names
-    ]
+    return [(form, group, runs[f"ours, {form}, {group}"], runs.get(f"peer, {form}, {group}")) for form, group in names]
 
 
 def rows(runs: dict[str, Run]) -> list[Row]:
@@ -70,9 +61,7 @@ def rows(runs: dict[str, Run]) -> list[Row]:
         if group == "all":
             whole = ours.reported["bytes"] / 1e6 / ours.reported["stage_seconds"]
             theirs = peer and peer.reported["bytes"] / 1e6 / peer.seconds
-            found.append(
-                Row(f"{form}, {GROUPS[group]}, whole stage with check", "MB/s/core", whole, theirs, PEER)
-            )
+            found.append(Row(f"{form}, {GROUPS[group]}, whole stage with check", "MB/s/core", whole, theirs, PEER))
     return found
 
 
@@ -83,9 +72,7 @@ def notes(runs: dict[str, Run]) -> list[str]:
         same = ""
         if peer:
             equal = ours.reported["hash"] == peer.reported["hash"]
-            same = (
-                f"; ids {'identical' if equal else 'DIFFERENT'} on {peer.reported['documents']:,} documents"
-            )
+            same = f"; ids {'identical' if equal else 'DIFFERENT'} on {peer.reported['documents']:,} documents"
         found.append(
             f"{form}, {GROUPS[group]}: {ours.reported['bytes'] / 1e6:.1f} MB by {ours.reported['engine']}, "
             f"{ours.reported['tokens'] / ours.reported['bytes']:.3f} tokens a byte, peak memory "

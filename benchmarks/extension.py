@@ -28,19 +28,10 @@ def main() -> None:
     size, entries = (0, 32_000) if args.full else (20_000_000, 8000)
     python = peer_python("sentencepiece-protobuf", [SENTENCEPIECE, "protobuf==7.36.2"])
     rows: list[Row] = []
-    notes = [
-        f"Base: {entries:,} English entries. Lines: held-out English lines without characters of the new tokens."
-    ]
+    notes = [f"Base: {entries:,} English entries. Lines: held-out English lines without characters of the new tokens."]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        corpus = [
-            sys.executable,
-            str(PEERS / "diglot_training_corpus.py"),
-            str(args.data),
-            str(folder),
-            str(size),
-            "1",
-        ]
+        corpus = [sys.executable, str(PEERS / "diglot_training_corpus.py"), str(args.data), str(folder), str(size), "1"]
         measure(corpus)
         ours = [sys.executable, str(PEERS / "diglot_extension.py"), str(folder), str(entries)]
         measure([*ours, "base"])

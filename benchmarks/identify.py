@@ -55,9 +55,7 @@ def sentences(data: Path) -> dict[str, list[dict]]:
     return {"NTREX": ntrex, "lingua": lingua}
 
 
-def identified(
-    records: list[dict], folder: Path, python: Path | None, repeats: int, characters: int = 0
-) -> dict:
+def identified(records: list[dict], folder: Path, python: Path | None, repeats: int, characters: int = 0) -> dict:
     """Speeds (bytes/s) and answers of both sides."""
     file, peers = write(records, folder / "texts.jsonl"), BENCHMARKS / "peers"
     labels = {side: folder / f"{side}.jsonl" for side in ("ours", "peer")}

@@ -112,9 +112,7 @@ def diglot(*words: str | Path) -> None:
 
 def options(settings: dict[str, Any]) -> list[str]:
     """Settings as options of a stage's command."""
-    return [
-        word for key, value in settings.items() for word in (f"--{key.replace('_', '-')}", json.dumps(value))
-    ]
+    return [word for key, value in settings.items() for word in (f"--{key.replace('_', '-')}", json.dumps(value))]
 
 
 def make_base(folder: Path, size: Size, data: Path) -> None:
@@ -167,14 +165,10 @@ def train_control(folder: Path, size: Size, seeds: Sequence[int]) -> list[list[d
     """Train the base on until it has seen as much Arabic text as the expanded models; returns its evaluations."""
     expanded, own = (arabic_bytes_a_token(folder, tokens) for tokens in ("tokens-extended", "tokens"))
     steps, base = math.ceil(size.steps * expanded / own), folder / "base"
-    return [
-        train(folder / "control", seed, base / "base", base / "tokens", steps, size.steps) for seed in seeds
-    ]
+    return [train(folder / "control", seed, base / "base", base / "tokens", steps, size.steps) for seed in seeds]
 
 
-def train(
-    folder: Path, seed: int, model: Path, tokens: Path, steps: int, evaluate_every: int
-) -> list[dict[str, Any]]:
+def train(folder: Path, seed: int, model: Path, tokens: Path, steps: int, evaluate_every: int) -> list[dict[str, Any]]:
     """Continue with Arabic and a fifth of English. The stage's name is the seed's, so all arms see one order."""
     settings = {
         "steps": steps, **BATCH, "learning_rate": LEARNING_RATE, "evaluate_every": evaluate_every,
@@ -182,25 +176,10 @@ def train(
         "phases": [{"name": "arabic", "mixture": {"arabic": 0.8, "english": 0.2}}],
     }  # fmt: skip
     out = folder / f"seed-{seed}"
-    diglot(
-        "train",
-        "--out",
-        out,
-        "--model",
-        model,
-        "--tokens",
-        tokens,
-        *options(settings),
-        "--recipe-seed",
-        str(seed),
-    )
+    diglot("train", "--out", out, "--model", model, "--tokens", tokens, *options(settings), "--recipe-seed", str(seed))
     lines = (out / "logs" / "metrics.jsonl").read_text().split("\n")
     records = [json.loads(line) for line in lines if line]
-    return [
-        {"tokens": record["tokens"], **record["languages"]}
-        for record in records
-        if record["type"] == "evaluation"
-    ]
+    return [{"tokens": record["tokens"], **record["languages"]} for record in records if record["type"] == "evaluation"]
 
 
 def arabic_bytes_a_token(folder: Path, tokens: str) -> float:

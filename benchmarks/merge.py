@@ -35,12 +35,8 @@ def main() -> None:
             if python and not method.startswith("dare"):
                 same = measure([sys.executable, "peers/diglot_merge.py", "compare", *outputs(folder, method)])
                 found = same.reported
-                rows.append(
-                    Row(f"{method}, largest difference from mergekit", "", found["largest_difference"])
-                )
-                notes.append(
-                    f"{method}: {found['differ']:,} of {found['values']:,} values differ by over 1e-4."
-                )
+                rows.append(Row(f"{method}, largest difference from mergekit", "", found["largest_difference"]))
+                notes.append(f"{method}: {found['differ']:,} of {found['values']:,} values differ by over 1e-4.")
             for output in outputs(folder, method):
                 shutil.rmtree(output, ignore_errors=True)
     finish("merge", rows, args, notes=notes)

@@ -38,15 +38,9 @@ def find_lmplz() -> Path | None:
     folder.mkdir(parents=True)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     source, build = folder / "source", folder / "build"
-    steps: list[list[str]] = [
-        [*pip, "download", "--no-deps", "--no-binary", "kenlm", "-d", str(folder), KENLM]
-    ]
+    steps: list[list[str]] = [[*pip, "download", "--no-deps", "--no-binary", "kenlm", "-d", str(folder), KENLM]]
     configure = ["cmake", "-S", str(source), "-B", str(build), "-DCMAKE_BUILD_TYPE=Release"]
-    configure += [
-        "-DBoost_USE_STATIC_LIBS=ON",
-        "-DBoost_NO_BOOST_CMAKE=ON",
-        "-DCMAKE_POLICY_VERSION_MINIMUM=3.5",
-    ]
+    configure += ["-DBoost_USE_STATIC_LIBS=ON", "-DBoost_NO_BOOST_CMAKE=ON", "-DCMAKE_POLICY_VERSION_MINIMUM=3.5"]
     if root := os.environ.get("BOOST_ROOT"):
         configure += [f"-DBOOST_ROOT={root}"]
     steps += [configure, ["cmake", "--build", str(build), "--target", "lmplz"]]

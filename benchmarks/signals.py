@@ -63,10 +63,7 @@ def write(records: list[dict], file: Path) -> Path:
 
 def compare(ours: Path, theirs: Path, who: str) -> list[str]:
     """How often two files of values agree, a sentence for each signal of theirs; "SIGNAL|HOW" is compared with SIGNAL."""
-    pairs = [
-        [json.loads(line) for line in file.read_text("utf-8").rstrip("\n").split("\n")]
-        for file in (ours, theirs)
-    ]
+    pairs = [[json.loads(line) for line in file.read_text("utf-8").rstrip("\n").split("\n")] for file in (ours, theirs)]
     notes = []
     for name in pairs[1][0]:
         signal = name.split("|")[0]
@@ -74,9 +71,7 @@ def compare(ours: Path, theirs: Path, who: str) -> list[str]:
         differences = sorted(abs(left - right) for left, right in values)
         same = sum(difference < 1e-6 for difference in differences) / len(values)
         verdicts = [broken(signal, left) == broken(signal, right) for left, right in values]
-        at_limit = (
-            f", {sum(verdicts) / len(values):.2%} on the same side of its limit" if signal in LIMITS else ""
-        )
+        at_limit = f", {sum(verdicts) / len(values):.2%} on the same side of its limit" if signal in LIMITS else ""
         notes.append(f"{name.replace('|', ', ')}: as {who} in {same:.1%} of {len(values)} documents{at_limit}; mean difference "
                      f"{statistics.fmean(differences):.2g}, 99% within {differences[int(0.99 * len(values))]:.2g}")  # fmt: skip
     return notes
@@ -102,12 +97,7 @@ def agreement(records: list[dict], folder: Path, datatrove: Path | None, redpaja
     file, peers = write(some, folder / "agreement.jsonl"), BENCHMARKS / "peers"
     ours = folder / "ours.jsonl"
     measure([sys.executable, str(peers / "diglot_signals.py"), str(file), "0", "whitespace", str(ours)])
-    order = [
-        r
-        for language in dict.fromkeys(r["language"] for r in some)
-        for r in some
-        if r["language"] == language
-    ]
+    order = [r for language in dict.fromkeys(r["language"] for r in some) for r in some if r["language"] == language]
     write(order, file)  # ours come language by language
     notes = []
     if datatrove:
@@ -116,9 +106,7 @@ def agreement(records: list[dict], folder: Path, datatrove: Path | None, redpaja
         notes += compare(ours, theirs, "datatrove")
     if redpajama:
         lists = folder / "stop_words.json"
-        lists.write_text(
-            json.dumps({language: sorted(stopwordsiso.stopwords(language)) for language in SPACED})
-        )
+        lists.write_text(json.dumps({language: sorted(stopwordsiso.stopwords(language)) for language in SPACED}))
         theirs = folder / "redpajama.jsonl"
         measure([str(redpajama), str(peers / "redpajama_signals.py"), str(file), str(theirs), str(lists)])
         notes += compare(ours, theirs, "RedPajama")
@@ -158,8 +146,7 @@ def main() -> None:
     shares = [(after - before) / spent[-1] for before, after in zip([0.0, *spent], spent, strict=False)]
     notes = [
         f"datatrove's filters stop at the first limit a document breaks; {len(few)} documents, {runs['ours'].reported['bytes'] / 1e6:.1f} MB",
-        "where the time goes: "
-        + ", ".join(f"{part} {share:.0%}" for part, share in zip(PARTS, shares, strict=True)),
+        "where the time goes: " + ", ".join(f"{part} {share:.0%}" for part, share in zip(PARTS, shares, strict=True)),
         *notes,
     ]
     finish("signals", rows, args, notes=notes)

@@ -36,9 +36,7 @@ def main() -> None:
             runs[form] = measure([*ours, "stage", temporary, form, str(entries), out])
             tokens[form] = measure([*ours, "tokens", out, temporary]).reported["tokens"]
         others, made = baselines(folder, unigram, args.quick)
-    finish(
-        "tokenizer_256k", rows(runs, tokens, others, entries), args, notes=notes(runs, tokens, others, made)
-    )
+    finish("tokenizer_256k", rows(runs, tokens, others, entries), args, notes=notes(runs, tokens, others, made))
 
 
 def baselines(folder: Path, unigram: int, quick: bool) -> tuple[dict[str, dict[str, int]], dict[str, Run]]:
@@ -59,9 +57,7 @@ def baselines(folder: Path, unigram: int, quick: bool) -> tuple[dict[str, dict[s
         tokens["as GPT-2"] = measure([*script, "tokens", out, held_out]).reported["tokens"]
     if python := peer_python("mistral-common", [MISTRAL, SENTENCEPIECE]):
         for name in ("mistral-7b", "tekken"):
-            tokens[name] = measure([str(python), str(PEERS / "mistral_tokens.py"), name, held_out]).reported[
-                "tokens"
-            ]
+            tokens[name] = measure([str(python), str(PEERS / "mistral_tokens.py"), name, held_out]).reported["tokens"]
     return tokens, made
 
 
@@ -71,27 +67,18 @@ def rows(
     result = []
     for form, run in runs.items():
         result += [
-            Row(
-                f"{form}, {run.reported['entries']:,} entries", "CPU s", run.cpu_seconds, less_is_better=True
-            ),
-            Row(
-                f"{form}, peak memory", "GB", run.peak_bytes / 1e9, LIMIT / 1e9, "limit", less_is_better=True
-            ),
+            Row(f"{form}, {run.reported['entries']:,} entries", "CPU s", run.cpu_seconds, less_is_better=True),
+            Row(f"{form}, peak memory", "GB", run.peak_bytes / 1e9, LIMIT / 1e9, "limit", less_is_better=True),
         ]
     for name, its_tokens in others.items():
         for language in sorted(its_tokens):
             own = tokens["byte-fallback"][language]
-            result.append(
-                Row(f"tokens, {language}", "", own, its_tokens[language], name, less_is_better=True)
-            )
+            result.append(Row(f"tokens, {language}", "", own, its_tokens[language], name, less_is_better=True))
     return result
 
 
 def notes(
-    runs: dict[str, Run],
-    tokens: dict[str, dict[str, int]],
-    others: dict[str, dict[str, int]],
-    made: dict[str, Run],
+    runs: dict[str, Run], tokens: dict[str, dict[str, int]], others: dict[str, dict[str, int]], made: dict[str, Run]
 ) -> list[str]:
     result = [
         "The whole stage is measured, with measures and proofs; its sample is as large as the corpus (share^0.3). "
@@ -106,10 +93,7 @@ def notes(
     if "as XLM-R" in others:
         result.append("As in PolyLM's figure 1, against the stand-in of XLM-R:")
         for name, its_tokens in {**tokens, **others}.items():
-            ratios = {
-                language: others["as XLM-R"][language] / count
-                for language, count in sorted(its_tokens.items())
-            }
+            ratios = {language: others["as XLM-R"][language] / count for language, count in sorted(its_tokens.items())}
             shown = " ".join(f"{language} {ratio:.2f}" for language, ratio in ratios.items())
             result.append(f"{name}: {shown}; mean {sum(ratios.values()) / len(ratios):.2f}")
     return result

@@ -23,32 +23,13 @@ SENTENCEPIECE, TOKENIZERS = "sentencepiece==0.2.3", "tokenizers==0.23.3"
 def main() -> None:
     args = arguments("tokenizer_train", "Training tokenizers, against SentencePiece and tokenizers")
     size, entries = SIZES["quick" if args.quick else "full"]
-    pythons = {
-        peer.split("==")[0]: peer_python(peer.split("==")[0], [peer]) for peer in (SENTENCEPIECE, TOKENIZERS)
-    }
+    pythons = {peer.split("==")[0]: peer_python(peer.split("==")[0], [peer]) for peer in (SENTENCEPIECE, TOKENIZERS)}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        measure(
-            [
-                sys.executable,
-                str(PEERS / "diglot_training_corpus.py"),
-                str(args.data),
-                temporary,
-                str(size),
-                "1.0",
-            ]
-        )
+        measure([sys.executable, str(PEERS / "diglot_training_corpus.py"), str(args.data), temporary, str(size), "1.0"])
         text, held_out = str(folder / "text.txt"), str(folder / "heldout.jsonl")
         commands = {
-            f"ours, {form}": [
-                sys.executable,
-                OURS,
-                "learn",
-                temporary,
-                form,
-                str(entries),
-                str(folder / form),
-            ]
+            f"ours, {form}": [sys.executable, OURS, "learn", temporary, form, str(entries), str(folder / form)]
             for form in ("byte-fallback", "byte-level")
         }
         count = {f"ours, {form}": [sys.executable, OURS, "tokens", str(folder / form), temporary]

@@ -29,10 +29,7 @@ from common import CACHE, BenchmarkError, Row, Run, arguments, finish, measure, 
 
 PEERS = {
     "litgpt": ("litgpt 0.5.13, plain loop", ["litgpt==0.5.13", "torch==2.13.0"]),
-    "transformers": (
-        "transformers 5.23.0, Trainer",
-        ["transformers==5.23.0", "torch==2.13.0", "accelerate==1.15.0"],
-    ),
+    "transformers": ("transformers 5.23.0, Trainer", ["transformers==5.23.0", "torch==2.13.0", "accelerate==1.15.0"]),
 }
 SHAPES = {  # layers, hidden, intermediate, heads, key-value heads; the output weight is its own
     "9.4M": (7, 192, 512, 6, 6),

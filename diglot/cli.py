@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diglot import __version__
-from diglot.artifact import STEPS, Artifact, UserError, read_artifact
+from diglot.base.artifact import STEPS, Artifact, UserError, read_artifact
 from diglot.recipe import STAGES, Recipe, json_schema
 from diglot.recipe.common import at_step
 from diglot.stage_commands import stage_command
@@ -131,9 +131,7 @@ def _run_folder(recipe: Recipe, given: str | None) -> Path:
 @click.option("--run", "folder", help="The run folder.  [default: the recipe's, or runs/NAME]")
 @click.option("--until", metavar="STAGE", help="Stop after this stage.")
 @click.option("--dry-run", is_flag=True, help="Show what is done, stale (and why), and to do; run nothing.")
-def run_command(
-    recipe: Path, overrides: tuple[str, ...], folder: str | None, until: str | None, dry_run: bool
-) -> None:
+def run_command(recipe: Path, overrides: tuple[str, ...], folder: str | None, until: str | None, dry_run: bool) -> None:
     """Run a recipe: skip what is done, go on where a killed run stopped, end in the report.
 
     OVERRIDES change settings: stage.key=value, such as cpt.steps=100 or corpus.sources.arabic.path=my/texts.
@@ -146,9 +144,7 @@ def run_command(
     if dry_run:
         steps = flow.wanted(flow.plan(loaded, place, where), until)
         console.print(terminal.plan_table(steps))
-        console.print(
-            f"\n{sum(step.state == 'done' for step in steps)} of {len(steps)} stages done in {place}"
-        )
+        console.print(f"\n{sum(step.state == 'done' for step in steps)} of {len(steps)} stages done in {place}")
         return
     todo = [step for step in flow.wanted(flow.plan(loaded, place, where), until) if step.state != "done"]
     view = terminal.StageProgress(console, len(todo))
@@ -231,8 +227,7 @@ def show_command(run: Path, as_json: bool, stage: str | None, source: str | None
     stages = {step.name: _show(step, artifacts.get(step.name)) for step in steps}
     click.echo(
         json.dumps(
-            {"recipe": recipe.name, "stages": stages, "report": str(report) if report else None},
-            ensure_ascii=False,
+            {"recipe": recipe.name, "stages": stages, "report": str(report) if report else None}, ensure_ascii=False
         )
     )
 
@@ -242,9 +237,7 @@ def _show_corpus(stage: str, source: str | None, artifacts: dict[str, Artifact])
 
     corpora = [name for name, artifact in artifacts.items() if artifact.kind == "corpus"]
     if stage not in corpora:
-        raise UserError(
-            f"--stage: {stage!r} is no corpus of this run; there are: {', '.join(corpora) or 'none'}"
-        )
+        raise UserError(f"--stage: {stage!r} is no corpus of this run; there are: {', '.join(corpora) or 'none'}")
     console = _console()
     for view in corpus_views(artifacts[stage], source):
         console.print(view)
@@ -354,20 +347,15 @@ Examples:
 @click.option("--dry-run-ranks", type=click.IntRange(2), metavar="RANKS", help="Also shard the real models over so many fake ranks on this machine's CPU, and count bytes.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON object.")
 def plan_command(
-    recipe: Path,
-    overrides: tuple[str, ...],
-    cluster: str,
-    dry_run_ranks: int | None,
-    as_json: bool,
-    **given: Any,
+    recipe: Path, overrides: tuple[str, ...], cluster: str, dry_run_ranks: int | None, as_json: bool, **given: Any
 ) -> None:
     """Plan a recipe's training on a cluster: memory, time, energy and cost; nothing is run.
 
     OVERRIDES change settings: stage.key=value, as for `diglot run`.
     """
     from diglot import flow
+    from diglot.base.devices import parse_cluster
     from diglot.load import load_recipe
-    from diglot.train.devices import parse_cluster
 
     machines = parse_cluster(cluster)
     loaded, where = load_recipe(recipe, list(overrides))
@@ -412,9 +400,7 @@ def tokenizer_group() -> None:
 @click.argument("tokenizers", nargs=-1, required=True, metavar="[NAME=]FOLDER...")
 @click.option("--text", "texts", multiple=True, metavar="LANGUAGE=FILE[:FIELD]", help="Text in a language: plain, a line each, or a field of JSON lines; .gz and .zst too. Languages with equally many lines are taken as parallel.")  # fmt: skip
 @click.option("--corpus", "corpora", multiple=True, type=click.Path(path_type=Path), metavar="DIR", help="Held-out documents of a corpus.")  # fmt: skip
-@click.option(
-    "--baseline", metavar="NAME", help="The tokenizer whose compression is 1.  [default: the first]"
-)
+@click.option("--baseline", metavar="NAME", help="The tokenizer whose compression is 1.  [default: the first]")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Write measures.json and a page with pictures, measure.html.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON object.")
 def measure_command(

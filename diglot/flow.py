@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diglot.artifact import (
+from diglot.base.artifact import (
     Artifact,
     Context,
     Inputs,
@@ -109,9 +109,7 @@ def _reads(name: str, stage: Stage, recipe: Recipe, where: Where) -> dict[str, l
         raise UserError(f"{where.place(('stages', name, 'from'))}: stages.{name}.{error}") from error
     for role, names in given.items():
         if role not in stage.reads:
-            raise UserError(
-                f"{at}: {stage.do} has no input {role!r}; allowed: {', '.join(stage.reads) or 'none'}"
-            )
+            raise UserError(f"{at}: {stage.do} has no input {role!r}; allowed: {', '.join(stage.reads) or 'none'}")
         for other in names:
             _check_read(where("stages", name, "from", role), stage, role, other, recipe)
         if len(names) > 1 and not stage.reads[role].many:
@@ -178,9 +176,7 @@ def plan(recipe: Recipe, folder: Path, where: Where, *, missing_files_are_errors
             "version": settings.version,
             "seed": recipe.seed,
             "files": files,
-            "stages": {
-                role: {n: steps[at_step(n)[0]].fingerprint for n in names} for role, names in reads.items()
-            },
+            "stages": {role: {n: steps[at_step(n)[0]].fingerprint for n in names} for role, names in reads.items()},
         }
         step.fingerprint = step_fingerprint(settings, step.made_from, reads)
         _set_state(step)
@@ -222,14 +218,10 @@ def _what_changed(step: Step, artifact: Artifact) -> str:
     if before.get("seed") != after["seed"]:
         changes.append(f"seed {before.get('seed')} → {after['seed']}")
     old_files, new_files = before.get("files", {}), after["files"]
-    changed = [
-        name for name in sorted({*old_files, *new_files}) if old_files.get(name) != new_files.get(name)
-    ]
+    changed = [name for name in sorted({*old_files, *new_files}) if old_files.get(name) != new_files.get(name)]
     if changed:
         changes.append(
-            f"{len(changed)} input files changed, such as {changed[0]}"
-            if len(changed) > 1
-            else f"{changed[0]} changed"
+            f"{len(changed)} input files changed, such as {changed[0]}" if len(changed) > 1 else f"{changed[0]} changed"
         )
     old_stages = {name: print_ for role in before.get("stages", {}).values() for name, print_ in role.items()}
     new_stages = {name: print_ for role in after["stages"].values() for name, print_ in role.items()}
@@ -311,9 +303,7 @@ def expand(path: str) -> list[Path]:
         return [place]
     if place.is_dir():
         files = [file for file in place.rglob("*") if file.is_file()]
-        return sorted(
-            file for file in files if not any(part.startswith(".") for part in file.relative_to(place).parts)
-        )
+        return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(place).parts))
     return sorted(Path(match) for match in glob.glob(str(place), recursive=True) if Path(match).is_file())  # noqa: PTH207  (absolute globs)
 
 
@@ -379,9 +369,7 @@ def run(
             if step.state == "done":
                 continue
             progress = started(step) if started else None
-            inputs = Inputs(
-                {role: [read_named(by_name, n) for n in names] for role, names in step.reads.items()}
-            )
+            inputs = Inputs({role: [read_named(by_name, n) for n in names] for role, names in step.reads.items()})
             artifact = run_stage(step, inputs, recipe.seed, where, progress)
             if finished:
                 finished(step, artifact)
@@ -408,9 +396,7 @@ def wanted(steps: list[Step], until: str | None) -> list[Step]:
     return [step for step in steps if step.name in needed]
 
 
-def run_stage(
-    step: Step, inputs: Inputs, seed: int, where: Where, progress: Progress | None = None
-) -> Artifact:
+def run_stage(step: Step, inputs: Inputs, seed: int, where: Where, progress: Progress | None = None) -> Artifact:
     """Run one stage and put its artifact in place.
 
     Raises:
@@ -474,7 +460,5 @@ def read_named(steps: dict[str, Step], name: str) -> Artifact:
 def _remember(recipe: Recipe, folder: Path) -> None:
     """Keep the recipe as it was run, overrides included, for `diglot show`."""
     temporary = folder / "recipe.json.tmp"
-    temporary.write_text(
-        json.dumps(recipe.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False) + "\n"
-    )
+    temporary.write_text(json.dumps(recipe.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False) + "\n")
     temporary.replace(folder / "recipe.json")

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.recipe import STAGES, Recipe
 
 Model = TypeVar("Model", bound=BaseModel)

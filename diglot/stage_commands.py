@@ -13,26 +13,20 @@ from typing import Any
 
 import click
 
-from diglot.artifact import Artifact, Inputs, UserError, content_hash, read_artifact
+from diglot.base.artifact import Artifact, Inputs, UserError, content_hash, read_artifact
 from diglot.recipe import Settings, Stage
 
 
 def stage_command(kind: str, settings: type[Stage]) -> click.Command:
     parameters: list[click.Parameter] = [
-        click.Option(
-            ["--out"], required=True, type=click.Path(path_type=Path), help="The artifact's folder."
-        ),
+        click.Option(["--out"], required=True, type=click.Path(path_type=Path), help="The artifact's folder."),
         click.Option(["--recipe-seed"], type=int, default=0, help="What `seed:` is in a recipe."),
     ]
     for role, needs in settings.reads.items():
         text = f"Folder of {'a ' if not needs.many else ''}{' or '.join(needs.kinds)}{' (may be given often)' if needs.many else ''}."
         parameters.append(
             click.Option(
-                [f"--{role}", f"input_{role}"],
-                multiple=True,
-                metavar="DIR",
-                help=text,
-                required=needs.required,
+                [f"--{role}", f"input_{role}"], multiple=True, metavar="DIR", help=text, required=needs.required
             )
         )
     parameters += _options(settings, ())
@@ -91,11 +85,7 @@ def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **giv
                 target = target.setdefault(part, {})
             target[path[-1]] = parse_value(text, f"--{'.'.join(path)}")
             where.overrides[tuple(path)] = f"--{'.'.join(path).replace('_', '-')} {text}"
-    folders = {
-        key.removeprefix("input_"): paths
-        for key, paths in given.items()
-        if key.startswith("input_") and paths
-    }
+    folders = {key.removeprefix("input_"): paths for key, paths in given.items() if key.startswith("input_") and paths}
     inputs = {role: [_input(Path(p), role, settings) for p in paths] for role, paths in folders.items()}
     value["from"] = {role: [artifact.stage for artifact in artifacts] for role, artifacts in inputs.items()}
     stage = check(settings, value, where)
@@ -116,9 +106,7 @@ def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **giv
     with flow.locked(out.parent):
         artifact = read_artifact(out)
         if artifact is None and out.exists() and any(out.iterdir()):
-            raise UserError(
-                f"--out {out}: the folder holds something that is not an artifact; give a new folder"
-            )
+            raise UserError(f"--out {out}: the folder holds something that is not an artifact; give a new folder")
         if artifact and artifact.fingerprint == step.fingerprint:
             console.print(f"nothing to do: {out} is done", markup=False)
             return

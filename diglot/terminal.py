@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from diglot.artifact import Artifact
+from diglot.base.artifact import Artifact
 from diglot.flow import Step
 from diglot.recipe.common import at_step
 from diglot.report.family import Member, about, at
@@ -87,17 +87,14 @@ class StageProgress:
         self.spoke, rate = now, done / (now - self.clock)
         left = f", {duration((total - done) / rate)} left" if total and rate else ""
         of = f"{quantity(done)}/{quantity(total)}" if total else quantity(done)
-        self.console.print(
-            f"    {name}: {of} {unit}, {rate:.3g}/s{left} {note}", markup=False, highlight=False
-        )
+        self.console.print(f"    {name}: {of} {unit}, {rate:.3g}/s{left} {note}", markup=False, highlight=False)
 
     def finished(self, step: Step, artifact: Artifact) -> None:
         """Announce a finished stage with its headline numbers."""
         self.stop()
         seconds = duration(artifact.provenance["seconds"])
         self.console.print(
-            f"[green]✓[/] [bold]{step.name}[/] [dim]{seconds}[/] {escape(headline(artifact))}",
-            highlight=False,
+            f"[green]✓[/] [bold]{step.name}[/] [dim]{seconds}[/] {escape(headline(artifact))}", highlight=False
         )
 
     def stop(self) -> None:
@@ -115,9 +112,7 @@ def headline(artifact: Artifact) -> str:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             parts.append(f"{title} {_number(value)}")
         elif (
-            isinstance(value, dict)
-            and 0 < len(value) <= 4
-            and all(isinstance(v, (int, float)) for v in value.values())
+            isinstance(value, dict) and 0 < len(value) <= 4 and all(isinstance(v, (int, float)) for v in value.values())
         ):
             parts.append(f"{title} " + ", ".join(f"{k} {_number(v)}" for k, v in value.items()))
     return " · ".join(parts[:5])
@@ -151,9 +146,7 @@ def run_table(steps: list[Step], artifacts: dict[str, Artifact]) -> Table:
         style = STATE_STYLE[step.state]
         state = f"[{style}]{step.state}[/]" + (f" ({escape(step.why)})" if step.why else "")
         seconds = duration(artifact.provenance["seconds"]) if artifact else ""
-        table.add_row(
-            step.name, step.settings.do, state, seconds, escape(headline(artifact)) if artifact else ""
-        )
+        table.add_row(step.name, step.settings.do, state, seconds, escape(headline(artifact)) if artifact else "")
     return table
 
 
@@ -166,10 +159,7 @@ def members(steps: list[Step], artifacts: dict[str, Artifact]) -> list[Member]:
             continue
         settings = step.settings.settings()
         read = [
-            (role, *at_step(name))
-            for role, names in step.reads.items()
-            for name in names
-            if at_step(name)[0] in models
+            (role, *at_step(name)) for role, names in step.reads.items() for name in names if at_step(name)[0] in models
         ]
         named = [(role, stage, int(number) if number else None) for role, stage, number in read]
         steps_here = settings.get("steps", 0) if step.settings.do == "train" else 0

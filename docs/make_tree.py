@@ -27,9 +27,7 @@ FOLDERS = {
 
 def first_sentence(file: Path) -> str:
     """The beginning of a module's docstring."""
-    text = (
-        (ast.get_docstring(ast.parse(file.read_text())) or "").split("\n\n")[0].replace("\n", " ").rstrip(".")
-    )
+    text = (ast.get_docstring(ast.parse(file.read_text())) or "").split("\n\n")[0].replace("\n", " ").rstrip(".")
     return re.sub(r"^The stage `[\w-]+`: ", "", text)
 
 
@@ -49,9 +47,7 @@ def files_of(folder: Path, indent: str) -> list[str]:
     files = [file for file in sorted(folder.glob("*.py")) if file.name != "__init__.py"]
     lines = [f"{indent}├── {file.name:<{24 - len(indent)}}{first_sentence(file)}" for file in files]
     for inner in sorted(path for path in folder.iterdir() if (path / "__init__.py").is_file()):
-        lines.append(
-            f"{indent}├── {inner.name + '/':<{24 - len(indent)}}{first_sentence(inner / '__init__.py')}"
-        )
+        lines.append(f"{indent}├── {inner.name + '/':<{24 - len(indent)}}{first_sentence(inner / '__init__.py')}")
         lines += files_of(inner, indent + "│   ")
     return lines
 

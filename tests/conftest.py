@@ -11,7 +11,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import hypothesis
 import pytest
 
-from diglot.artifact import Context
+from diglot.base.artifact import Context
 
 # How fast examples are made says how busy the machine is, not whether the code is right.
 hypothesis.settings.register_profile(

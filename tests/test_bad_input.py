@@ -15,9 +15,7 @@ ENGLISH = (
     "people from many villages come to buy it because they know how good his work is while children play near an "
     "open door with their dogs until somebody calls them home for dinner where soup and fresh cheese wait on tables"
 )
-FRENCH = (
-    "Le vieux boulanger de la petite ville prépare du pain chaud chaque matin avant le lever du soleil {}. "
-)
+FRENCH = "Le vieux boulanger de la petite ville prépare du pain chaud chaque matin avant le lever du soleil {}. "
 
 
 def write_lines(file: Path, texts: list[str]) -> None:
@@ -41,15 +39,7 @@ def recipe(folder: Path, source: str, extra: str = "") -> Path:
 
 
 def run(file: Path, *arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "diglot.cli",
-        "run",
-        str(file),
-        "--run",
-        str(folder or file.parent / "run"),
-    ]
+    command = [sys.executable, "-m", "diglot.cli", "run", str(file), "--run", str(folder or file.parent / "run")]
     return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=300)
 
 
@@ -109,9 +99,7 @@ def test_a_truncated_archive_is_counted_and_the_rest_kept(tmp_path: Path) -> Non
 def test_a_full_disk(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], capture_output=True
-    )
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], capture_output=True)
     if mounted.returncode:
         pytest.skip("cannot mount a small disk here (needs root)")
     try:
@@ -131,9 +119,7 @@ def test_a_second_run_on_the_same_folder(tmp_path: Path) -> None:
         "import sys, pathlib; from diglot.flow import locked\n"
         f"with locked(pathlib.Path({str(tmp_path / 'run')!r})): print('held', flush=True); sys.stdin.read()"
     )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     refused(run(file), f"pid {holder.pid}", "--run")
@@ -145,9 +131,7 @@ def test_stage_commands_refuse_as_recipes_do(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "diglot.cli", "train-tokenizer", "--out", str(tmp_path / "out")]
     done = subprocess.run([*command, "--corpus", str(tmp_path)], capture_output=True, text=True)
     refused(done, "no corpus there")
-    done = subprocess.run(
-        [*command, "--corpus", str(tmp_path), "--alpha", "2"], capture_output=True, text=True
-    )
+    done = subprocess.run([*command, "--corpus", str(tmp_path), "--alpha", "2"], capture_output=True, text=True)
     refused(done)
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2

@@ -137,19 +137,13 @@ def test_a_run_that_takes_too_long_is_ended() -> None:
 # --- peers ----------------------------------------------------------------------------------------------------
 
 
-def test_a_peer_lives_in_an_environment_of_its_own_built_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_peer_lives_in_an_environment_of_its_own_built_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(common, "CACHE", tmp_path)
     wheel = tmp_path / "tinypeer-1-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("tinypeer.py", "name = 'tiny'\n")
-        archive.writestr(
-            "tinypeer-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: tinypeer\nVersion: 1\n"
-        )
-        archive.writestr(
-            "tinypeer-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
+        archive.writestr("tinypeer-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: tinypeer\nVersion: 1\n")
+        archive.writestr("tinypeer-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr("tinypeer-1.dist-info/RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     path = peer_python("tinypeer", [str(wheel)])

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diglot import flow
-from diglot.artifact import UserError, content_hash, read_artifact, writing
+from diglot.base.artifact import UserError, content_hash, read_artifact, writing
 from diglot.load import Where, check, load_recipe
 from diglot.recipe import Recipe
 
@@ -56,10 +56,7 @@ def test_order_follows_from_not_the_file() -> None:
     [
         ({"corpus": curate(**{"from": "wrold"}), "world": world()}, "did you mean 'world'"),
         ({"a": {"do": "merge", "from": ["b"]}, "b": {"do": "merge", "from": ["a"]}}, "a → b → a"),
-        (
-            {"world": world(), "t": {"do": "train-tokenizer", "from": "world"}},
-            "'world' makes a text, but a corpus",
-        ),
+        ({"world": world(), "t": {"do": "train-tokenizer", "from": "world"}}, "'world' makes a text, but a corpus"),
         ({"world": world(), "t": {"do": "train-tokenizer"}}, "needs corpus"),
         ({"world": world(), "t": {"do": "encode", "from": "world"}}, "name the role"),
         ({"world": world(), "t": {"do": "encode", "from": {"text": "world"}}}, "has no input 'text'"),
@@ -72,8 +69,7 @@ def test_graph_errors(stages: dict, says: str) -> None:
 
 
 @given(
-    st.permutations(["a", "b", "c", "d", "e"]),
-    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=6),
+    st.permutations(["a", "b", "c", "d", "e"]), st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=6)
 )
 def test_every_order_has_inputs_first(names: list[str], edges: list[tuple[int, int]]) -> None:
     stages: dict = {name: {"do": "merge", "from": []} for name in names}
@@ -130,9 +126,7 @@ def test_files_from_outside_count_by_content(tmp_path: Path) -> None:
     text = tmp_path / "texts" / "a.jsonl"
     text.parent.mkdir()
     text.write_text('{"text": "one"}\n')
-    stages = {
-        "corpus": {"do": "curate", "sources": {"english": {"path": str(text.parent), "language": "en"}}}
-    }
+    stages = {"corpus": {"do": "curate", "sources": {"english": {"path": str(text.parent), "language": "en"}}}}
     run = tmp_path / "run"
     first = flow.plan(recipe(stages), run, WHERE)[0].fingerprint
     os.utime(text, ns=(1, 1))
@@ -249,14 +243,7 @@ def test_branches_at_other_steps_are_other_stages(tmp_path: Path) -> None:
 def test_what_a_step_stands_for(tmp_path: Path) -> None:
     """The kept model's folder; the last step is the stage's own artifact."""
     steps = {step.name: step for step in flow.plan(recipe(trunk_and()), tmp_path, WHERE)}
-    fields = {
-        "stage": "trunk",
-        "kind": "model",
-        "do": "train",
-        "fingerprint": "f",
-        "settings": {},
-        "inputs": {},
-    }
+    fields = {"stage": "trunk", "kind": "model", "do": "train", "fingerprint": "f", "settings": {}, "inputs": {}}
     with writing(tmp_path / "trunk", **fields) as (output, _):
         (output / "steps" / "200").mkdir(parents=True)
         (output / "steps" / "200" / "config.json").write_text("{}")

@@ -8,19 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "diglot"
-ROAD = [
-    "world",
-    "corpus",
-    "tokenizer",
-    "tokens",
-    "model",
-    "train",
-    "align",
-    "evaluate",
-    "serve",
-    "report",
-    "plan",
-]
+ROAD = ["world", "corpus", "tokenizer", "tokens", "model", "train", "align", "evaluate", "serve", "report", "plan"]
 TOP = {file.stem for file in PACKAGE.glob("*.py")}
 FOR_FOLDERS = {"artifact", "recipe"}
 FOR_THE_COMMAND = {"__main__", "cli", "stage_commands", "terminal", "flow", "load"}
@@ -33,11 +21,7 @@ def imports(file: Path) -> list[str]:
         if isinstance(node, ast.Import):
             found += [name.name for name in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found += (
-                [f"{node.module}.{name.name}" for name in node.names]
-                if node.module == "diglot"
-                else [node.module]
-            )
+            found += [f"{node.module}.{name.name}" for name in node.names] if node.module == "diglot" else [node.module]
     return [name.removeprefix("diglot.") for name in found if name.startswith("diglot.")]
 
 
@@ -47,9 +31,7 @@ def test_every_folder_is_on_the_road() -> None:
 
 @pytest.mark.parametrize("folder", ROAD)
 def test_a_folder_imports_only_what_comes_before_it(folder: str) -> None:
-    allowed = (
-        FOR_FOLDERS | set(ROAD[: ROAD.index(folder) + 1]) if folder != "world" else FOR_FOLDERS | {"world"}
-    )
+    allowed = FOR_FOLDERS | set(ROAD[: ROAD.index(folder) + 1]) if folder != "world" else FOR_FOLDERS | {"world"}
     allowed -= {"world"} if folder != "world" else set()
     for file in sorted((PACKAGE / folder).rglob("*.py")):
         for module in imports(file):

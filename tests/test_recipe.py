@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.load import Where, apply_override, check, load_recipe, parse_yaml
 from diglot.recipe import STAGES, Recipe, json_schema
 
@@ -81,9 +81,7 @@ def test_numbers_are_yaml_1_2(tmp_path: Path) -> None:
         ("    preset: tiny", "    preset: [tiny", 15, "not valid YAML"),
     ],
 )
-def test_errors_name_file_line_key_and_remedy(
-    tmp_path: Path, old: str, new: str, line: int, says: str
-) -> None:
+def test_errors_name_file_line_key_and_remedy(tmp_path: Path, old: str, new: str, line: int, says: str) -> None:
     file = write(tmp_path, GOOD.replace(old, new))
     with pytest.raises(UserError) as error:
         load_recipe(file)
@@ -129,9 +127,7 @@ def test_globs_and_numbers_on_the_command_line(tmp_path: Path) -> None:
     assert recipe.seed == 10
 
 
-@pytest.mark.parametrize(
-    "text", ["a: &x {b: *x}", "seed: !!int ''", "people: 09", "stages: {1: {do: world}}"]
-)
+@pytest.mark.parametrize("text", ["a: &x {b: *x}", "seed: !!int ''", "people: 09", "stages: {1: {do: world}}"])
 def test_odd_yaml_is_parsed_or_refused(text: str) -> None:
     try:
         check(Recipe, parse_yaml(text, "x")[0], Where("x"))

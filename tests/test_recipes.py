@@ -13,7 +13,7 @@ import yaml
 from diglot.model.decoder import Decoder
 from diglot.model.huggingface import save_decoder
 from diglot.model.presets import initialize, shape
-from diglot.recipe.model import Shape
+from diglot.recipe.new_model import Shape
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = Shape(num_layers=1, hidden_size=32, intermediate_size=64, num_heads=2, num_key_value_heads=2)
@@ -132,9 +132,7 @@ def test_polylm(data: Path, tmp_path: Path) -> None:
     }  # fmt: skip
     for name, source in recipe["corpus"]["sources"].items():
         if (other := source.get("target_language")) is None:
-            files = sorted(
-                (data / "raw_text" / source["language"]).glob("*.zst"), key=lambda file: file.stat().st_size
-            )
+            files = sorted((data / "raw_text" / source["language"]).glob("*.zst"), key=lambda file: file.stat().st_size)
             given = {"path": str(files[0]), "language": source["language"], "limit": 40}
         else:
             given = {"path": str(data / f"parallel/en-{other}"), "language": "en", "target_language": other}
@@ -154,18 +152,14 @@ def test_polylm_13b_is_polylm_in_large() -> None:
     sizes = {"steps", "batch_size", "micro_batch_size", "parallel", "learning_rate"}
     for name in small:
         if name in ("base", "sft"):
-            differ = {
-                key for key in small[name] | large[name] if small[name].get(key) != large[name].get(key)
-            }
+            differ = {key for key in small[name] | large[name] if small[name].get(key) != large[name].get(key)}
             assert differ <= sizes | {"phases"}, name
         elif name != "init":
             assert small[name] == large[name]
     for stages in (small, large):
         base = stages["base"]
         assert base["steps"] * base["batch_size"] * base["sequence_length"] == pytest.approx(638e9, rel=1e-3)
-        assert base["phases"][0]["warmup"] * base["phases"][0]["share"] * base["steps"] == pytest.approx(
-            2000, rel=0.01
-        )
+        assert base["phases"][0]["warmup"] * base["phases"][0]["share"] * base["steps"] == pytest.approx(2000, rel=0.01)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from diglot.artifact import read_artifact
+from diglot.base.artifact import read_artifact
 from diglot.load import load_recipe
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,12 +16,7 @@ import time
 from pathlib import Path
 
 from datatrove.pipeline.base import PipelineStep
-from datatrove.pipeline.dedup import (
-    MinhashDedupBuckets,
-    MinhashDedupCluster,
-    MinhashDedupFilter,
-    MinhashDedupSignature,
-)
+from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
 from datatrove.pipeline.dedup.minhash import MinhashConfig
 from datatrove.pipeline.filters import C4QualityFilter, GopherQualityFilter, GopherRepetitionFilter
 from datatrove.pipeline.readers import JsonlReader, ParquetReader
@@ -43,9 +38,7 @@ class CheapWords:
     """Words and sentences as cheap as they can be: in Chinese, Japanese and Thai two characters are a word."""
 
     sentence = re.compile(r"[^.!?。！？؟]+[.!?。！？؟]*")
-    pair = re.compile(
-        r"[\u0e00-\u0e7f\u3040-\u30ff\u4e00-\u9fff]{1,2}|[^\s\u0e00-\u0e7f\u3040-\u30ff\u4e00-\u9fff]+"
-    )
+    pair = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u4e00-\u9fff]{1,2}|[^\s\u0e00-\u0e7f\u3040-\u30ff\u4e00-\u9fff]+")
 
     def __init__(self, language: str):
         self.unspaced = language in ("cmn_Hani", "jpn_Jpan", "tha_Thai")

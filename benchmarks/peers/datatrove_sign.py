@@ -34,9 +34,7 @@ def main() -> None:
             step.get_signature(shingles)
     seconds = time.process_time() - begin
     size = sum(len(text.encode()) for text in texts)
-    print(
-        json.dumps({"cpu_seconds": seconds, "bytes": size, "documents": len(texts), "start_seconds": begin})
-    )
+    print(json.dumps({"cpu_seconds": seconds, "bytes": size, "documents": len(texts), "start_seconds": begin}))
 
 
 main()

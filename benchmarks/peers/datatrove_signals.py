@@ -36,9 +36,7 @@ from datatrove.utils.text import PUNCTUATION_SET, TERMINAL_PUNCTUATION
 SCRIPTS = "".join(
     rf"\p{{{name}}}" for name in ("Thai", "Lao", "Tibetan", "Myanmar", "Khmer", "Hiragana", "Katakana", "Han")
 )
-WORD = regex.compile(
-    rf"[\p{{L}}&&[{SCRIPTS}々〆ー]]\p{{M}}*|[^\s[\p{{L}}&&[{SCRIPTS}々〆ー]]]+", regex.VERSION1
-)
+WORD = regex.compile(rf"[\p{{L}}&&[{SCRIPTS}々〆ー]]\p{{M}}*|[^\s[\p{{L}}&&[{SCRIPTS}々〆ー]]]+", regex.VERSION1)
 
 
 def split_words(text: str, language: str | None = None) -> list[str]:
@@ -105,18 +103,14 @@ def reconciled(text: str, words: list[str]) -> dict[str, float]:
     found = {
         "words|letters of Thai, Han and other scripts without spaces each a word": len(WORD.findall(text)),
         "mean_word_length|of words of punctuation too": letters / len(words),
-        "bullet_lines|with our bullets, blank lines left out": sum(line[0] in "•‣▪●◦*-" for line in lines)
-        / len(lines),
-        "ellipsis_lines|blank lines left out": sum(line.endswith(("...", "…")) for line in lines)
-        / len(lines),
+        "bullet_lines|with our bullets, blank lines left out": sum(line[0] in "•‣▪●◦*-" for line in lines) / len(lines),
+        "ellipsis_lines|blank lines left out": sum(line.endswith(("...", "…")) for line in lines) / len(lines),
         "gopher_stop_words|in bare words": len(set(gopher_quality_filter.STOP_WORDS) & bare),
         "duplicate_lines|whitespace and blank lines left out": line_number / len(lines),
         "duplicate_line_characters|whitespace left out": line_characters / len(text),
         "duplicate_paragraphs|whitespace left out": paragraph_number / len(paragraphs),
         "duplicate_paragraph_characters|whitespace left out": paragraph_characters / len(text),
-        "punctuated_lines|whitespace left out": sum(
-            line.endswith(tuple(TERMINAL_PUNCTUATION)) for line in lines
-        )
+        "punctuated_lines|whitespace left out": sum(line.endswith(tuple(TERMINAL_PUNCTUATION)) for line in lines)
         / len(lines),
         "short_lines|whitespace left out": sum(len(line) <= 30 for line in lines) / len(lines),
     }

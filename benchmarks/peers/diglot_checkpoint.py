@@ -20,7 +20,7 @@ from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_di
 
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.recipe import Train
-from diglot.recipe.model import Parallel
+from diglot.recipe.train import Parallel
 from diglot.train.checkpoint import Checkpoints
 from diglot.train.mesh import Mesh
 from diglot.train.optimizer import build_optimizer
@@ -95,9 +95,7 @@ def measure(state: State, turns: int) -> dict[str, list[float]]:
         futures[0].result()
         clock("verify", state.checkpoints.newest)
         path = state.checkpoints.newest()
-        clock(
-            "ours load", lambda path=path: state.checkpoints.load(path, state.model, state.optimizer, {}, {})
-        )
+        clock("ours load", lambda path=path: state.checkpoints.load(path, state.model, state.optimizer, {}, {}))
         clock("train", state.train)
         clock("train and save", lambda: (state.save(), state.train()))
         state.checkpoints.wait()
@@ -107,9 +105,7 @@ def measure(state: State, turns: int) -> dict[str, list[float]]:
 def load(state: State, alone: bool) -> None:
     loaded = state.dictionary()
     dcp.load(loaded, checkpoint_id=state.plain, no_dist=alone)
-    set_state_dict(
-        state.model, state.optimizer, model_state_dict=loaded["model"], optim_state_dict=loaded["optimizer"]
-    )
+    set_state_dict(state.model, state.optimizer, model_state_dict=loaded["model"], optim_state_dict=loaded["optimizer"])
 
 
 def work(rank: int, folder: str, world: int, hidden: int, layers: int, turns: int) -> None:

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from diglot.artifact import Context, Inputs
-from diglot.corpus.curate import run
+from diglot.base.artifact import Context, Inputs
+from diglot.curate.stage import run
 from diglot.recipe import Curate
 
 

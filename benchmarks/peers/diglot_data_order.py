@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diglot.recipe.model import DocumentWeight
+from diglot.recipe.train import DocumentWeight
 from diglot.tokens.order import Order, PhasePlan
 from diglot.tokens.shards import GROUP, TokenSource, num_groups, sum_groups
 
@@ -53,10 +53,7 @@ def batches(folder: Path, quick: bool) -> dict[str, float]:
     sources = {name: open_source(folder, name) for name in SOURCES}
     phases = [PhasePlan("stable", 10_000, {name: share for name, (share, _) in SOURCES.items()}), PhasePlan("decay", 10_000, None, {}, True)]  # fmt: skip
     found = {}
-    for what, size, length, number in (
-        ("512 × 2048", 512, 2048, 8 if quick else 40),
-        ("32 × 256", 32, 256, 200),
-    ):
+    for what, size, length, number in (("512 × 2048", 512, 2048, 8 if quick else 40), ("32 × 256", 32, 256, 200)):
         order = Order(sources, phases, size, length, 0)
         order.batch(0)
         took = min(
@@ -117,9 +114,7 @@ def model(folder: Path, quick: bool) -> dict[str, float]:
 
     torch.set_num_threads(1)
     shape = {"vocabulary_size": 32_000, "num_layers": 10, "hidden_size": 512, "intermediate_size": 1376}
-    decoder = Decoder(
-        DecoderConfig(**shape, num_heads=8, num_key_value_heads=8, head_size=64, max_positions=512)
-    )
+    decoder = Decoder(DecoderConfig(**shape, num_heads=8, num_key_value_heads=8, head_size=64, max_positions=512))
     optimizer = torch.optim.AdamW(decoder.parameters())
     tokens_BT = torch.randint(32_000, (4, 512))
 
@@ -138,8 +133,4 @@ def model(folder: Path, quick: bool) -> dict[str, float]:
 
 if __name__ == "__main__":
     what, folder, quick = sys.argv[1:]
-    print(
-        json.dumps(
-            {"batches": batches, "trillion": trillion, "model": model}[what](Path(folder), quick == "quick")
-        )
-    )
+    print(json.dumps({"batches": batches, "trillion": trillion, "model": model}[what](Path(folder), quick == "quick")))

@@ -9,10 +9,7 @@ from diglot.plan.memory import Execution, memory
 
 preset, ranks, rows, length, checkpointing = sys.argv[1], *map(int, sys.argv[2:])
 execution = Execution(
-    data_parallel=ranks,
-    micro_batch_size=rows,
-    sequence_length=length,
-    activation_checkpointing=bool(checkpointing),
+    data_parallel=ranks, micro_batch_size=rows, sequence_length=length, activation_checkpointing=bool(checkpointing)
 )
 found = dry_run(PRESETS[preset], execution)
 formula = memory(PRESETS[preset], execution, margin=False)

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from diglot.artifact import Artifact, Context, Inputs
+from diglot.base.artifact import Artifact, Context, Inputs
+from diglot.encode import stage as encode
 from diglot.recipe import Encode
-from diglot.tokenizer.measure import special_ids
-from diglot.tokens import encode
+from diglot.tokenizer.folder import special_ids
 
 
 def main() -> None:
@@ -30,9 +30,7 @@ def main() -> None:
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir()
     started = time.process_time()
-    encode.run(
-        Encode.model_validate({"do": "encode"}), inputs, output, context
-    )  # loads what is compiled, too
+    encode.run(Encode.model_validate({"do": "encode"}), inputs, output, context)  # loads what is compiled, too
     stage_seconds = time.process_time() - started
     origins = encode.find_sources(inputs, None)
     encoder, special = encode.checked_encoder(tokenizer, []), special_ids(tokenizer)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from diglot.artifact import Artifact, Context, Inputs
+from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.recipe import TrainTokenizer
 from diglot.tokenizer import train
 
@@ -68,9 +68,7 @@ def write_corpus(folder: Path, texts: list[tuple[str, str]], size: int = 0) -> N
 def train_ours(form: str, corpus: Path, folder: Path, entries: int) -> None:
     folder.mkdir()
     artifact = Artifact(corpus, corpus.name, "corpus", "curate", "", "", {}, {}, {}, {})
-    settings = TrainTokenizer.model_validate(
-        {"do": "train-tokenizer", "form": form, "vocabulary_size": entries}
-    )
+    settings = TrainTokenizer.model_validate({"do": "train-tokenizer", "form": form, "vocabulary_size": entries})
     train.run(settings, Inputs({"corpus": [artifact]}), folder, Context("tokenizer", 0, folder, workers=1))
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet
 import sentencepiece
 import transformers
 
-from diglot.artifact import Artifact, Context, Inputs
+from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.recipe import ExtendTokenizer
 from diglot.tokenizer import extend
 
@@ -31,9 +31,7 @@ def corpus_of(folder: Path, *languages: str) -> Artifact:
 
 
 def train_base(folder: Path, entries: int) -> None:
-    texts = (
-        pyarrow.parquet.read_table(folder / "corpus/documents/en-00000.parquet").column("text").to_pylist()
-    )
+    texts = pyarrow.parquet.read_table(folder / "corpus/documents/en-00000.parquet").column("text").to_pylist()
     (folder / "base").mkdir()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=(line for text in texts for line in text.split("\n") if line.strip()),

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from diglot.corpus.duplicates import SignedShard, _groups, _led, _partitions, _shared_keys, near_duplicates
-from diglot.recipe.corpus import Deduplication
+from diglot.curate.dedup.duplicates import SignedShard, _groups, _led, _partitions, _shared_keys, near_duplicates
+from diglot.recipe.curate import Deduplication
 
 SETTINGS = Deduplication()
 
@@ -37,11 +37,7 @@ def whole(shards: list[SignedShard], alive: Path, memory: int) -> dict[str, int]
 
 
 def main() -> None:
-    folder, memory, work = (
-        Path(sys.argv[1]),
-        int(sys.argv[2]),
-        {"buckets": buckets, "whole": whole}[sys.argv[3]],
-    )
+    folder, memory, work = (Path(sys.argv[1]), int(sys.argv[2]), {"buckets": buckets, "whole": whole}[sys.argv[3]])
     listed = json.loads((folder / "shards.json").read_text())
     shards = [SignedShard(*map(Path, shard[:3]), *shard[3:], 0, False) for shard in listed]
     work(shards[:1], folder / "alive.npy", memory)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diglot.artifact import Artifact, Context, Inputs, read_artifact
+from diglot.base.artifact import Artifact, Context, Inputs, read_artifact
 from diglot.recipe import Phase, Train
 from diglot.tokens.order import Order
 from diglot.train import loop
@@ -36,15 +36,7 @@ def main(folder: Path, data: Path, steps: int) -> dict:
     """Make what is needed once, then train."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.yaml").write_text(RECIPE.format(data=data))
-    command = [
-        sys.executable,
-        "-m",
-        "diglot",
-        "run",
-        str(folder / "recipe.yaml"),
-        "--run",
-        str(folder / "run"),
-    ]
+    command = [sys.executable, "-m", "diglot", "run", str(folder / "recipe.yaml"), "--run", str(folder / "run")]
     subprocess.run(command, check=True, stdout=sys.stderr)
     spoilt = spoilt_steps(steps)
     spoil(spoilt)
@@ -84,9 +76,7 @@ def inputs(run: Path) -> Inputs:
 def spoilt_steps(steps: int) -> list[int]:
     """One bad step in every 100, and four in a row in every 500; the first at 100."""
     alone = range(100, steps, 100)
-    return sorted(
-        {*alone, *(first + 50 + more for first in range(100, steps - 60, 500) for more in range(4))}
-    )
+    return sorted({*alone, *(first + 50 + more for first in range(100, steps - 60, 500) for more in range(4))})
 
 
 def spoil(steps: list[int]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from diglot.corpus.identify import load_identifier
+from diglot.text.language_id import load_identifier
 
 texts = [json.loads(line) for line in Path(sys.argv[1]).read_text("utf-8").split("\n") if line]
 array = pa.array([record["text"] for record in texts], pa.large_string())

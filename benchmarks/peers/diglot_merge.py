@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, models
 
-from diglot.artifact import Artifact, Context, Inputs
-from diglot.model import merge
+from diglot.base.artifact import Artifact, Context, Inputs
+from diglot.merge import stage as merge
 from diglot.model.architectures import config_json
 from diglot.model.decoder import DecoderConfig
 from diglot.model.huggingface import huggingface_shapes
@@ -63,9 +63,7 @@ def run(method: str, folder: Path, output: Path) -> dict:
     if method not in ("linear", "slerp"):
         roles["base"] = [artifact("base")]
     output.mkdir()
-    merge.run(
-        Merge(do="merge", method=method, **SETTINGS[method]), Inputs(roles), output, Context("x", 0, output)
-    )
+    merge.run(Merge(do="merge", method=method, **SETTINGS[method]), Inputs(roles), output, Context("x", 0, output))
     return {}
 
 

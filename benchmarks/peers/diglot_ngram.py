@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from diglot.corpus.quality.arpa import write_arpa
-from diglot.corpus.quality.kneser_ney import train
-from diglot.corpus.quality.trie import open_trie
-from diglot.corpus.quality.wording import Wording, normalise
+from diglot.quality.arpa import write_arpa
+from diglot.quality.kneser_ney import train
+from diglot.quality.normalization import Wording, normalise
+from diglot.quality.trie import open_trie
 
 
 def write_text(data: Path, folder: Path, limit: int) -> dict:
@@ -31,9 +31,7 @@ def write_text(data: Path, folder: Path, limit: int) -> dict:
                 texts.append(json.loads(line)["text"])
                 size += len(texts[-1].encode())
     normalised = normalise(pa.array(texts, pa.large_string()), Wording()).to_pylist()
-    (folder / "train.txt").write_text(
-        "".join(text for n, text in enumerate(normalised) if n % 50), newline="\n"
-    )
+    (folder / "train.txt").write_text("".join(text for n, text in enumerate(normalised) if n % 50), newline="\n")
     (folder / "heldout.txt").write_text("".join(normalised[::50]), newline="\n")
     return {"bytes": size}
 

@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from diglot.corpus.characters import text_array
-from diglot.corpus.dedup import band_keys, sign
+from diglot.curate.dedup.minhash import band_keys, sign
+from diglot.text.unicode import text_array
 
 
 def main() -> None:

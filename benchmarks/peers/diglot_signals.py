@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import stopwordsiso
 
-from diglot.corpus import repetition, scan, signals
-from diglot.corpus.characters import kernel, text_array
-from diglot.corpus.lexicon import GOPHER_STOP_WORDS, WordLists
+from diglot.curate.signals import measure, repetition, scan
+from diglot.curate.signals.lexicon import GOPHER_STOP_WORDS, WordLists
+from diglot.text.unicode import kernel, text_array
 
 
 @kernel
@@ -29,7 +29,7 @@ def sum_bytes(data):
 @kernel
 def parts(data, offsets, kinds, classes, lower, segmented, model, lexicon, part):
     """The work up to a part: 0 segmenting, 1 the walk too, 2 lines too, 3 counting words too, 4 n-grams too."""
-    longest = signals._longest(offsets)
+    longest = measure._longest(offsets)
     words = scan.make_words(longest)
     table = repetition.make_table(len(words.hashes))
     cuts = np.empty(longest + 1, np.uint8)
@@ -39,7 +39,7 @@ def parts(data, offsets, kinds, classes, lower, segmented, model, lexicon, part)
         row[:] = 0
         if segmented:
             cuts[: end - start + 1] = 0
-            signals.find_cuts(data, start, end, classes, model, cuts)
+            measure.find_cuts(data, start, end, classes, model, cuts)
         if part >= 1:
             scan.scan(data, start, end, kinds, lower, segmented, cuts, lexicon, document, words, row)
         if part >= 2:
@@ -61,10 +61,10 @@ def best_of(times: int, work) -> float:
 
 
 def part_seconds(texts, language: str | None, lists: WordLists) -> list[float]:
-    name = signals.model_name(language)
-    lexicon = signals.compile_lists(lists, name)
-    tables = signals._tables(texts, name)
-    parts(*signals._tables(texts[:1], name), lexicon, 4)
+    name = measure.model_name(language)
+    lexicon = measure.compile_lists(lists, name)
+    tables = measure._tables(texts, name)
+    parts(*measure._tables(texts[:1], name), lexicon, 4)
     return [best_of(4, lambda part=part: parts(*tables, lexicon, part)) for part in range(5)]
 
 
@@ -82,11 +82,9 @@ def main() -> None:
         stop_words = tuple(sorted(stopwordsiso.stopwords(language)))
         lists = WordLists(stop_words, ("foo", "foo bar"), GOPHER_STOP_WORDS)
         cut_as = None if by_whitespace else language
-        signals.measure(array[:1], cut_as, lists)
+        measure.measure(array[:1], cut_as, lists)
         size = sum(len(text.encode()) for text in texts)
-        seconds = best_of(
-            2, lambda array=array, cut_as=cut_as, lists=lists: signals.measure(array, cut_as, lists)
-        )
+        seconds = best_of(2, lambda array=array, cut_as=cut_as, lists=lists: measure.measure(array, cut_as, lists))
         report["languages"][language] = {"bytes": size, "cpu_seconds": seconds}
         report["bytes"] += size
         report["cpu_seconds"] += seconds
@@ -94,8 +92,8 @@ def main() -> None:
             report["parts"] = np.add(report["parts"], part_seconds(array, cut_as, lists)).tolist()
         if measured_file:
             rows += [
-                dict(zip(signals.TEXT_SIGNALS, row, strict=True))
-                for row in signals.measure(array, cut_as, lists).tolist()
+                dict(zip(measure.TEXT_SIGNALS, row, strict=True))
+                for row in measure.measure(array, cut_as, lists).tolist()
             ]
     if with_parts:
         memory = np.frombuffer(Path(file).read_bytes(), np.uint8)

@@ -7,8 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from diglot.corpus.languages import is_unspaced
-from diglot.corpus.read import Record, read_records
+from diglot.read.files import Record, read_records
+from diglot.text.languages import is_unspaced
 
 
 def main() -> None:

@@ -10,10 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-from diglot.artifact import Artifact, Context, Inputs
+from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.recipe import TrainTokenizer
 from diglot.tokenizer import byte_fallback, train
-from diglot.tokenizer.measure import load_tokenizer
+from diglot.tokenizer.folder import load_tokenizer
 from diglot.tokenizer.sample import Sample, Text
 from diglot.tokenizer.words import count_by_rule
 

@@ -17,10 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from train_step_clock import Clock, peak, prepare_device, report
 
-from diglot.artifact import Context, Inputs
+from diglot.base.artifact import Context, Inputs
 from diglot.model.decoder import Decoder
 from diglot.recipe import Train
-from diglot.train.loop import Job, enter, on_all_processes, prepare, settle, update
+from diglot.train.job import Job
+from diglot.train.loop import enter, on_all_processes, prepare, settle, update
 from diglot.train.metrics import FILE, Metrics, read_metrics
 from diglot.train.objectives import MicroBatch, Outcome, language_modelling
 
@@ -71,9 +72,7 @@ def main() -> None:
                 DenseMask().put_into(job)
             metrics, before = Metrics(scratch), None
             enter(job, 0)
-            for number in range(
-                settings.steps
-            ):  # diglot.train.loop.train, without its evaluations and checkpoints
+            for number in range(settings.steps):  # diglot.train.loop.train, without its evaluations and checkpoints
                 clock.mark()
                 begun = time.monotonic()
                 step = update(job, job.order.batch(number), number, begun)

@@ -14,7 +14,7 @@ import torch
 from diglot_train_step import DenseMask
 from train_step_clock import Clock, prepare_device, report
 
-from diglot.artifact import Context
+from diglot.base.artifact import Context
 from diglot.model.attention import DocumentLayout, attend
 from diglot.model.decoder import rotary
 from diglot.recipe import Train
@@ -41,9 +41,7 @@ def main() -> None:
         layout = DocumentLayout.of(micro.documents_BT)
     rotation = rotary(micro.positions_BT, config)
     heads = (config.num_heads, config.num_key_value_heads, config.num_key_value_heads)
-    inputs = [
-        torch.randn(*micro.tokens_BT.shape, number, config.head_size, requires_grad=True) for number in heads
-    ]
+    inputs = [torch.randn(*micro.tokens_BT.shape, number, config.head_size, requires_grad=True) for number in heads]
     x_BTD = torch.randn(*micro.tokens_BT.shape, config.hidden_size, requires_grad=True)
     clock = Clock("cpu")
     function = dense.attend if form == "dense" else attend
@@ -51,10 +49,7 @@ def main() -> None:
     attention = clock.time(lambda: function(*inputs, layout).backward(torch.ones_like(out)), TIMES)
     whole = clock.time(lambda: layer(x_BTD, rotation, layout).backward(torch.ones_like(x_BTD)), TIMES)
     report(
-        [*attention, *whole],
-        attention=attention,
-        layer=whole,
-        checksum=float(out.detach().double().square().mean()),
+        [*attention, *whole], attention=attention, layer=whole, checksum=float(out.detach().double().square().mean())
     )
 
 

@@ -24,11 +24,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import torch
 
-from diglot.artifact import Artifact, Context, Inputs
+from diglot.base.artifact import Artifact, Context, Inputs
+from diglot.encode import stage as encode
 from diglot.model import presets
 from diglot.recipe import Encode, NewModel, Train, TrainTokenizer, World
 from diglot.tokenizer import train as train_tokenizer
-from diglot.tokens import encode
 from diglot.train.loop import prepare
 from diglot.world import generate
 
@@ -49,9 +49,7 @@ def texts(data: Path, size: int) -> dict[str, list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         settings = World(documents={"en": 2000, "ar": 2000}, pairs=0, instructions=0, preferences=0, items=0)
         generate.run(settings, Inputs({}), Path(folder), Context("world", 0, Path(folder), workers=1))
-        files = {
-            source: Path(folder) / "text" / f"{language}.jsonl" for source, (language, _) in SOURCES.items()
-        }
+        files = {source: Path(folder) / "text" / f"{language}.jsonl" for source, (language, _) in SOURCES.items()}
         return {source: some([file], size) for source, file in files.items()}
 
 
@@ -96,7 +94,7 @@ def make(folder: Path, kind: str, stage: Any, settings: Any, **inputs: Artifact)
     folder.mkdir(parents=True)
     given = Inputs({role: [each] for role, each in inputs.items()})
     with tempfile.TemporaryDirectory() as scratch:
-        stage.run(settings, given, folder, Context(folder.name, 0, Path(scratch), workers=1))
+        encode.run(settings, given, folder, Context(folder.name, 0, Path(scratch), workers=1))
     return artifact(folder, kind)
 
 
@@ -122,29 +120,19 @@ def main() -> None:
     corpus = write_corpus(folder / "corpus", by_source)
     book = write_corpus(folder / "book corpus", {"pages": ["\n\n".join(by_source["pages"])]})
     tokenizer = make(
-        folder / "tokenizer",
-        "tokenizer",
-        train_tokenizer,
-        TrainTokenizer(vocabulary_size=ENTRIES),
-        corpus=corpus,
+        folder / "tokenizer", "tokenizer", train_tokenizer, TrainTokenizer(vocabulary_size=ENTRIES), corpus=corpus
     )
     make(folder / "documents", "tokens", encode, Encode(), tokenizer=tokenizer, corpus=corpus)
     make(folder / "book", "tokens", encode, Encode(), tokenizer=tokenizer, corpus=book)
     number = {}
     for name, case in cases.items():
         if not (folder / case["model"]).exists():
-            shape = NewModel.model_validate(
-                {"preset": "small", "shape": case["shape"], "pad_vocabulary_to": ENTRIES}
-            )
+            shape = NewModel.model_validate({"preset": "small", "shape": case["shape"], "pad_vocabulary_to": ENTRIES})
             make(folder / case["model"], "model", presets, shape, tokenizer=tokenizer)
         number[name] = write_case(folder, name, case)
     print(
         json.dumps(
-            {
-                "documents a row": number,
-                "real text": (data / "raw_text").is_dir(),
-                "cuda": torch.cuda.is_available(),
-            }
+            {"documents a row": number, "real text": (data / "raw_text").is_dir(), "cuda": torch.cuda.is_available()}
         )
     )
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
-from diglot.artifact import Artifact
-from diglot.corpus.read import Record, read_records
+from diglot.base.artifact import Artifact
+from diglot.read.files import Record, read_records
 from diglot.tokenizer.sample import Sample, unimax
 
 HELD_OUT_BYTES = 200_000
@@ -80,9 +80,7 @@ def main() -> None:
             if language == "en" or number % 10 == 0:
                 english.write((text + "\n") * times)
     print(
-        json.dumps(
-            {"bytes": (folder / "text.txt").stat().st_size, "languages": len(languages), "read": sample.bytes}
-        )
+        json.dumps({"bytes": (folder / "text.txt").stat().st_size, "languages": len(languages), "read": sample.bytes})
     )
 
 

@@ -23,12 +23,7 @@ def main() -> None:
     file, how, limit = sys.argv[1:4]
     started = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        settings = {
-            "threads": 1,
-            "memory_limit": limit,
-            "temp_directory": folder,
-            "preserve_insertion_order": False,
-        }
+        settings = {"threads": 1, "memory_limit": limit, "temp_directory": folder, "preserve_insertion_order": False}
         database = duckdb.connect(config=settings)
         database.execute("create table edges (leader bigint, document bigint)")
         if how == "bands":

@@ -39,9 +39,5 @@ def query(arpa: Path, text: Path) -> dict:
 
 what, *rest = sys.argv[1:]
 print(
-    json.dumps(
-        train(rest[0], Path(rest[1]), Path(rest[2]))
-        if what == "train"
-        else query(Path(rest[0]), Path(rest[1]))
-    )
+    json.dumps(train(rest[0], Path(rest[1]), Path(rest[2])) if what == "train" else query(Path(rest[0]), Path(rest[1])))
 )

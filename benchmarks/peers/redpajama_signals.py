@@ -42,9 +42,7 @@ def signals(text: str, stop_words: set[str], banned: set[str]) -> dict[str, floa
         "unique_words": len(counts) / number,
         "unigram_entropy": sum(-n / len(words) * math.log(n / len(words)) for n in counts.values()),
         "stop_words": sum(word in stop_words for word in raw) / max(len(raw), 1),
-        "banned_words": sum(
-            " ".join(words[i : i + n]) in banned for n in (1, 2) for i in range(len(words) - n + 1)
-        )
+        "banned_words": sum(" ".join(words[i : i + n]) in banned for n in (1, 2) for i in range(len(words) - n + 1))
         / number,
         "curly_brackets": (text.count("{") + text.count("}")) / len(text),
         "lorem_ipsum": content.count("lorem ipsum") / max(len(content), 1),
@@ -89,11 +87,7 @@ def bare_words(text: str) -> list[str]:
 
 
 def main() -> None:
-    file, target, lists = (
-        Path(sys.argv[1]),
-        Path(sys.argv[2]),
-        json.loads(Path(sys.argv[3]).read_text("utf-8")),
-    )
+    file, target, lists = (Path(sys.argv[1]), Path(sys.argv[2]), json.loads(Path(sys.argv[3]).read_text("utf-8")))
     rows = []
     for line in file.read_text("utf-8").rstrip("\n").split("\n"):
         record = json.loads(line)

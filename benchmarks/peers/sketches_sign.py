@@ -39,9 +39,7 @@ def main() -> None:
                 sketch.update_batch(tokens)
     seconds = time.process_time() - begin
     size = sum(len(text.encode()) for text in texts)
-    print(
-        json.dumps({"cpu_seconds": seconds, "shingle_seconds": made, "bytes": size, "documents": len(texts)})
-    )
+    print(json.dumps({"cpu_seconds": seconds, "shingle_seconds": made, "bytes": size, "documents": len(texts)}))
 
 
 main()

@@ -31,9 +31,7 @@ def main() -> None:
     offsets, size = [0], 0
     with (output / "tokens.bin").open("wb") as tokens:
         for file in sorted((corpus / "documents").glob("*.parquet")):
-            for batch in parquet.ParquetFile(file).iter_batches(
-                BATCH, columns=["id", "text"], use_threads=False
-            ):
+            for batch in parquet.ParquetFile(file).iter_batches(BATCH, columns=["id", "text"], use_threads=False):
                 texts = []
                 for text in batch.column("text").to_pylist():
                     if size < limit:
@@ -48,9 +46,7 @@ def main() -> None:
     np.save(output / "offsets.npy", np.array(offsets))
     cpu_seconds = time.process_time() - started
     digest = hashlib.sha256((output / "tokens.bin").read_bytes()).hexdigest()
-    print(
-        json.dumps({"cpu_seconds": cpu_seconds, "bytes": size, "documents": len(offsets) - 1, "hash": digest})
-    )
+    print(json.dumps({"cpu_seconds": cpu_seconds, "bytes": size, "documents": len(offsets) - 1, "hash": digest}))
 
 
 main()

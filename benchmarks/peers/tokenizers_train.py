@@ -11,7 +11,9 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-LLAMA_3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA_3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 def learn(text: Path, splitting: str, entries: int, out: Path) -> dict:
@@ -41,9 +43,7 @@ def tokens(model: str, held_out: Path) -> dict:
     with held_out.open(encoding="utf-8") as lines:
         for line in lines:
             record = json.loads(line)
-            counts[record["language"]] = counts.get(record["language"], 0) + len(
-                tokenizer.encode(record["text"]).ids
-            )
+            counts[record["language"]] = counts.get(record["language"], 0) + len(tokenizer.encode(record["text"]).ids)
     return {"tokens": counts}
 
 

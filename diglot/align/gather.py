@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from diglot.align.messages import Message, Refused
-from diglot.artifact import Context, Inputs, UserError
-from diglot.corpus.ledger import Sample, SourceLedger, excerpt
-from diglot.corpus.read import Broken, read_records
+from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.format import excerpt
+from diglot.base.ledger import Sample, SourceLedger
+from diglot.read.files import Broken, read_records
 from diglot.recipe import GatherPreferences, GatherTasks
 
 Ledger = dict[str, SourceLedger]
@@ -142,12 +143,7 @@ def _line(fields: dict[str, Any]) -> str:
 
 
 def _records(
-    name: str,
-    paths: str | list[str],
-    base: Path | None,
-    limit: int | None,
-    ledger: Ledger,
-    context: Context,
+    name: str, paths: str | list[str], base: Path | None, limit: int | None, ledger: Ledger, context: Context
 ) -> Iterator[tuple[str, dict[str, Any], Size]]:
     """The readable records of a source with their ids, which are unique within it; all are counted as read."""
     ids: Counter[str] = Counter()
@@ -272,11 +268,7 @@ def _summary(ledger: Ledger) -> dict[str, Any]:
     sources: dict[str, dict[str, Any]] = {}
     for name, entry in ledger.items():
         reasons = {reason: counts.documents for reason, counts in sorted(entry.dropped.items())}
-        sides = {
-            "read": entry.read.documents,
-            "kept": entry.kept.documents,
-            "held_out": entry.held_out.documents,
-        }
+        sides = {"read": entry.read.documents, "kept": entry.kept.documents, "held_out": entry.held_out.documents}
         dropped.update(reasons)
         documents.update({**sides, "dropped": sum(reasons.values())})
         languages.setdefault(entry.language, Counter()).update(asdict(entry.kept))

@@ -117,9 +117,7 @@ def check_conversation(messages: list[Message], max_characters: int) -> None:
         raise Refused("no_answer", " ".join(roles))
     for message in messages:
         if not message["content"]:
-            raise Refused(
-                "empty_answer" if message["role"] == "assistant" else "empty_prompt", " ".join(roles)
-            )
+            raise Refused("empty_answer" if message["role"] == "assistant" else "empty_prompt", " ".join(roles))
     characters = sum(len(message["content"]) for message in messages)
     if characters > max_characters:
         raise Refused("too_long", f"{characters} characters, more than {max_characters}")
@@ -229,11 +227,7 @@ def _judged(record: dict[str, Any]) -> Pair:
     better, worse = ("output_1", "output_2") if record["preference"] == 1 else ("output_2", "output_1")
     if "instruction" not in record:
         raise Refused("unknown_form", f"fields: {', '.join(record)}")
-    return Pair(
-        _instruction(record),
-        [_message("assistant", record[better])],
-        [_message("assistant", record[worse])],
-    )
+    return Pair(_instruction(record), [_message("assistant", record[better])], [_message("assistant", record[worse])])
 
 
 def _prompt(value: Any) -> list[Message]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from diglot.align.gather import gather
 from diglot.align.messages import Message, read_pair
-from diglot.artifact import Context, Inputs
+from diglot.base.artifact import Context, Inputs
 from diglot.recipe import GatherPreferences
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from diglot.align.gather import gather
 from diglot.align.messages import Message, read_conversation
-from diglot.artifact import Context, Inputs
+from diglot.base.artifact import Context, Inputs
 from diglot.recipe import GatherTasks
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as parquet
 
-from diglot.artifact import Artifact, UserError
+from diglot.base.artifact import Artifact, UserError
 from diglot.evaluate.language_model import LanguageModel, Report
 from diglot.evaluate.metrics import ratio_error
 

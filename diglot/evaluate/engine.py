@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diglot.artifact import Context, Inputs, UserError
+from diglot.base.artifact import Context, Inputs, UserError
 from diglot.evaluate.bits import bits_per_byte, read_held_out
 from diglot.evaluate.heldout import held_out_tasks
 from diglot.evaluate.items import build_contexts, items_file, read_items
@@ -54,10 +54,7 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> d
     # All inputs are read before the model is: what is wrong with them shows within a second.
     documents = [d for corpus in corpora for d in read_held_out(corpus, settings.max_documents, seed)]
     pairs = [pair for pair_set in pair_sets for pair in read_pairs(pair_set)]
-    items = {
-        name: read_items(items_file(task, inputs.maybe("items")), task)
-        for name, task in settings.tasks.items()
-    }
+    items = {name: read_items(items_file(task, inputs.maybe("items")), task) for name, task in settings.tasks.items()}
     made, made_items = held_out_tasks(documents, settings.continuations, settings.translations, seed)
     tasks, items = {**made, **settings.tasks}, {**made_items, **items}
     model = LanguageModel.load(inputs.one("model").path, settings.batch_size)
@@ -155,13 +152,7 @@ def _item_row(task: Task, sample: dict[str, Any]) -> dict[str, Any]:
             for text, response in zip(item["choices"], responses)
         ]
         metrics = {name: sample[name] for name in ("acc", "acc_norm", "acc_token")}
-        return {
-            **row,
-            "context": responses[0].score.context,
-            "choices": choices,
-            "answer": item["answer"],
-            **metrics,
-        }
+        return {**row, "context": responses[0].score.context, "choices": choices, "answer": item["answer"], **metrics}
     generation, reference = sample["chrf"]
     return {
         **row,
@@ -206,11 +197,7 @@ def _run_harness_tasks(
             "or give your own items under `tasks:`"
         ) from error
     results = evaluate(
-        Adapter(model, report),
-        loaded,
-        limit=settings.limit,
-        bootstrap_iters=HARNESS_BOOTSTRAP,
-        log_samples=True,
+        Adapter(model, report), loaded, limit=settings.limit, bootstrap_iters=HARNESS_BOOTSTRAP, log_samples=True
     )
     summaries = {}
     for name in sorted(loaded["tasks"]):

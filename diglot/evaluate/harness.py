@@ -24,7 +24,7 @@ from lm_eval.config.task import TaskConfig
 from lm_eval.filters import build_filter_ensemble
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.evaluate.items import ChatPrompt, Item, separator
 from diglot.evaluate.language_model import Generation, LanguageModel, Report, Request, Score
 from diglot.evaluate.metrics import corpus_score, mean, normalise, text_metric
@@ -124,9 +124,7 @@ class Adapter(TemplateLM):
         for number, instance in enumerate(requests):
             settings = instance.args[1]
             if settings.get("do_sample") and settings.get("temperature", 1) > 0:
-                raise UserError(
-                    f"task {instance.task_name}: it samples its answers; only greedy tasks are run"
-                )
+                raise UserError(f"task {instance.task_name}: it samples its answers; only greedy tasks are run")
             until = settings.get("until") or []
             stops = tuple([until] if isinstance(until, str) else until)
             groups.setdefault((settings.get("max_gen_toks", 256), stops), []).append(number)
@@ -157,9 +155,7 @@ class ItemTask(HarnessTask):
         self.items, self.contexts, self.settings = items[: len(contexts)], contexts, task
         self.OUTPUT_TYPE = "multiple_choice" if task.kind == "choice" else "generate_until"
         generation = {"generation_kwargs": self.generation_settings()} if task.kind == "generation" else {}
-        self._config = TaskConfig(
-            task=name, num_fewshot=task.shots, output_type=self.OUTPUT_TYPE, **generation
-        )
+        self._config = TaskConfig(task=name, num_fewshot=task.shots, output_type=self.OUTPUT_TYPE, **generation)
         self._filters = [build_filter_ensemble("none", [["take_first", None]])]
 
     def generation_settings(self) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from random import Random
 
-from diglot.corpus.languages import NAMES, is_unspaced
 from diglot.evaluate.items import Item
 from diglot.recipe import Task
+from diglot.text.languages import NAMES, is_unspaced
 
 PROMPT_WORDS, CHOICE_WORDS, NUM_CHOICES = 30, 8, 4
 MAX_NEW_TOKENS = 96
@@ -78,7 +78,5 @@ def _continuations(documents: list[dict[str, str]], random: Random) -> list[Item
         choices = random.sample(wrong, NUM_CHOICES - 1)
         answer = random.randrange(NUM_CHOICES)
         choices.insert(answer, right)
-        made.append(
-            {"id": id, "prompt": " ".join(words[:PROMPT_WORDS]), "choices": choices, "answer": answer}
-        )
+        made.append({"id": id, "prompt": " ".join(words[:PROMPT_WORDS]), "choices": choices, "answer": answer})
     return made

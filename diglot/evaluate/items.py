@@ -19,7 +19,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from diglot.artifact import Artifact, UserError
+from diglot.base.artifact import Artifact, UserError
 from diglot.evaluate.language_model import LanguageModel, Message
 from diglot.recipe import Task
 
@@ -94,23 +94,17 @@ def _item(value: dict[str, Any], place: str, task: Task) -> Item:
     if task.kind == "generation":
         reference = value.get("reference")
         if not isinstance(reference, str) or not reference.strip():
-            raise UserError(
-                f"{place}: reference: a generation item needs a reference text, not {reference!r}"
-            )
+            raise UserError(f"{place}: reference: a generation item needs a reference text, not {reference!r}")
         return {**item, "reference": reference}
     choices, answer = value.get("choices"), value.get("answer")
     good = isinstance(choices, list) and len(choices) > 1 and all(isinstance(c, str) and c for c in choices)
     if not good:
-        raise UserError(
-            f"{place}: choices: a choice item needs at least two non-empty texts, not {choices!r}"
-        )
+        raise UserError(f"{place}: choices: a choice item needs at least two non-empty texts, not {choices!r}")
     assert isinstance(choices, list)
     if len(set(choices)) < len(choices):
         raise UserError(f"{place}: choices: the same choice stands there twice: {choices!r}")
     if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(choices):
-        raise UserError(
-            f"{place}: answer: the number of the right choice, 0 to {len(choices) - 1}, not {answer!r}"
-        )
+        raise UserError(f"{place}: answer: the number of the right choice, 0 to {len(choices) - 1}, not {answer!r}")
     return {**item, "choices": choices, "answer": answer}
 
 
@@ -118,9 +112,7 @@ def _render(value: dict[str, Any], place: str, task: Task) -> str:
     def field(match: re.Match) -> str:
         name = match[1]
         if name not in value:
-            raise UserError(
-                f"{place}: the prompt uses {{{name}}}, but the item has only {', '.join(map(str, value))}"
-            )
+            raise UserError(f"{place}: the prompt uses {{{name}}}, but the item has only {', '.join(map(str, value))}")
         if not isinstance(value[name], str | int | float):
             raise UserError(f"{place}: {name}: the prompt needs a text here, not {value[name]!r}")
         return str(value[name])
@@ -145,9 +137,7 @@ def build_contexts(items: list[Item], task: Task, model: LanguageModel, limit: i
         if task.chat:
             turns = [_turns(shot) for shot in shots]
             messages = [message for turn in turns for message in turn]
-            contexts.append(
-                ChatPrompt.render(model, [*messages, {"role": "user", "content": item["prompt"]}])
-            )
+            contexts.append(ChatPrompt.render(model, [*messages, {"role": "user", "content": item["prompt"]}]))
         else:
             examples = [shot["prompt"] + separator(shot["prompt"]) + _answer(shot) for shot in shots]
             contexts.append("\n\n".join([*examples, item["prompt"]]))
@@ -164,7 +154,4 @@ def _answer(item: Item) -> str:
 
 
 def _turns(item: Item) -> list[Message]:
-    return [
-        {"role": "user", "content": item["prompt"]},
-        {"role": "assistant", "content": _answer(item)},
-    ]
+    return [{"role": "user", "content": item["prompt"]}, {"role": "assistant", "content": _answer(item)}]

@@ -23,17 +23,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GenerationConfig,
-    StoppingCriteria,
-    StoppingCriteriaList,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, StoppingCriteria, StoppingCriteriaList
 from transformers.utils import logging as transformers_logging
 
-from diglot.artifact import UserError
-from diglot.tokenizer.chat import ENDS, Chat, load_chat
+from diglot.base.artifact import UserError
+from diglot.tokenizer.chat import Chat, load_chat
+from diglot.tokenizer.special import ENDS
 
 MAX_LOGITS_BYTES = 256 * 2**20
 Message = dict[str, str]
@@ -127,10 +122,7 @@ class LanguageModel:
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             model, loading = AutoModelForCausalLM.from_pretrained(
-                folder,
-                local_files_only=True,
-                dtype="auto" if gpu else torch.float32,
-                output_loading_info=True,
+                folder, local_files_only=True, dtype="auto" if gpu else torch.float32, output_loading_info=True
             )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = str(error).split("\n")[0]
@@ -166,9 +158,7 @@ class LanguageModel:
             text: any text.
             add_special_tokens: add what the tokenizer adds by itself (BOS, for Diglot's own tokenizers).
         """
-        return self.tokenizer(text, add_special_tokens=add_special_tokens, split_special_tokens=True)[
-            "input_ids"
-        ]
+        return self.tokenizer(text, add_special_tokens=add_special_tokens, split_special_tokens=True)["input_ids"]
 
     @property
     def chat(self) -> Chat:
@@ -186,9 +176,7 @@ class LanguageModel:
             self._chat = load_chat(self.folder)
         return self._chat
 
-    def encode_chat(
-        self, messages: list[Message], add_generation_prompt: bool = False
-    ) -> tuple[list[int], list[int]]:
+    def encode_chat(self, messages: list[Message], add_generation_prompt: bool = False) -> tuple[list[int], list[int]]:
         """Token ids of a conversation, and 1 where the assistant speaks; see `Chat.encode`."""
         return self.chat.encode(messages, add_generation_prompt)
 
@@ -257,9 +245,7 @@ class LanguageModel:
             yield _Batch(rows, first, last)
 
     @torch.inference_mode()
-    def _score_batch(
-        self, batch: _Batch, contexts: list[list[int]], requests: Sequence[Request]
-    ) -> Iterator[Score]:
+    def _score_batch(self, batch: _Batch, contexts: list[list[int]], requests: Sequence[Request]) -> Iterator[Score]:
         sequences = [(contexts[row] + requests[row].continuation)[:-1] for row in batch.rows]
         tokens_BT = torch.zeros(len(sequences), max(map(len, sequences)), dtype=torch.long)
         for index, sequence in enumerate(sequences):
@@ -286,11 +272,7 @@ class LanguageModel:
     # --- generation ---------------------------------------------------------------------------------------------
 
     def generate(
-        self,
-        contexts: Sequence[list[int]],
-        max_new_tokens: int,
-        stops: Sequence[str] = (),
-        report: Report = _silent,
+        self, contexts: Sequence[list[int]], max_new_tokens: int, stops: Sequence[str] = (), report: Report = _silent
     ) -> list[Generation]:
         """Greedy continuations, in the order given; they end before a stop string or at an end token.
 
@@ -316,9 +298,7 @@ class LanguageModel:
         return [generation for generation in generations if generation is not None]
 
     @torch.inference_mode()
-    def _generate_batch(
-        self, contexts: list[list[int]], max_new_tokens: int, stops: Sequence[str]
-    ) -> list[str]:
+    def _generate_batch(self, contexts: list[list[int]], max_new_tokens: int, stops: Sequence[str]) -> list[str]:
         width = max(map(len, contexts))
         pad = self.model.generation_config.pad_token_id
         tokens_BT = torch.tensor([[pad] * (width - len(ids)) + ids for ids in contexts], device=self.device)

@@ -59,9 +59,7 @@ def corpus_score(metric: Any, hypotheses: Sequence[str], references: Sequence[st
     return float(metric.corpus_score(list(hypotheses), [list(references)]).score)
 
 
-def bootstrap_error(
-    metric: Any, hypotheses: Sequence[str], references: Sequence[str], seed: str
-) -> float | None:
+def bootstrap_error(metric: Any, hypotheses: Sequence[str], references: Sequence[str], seed: str) -> float | None:
     """Standard error of a corpus metric: its deviation over resamples of the items."""
     if len(hypotheses) < 2:
         return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diglot.artifact import Artifact, UserError
+from diglot.base.artifact import Artifact, UserError
 from diglot.evaluate.items import read_lines
 from diglot.evaluate.language_model import LanguageModel, Message, Report, Request, Score
 from diglot.evaluate.metrics import mean, mean_error
@@ -34,9 +34,7 @@ def read_pairs(preferences: Artifact) -> list[Pair]:
 
 def _check_messages(messages: Any, place: str, answer: bool) -> None:
     for message in messages if isinstance(messages, list) and messages else [None]:
-        if not isinstance(message, dict) or not all(
-            isinstance(message.get(key), str) for key in ("role", "content")
-        ):
+        if not isinstance(message, dict) or not all(isinstance(message.get(key), str) for key in ("role", "content")):
             given = repr(messages)[:80]
             raise UserError(f"{place}: must be a list of messages, each with role and content, not {given}")
         if answer and message["role"] != "assistant":
@@ -76,12 +74,10 @@ def score_pairs(
         by_source.setdefault(pair["source"], []).append(pair)
     chosen_pairs = [pair for source in by_source for pair in by_source[source][:limit]]
     requests = [
-        [answer_request(model, pair["prompt"], pair[side]) for side in ("chosen", "rejected")]
-        for pair in chosen_pairs
+        [answer_request(model, pair["prompt"], pair[side]) for side in ("chosen", "rejected")] for pair in chosen_pairs
     ]
     fits = [
-        all(len(side.context) + len(side.continuation) <= model.max_length + 1 for side in sides)
-        for sides in requests
+        all(len(side.context) + len(side.continuation) <= model.max_length + 1 for side in sides) for sides in requests
     ]
     scores = model.score([side for sides, fit in zip(requests, fits) if fit for side in sides], report)
     kept = [pair for pair, fit in zip(chosen_pairs, fits) if fit]
@@ -106,11 +102,7 @@ def _row(pair: Pair, chosen: Score, rejected: Score) -> dict[str, Any]:
 
 
 def _answer(messages: list[Message], score: Score) -> dict[str, Any]:
-    return {
-        "messages": messages,
-        "log_likelihood": round(score.log_likelihood, 4),
-        "tokens": score.num_tokens,
-    }
+    return {"messages": messages, "log_likelihood": round(score.log_likelihood, 4), "tokens": score.num_tokens}
 
 
 def _summary(rows: list[dict[str, Any]], too_long: int, model: LanguageModel) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.model.decoder import DecoderConfig, RotaryScaling
 
 CLASSES = {
@@ -129,9 +129,7 @@ def _refuse_unknown(file: Path, raw: dict[str, Any], full: Any) -> None:
 def _require(file: Path, key: str, value: Any, allowed: tuple[Any, ...], remedy: str = "") -> None:
     if value not in allowed:
         options = " or ".join(json.dumps(option) for option in allowed)
-        raise UserError(
-            f"{file}: {key}: {json.dumps(value)} is not supported, only {options}. {remedy}".strip()
-        )
+        raise UserError(f"{file}: {key}: {json.dumps(value)} is not supported, only {options}. {remedy}".strip())
 
 
 def _read_gpt2(file: Path, full: Any) -> DecoderConfig:

@@ -104,9 +104,7 @@ class DocumentLayout:
     cut: RowCut | None
 
     @classmethod
-    def of(
-        cls, documents_BT: Tensor, cut: RowCut | None = None, device: torch.device | None = None
-    ) -> DocumentLayout:
+    def of(cls, documents_BT: Tensor, cut: RowCut | None = None, device: torch.device | None = None) -> DocumentLayout:
         """Find the documents of a batch.
 
         Args:
@@ -240,17 +238,13 @@ def attend(query_BTHS: Tensor, key_BTKS: Tensor, value_BTKS: Tensor, layout: Doc
     sizes = [group.documents * group.queries for group in layout.groups]
     key_sizes = [group.documents * group.keys for group in layout.groups]
     results = []
-    for group, *parts in zip(
-        layout.groups, queries.split(sizes), keys.split(key_sizes), values.split(key_sizes)
-    ):
+    for group, *parts in zip(layout.groups, queries.split(sizes), keys.split(key_sizes), values.split(key_sizes)):
         query_MLHS, key_MJKS, value_MJKS = (x.unflatten(0, (group.documents, -1)) for x in parts)
         results.append(_causal(query_MLHS, key_MJKS, value_MJKS, group.mask).flatten(0, 1))
     return torch.cat(results).index_select(0, layout.slot_of_token_N).view_as(query_BTHS)
 
 
-def _causal(
-    query_MLHS: Tensor, key_MJKS: Tensor, value_MJKS: Tensor, mask_LJ: Tensor | None = None
-) -> Tensor:
+def _causal(query_MLHS: Tensor, key_MJKS: Tensor, value_MJKS: Tensor, mask_LJ: Tensor | None = None) -> Tensor:
     """Causal attention over documents of one width: of their last L tokens to all J."""
     query, key, value = (x.transpose(1, 2) for x in (query_MLHS, key_MJKS, value_MJKS))
     if query.device.type == "cpu":
@@ -265,11 +259,6 @@ def _causal(
     with torch.autocast(query.device.type, enabled=False):
         value = value.to(query.dtype)
         out = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=mask_LJ,
-            is_causal=mask_LJ is None,
-            enable_gqa=query.shape[1] != key.shape[1],
+            query, key, value, attn_mask=mask_LJ, is_causal=mask_LJ is None, enable_gqa=query.shape[1] != key.shape[1]
         )
     return out.transpose(1, 2)

@@ -35,7 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.model.attention import DocumentLayout, attend
 from diglot.model.context import RowCut
 
@@ -101,8 +101,7 @@ class DecoderConfig:
         """
         if self.num_heads % self.num_key_value_heads:
             raise UserError(
-                f"num_heads ({self.num_heads}) must be a multiple of num_key_value_heads "
-                f"({self.num_key_value_heads})"
+                f"num_heads ({self.num_heads}) must be a multiple of num_key_value_heads ({self.num_key_value_heads})"
             )
         if self.positions == "rotary" and self.head_size % 2:
             raise UserError(f"rotary positions need an even head_size, not {self.head_size}")
@@ -141,9 +140,7 @@ class Attention(nn.Module):
         self.float32 = False  # see Decoder.keep_float32
         self.attend = attend
 
-    def forward(
-        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor] | None, layout: DocumentLayout | None
-    ) -> Tensor:
+    def forward(self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor] | None, layout: DocumentLayout | None) -> Tensor:
         """Attend; `rotation` holds the cosines and sines (each ?T1S) of rotary positions."""
         query_BTHS = self.query(x_BTD).unflatten(-1, (-1, self.head_size))
         key_BTKS = self.key(x_BTD).unflatten(-1, (-1, self.head_size))
@@ -189,9 +186,7 @@ class Layer(nn.Module):
         self.feed_forward_norm = Norm(config.hidden_size, config)
         self.feed_forward = FeedForward(config)
 
-    def forward(
-        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor] | None, layout: DocumentLayout | None
-    ) -> Tensor:
+    def forward(self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor] | None, layout: DocumentLayout | None) -> Tensor:
         """Add both branches to the residual stream."""
         dtype = self.attention_norm.weight.dtype
         x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD).to(dtype), rotation, layout)
@@ -212,9 +207,7 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
         self.norm = Norm(config.hidden_size, config)
         self.head = (
-            None
-            if config.tied_embeddings
-            else nn.Linear(config.hidden_size, config.vocabulary_size, bias=False)
+            None if config.tied_embeddings else nn.Linear(config.hidden_size, config.vocabulary_size, bias=False)
         )
 
     def forward(

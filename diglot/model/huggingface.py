@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor
 
-from diglot.artifact import Context, Inputs, UserError
+from diglot.base.artifact import Context, Inputs, UserError
 from diglot.model.architectures import (
     architecture,
     config_json,
@@ -32,7 +31,7 @@ from diglot.model.architectures import (
 )
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.weights import StoredWeights, write_weights
-from diglot.tokenizer.chat import ENDS
+from diglot.tokenizer.folder import read_tokenizer, special_tokens, tokenizer_size
 
 if TYPE_CHECKING:
     from diglot.recipe import ImportModel
@@ -170,9 +169,7 @@ def huggingface_names(folder: Path, config: DecoderConfig, weights: StoredWeight
     for name in sorted(stored):
         if DERIVED.search(name):
             continue
-        bare = gpt2 and not name.startswith(
-            ("transformer.", "lm_head.")
-        )  # the first GPT-2 was stored like this
+        bare = gpt2 and not name.startswith(("transformer.", "lm_head."))  # the first GPT-2 was stored like this
         names[f"transformer.{name}" if bare else name] = name
     if config.tied_embeddings and "lm_head.weight" in names:
         first = "transformer.wte.weight" if gpt2 else "model.embed_tokens.weight"
@@ -247,55 +244,3 @@ def _write_json(file: Path, value: dict[str, Any]) -> None:
 
 
 # --- tokenizer ------------------------------------------------------------------------------------------------
-
-
-def read_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer in a folder.
-
-    Raises:
-        UserError: tokenizer.json is missing or broken.
-    """
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        raise UserError(
-            f"{folder}: no tokenizer.json. Where there is a tokenizer.model, load the folder once with "
-            "transformers.AutoTokenizer and save it: save_pretrained writes tokenizer.json."
-        )
-    try:
-        return Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises bare Exception
-        raise UserError(f"{file}: not a tokenizer: {error}") from error
-
-
-def tokenizer_size(tokenizer: Tokenizer) -> int:
-    """Rows that a tokenizer needs: its highest id and one, added tokens included."""
-    return max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
-
-
-def special_tokens(folder: Path) -> dict[str, Any]:
-    """The special ids of a tokenizer's or model's folder.
-
-    Returns:
-        `{"bos_token_id", "eos_token_id", "pad_token_id"}` (None where the tokenizer has none) and "stops": all ids
-        that end a generation: end of sequence, the chat format's end of a turn, and those that the folder's own
-        generation_config.json names.
-    """
-    tokenizer = read_tokenizer(folder)
-    configured = _read_json(folder / "tokenizer_config.json")
-    ids: dict[str, Any] = {}
-    for name in ("bos", "eos", "pad"):
-        token = configured.get(f"{name}_token")
-        token = token.get("content") if isinstance(token, dict) else token
-        ids[f"{name}_token_id"] = tokenizer.token_to_id(token) if token else None
-    before = _read_json(folder / "generation_config.json").get("eos_token_id")
-    stops = [ids["eos_token_id"], *(tokenizer.token_to_id(token) for token in ENDS)]
-    stops += before if isinstance(before, list) else [before]
-    ids["stops"] = sorted({stop for stop in stops if stop is not None})
-    return ids
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except ValueError as error:
-        raise UserError(f"{file}: not readable JSON: {error}") from error

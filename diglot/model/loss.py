@@ -63,9 +63,7 @@ def cross_entropy(
     hidden, targets, valid = _valid(hidden_ND, targets_N)
     if isinstance(weight_VD, DTensor):
         own_VD, part = cut_weight(weight_VD)
-        loss_sum, losses = ShardedCrossEntropy.apply(
-            hidden, own_VD, targets, part, z_loss, torch.is_grad_enabled()
-        )
+        loss_sum, losses = ShardedCrossEntropy.apply(hidden, own_VD, targets, part, z_loss, torch.is_grad_enabled())
     else:
         loss_sum, losses = _CrossEntropy.apply(
             hidden, weight_VD, targets, _product_type(hidden_ND), z_loss, torch.is_grad_enabled()
@@ -182,13 +180,7 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        targets: Tensor,
-        dtype: torch.dtype,
-        z_loss: float,
-        gradients: bool,
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype, z_loss: float, gradients: bool
     ) -> tuple[Tensor, Tensor]:
         wanted = [gradients and needed for needed in ctx.needs_input_grad[:2]]
         with torch.autocast(hidden.device.type, enabled=False):

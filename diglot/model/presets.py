@@ -36,19 +36,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import nn
 
-from diglot.artifact import Context, Inputs, UserError
+from diglot.base.artifact import Context, Inputs, UserError
 from diglot.model.decoder import Decoder, DecoderConfig, RotaryScaling
-from diglot.model.huggingface import describe, read_tokenizer, save_decoder, tokenizer_size
+from diglot.model.huggingface import describe, save_decoder
+from diglot.tokenizer.folder import read_tokenizer, tokenizer_size
 
 if TYPE_CHECKING:
     from diglot.recipe import NewModel, Shape
 
 
 def _polylm(
-    num_layers: int,
-    hidden_size: int,
-    num_heads: int,
-    positions: Literal["rotary", "learned"] = "learned",
+    num_layers: int, hidden_size: int, num_heads: int, positions: Literal["rotary", "learned"] = "learned"
 ) -> DecoderConfig:
     return DecoderConfig(
         vocabulary_size=256_000,
@@ -115,14 +113,7 @@ PRESETS: dict[str, DecoderConfig] = {
     "llama-2-70b": _llama(80, 8192, 28_672, (64, 8)),
     "llama-3-8b": _llama(32, 4096, 14_336, (32, 8), 128_256, 8192, rotary_theta=500_000.0),
     "llama-3.1-8b": _llama(
-        32,
-        4096,
-        14_336,
-        (32, 8),
-        128_256,
-        131_072,
-        rotary_theta=500_000.0,
-        rotary_scaling=RotaryScaling("llama3", 8.0),
+        32, 4096, 14_336, (32, 8), 128_256, 131_072, rotary_theta=500_000.0, rotary_scaling=RotaryScaling("llama3", 8.0)
     ),
     "qwen3-0.6b": _llama(28, 1024, 3072, (16, 8), **_QWEN3),
     "qwen3-1.7b": _llama(28, 2048, 6144, (16, 8), **_QWEN3),
@@ -175,9 +166,7 @@ def shape(preset: str, vocabulary_size: int, changes: Shape | None = None) -> De
         hidden_size = given.get("hidden_size", config.hidden_size)
         num_heads = given.get("num_heads", config.num_heads)
         if hidden_size % num_heads:
-            raise UserError(
-                f"shape: hidden_size ({hidden_size}) must be a multiple of num_heads ({num_heads})"
-            )
+            raise UserError(f"shape: hidden_size ({hidden_size}) must be a multiple of num_heads ({num_heads})")
         given["head_size"] = hidden_size // num_heads
         if config.num_key_value_heads == config.num_heads:
             given.setdefault("num_key_value_heads", num_heads)

@@ -79,13 +79,7 @@ class ShardedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        targets: Tensor,
-        part: Part,
-        z_loss: float,
-        gradients: bool,
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, part: Part, z_loss: float, gradients: bool
     ) -> tuple[Tensor, Tensor]:
         """The summed loss with the z-loss, and the losses (N) without."""
         for_hidden, for_weight = (gradients and needed for needed in ctx.needs_input_grad[:2])

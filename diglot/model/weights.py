@@ -20,16 +20,11 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 MAX_SHARD_BYTES = 5 * 10**9  # the hub's own default
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-}
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 class StoredWeights:
@@ -67,9 +62,7 @@ class StoredWeights:
         for file in files:
             self._read_header(file)
         if missing := sorted(set(self.file_of) - set(self._shapes)):
-            raise UserError(
-                f"{self.file_of[missing[0]]}: has no tensor {missing[0]!r}, though {INDEX} says so"
-            )
+            raise UserError(f"{self.file_of[missing[0]]}: has no tensor {missing[0]!r}, though {INDEX} says so")
 
     def _read_index(self, index: Path) -> list[Path]:
         try:
@@ -112,10 +105,7 @@ class StoredWeights:
 
 
 def write_weights(
-    folder: Path,
-    shapes: Mapping[str, Tensor],
-    tensor: Callable[[str], Tensor],
-    max_shard_bytes: int | None = None,
+    folder: Path, shapes: Mapping[str, Tensor], tensor: Callable[[str], Tensor], max_shard_bytes: int | None = None
 ) -> None:
     """Write safetensors: one file, or shards and their index above 5 GB.
 
@@ -134,9 +124,7 @@ def write_weights(
         (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def write_file(
-    file: Path, names: Sequence[str], shapes: Mapping[str, Tensor], tensor: Callable[[str], Tensor]
-) -> None:
+def write_file(file: Path, names: Sequence[str], shapes: Mapping[str, Tensor], tensor: Callable[[str], Tensor]) -> None:
     """Write one file of safetensors: the header's length (64 bits), the header in JSON, the tensors' bytes."""
     codes = {dtype: code for code, dtype in DTYPES.items()}
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
@@ -159,3 +147,6 @@ def _bytes(tensor: Tensor, wanted: Tensor, name: str) -> memoryview:
     data = tensor.detach().cpu().contiguous()
     assert (data.shape, data.dtype) == (wanted.shape, wanted.dtype), name
     return data.reshape(-1).view(torch.uint8).numpy().data
+
+
+SURGERY = "diglot-surgery.json"

@@ -8,14 +8,14 @@ from typing import Any
 
 from rich.console import Console
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
+from diglot.base.devices import Cluster
 from diglot.plan.dryrun import dry_run
 from diglot.plan.estimate import Assumptions, StagePlan, plan_recipe
 from diglot.plan.follow import Reads
 from diglot.plan.memory import Execution, Memory, memory
 from diglot.plan.tables import WIDTH, as_json, dry_run_table, plan_view
 from diglot.recipe import Recipe
-from diglot.train.devices import Cluster
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,9 @@ def _over(execution: Execution, ranks: int) -> Execution:
         UserError: what the dry run cannot do.
     """
     if ranks % execution.tensor_parallel:
-        raise UserError(
-            f"--dry-run-ranks {ranks}: cannot be divided by parallel.tensor ({execution.tensor_parallel})"
-        )
+        raise UserError(f"--dry-run-ranks {ranks}: cannot be divided by parallel.tensor ({execution.tensor_parallel})")
     if execution.context_parallel > 1:
-        raise UserError(
-            "--dry-run-ranks: the dry run has whole rows on every rank; leave parallel.context out"
-        )
+        raise UserError("--dry-run-ranks: the dry run has whole rows on every rank; leave parallel.context out")
     return replace(
         execution,
         data_parallel=ranks // execution.tensor_parallel,
@@ -106,9 +102,7 @@ def show(console: Console, found: Plan) -> None:
     console.print(plan_view(found.stages, found.cluster, found.assumptions), soft_wrap=False)
     if not found.dry_runs:
         return
-    console.print(
-        dry_run_table([(name, *results) for name, results in found.dry_runs.items()]), soft_wrap=False
-    )
+    console.print(dry_run_table([(name, *results) for name, results in found.dry_runs.items()]), soft_wrap=False)
     console.print(
         "The peak is of forward and backward pass plus the optimizer's state, without margin: one micro-batch, "
         "every row one document, no reference model. Under tensor parallel the tracker counts too much, so there the "

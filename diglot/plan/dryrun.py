@@ -29,7 +29,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.model.decoder import DecoderConfig, RotaryScaling
 from diglot.plan.memory import Execution
 
@@ -102,9 +102,7 @@ def _build(config: DecoderConfig, execution: Execution) -> Any:
         def forward(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
             hidden_ND = self.decoder(tokens_BT).flatten(0, 1)
             weight_VD = self.decoder.output_weight()
-            return _CrossEntropy.apply(
-                hidden_ND, weight_VD, targets_BT.flatten(), hidden_ND.dtype, 0.0, True
-            )[0]
+            return _CrossEntropy.apply(hidden_ND, weight_VD, targets_BT.flatten(), hidden_ND.dtype, 0.0, True)[0]
 
     with torch.device("meta"):
         model = Step()

@@ -14,15 +14,15 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
+from diglot.base.devices import GIB, Cluster
 from diglot.model.decoder import DecoderConfig
 from diglot.model.flops import flops_per_token
 from diglot.plan.follow import Known, Reads, follow
 from diglot.plan.memory import Execution, Memory, memory, parameters
 from diglot.recipe import Recipe, Sweep
 from diglot.recipe.common import at_step
-from diglot.recipe.model import Training
-from diglot.train.devices import GIB, Cluster
+from diglot.recipe.train import Training
 
 MAX_DEVICES = 4096  # that the search for a sharding that fits goes to
 SMALL = 40e6  # parameters below which published MFUs say little: launches and overheads take the time
@@ -116,11 +116,7 @@ class StagePlan:
 
 
 def plan_recipe(
-    recipe: Recipe,
-    reads: Reads,
-    where: Callable[..., str],
-    cluster: Cluster,
-    assumptions: Assumptions | None = None,
+    recipe: Recipe, reads: Reads, where: Callable[..., str], cluster: Cluster, assumptions: Assumptions | None = None
 ) -> list[StagePlan]:
     """Plan every stage of a recipe that trains, in running order.
 
@@ -149,9 +145,7 @@ def plan_recipe(
     return plans
 
 
-def plan_stage(
-    name: str, stage: Training, model: Known, cluster: Cluster, assumptions: Assumptions
-) -> StagePlan:
+def plan_stage(name: str, stage: Training, model: Known, cluster: Cluster, assumptions: Assumptions) -> StagePlan:
     """Plan one stage that trains; a sweep as all its runs together.
 
     Raises:
@@ -297,8 +291,7 @@ def _changes(execution: Execution) -> Iterator[list[tuple[str, Execution]]]:
     micro = execution.micro_batch_size
     smaller = [micro // 2**power for power in range(1, micro.bit_length())]
     less = [
-        (f"micro_batch_size={size}", replace(execution, micro_batch_size=size, accumulates=True))
-        for size in smaller
+        (f"micro_batch_size={size}", replace(execution, micro_batch_size=size, accumulates=True)) for size in smaller
     ]
     yield less
     if not execution.activation_checkpointing:

@@ -18,17 +18,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.model.architectures import read_config
 from diglot.model.decoder import DecoderConfig
-from diglot.model.huggingface import read_tokenizer, tokenizer_size
 from diglot.model.presets import shape
 from diglot.recipe import Expand, ExtendTokenizer, ImportModel, NewModel, Recipe, TrainTokenizer
 from diglot.recipe.common import at_step
+from diglot.tokenizer.folder import read_tokenizer, tokenizer_size
 
-Reads = dict[
-    str, dict[str, list[str]]
-]  # the stages that each stage reads, by role, in running order (flow.graph)
+Reads = dict[str, dict[str, list[str]]]  # the stages that each stage reads, by role, in running order (flow.graph)
 
 
 @dataclass(frozen=True)
@@ -74,9 +72,7 @@ def follow(recipe: Recipe, reads: Reads, where: Callable[..., str]) -> dict[str,
         try:
             if isinstance(stage, TrainTokenizer):
                 entries = stage.vocabulary_size
-                known[name] = Known(
-                    entries, assumed=(f"{name} fills its vocabulary_size of {entries:,} entries",)
-                )
+                known[name] = Known(entries, assumed=(f"{name} fills its vocabulary_size of {entries:,} entries",))
             elif isinstance(stage, ExtendTokenizer):
                 known[name] = _extend(name, stage, read["tokenizer"][0])
             elif isinstance(stage, NewModel):
@@ -96,9 +92,7 @@ def _extend(name: str, stage: ExtendTokenizer, base: Known) -> Known:
     added = stage.new_tokens
     if added is None:  # ALLaM doubled Llama-2's vocabulary
         added = base.entries
-        why = (
-            f"{name} adds as many entries as its base has, {added:,}: minimum_gain decides when text is read"
-        )
+        why = f"{name} adds as many entries as its base has, {added:,}: minimum_gain decides when text is read"
     elif stage.minimum_gain is not None:
         why = f"{name} adds all of its {added:,} new_tokens; minimum_gain may stop it earlier"
     else:

@@ -256,9 +256,7 @@ def memory(config: DecoderConfig, execution: Execution, *, margin: bool = True) 
         margin: whether to add MARGIN and CONTEXT.
     """
     states = _states(config, execution)
-    moments = {
-        name: states | working for name, working in _moments(config, execution, states["gradients"]).items()
-    }
+    moments = {name: states | working for name, working in _moments(config, execution, states["gradients"]).items()}
     sums = {name: sum(categories.values()) for name, categories in moments.items()}
     moment = max(sums, key=sums.__getitem__)
     spare = MARGIN * sums[moment] + CONTEXT if margin else 0.0
@@ -313,9 +311,7 @@ def _moments(config: DecoderConfig, execution: Execution, gradients: float) -> d
     return moments
 
 
-def _moments_of_one(
-    config: DecoderConfig, execution: Execution, gradients: float
-) -> dict[str, dict[str, float]]:
+def _moments_of_one(config: DecoderConfig, execution: Execution, gradients: float) -> dict[str, dict[str, float]]:
     """The moments of a process that shards nothing: autocast keeps a copy of each matrix in its type instead."""
     compute = execution.compute_bytes
     _, layer = _whole_sizes(config, execution.tensor_parallel)

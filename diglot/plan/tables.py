@@ -12,9 +12,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from diglot.base.devices import GIB, Cluster
 from diglot.plan.estimate import Assumptions, StagePlan
 from diglot.plan.memory import MARGIN, Memory
-from diglot.train.devices import GIB, Cluster
 
 WIDTH = 100
 CATEGORIES = ("weights", "gradients", "optimizer", "gathered", "activations", "loss")
@@ -37,9 +37,7 @@ def time(seconds: float) -> str:
     """24.7 days, 3.2 h, 41 min or 12 s."""
     for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
-            return (
-                f"{seconds / size:,.1f} {unit}" if seconds < 1000 * size else f"{seconds / size:,.0f} {unit}"
-            )
+            return f"{seconds / size:,.1f} {unit}" if seconds < 1000 * size else f"{seconds / size:,.0f} {unit}"
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
 
 
@@ -74,11 +72,7 @@ def _table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
 
 def plan_view(plans: Sequence[StagePlan], cluster: Cluster, assumptions: Assumptions) -> RenderableType:
     """Everything, one below the other."""
-    parts: list[RenderableType] = [
-        models_table(plans),
-        compute_table(plans, cluster, assumptions),
-        memory_table(plans),
-    ]
+    parts: list[RenderableType] = [models_table(plans), compute_table(plans, cluster, assumptions), memory_table(plans)]
     parts += [verdict_line(plan) for plan in plans]
     parts.append(Text("\nWhat this rests on", style="bold"))
     parts += [Padding(Text(f"· {note}"), (0, 0, 0, 1)) for note in notes(plans, cluster, assumptions)]
@@ -134,18 +128,11 @@ def memory_table(plans: Sequence[StagePlan]) -> Table:
     )
     for plan in plans:
         execution = plan.execution
-        asked, sizes = (
-            execution.activation_checkpointing,
-            [execution.data_parallel, execution.tensor_parallel],
-        )
+        asked, sizes = (execution.activation_checkpointing, [execution.data_parallel, execution.tensor_parallel])
         if execution.context_parallel > 1:
             sizes.insert(1, execution.context_parallel)
         for on, held in ((asked, plan.memory), (not asked, plan.other_memory)):
-            first = [
-                plan.name,
-                "×".join(map(str, sizes)),
-                f"{execution.micro_batch_size}×{execution.sequence_length}",
-            ]
+            first = [plan.name, "×".join(map(str, sizes)), f"{execution.micro_batch_size}×{execution.sequence_length}"]
             cells = [gib(held.categories[name]) for name in CATEGORIES]
             cells[0] = gib(held.categories["weights"] + held.categories.get("reference", 0))
             style = "bold" if on == asked else "dim"

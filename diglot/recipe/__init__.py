@@ -20,23 +20,19 @@ from pydantic import Field
 
 from diglot.recipe.align import ChatSource, GatherPreferences, GatherTasks
 from diglot.recipe.common import Name, Role, Settings, Stage
-from diglot.recipe.corpus import (
-    Curate,
-    Decontamination,
-    Deduplication,
-    Endpoint,
-    LearnRules,
-    MakeParallel,
-    Rules,
-    Source,
-    TrainClassifier,
-    TrainNgram,
-    Translate,
-    World,
-)
-from diglot.recipe.evaluate import Evaluate, Report, Task
-from diglot.recipe.model import Expand, ImportModel, Merge, NewModel, Phase, Shape, Sweep, Train
-from diglot.recipe.tokenizer import Encode, ExtendTokenizer, TrainTokenizer
+from diglot.recipe.curate import Curate, Decontamination, Deduplication, LearnRules, Rules
+from diglot.recipe.encode import Encode
+from diglot.recipe.evaluate import Evaluate, Task
+from diglot.recipe.expand import Expand
+from diglot.recipe.merge import Merge
+from diglot.recipe.new_model import ImportModel, NewModel, Shape
+from diglot.recipe.quality import TrainClassifier, TrainNgram
+from diglot.recipe.report import Report
+from diglot.recipe.source import Source
+from diglot.recipe.tokenizer import ExtendTokenizer, TrainTokenizer
+from diglot.recipe.train import Phase, Sweep, Train
+from diglot.recipe.translate import Endpoint, MakeParallel, Translate
+from diglot.recipe.world import World
 
 __all__ = [
     "STAGES", "ChatSource", "Curate", "Decontamination", "Deduplication", "Encode", "Endpoint", "Evaluate", "Expand",
@@ -70,9 +66,7 @@ AnyStage = Annotated[
     ],
     Field(discriminator="do"),
 ]
-STAGES: dict[str, type[Stage]] = {
-    kind.model_fields["do"].default: kind for kind in get_args(get_args(AnyStage)[0])
-}
+STAGES: dict[str, type[Stage]] = {kind.model_fields["do"].default: kind for kind in get_args(get_args(AnyStage)[0])}
 
 
 class Recipe(Settings):
@@ -80,16 +74,11 @@ class Recipe(Settings):
 
     name: Name
     description: str = ""
-    seed: int = Field(
-        0, description="Every stage derives its own streams of randomness from this and its name."
-    )
+    seed: int = Field(0, description="Every stage derives its own streams of randomness from this and its name.")
     run: str | None = Field(None, description="The run folder; runs/<name> if absent.")
     stages: dict[Name, AnyStage] = Field(min_length=1)
 
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a recipe, for editors."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Recipe.model_json_schema(by_alias=True),
-    }
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema(by_alias=True)}

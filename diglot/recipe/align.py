@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from diglot.recipe.common import Count, Language, Name, Role, Settings, Share, Stage
-from diglot.recipe.corpus import source_paths
+from diglot.recipe.source import source_paths
 
 
 class ChatSource(Settings):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 
 
 class Role(NamedTuple):
@@ -26,9 +26,7 @@ def at_step(name: str) -> tuple[str, str | None]:
 class Settings(BaseModel):
     """Base of all settings: unknown keys and wrong types are errors."""
 
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, populate_by_name=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True, allow_inf_nan=False)
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -46,9 +44,7 @@ class Stage(Settings):
     function: ClassVar[str]
     version: ClassVar[int] = 1
     extra: ClassVar[str | None] = None
-    neutral: ClassVar[frozenset[str]] = (
-        frozenset()
-    )  # settings, or `setting.part`, that do not change the result
+    neutral: ClassVar[frozenset[str]] = frozenset()  # settings, or `setting.part`, that do not change the result
     main_role: ClassVar[str | None] = None  # of a plain name in `from`, where there are several roles
     reads_everything: ClassVar[bool] = False  # without `from`, it reads all other stages
 
@@ -69,9 +65,7 @@ class Stage(Settings):
         if not isinstance(given, dict):
             role = self.main_role or (next(iter(self.reads)) if len(self.reads) == 1 else None)
             if role is None:
-                raise UserError(
-                    f"from: name the role of each input: {', '.join(self.reads) or 'it reads none'}"
-                )
+                raise UserError(f"from: name the role of each input: {', '.join(self.reads) or 'it reads none'}")
             given = {role: given}
         return {role: [names] if isinstance(names, str) else list(names) for role, names in given.items()}
 

@@ -12,16 +12,12 @@ from diglot.recipe.common import Count, Language, Name, Role, Settings, Stage
 class Task(Settings):
     """Test items in JSONL: `{prompt, choices, answer}` or `{prompt, reference}`."""
 
-    path: str = Field(
-        description="A JSONL file; relative to the artifact in `from: {items: …}` where there is one."
-    )
+    path: str = Field(description="A JSONL file; relative to the artifact in `from: {items: …}` where there is one.")
     language: Language
     kind: Literal["choice", "generation"] = "choice"
     prompt: str = Field("{prompt}", description="Template around the item's prompt; \\n is a new line.")
     chat: bool = Field(False, description="Put the prompt into the chat template, as a user's message.")
-    shots: int = Field(
-        0, ge=0, description="Examples before the item, drawn from the other items by the seed."
-    )
+    shots: int = Field(0, ge=0, description="Examples before the item, drawn from the other items by the seed.")
     max_new_tokens: Count = 64
 
 
@@ -42,13 +38,9 @@ class Evaluate(Stage):
     tasks: dict[Name, Task] = Field({})
     lm_eval_tasks: list[str] = Field([], description="Tasks that come with lm-evaluation-harness, by name.")
     continuations: int = Field(
-        0,
-        ge=0,
-        description="Make this many choice items a language from held-out text: which words come next?",
+        0, ge=0, description="Make this many choice items a language from held-out text: which words come next?"
     )
-    translations: int = Field(
-        0, ge=0, description="Make this many translation items a direction from held-out pairs."
-    )
+    translations: int = Field(0, ge=0, description="Make this many translation items a direction from held-out pairs.")
     limit: Count | None = Field(None, description="Items a task at most.")
     batch_size: Count = 64
     max_documents: Count = Field(200, description="Held-out documents a source for bits per byte.")
@@ -59,22 +51,3 @@ class Evaluate(Stage):
         inside = isinstance(self.from_, dict) and "items" in self.from_
         paths = {("tasks", name, "path"): task.path for name, task in self.tasks.items()}
         return {key: path for key, path in paths.items() if not inside or path.startswith(("/", "~"))}
-
-
-class Report(Stage):
-    """One offline HTML page about a whole run."""
-
-    makes: ClassVar[str] = "report"
-    reads: ClassVar[dict[str, Role]] = {
-        "stages": Role(
-            ("text", "corpus", "tasks", "preferences", "tokenizer", "tokens", "model", "scores"), many=True
-        )
-    }
-    reads_everything: ClassVar[bool] = True
-    function: ClassVar[str] = "diglot.report.page:run"
-    extra: ClassVar[str | None] = "report"
-
-    do: Literal["report"] = "report"
-    title: str | None = None
-    before: str | None = Field(None, description="The evaluate stage to compare with; the first if absent.")
-    after: str | None = Field(None, description="The evaluate stage to show; the last if absent.")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from diglot.recipe.common import Count, Language, Name, Role, Share, Stage
+from diglot.recipe.common import Count, Language, Role, Share, Stage
 
 ParallelText = dict[Language, str]
 
@@ -24,9 +24,7 @@ class TrainTokenizer(Stage):
         "byte-fallback",
         description="byte-fallback: characters, rare ones as bytes (PolyLM, Llama-2); byte-level: bytes alone (Llama-3, Qwen).",
     )
-    vocabulary_size: Count = Field(
-        256_000, description="All entries, specials and bytes included; PolyLM 3.1."
-    )
+    vocabulary_size: Count = Field(256_000, description="All entries, specials and bytes included; PolyLM 3.1.")
     languages: list[Language] | None = Field(None, description="Train on these languages only.")
     balance: Literal["power", "unimax"] = Field(
         "power",
@@ -64,12 +62,10 @@ class ExtendTokenizer(Stage):
         None, description="How many; with minimum_gain, how many at most.", examples=["16000"]
     )
     minimum_gain: Share | None = Field(
-        None,
-        description="Stop where another 1,000 tokens lower fertility by less than this share, such as 0.01.",
+        None, description="Stop where another 1,000 tokens lower fertility by less than this share, such as 0.01."
     )
     chat: Literal["keep", "diglot"] = Field(
-        "keep",
-        description="keep: the base's own chat format, ours where it has none; diglot: ours in any case.",
+        "keep", description="keep: the base's own chat format, ours where it has none; diglot: ours in any case."
     )
     max_bytes: Count = 200_000_000
     seed: int = 0
@@ -79,25 +75,3 @@ class ExtendTokenizer(Stage):
         if self.new_tokens is None and self.minimum_gain is None:
             raise ValueError("say how many tokens to add: new_tokens, minimum_gain, or both")
         return self
-
-
-class Encode(Stage):
-    """Encode text, tasks and preferences into memory-mapped token shards."""
-
-    makes: ClassVar[str] = "tokens"
-    reads: ClassVar[dict[str, Role]] = {
-        "tokenizer": Role(("tokenizer", "model")),
-        "corpus": Role(("corpus",), required=False, many=True),
-        "tasks": Role(("tasks",), required=False, many=True),
-        "preferences": Role(("preferences",), required=False, many=True),
-    }
-    function: ClassVar[str] = "diglot.tokens.encode:run"
-    version: ClassVar[int] = 2
-
-    do: Literal["encode"] = "encode"
-    sources: list[Name] | None = Field(None, description="Encode these sources only.")
-    keep: list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]] = Field(
-        [],
-        description="Columns of the corpus to keep beside the tokens of text, for `document_weights` of training.",
-        examples=["[cluster_size]"],
-    )

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from diglot.artifact import Artifact
-from diglot.corpus.ledger import UNKNOWN_LANGUAGE
+from diglot.base.artifact import Artifact
+from diglot.base.ledger import UNKNOWN_LANGUAGE
 from diglot.report import figures
 from diglot.report.distributions import distributions, shown
 from diglot.report.figures import Colours
@@ -61,9 +61,7 @@ def _finding(entries: dict[str, dict[str, Any]]) -> str:
             reasons[reason] = reasons.get(reason, 0) + count["documents"]
     worst = sorted(reasons, key=lambda reason: (-reasons[reason], reason))[:3]
     named = join([f"{words(reason)} ({number(reasons[reason])})" for reason in worst])
-    text = (
-        f"Of {number(read)} documents read, {number(kept)} ({share(kept, read)}) were kept for training and "
-    )
+    text = f"Of {number(read)} documents read, {number(kept)} ({share(kept, read)}) were kept for training and "
     text += f"{number(held_out)} held out"
     return text + (f"; the main reasons to drop were {named}." if worst else "; nothing was dropped.")
 
@@ -172,9 +170,7 @@ def _page(name: str, entry: dict[str, Any], place: int, signals: dict[str, Any])
 
 def _clusters(run: Run) -> list[dict[str, Any]]:
     """The largest groups of duplicates of all corpora."""
-    found = sorted(_all_of(run, "duplicates.json"), key=lambda cluster: -cluster.get("size", 0))[
-        :MAX_CLUSTERS
-    ]
+    found = sorted(_all_of(run, "duplicates.json"), key=lambda cluster: -cluster.get("size", 0))[:MAX_CLUSTERS]
     return [
         {
             "size": number(cluster["size"]),
@@ -254,10 +250,7 @@ def _learnt(artifact: Artifact) -> dict[str, Any]:
     report: dict[str, dict[str, Any]] = read_json(artifact, "learnt.json") or {}
     limits = {language: found["limits"] for language, found in report.items() if found.get("limits")}
     rules = list(dict.fromkeys(rule for of in limits.values() for rule in of))
-    rows = [
-        {"rule": words(rule), "cells": [_limit(rule, of.get(rule)) for of in limits.values()]}
-        for rule in rules
-    ]
+    rows = [{"rule": words(rule), "cells": [_limit(rule, of.get(rule)) for of in limits.values()]} for rule in rules]
     total = sum(len(of) for of in limits.values())
     return {"name": artifact.stage, "languages": list(limits), "rows": rows, "number": number(total)}
 

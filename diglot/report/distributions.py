@@ -13,7 +13,7 @@ import math
 from bisect import bisect_right
 from typing import Any
 
-from diglot.corpus.catalogue import SIGNALS
+from diglot.recipe.signals import SIGNALS
 from diglot.report.section import number, share, words
 
 BIN, HEIGHT = 4, 48  # units of a picture
@@ -31,9 +31,7 @@ def distributions(signals: dict[str, Any], entry: dict[str, Any]) -> dict[str, A
         `ruled` and `free`: pictures of signals with and without a limit, in the order of the catalogue; `constant`: names
         of those that are the same in (nearly) all documents, so that a picture says nothing.
     """
-    ranked = sorted(
-        signals, key=lambda name: (list(CATALOGUE).index(name) if name in CATALOGUE else 999, name)
-    )
+    ranked = sorted(signals, key=lambda name: (list(CATALOGUE).index(name) if name in CATALOGUE else 999, name))
     found: dict[str, list[Any]] = {"ruled": [], "free": [], "constant": []}
     for name in ranked:
         signal = signals[name]
@@ -117,9 +115,7 @@ def _broken(name: str, entry: dict[str, Any]) -> str:
     """How many documents break a signal's rules, whatever they were dropped for."""
     rules = (f"min_{name}", f"max_{name}")
     number_of = sum((entry.get("alone") or {}).get(rule, 0) for rule in rules)
-    return (
-        f"{number(number_of)} break it ({share(number_of, entry['read']['documents'])})" if number_of else ""
-    )
+    return f"{number(number_of)} break it ({share(number_of, entry['read']['documents'])})" if number_of else ""
 
 
 def shown(name: str, value: float) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from rich.markup import escape
 from rich.tree import Tree
 
-from diglot.artifact import Artifact
+from diglot.base.artifact import Artifact
 from diglot.report.reading import Run
 from diglot.report.section import Section, join, number
 
@@ -155,9 +155,7 @@ def family_tree(members: Sequence[Member]) -> Tree:
 def lanes(members: Sequence[Member]) -> dict[str, int]:
     """The lane of each model: that of the model it goes on from, for the first that does; else the first free one."""
     heir: dict[str, Member] = {}
-    for member in sorted(
-        members, key=lambda member: member.do == "merge"
-    ):  # training goes on before a merge does
+    for member in sorted(members, key=lambda member: member.do == "merge"):  # training goes on before a merge does
         if member.parents and member.parents[0][1] is None:
             heir.setdefault(member.parents[0][0], member)
     row_of = {member.stage: row for row, member in enumerate(members)}
@@ -169,13 +167,9 @@ def lanes(members: Sequence[Member]) -> dict[str, int]:
         line = [member.stage]
         while line[-1] in heir and heir[line[-1]].stage not in found:
             line.append(heir[line[-1]].stage)
-        first = (
-            row_of.get(member.parents[0][0], row_of[member.stage]) if member.parents else row_of[member.stage]
-        )
+        first = row_of.get(member.parents[0][0], row_of[member.stage]) if member.parents else row_of[member.stage]
         span = first, row_of[line[-1]]
-        free = (
-            lane for lane, spans in enumerate(taken) if all(e <= span[0] or b >= span[1] for b, e in spans)
-        )
+        free = (lane for lane, spans in enumerate(taken) if all(e <= span[0] or b >= span[1] for b, e in spans))
         lane = next(free, len(taken))
         if lane == len(taken):
             taken.append([])
@@ -232,13 +226,7 @@ def picture(members: Sequence[Member]) -> dict[str, Any]:
         for member in members
     ]
     width = 2 * MARGIN + max(lane_of.values(), default=0) * LANE_WIDTH
-    return {
-        "rows": rows,
-        "lines": lines,
-        "marks": marks,
-        "width": width,
-        "height": len(rows) * ROW_HEIGHT,
-    }
+    return {"rows": rows, "lines": lines, "marks": marks, "width": width, "height": len(rows) * ROW_HEIGHT}
 
 
 def family(run: Run) -> Section | None:

@@ -21,17 +21,7 @@ from diglot.report.section import join, words
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#7A8B00"]
 NEUTRAL, FAINT, DROPPED = "#7A8694", "rgba(128,138,150,0.35)", "#E08214"
 DASHES = ["solid", "dash", "dot", "dashdot"]
-DROP_COLOURS = [
-    "#B35806",
-    "#E08214",
-    "#FDB863",
-    "#8073AC",
-    "#B2ABD2",
-    "#D6604D",
-    "#92C5DE",
-    "#C7B99C",
-    "#A0A0A0",
-]
+DROP_COLOURS = ["#B35806", "#E08214", "#FDB863", "#8073AC", "#B2ABD2", "#D6604D", "#92C5DE", "#C7B99C", "#A0A0A0"]
 MAX_POINTS = 300
 
 
@@ -119,9 +109,7 @@ def before_after(comparisons: list[Comparison], colours: Colours) -> go.Figure:
     """Dumbbells on a scale of 0 to 100: open before, filled after, a tick at chance, 95% intervals."""
     rows = [item for item in comparisons if item.either.kind in ("task", "preference")]
     fig = figure(46 + 34 * len(rows), left=10, right=30, top=34, bottom=8)
-    names = [
-        f"{shown_language(item.either.language)} · {escape(item.name)}{_of_source(item)}" for item in rows
-    ]
+    names = [f"{shown_language(item.either.language)} · {escape(item.name)}{_of_source(item)}" for item in rows]
     for name, item in zip(names, rows):
         colour = colours.of(item.either.language)
         _dumbbell(fig, name, item, colour, [r.points if r else None for r in (item.before, item.after)])
@@ -290,9 +278,7 @@ def loss_curve(training: Training, colours: Colours) -> go.Figure:
     return fig
 
 
-def metric_curve(
-    training: Training, key: str, *, logarithmic: bool = False, peaks: bool = False
-) -> go.Figure:
+def metric_curve(training: Training, key: str, *, logarithmic: bool = False, peaks: bool = False) -> go.Figure:
     """One logged number over steps; with `peaks` the largest of each group of steps faintly above its mean."""
     steps = training.steps
     x, size = _groups(training)
@@ -382,10 +368,7 @@ def preference_curve(training: Training, key: str, colours: Colours) -> go.Figur
 
 
 def road_of_bits(
-    segments: list[dict[str, Any]],
-    points: list[dict[str, Any]],
-    stages: list[tuple[str, int, int]],
-    colours: Colours,
+    segments: list[dict[str, Any]], points: list[dict[str, Any]], stages: list[tuple[str, int, int]], colours: Colours
 ) -> go.Figure:
     """Bits per byte by language over all tokens of the road.
 

@@ -15,7 +15,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from diglot.artifact import Artifact, UserError
+from diglot.base.artifact import Artifact, UserError
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 CELLS = 10
@@ -54,18 +54,7 @@ def _read(artifact: Artifact, name: str) -> Any:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for name in columns:
-        right = name in (
-            "read",
-            "kept",
-            "held out",
-            "dropped",
-            "documents",
-            "share",
-            "alone",
-            "low",
-            "high",
-            "size",
-        )
+        right = name in ("read", "kept", "held out", "dropped", "documents", "share", "alone", "low", "high", "size")
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     return table
 
@@ -75,9 +64,7 @@ def _sources(ledgers: dict[str, Any]) -> Table:
     for name, ledger in ledgers.items():
         dropped = {reason: counts["documents"] for reason, counts in ledger["dropped"].items()}
         most = sorted(dropped.items(), key=lambda item: (-item[1], item[0]))[:3]
-        numbers = [ledger[part]["documents"] for part in ("read", "kept", "held_out")] + [
-            sum(dropped.values())
-        ]
+        numbers = [ledger[part]["documents"] for part in ("read", "kept", "held_out")] + [sum(dropped.values())]
         reasons = ", ".join(f"{reason} {number:,}" for reason, number in most)
         table.add_row(Text(name), ledger["language"], *(f"{number:,}" for number in numbers), reasons)
     return table
@@ -85,19 +72,13 @@ def _sources(ledgers: dict[str, Any]) -> Table:
 
 def _reasons(ledger: dict[str, Any]) -> Table:
     table = _table(
-        "Dropped, by the first reason; `alone`: all that break the rule",
-        "reason",
-        "documents",
-        "share",
-        "alone",
+        "Dropped, by the first reason; `alone`: all that break the rule", "reason", "documents", "share", "alone"
     )
     read = max(ledger["read"]["documents"], 1)
     for reason, counts in sorted(ledger["dropped"].items(), key=lambda item: -item[1]["documents"]):
         alone = ledger.get("alone", {}).get(reason)
         number = counts["documents"]
-        table.add_row(
-            reason, f"{number:,}", f"{number / read:.1%}", f"{alone:,}" if alone is not None else ""
-        )
+        table.add_row(reason, f"{number:,}", f"{number / read:.1%}", f"{alone:,}" if alone is not None else "")
     return table
 
 

@@ -13,16 +13,12 @@ from typing import Any
 from diglot.report.page import render
 from diglot.report.section import Section, join, plot
 from diglot.report.tokenizer_figures import gini_bars, side_by_side
-from diglot.report.tokenizer_tables import (
-    Measure,
-    best_of,
-    language_labels,
-    lossy_costs,
-    measures_of,
-)
+from diglot.report.tokenizer_tables import Measure, best_of, language_labels, lossy_costs, measures_of
 from diglot.report.tokenizers import direction, piece_parts
 
-LOSSY_NOTE = "† and an open mark: more than 1% of its tokens stand for the unknown. It loses text, and looks better than it is."
+LOSSY_NOTE = (
+    "† and an open mark: more than 1% of its tokens stand for the unknown. It loses text, and looks better than it is."
+)
 
 
 def write_measures(result: Mapping[str, Any], folder: Path) -> Path:
@@ -59,11 +55,7 @@ def _section(measure: Measure, result: Mapping[str, Any]) -> Section:
         ]  # fmt: skip
         rows.append({"language": label, "cells": cells})
     figure = side_by_side(
-        measure.values,
-        measure.axis,
-        lossy=measure.lossy,
-        reference=measure.reference,
-        percent=measure.percent,
+        measure.values, measure.axis, lossy=measure.lossy, reference=measure.reference, percent=measure.percent
     )
     shown = {row["language"] for row in rows}
     loses = any(labels[code] in shown for codes in measure.lossy.values() for code in codes)
@@ -102,9 +94,7 @@ def _gini(result: Mapping[str, Any]) -> Section:
     fair = [name for name in gini if not loses[name]]
     fairest = min(fair, key=gini.__getitem__, default=None)
     finding = (
-        f"{fairest} charges the languages most alike: Gini {gini[fairest]:.3f}."
-        if fairest and len(gini) > 1
-        else ""
+        f"{fairest} charges the languages most alike: Gini {gini[fairest]:.3f}." if fairest and len(gini) > 1 else ""
     )
     caption = (
         f"Gini coefficient of the tokens that {cost['sentences']:,} parallel sentences need in "

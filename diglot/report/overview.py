@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from diglot.artifact import Artifact
+from diglot.base.artifact import Artifact
 from diglot.report import figures
 from diglot.report.figures import Colours
 from diglot.report.reading import Run
@@ -67,13 +67,7 @@ def headline(run: Run, colours: Colours, before: str | None, after: str | None) 
         caption = "Bits per byte of held-out text (lower is better): ○ before, ● after."
         plots.append(plot("headline-bits", figures.bits_before_after(rows, colours), caption))
     finding = f"{finding_of_comparisons(rows, new)} The whole road took {duration(seconds)}{_on(run)}."
-    data = {
-        "tiles": tiles,
-        "rows": rows,
-        "plots": plots,
-        "before": first and first.stage,
-        "after": last.stage,
-    }
+    data = {"tiles": tiles, "rows": rows, "plots": plots, "before": first and first.stage, "after": last.stage}
     return Section("headline", "What was learnt", finding.strip(), data)
 
 
@@ -100,9 +94,7 @@ def finding_of_comparisons(rows: list[Comparison], new: list[str]) -> str:
         worse = [row for row in known if row.verdict == "worse"]
         if worse:
             lost = join([_change(row) for row in worse[:3]])
-            sentences.append(
-                f"{shown_language(language)} lost on {len(worse)} of {len(known)} measures: {lost}."
-            )
+            sentences.append(f"{shown_language(language)} lost on {len(worse)} of {len(known)} measures: {lost}.")
         else:
             sentences.append(
                 f"{shown_language(language)} was kept: {join([_change(row) for row in [*known[:2], *known[-1:]][: len(known)]])}."
@@ -145,11 +137,7 @@ def road(run: Run, colours: Colours) -> Section | None:
     for artifact in run.artifacts:
         for parent in run.parents(artifact):
             top, bottom = (index[item.stage] * ROW_HEIGHT + ROW_HEIGHT / 2 for item in (parent, artifact))
-            reach = (
-                RAIL_WIDTH
-                - 12
-                - min(RAIL_WIDTH - 18, 14 + 9 * (index[artifact.stage] - index[parent.stage] - 1))
-            )
+            reach = RAIL_WIDTH - 12 - min(RAIL_WIDTH - 18, 14 + 9 * (index[artifact.stage] - index[parent.stage] - 1))
             edge = RAIL_WIDTH - 12
             model = parent.kind == "model" and artifact.kind == "model"
             arcs.append({"path": f"M{edge} {top:g} C{reach:g} {top:g} {reach:g} {bottom:g} {edge} {bottom:g}", "model": model})  # fmt: skip
@@ -197,9 +185,7 @@ def cost(run: Run, colours: Colours) -> Section | None:
         }
         for item in run.trainings
     ]
-    figure = plot(
-        "seconds", figures.seconds_bars(seconds), "Seconds by stage, in the order in which they ran."
-    )
+    figure = plot("seconds", figures.seconds_bars(seconds), "Seconds by stage, in the order in which they ran.")
     return Section("cost", "What it cost", finding, {"plots": [figure], "rows": rows})
 
 
@@ -218,9 +204,7 @@ def provenance(run: Run, colours: Colours) -> Section | None:
             versions["Python"] = python
         versions |= artifact.provenance.get("versions") or {}
     named = join([f"{name} {version}" for name, version in versions.items()])
-    finding = (
-        f"Made with {named or 'unknown versions'}{_on(run)}; settings and hashes of every stage are below."
-    )
+    finding = f"Made with {named or 'unknown versions'}{_on(run)}; settings and hashes of every stage are below."
     stages = [_provenance_of(artifact) for artifact in run.artifacts]
     return Section("provenance", "Provenance", finding, {"stages": stages})
 

@@ -15,9 +15,9 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from diglot.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.artifact import Artifact, Context, Inputs, UserError
 from diglot.recipe import Report
-from diglot.report import corpus, family, making, overview, scores, sweep, tokenizers
+from diglot.report import corpus, family, overview, scores, sweep, tokenizers
 from diglot.report.figures import Colours
 from diglot.report.reading import Run
 from diglot.report.results import shown_language
@@ -38,9 +38,7 @@ def run(settings: Report, inputs: Inputs, output: Path, context: Context) -> dic
         wanted = getattr(settings, key)
         if wanted is not None and wanted not in names:
             known = ", ".join(names) or "none"
-            raise UserError(
-                f"{context.name}.{key}: no evaluate stage {wanted!r} in `from`; there are: {known}"
-            )
+            raise UserError(f"{context.name}.{key}: no evaluate stage {wanted!r} in `from`; there are: {known}")
     sections = sections_of(artifacts, settings.before, settings.after)
     file = output / "report.html"
     file.write_text(render(settings.title or "What this run learnt", sections), encoding="utf-8")
@@ -64,7 +62,7 @@ def sections_of(artifacts: Sequence[Artifact], before: str | None, after: str | 
         corpus.judges(all_of, colours),
         tokenizers.tokenizer(all_of, colours),
         sweep.sweeps(all_of, colours),
-        making.training(all_of, colours),
+        sweep.training(all_of, colours),
         scores.bits(all_of, colours),
         scores.scores(all_of, colours, before, after),
         overview.cost(all_of, colours),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from diglot.artifact import Artifact, UserError
+from diglot.base.artifact import Artifact, UserError
 from diglot.recipe.common import at_step
 
 
@@ -27,9 +27,7 @@ def read_json(artifact: Artifact, *parts: str) -> Any | None:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(
-            f"{file}: not readable as JSON ({error}); run the stage {artifact.stage!r} again"
-        ) from error
+        raise UserError(f"{file}: not readable as JSON ({error}); run the stage {artifact.stage!r} again") from error
 
 
 def read_lines(artifact: Artifact, *parts: str) -> tuple[list[dict[str, Any]], int]:
@@ -187,9 +185,7 @@ class Run:
 
 def _sources(artifact: Artifact) -> dict[str, dict[str, Any]]:
     sources = artifact.settings.get("sources")
-    return (
-        {name: s for name, s in sources.items() if isinstance(s, dict)} if isinstance(sources, dict) else {}
-    )
+    return {name: s for name, s in sources.items() if isinstance(s, dict)} if isinstance(sources, dict) else {}
 
 
 def _strings(value: Any) -> list[str]:

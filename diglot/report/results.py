@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diglot.artifact import Artifact
-from diglot.corpus.languages import NAMES, language_name
+from diglot.base.artifact import Artifact
+from diglot.text.languages import NAMES, language_name
 
 INTERVAL = 1.96  # standard errors on each side of a 95% interval
 
@@ -80,9 +80,7 @@ class Result:
         if value is None or not math.isfinite(value):
             return "–"
         scale, digits, unit = self._unit
-        number = (
-            f"{round(value * scale, digits) + 0.0:{'+' if signed else ''}.{digits}f}"  # + 0.0: no minus zero
-        )
+        number = f"{round(value * scale, digits) + 0.0:{'+' if signed else ''}.{digits}f}"  # + 0.0: no minus zero
         return number + (" points" if signed and unit == "%" else unit)
 
     @property
@@ -162,9 +160,7 @@ class Comparison:
         noise = math.hypot(self.before.standard_error or 0, self.after.standard_error or 0) * INTERVAL
         if abs(self.change) <= noise:
             return "same"
-        lower = (
-            self.either.kind == "bits" or "perplexity" in self.either.metric or self.either.metric == "ter"
-        )
+        lower = self.either.kind == "bits" or "perplexity" in self.either.metric or self.either.metric == "ter"
         return "better" if (self.change < 0) == lower else "worse"
 
 
@@ -196,9 +192,7 @@ def results(scores: dict[str, Any]) -> list[Result]:
     for language, bits in (scores.get("bits_per_byte") or {}).items():
         error, documents = bits.get("standard_error"), bits.get("documents")
         found.append(
-            Result(
-                "bits", "bits per byte", language, "bits/byte", bits["value"], error, None, documents or None
-            )
+            Result("bits", "bits per byte", language, "bits/byte", bits["value"], error, None, documents or None)
         )
     for source, pair in (scores.get("preferences") or {}).items():
         language, pairs = pair.get("language", source), pair.get("pairs")
@@ -206,9 +200,7 @@ def results(scores: dict[str, Any]) -> list[Result]:
         if pair.get("accuracy") is not None:
             accuracy_error = pair.get("accuracy_standard_error") or _share_error(pair["accuracy"], pairs)
             found.append(
-                Result(
-                    "preference", source, language, "accuracy", pair["accuracy"], accuracy_error, 0.5, pairs
-                )
+                Result("preference", source, language, "accuracy", pair["accuracy"], accuracy_error, 0.5, pairs)
             )
         if pair.get("margin") is not None:
             found.append(Result("margin", source, language, "log-ratio", pair["margin"], error, None, pairs))
@@ -230,9 +222,7 @@ def compare(before: Artifact | None, after: Artifact) -> list[Comparison]:
     return [Comparison(first.get(key), last.get(key)) for key in dict.fromkeys([*last, *first])]
 
 
-def headline_comparisons(
-    artifacts: Sequence[Artifact], before: Artifact | None, after: Artifact
-) -> list[Comparison]:
+def headline_comparisons(artifacts: Sequence[Artifact], before: Artifact | None, after: Artifact) -> list[Comparison]:
     """The comparisons that say what a run learnt, new languages first.
 
     Where preferences were trained, their margin is what DPO itself measures on held-out pairs: by how many nats the
@@ -241,13 +231,7 @@ def headline_comparisons(
     comparisons = compare(before, after)
     gains = [
         Comparison(
-            Result(
-                "gain",
-                source,
-                item["language"],
-                "log-ratio",
-                trained.summary["sources_before"][source]["margin"],
-            ),
+            Result("gain", source, item["language"], "log-ratio", trained.summary["sources_before"][source]["margin"]),
             Result("gain", source, item["language"], "log-ratio", item["margin"]),
         )
         for trained in artifacts
@@ -274,18 +258,14 @@ def before_and_after(
 def new_languages(artifacts: Sequence[Artifact]) -> list[str]:
     """The languages that the run adds: those its tokenizer was extended for."""
     extended = [artifact for artifact in artifacts if artifact.do == "extend-tokenizer"]
-    return list(
-        dict.fromkeys(code for artifact in extended for code in artifact.settings.get("languages") or [])
-    )
+    return list(dict.fromkeys(code for artifact in extended for code in artifact.settings.get("languages") or []))
 
 
 def in_reading_order(comparisons: list[Comparison], new: list[str]) -> list[Comparison]:
     """New languages first, then the others; within a language tasks, bits per byte, preferences."""
     kinds = ["task", "bits", "preference", "margin", "gain"]
     languages = [*new, *dict.fromkeys(item.either.language for item in comparisons)]
-    return sorted(
-        comparisons, key=lambda item: (languages.index(item.either.language), kinds.index(item.either.kind))
-    )
+    return sorted(comparisons, key=lambda item: (languages.index(item.either.language), kinds.index(item.either.kind)))
 
 
 def duration(seconds: float | None) -> str:

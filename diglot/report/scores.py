@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diglot.artifact import Artifact
+from diglot.base.artifact import Artifact
 from diglot.report import figures
 from diglot.report.figures import Colours
 from diglot.report.reading import Run, read_lines, token_offsets
@@ -60,9 +60,7 @@ def bits(run: Run, colours: Colours) -> Section | None:
     )
     figure = figures.road_of_bits(segments, points, spans, colours)
     finding = f"From the first to the last measurement in training: {_changes(segments)}; lower is better."
-    return Section(
-        "bits", "Bits per byte along the road", finding, {"plots": [plot("bits", figure, caption)]}
-    )
+    return Section("bits", "Bits per byte along the road", finding, {"plots": [plot("bits", figure, caption)]})
 
 
 def _changes(segments: list[dict[str, Any]]) -> str:
@@ -72,8 +70,7 @@ def _changes(segments: list[dict[str, Any]]) -> str:
         for language, values in segment["languages"].items():
             series.setdefault(language, []).extend(values)
     return join(
-        f"{shown_language(language)} {values[0][1]:.2f} → {values[-1][1]:.2f}"
-        for language, values in series.items()
+        f"{shown_language(language)} {values[0][1]:.2f} → {values[-1][1]:.2f}" for language, values in series.items()
     )
 
 

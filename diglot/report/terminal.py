@@ -9,15 +9,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from diglot.artifact import Artifact
+from diglot.base.artifact import Artifact
 from diglot.report.results import before_and_after, headline_comparisons, shown_language
 
 STYLES = {"better": "green", "worse": "red", "same": "dim", "unknown": "dim"}
 
 
-def learnt_table(
-    artifacts: Sequence[Artifact], before: str | None = None, after: str | None = None
-) -> Table | None:
+def learnt_table(artifacts: Sequence[Artifact], before: str | None = None, after: str | None = None) -> Table | None:
     """What was learnt: per language and task chance, before, after and change.
 
     Args:

@@ -15,9 +15,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from diglot.corpus.languages import base_code
 from diglot.report.results import RIGHT_TO_LEFT, shown_language
 from diglot.report.section import join
+from diglot.text.languages import base_code
 
 LOSSY = 0.01  # share of tokens that are unknown, above which a tokenizer loses text
 RIGHT_TO_LEFT_ISOLATE, END_OF_ISOLATE = "\u2067", "\u2069"
@@ -179,9 +179,7 @@ def best_of(measure: Measure, known: Mapping[str, float], language: str) -> str 
 def _cell(measure: Measure, value: float | None, best: bool, loses: bool) -> Text:
     if value is None:
         return Text("–", style="dim")
-    return Text(
-        measure.text(value) + ("†" if loses else ""), style="bold green" if best else "dim" if loses else ""
-    )
+    return Text(measure.text(value) + ("†" if loses else ""), style="bold green" if best else "dim" if loses else "")
 
 
 # --- examples -------------------------------------------------------------------------------------------------
@@ -194,9 +192,7 @@ def _examples(result: Mapping[str, Any], width: int) -> Iterator[RenderableType]
     room = max(20, width - names - 11)
     for example in result["examples"]:
         rtl = is_right_to_left(example["language"])
-        yield Text.assemble(
-            (labels[example["language"]], "bold"), "  ", isolated(printable(example["text"]), rtl)
-        )
+        yield Text.assemble((labels[example["language"]], "bold"), "  ", isolated(printable(example["text"]), rtl))
         lines = [
             f"  {printable(name)}{' ' * (names - cell_len(name))}  {len(cut):>4}  {isolated(_fitting(cut, room), rtl)}"
             for name, cut in example["pieces"].items()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from diglot.artifact import Artifact
+from diglot.base.artifact import Artifact
 from diglot.report import tokenizer_figures
 from diglot.report.figures import Colours
 from diglot.report.reading import Run
@@ -22,11 +22,7 @@ MEASURES = (
     ("continued_words", "words cut", "{:.1%}"),
     ("unknown_tokens", "unknown tokens", "{:.1%}"),
 )
-FORMS = {
-    "byte-fallback": "BPE with byte fallback",
-    "byte-level": "byte-level BPE",
-    "unigram": "unigram",
-}
+FORMS = {"byte-fallback": "BPE with byte fallback", "byte-level": "byte-level BPE", "unigram": "unigram"}
 CHAT_FORMATS = {"diglot": "Diglot", "chatml": "ChatML", "llama-3": "Llama-3"}
 
 
@@ -61,11 +57,7 @@ def _tiles(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Labels and values: entries, how many are new, the form and the chat format."""
     tiles = [("entries", number(facts.get("vocabulary_size")))]
     if added := (facts.get("new_tokens") or {}).get("added"):
-        tiles = [
-            ("entries before", number(facts.get("base_vocabulary_size"))),
-            *tiles,
-            ("new", number(added)),
-        ]
+        tiles = [("entries before", number(facts.get("base_vocabulary_size"))), *tiles, ("new", number(added))]
     if form := facts.get("form"):
         tiles.append(("form", FORMS.get(form, form)))
     if "chat_format" in facts:
@@ -92,9 +84,7 @@ def _plots(stage: str, facts: dict[str, Any], colours: Colours, extended: bool) 
     before, after = facts.get("fertility_before") or {}, facts.get("fertility") or {}
     plots = []
     if after and not extended:  # an extension's figure shows its base too
-        caption = "Tokens per word by language" + (
-            ", before (pale) and after the extension." if before else "."
-        )
+        caption = "Tokens per word by language" + (", before (pale) and after the extension." if before else ".")
         bars = tokenizer_figures.fertility_bars(before, after, colours)
         plots.append(plot(f"fertility-{stage}", bars, caption))
     curve = {language: points for language, points in (facts.get("curve") or {}).items() if points}
@@ -114,10 +104,7 @@ def _measures(facts: dict[str, Any]) -> dict[str, Any] | None:
     columns = [
         column
         for column in MEASURES
-        if any(
-            values.get(column[0]) if column[0] == "unknown_tokens" else column[0] in values
-            for values in every
-        )
+        if any(values.get(column[0]) if column[0] == "unknown_tokens" else column[0] in values for values in every)
     ]
     if not columns:
         return None
@@ -133,9 +120,7 @@ def _measured_on(values: Mapping[str, Any]) -> str:
     return f"{values.get('documents', 0):,} {kind}"
 
 
-def _cell(
-    column: tuple[str, str, str], before: Mapping[str, Any], after: Mapping[str, Any]
-) -> dict[str, str | None]:
+def _cell(column: tuple[str, str, str], before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str | None]:
     key, _, form = column
     was, now = (form.format(values[key]) if key in values else None for values in (before, after))
     return {"before": was if was != now else None, "after": now or "–"}
@@ -210,10 +195,7 @@ def _examples(examples: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]
     found = []
     for language, phrases in examples.items():
         rows = [
-            {
-                "when": when if "before" in phrase else "pieces",
-                "pieces": [piece_parts(text) for text in phrase[when]],
-            }
+            {"when": when if "before" in phrase else "pieces", "pieces": [piece_parts(text) for text in phrase[when]]}
             for phrase in phrases[:MAX_EXAMPLES]
             for when in ("before", "after")
             if phrase.get(when)

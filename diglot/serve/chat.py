@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.text import Text
 from transformers import DynamicCache
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.evaluate.language_model import LanguageModel, Message
 
 
@@ -191,9 +191,7 @@ def _converse(console: Console, conversation: Conversation, model: Path) -> None
 
 def _show(console: Console, pieces: Generator[str, None, None]) -> None:
     try:
-        with contextlib.closing(
-            pieces
-        ):  # so that what was shown is in the conversation before the next question
+        with contextlib.closing(pieces):  # so that what was shown is in the conversation before the next question
             for piece in pieces:
                 console.print(Text(piece), end="")
     except KeyboardInterrupt:

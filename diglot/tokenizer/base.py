@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diglot.artifact import UserError
-from diglot.tokenizer import byte_level
+from diglot.base.artifact import UserError
+from diglot.tokenizer import byte_letters
 from diglot.tokenizer.byte_fallback import BYTES, write_json
-from diglot.tokenizer.chat import CHAT_TEMPLATE, END, PADDING, ROLES, format_of
-from diglot.tokenizer.forms import ByteFallback, ByteLevel, Form, Unigram
-from diglot.tokenizer.measure import merge_pairs, read_json
+from diglot.tokenizer.chat import format_of
+from diglot.tokenizer.folder import merge_pairs, read_json
+from diglot.tokenizer.kinds import ByteFallback, ByteLevel, Form, Unigram
 from diglot.tokenizer.sentencepiece_model import CONTROL, Piece, read_model, to_specification, with_pieces
+from diglot.tokenizer.special import CHAT_TEMPLATE, END, PADDING, ROLES
 
 KEPT_SETTINGS = (
     *(f"{role}_token" for role in ("bos", "eos", "unk", "pad")),
@@ -85,14 +86,12 @@ def _form(file: Path, specification: dict[str, Any]) -> Form:
     if model.get("byte_fallback") and all(token in model["vocab"] for token in BYTES):
         return ByteFallback(specification, every_split)
     if "ByteLevel" in set(_types(specification.get("pre_tokenizer"))):
-        if missing := [letter for letter in byte_level.BYTE_LETTERS if letter not in model["vocab"]]:
+        if missing := [letter for letter in byte_letters.BYTE_LETTERS if letter not in model["vocab"]]:
             raise UserError(
                 f"{file}: {len(missing)} of the 256 bytes have no token, so not every text has one; only {SUPPORTED}"
             )
         return ByteLevel(specification, every_split)
-    raise UserError(
-        f"{file}: this is BPE with neither byte tokens nor a byte-level alphabet; only {SUPPORTED}"
-    )
+    raise UserError(f"{file}: this is BPE with neither byte tokens nor a byte-level alphabet; only {SUPPORTED}")
 
 
 def _types(part: Any) -> Iterator[str]:

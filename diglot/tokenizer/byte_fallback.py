@@ -25,8 +25,8 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 
-from diglot.tokenizer.chat import BEGIN, CHAT_TEMPLATE, END, PADDING, ROLES, SPECIAL_TOKENS, STOP, UNKNOWN
-from diglot.tokenizer.measure import SPACE
+from diglot.tokenizer.folder import SPACE
+from diglot.tokenizer.special import BEGIN, CHAT_TEMPLATE, END, PADDING, ROLES, SPECIAL_TOKENS, STOP, UNKNOWN
 
 ESCAPE = "\ue000"  # private use: no writing system has it
 BYTES = tuple(f"<0x{value:02X}>" for value in range(256))
@@ -76,9 +76,7 @@ def word_splitter() -> pre_tokenizers.PreTokenizer:
 
 def build(alphabet_and_pieces: list[str], merges: list[tuple[str, str]]) -> tokenizers.Tokenizer:
     """A tokenizer with the special tokens, the bytes, and these pieces, in this order of ids."""
-    vocabulary = {
-        piece: number for number, piece in enumerate((*SPECIAL_TOKENS, *BYTES, *alphabet_and_pieces))
-    }
+    vocabulary = {piece: number for number, piece in enumerate((*SPECIAL_TOKENS, *BYTES, *alphabet_and_pieces))}
     tokenizer = tokenizers.Tokenizer(
         models.BPE(vocab=vocabulary, merges=merges, byte_fallback=True, unk_token=UNKNOWN, fuse_unk=True)
     )
@@ -92,13 +90,9 @@ def build(alphabet_and_pieces: list[str], merges: list[tuple[str, str]]) -> toke
 def add_special_tokens(tokenizer: tokenizers.Tokenizer) -> None:
     """Declare the special tokens, which stand in the vocabulary; `<s>` begins a text."""
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BEGIN} $A",
-        pair=f"{BEGIN} $A {BEGIN}:1 $B:1",
-        special_tokens=[(BEGIN, tokenizer.token_to_id(BEGIN))],
+        single=f"{BEGIN} $A", pair=f"{BEGIN} $A {BEGIN}:1 $B:1", special_tokens=[(BEGIN, tokenizer.token_to_id(BEGIN))]
     )
-    tokenizer.add_special_tokens(
-        [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS]
-    )
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
 
 
 def tokenizer_config() -> dict[str, Any]:

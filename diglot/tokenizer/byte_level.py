@@ -28,7 +28,8 @@ from __future__ import annotations
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from diglot.tokenizer.byte_fallback import LETTERS, add_special_tokens
-from diglot.tokenizer.chat import SPECIAL_TOKENS
+from diglot.tokenizer.byte_letters import BYTE_LETTERS
+from diglot.tokenizer.special import SPECIAL_TOKENS
 
 WORDS = "|".join(
     (
@@ -41,32 +42,6 @@ WORDS = "|".join(
         r"\s+",
     )
 )
-
-
-def _byte_letters() -> str:
-    """GPT-2's letter of every byte: itself where Latin-1 has a visible character there, else one from U+0100 on."""
-    visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = iter(range(0x100, 0x200))
-    return "".join(chr(byte if byte in visible else next(others)) for byte in range(256))
-
-
-BYTE_LETTERS = _byte_letters()  # by value of the byte
-_TO_LETTERS = dict(enumerate(BYTE_LETTERS))
-_TO_BYTES = {ord(letter): byte for byte, letter in enumerate(BYTE_LETTERS)}
-
-
-def letters_of(data: bytes) -> str:
-    """Bytes as byte-level tokenizers write them: those of " ك" are "ĠÙĥ"."""
-    return data.decode("latin-1").translate(_TO_LETTERS)
-
-
-def bytes_of(token: str) -> bytes:
-    """The bytes that a byte-level token stands for.
-
-    Raises:
-        UnicodeEncodeError: (a ValueError) a character of it is none of GPT-2's letters, as in some special tokens.
-    """
-    return token.translate(_TO_BYTES).encode("latin-1")
 
 
 def pre_tokenizer() -> pre_tokenizers.PreTokenizer:

@@ -29,74 +29,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import tokenizers
 
-from diglot.artifact import UserError
-
-UNKNOWN, BEGIN, STOP, PADDING, END = "<unk>", "<s>", "</s>", "<pad>", "<|end|>"
-ROLES = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
-SPECIAL_TOKENS = (UNKNOWN, BEGIN, STOP, PADDING, *ROLES.values(), END)  # ids 0..7, in this order
-
-CHAT_TEMPLATE = """\
-{{- bos_token -}}
-{%- for message in messages -%}
-    {%- if message['role'] not in ['system', 'user', 'assistant'] -%}
-        {{- raise_exception('unknown role ' + message['role'] + '; known: system, user, assistant') -}}
-    {%- endif -%}
-    {{- '<|' + message['role'] + '|>' + message['content'] + '<|end|>' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-    {{- '<|assistant|>' -}}
-{%- endif -%}
-"""
+from diglot.base.artifact import UserError
+from diglot.tokenizer.special import FORMATS, ROLES, ChatFormat
 
 Messages = Sequence[Mapping[str, str]]
 
 
-@dataclass(frozen=True)
-class ChatFormat:
-    """How messages are written.
-
-    Attributes:
-        name: `diglot`, `chatml` or `llama-3`.
-        before: by role, what stands before a message.
-        end: the token that ends a message.
-        after: what stands between that token and the next message.
-        tokens: the special tokens of the format.
-    """
-
-    name: str
-    before: dict[str, str]
-    end: str
-    after: str
-    tokens: tuple[str, ...]
-
-
-FORMATS = (
-    ChatFormat("diglot", ROLES, END, "", (*ROLES.values(), END)),
-    ChatFormat(
-        "chatml",
-        {role: f"<|im_start|>{role}\n" for role in ROLES},
-        "<|im_end|>",
-        "\n",
-        ("<|im_start|>", "<|im_end|>"),
-    ),
-    ChatFormat(
-        "llama-3",
-        {role: f"<|start_header_id|>{role}<|end_header_id|>\n\n" for role in ROLES},
-        "<|eot_id|>",
-        "",
-        ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
-    ),
+REMEDY = (
+    "Give the tokenizer Diglot's own chat format: extend-tokenizer with `chat: diglot`; train-tokenizer always does."
 )
-ENDS = tuple(chat_format.end for chat_format in FORMATS)  # every token that may end an answer
-
-REMEDY = "Give the tokenizer Diglot's own chat format: extend-tokenizer with `chat: diglot`; train-tokenizer always does."
 # What is said while a template is learnt, and, with other spaces around it, while it is tested.
 LEARNING = {"system": " Be brief.\n ", "user": " What is baked?\n ", "assistant": " Bread.\n "}
 TESTING = {"system": "\tSpeak up. \n\n", "user": "Who bakes it,\nwhere?  ", "assistant": "  A baker 12.\n"}
@@ -188,9 +135,7 @@ class Chat:
             if role not in ROLES:
                 raise UserError(f"message {number}: unknown role {role!r}; known: {', '.join(ROLES)}")
             if not isinstance(content, str):
-                raise UserError(
-                    f"message {number} ({role}): content must be text, not {type(content).__name__}"
-                )
+                raise UserError(f"message {number} ({role}): content must be text, not {type(content).__name__}")
             if number:
                 before = self._format.after + self._format.before[role]
             else:
@@ -259,7 +204,7 @@ def load_chat(folder: Path) -> Chat:
         NoChatFormat: there is no chat template, or it writes none of the formats; with the first difference.
         UserError: not a tokenizer's folder.
     """
-    from diglot.tokenizer.measure import load_tokenizer, read_json, special_name  # which imports this module
+    from diglot.tokenizer.folder import load_tokenizer, read_json, special_name
     from diglot.tokenizer.template import Template, TemplateFailure, read_template
 
     parser = load_tokenizer(folder)
@@ -279,9 +224,7 @@ def load_chat(folder: Path) -> Chat:
     missing = {one.name: [token for token in one.tokens if token not in added] for one in FORMATS}
     if all(missing.values()):
         lacks = "; ".join(f"{name} needs {tokens[0]}" for name, tokens in missing.items())
-        raise NoChatFormat(
-            f"{folder}: the tokenizer lacks special tokens of every chat format: {lacks}. {REMEDY}"
-        )
+        raise NoChatFormat(f"{folder}: the tokenizer lacks special tokens of every chat format: {lacks}. {REMEDY}")
     troubles = []
     for chat_format in FORMATS:
         if missing[chat_format.name]:
@@ -293,9 +236,7 @@ def load_chat(folder: Path) -> Chat:
             troubles.append(f"{chat_format.name}: {trouble}")
         else:
             return chat
-    raise NoChatFormat(
-        f"{folder}: its chat template does not write the format {', nor '.join(troubles)}. {REMEDY}"
-    )
+    raise NoChatFormat(f"{folder}: its chat template does not write the format {', nor '.join(troubles)}. {REMEDY}")
 
 
 class _Differs(Exception):
@@ -340,8 +281,7 @@ def _plain_tokenizer(specification: dict[str, Any], tokens: Sequence[str]) -> to
     before the first word (Llama-2) goes: in a conversation no text comes first, special tokens stand before it.
     """
     added = [
-        {**token, "special": token["special"] or token["content"] in tokens}
-        for token in specification["added_tokens"]
+        {**token, "special": token["special"] or token["content"] in tokens} for token in specification["added_tokens"]
     ]
     splitter = specification.get("pre_tokenizer")
     copy = {**specification, "added_tokens": added, "pre_tokenizer": _without_first_space(splitter)}

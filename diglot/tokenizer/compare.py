@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 
 import tokenizers
 
-from diglot.artifact import Artifact, Progress, UserError, read_artifact
-from diglot.tokenizer.measure import gini, load_tokenizer, measure, phrases, pieces
+from diglot.base.artifact import Artifact, Progress, UserError, read_artifact
+from diglot.tokenizer.folder import load_tokenizer, pieces
+from diglot.tokenizer.measure import gini, measure, phrases
 from diglot.tokenizer.sample import languages_of, texts_to_measure
 from diglot.tokenizer.texts import read_texts
 from diglot.tokenizer.word_spans import what_words_are, word_spans
@@ -50,13 +51,9 @@ def named_tokenizers(given: Sequence[str]) -> dict[str, Path]:
         if not equals or Path(text).is_dir():
             name, folder = Path(text).resolve().name, text
         if not Path(folder).is_dir():
-            raise UserError(
-                f"{folder}: there is no such folder; give the folder of a tokenizer, or NAME=FOLDER"
-            )
+            raise UserError(f"{folder}: there is no such folder; give the folder of a tokenizer, or NAME=FOLDER")
         if name in found:
-            raise UserError(
-                f"two tokenizers are called {name!r} ({found[name]} and {folder}); give NAME=FOLDER"
-            )
+            raise UserError(f"two tokenizers are called {name!r} ({found[name]} and {folder}); give NAME=FOLDER")
         found[name] = Path(folder)
     return found
 
@@ -71,9 +68,7 @@ def texts_of_files(given: Sequence[str]) -> dict[str, Texts]:
     for text in given:
         language, equals, source = text.partition("=")
         if not equals or not language or not source:
-            raise UserError(
-                f"--text {text}: write LANGUAGE=FILE or LANGUAGE=FILE:FIELD, such as ar=flores/ar.txt"
-            )
+            raise UserError(f"--text {text}: write LANGUAGE=FILE or LANGUAGE=FILE:FIELD, such as ar=flores/ar.txt")
         if language in found:
             raise UserError(f"--text: {language} is given twice")
         texts = read_texts(source)
@@ -113,9 +108,7 @@ def texts_to_compare(files: Sequence[str], corpora: Sequence[Path]) -> tuple[dic
     parallel = parallel_languages(texts)
     for language, found in texts_of_corpora(corpora).items():
         if language in texts:
-            raise UserError(
-                f"--text {language}: the corpus has this language too; measure one after the other"
-            )
+            raise UserError(f"--text {language}: the corpus has this language too; measure one after the other")
         texts[language] = found
     if not texts:
         raise UserError("there is nothing to measure on: give --text LANGUAGE=FILE or --corpus DIR")
@@ -179,8 +172,7 @@ def compare(
 
 def _compression(baseline: dict[str, dict[str, Any]], own: dict[str, dict[str, Any]]) -> dict[str, float]:
     return {
-        language: round(baseline[language]["tokens"] / max(values["tokens"], 1), 4)
-        for language, values in own.items()
+        language: round(baseline[language]["tokens"] / max(values["tokens"], 1), 4) for language, values in own.items()
     }
 
 
@@ -220,9 +212,7 @@ def _examples(
 def _short_sentence(texts: Mapping[str, Texts], parallel: Sequence[str]) -> int:
     """The first line that is a short sentence in the first parallel language, or else the shortest."""
     lengths = [len(text.split()) if text.strip() else 10**9 for text in texts[parallel[0]].texts]
-    return next(
-        (place for place, length in enumerate(lengths) if 5 <= length <= 9), lengths.index(min(lengths))
-    )
+    return next((place for place, length in enumerate(lengths) if 5 <= length <= 9), lengths.index(min(lengths)))
 
 
 def _beginning(texts: Sequence[str], language: str) -> str:

@@ -98,9 +98,7 @@ def _ending_with(ending: bytes) -> tuple[str, ...]:
     for byte in ending:
         code = code << 6 | byte & 0x3F
     step = 64 ** len(ending)
-    return _some(
-        chr(number) for number in _codes(code, LAST_CODE, step) if len(chr(number).encode()) > len(ending)
-    )
+    return _some(chr(number) for number in _codes(code, LAST_CODE, step) if len(chr(number).encode()) > len(ending))
 
 
 def _holding(inner: bytes) -> Iterator[str]:

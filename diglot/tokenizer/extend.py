@@ -30,15 +30,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import tokenizers
 
-from diglot.artifact import Context, Inputs, UserError
+from diglot.base.artifact import Context, Inputs, UserError
 from diglot.recipe import ExtendTokenizer
 from diglot.tokenizer import base as base_folder
 from diglot.tokenizer import byte_fallback, proofs
 from diglot.tokenizer.base import Base
 from diglot.tokenizer.chat import format_of
-from diglot.tokenizer.forms import Form, Joined
-from diglot.tokenizer.measure import load_tokenizer, measure, phrases, pieces, tokenizer_hash
-from diglot.tokenizer.merges import Learnt, Words, continue_merges
+from diglot.tokenizer.folder import load_tokenizer, pieces, tokenizer_hash
+from diglot.tokenizer.kinds import Form, Joined
+from diglot.tokenizer.learn.merges import Learnt, Words, continue_merges
+from diglot.tokenizer.measure import measure, phrases
 from diglot.tokenizer.sample import Sample, languages_of, texts_to_measure
 from diglot.tokenizer.train import COVERAGE, MAX_LENGTH, MEASURED_BYTES, covering
 from diglot.tokenizer.words import count_words
@@ -95,9 +96,7 @@ def run(settings: ExtendTokenizer, inputs: Inputs, output: Path, context: Contex
     was.encode_special_tokens = True
     available = languages_of(corpora)
     base_languages = [
-        language
-        for language, sizes in available.items()
-        if sizes[False] and language not in settings.languages
+        language for language, sizes in available.items() if sizes[False] and language not in settings.languages
     ]
     seed = f"{context.seed}/{settings.seed}/tokenizer"
     sample = Sample(corpora, settings.languages, settings.max_bytes, ALPHA, seed)
@@ -116,8 +115,7 @@ def run(settings: ExtendTokenizer, inputs: Inputs, output: Path, context: Contex
 
     now = load_tokenizer(output)
     texts = {
-        language: texts_to_measure(corpora, language, MEASURED_BYTES)
-        for language in [*base_languages, *sample.rates]
+        language: texts_to_measure(corpora, language, MEASURED_BYTES) for language in [*base_languages, *sample.rates]
     }
     compared = compare(was, now, texts)
     summary = {
@@ -139,9 +137,7 @@ def run(settings: ExtendTokenizer, inputs: Inputs, output: Path, context: Contex
         "sample": {"bytes": sample.bytes, "times_read": {k: round(v, 4) for k, v in sample.rates.items()}},
         "curve": curve(extension, compared["fertility"]),
         **compared,
-        "proofs": prove(
-            base, output, extension, was, now, texts, base_languages, chat_tokens, our_chat, context
-        ),
+        "proofs": prove(base, output, extension, was, now, texts, base_languages, chat_tokens, our_chat, context),
     }
     byte_fallback.write_json(output / "diglot.json", {"hash": tokenizer_hash(output), **summary})
     return summary
@@ -175,20 +171,12 @@ def find_new_tokens(
         )
     characters = new_characters(form, texts, familiar, most) if form.takes_characters else []
     learnt, strings = learn(form, characters, new_words, base_words, familiar, bool(shared), most, context)
-    number = (
-        enough(learnt.tokens, settings.minimum_gain)
-        if settings.minimum_gain is not None
-        else len(learnt.merges)
-    )
+    number = enough(learnt.tokens, settings.minimum_gain) if settings.minimum_gain is not None else len(learnt.merges)
     totals = learnt.tokens.sum(axis=1)
     shares = (totals[:-1] - totals[1:]) / max(int(totals[-1]), 1)
     joined = [
-        Joined(
-            strings[left], strings[right], share, is_familiar(form, strings[left] + strings[right], familiar)
-        )
-        for (left, right), share in zip(
-            learnt.merges[:number].tolist(), shares[:number].tolist(), strict=True
-        )
+        Joined(strings[left], strings[right], share, is_familiar(form, strings[left] + strings[right], familiar))
+        for (left, right), share in zip(learnt.merges[:number].tolist(), shares[:number].tolist(), strict=True)
     ]
     tokens = dict(zip(new_words, learnt.tokens[: number + 1].T, strict=True))
     return Extension(characters, joined, familiar, shared, tokens)
@@ -224,9 +212,7 @@ def shares_alphabet(words: Counter[str], familiar: frozenset[str]) -> bool:
     return own > letters / 2
 
 
-def new_characters(
-    form: Form, texts: dict[str, Counter[str]], familiar: frozenset[str], new_tokens: int
-) -> list[str]:
+def new_characters(form: Form, texts: dict[str, Counter[str]], familiar: frozenset[str], new_tokens: int) -> list[str]:
     """The frequent characters of the new languages that have no token.
 
     White space and control characters stay as they are. At most half of the new tokens are characters.

@@ -15,15 +15,17 @@ Texts are held-out documents of all languages, and for the promises about any te
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import tokenizers
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.tokenizer.base import SENTENCEPIECE, describe_tokens
-from diglot.tokenizer.measure import encode, identity, read_json, round_trip_failures, unreachable_tokens
+from diglot.tokenizer.completions import completions, whole_text
+from diglot.tokenizer.folder import encode, pieces, read_json, reader_of_bytes
 
 IDENTICAL_GOAL = 0.995  # share of lines that should stay identical where the alphabet is shared
 ARBITRARY_TEXTS = 2000
@@ -41,10 +43,7 @@ def arbitrary_texts(number: int = ARBITRARY_TEXTS) -> list[str]:
         for _ in range(choose.randrange(1, 8)):
             low, high = choose.choice(RANGES)
             codes = (choose.randrange(low, high) for _ in range(choose.randrange(1, 9)))
-            parts += [
-                "".join(chr(code) for code in codes if not 0xD800 <= code < 0xE000),
-                choose.choice(SPACES),
-            ]
+            parts += ["".join(chr(code) for code in codes if not 0xD800 <= code < 0xE000), choose.choice(SPACES)]
         texts.append("".join(parts[: choose.randrange(1, len(parts) + 1)]))
     return texts
 
@@ -87,9 +86,7 @@ def prove_identity(
     return {"passed": passed, "required": not shared, "languages": list(languages), **result}
 
 
-def prove_reachable(
-    extended: tokenizers.Tokenizer, new_tokens: Sequence[str], texts: Sequence[str]
-) -> dict[str, Any]:
+def prove_reachable(extended: tokenizers.Tokenizer, new_tokens: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
     """Every new token must be what some text is encoded to."""
     vocabulary = extended.get_vocab()
     missing = unreachable_tokens(extended, [vocabulary[token] for token in new_tokens], texts)
@@ -166,9 +163,7 @@ def prove_sentencepiece(
     return {"passed": True, "texts": len(compared), "base_differs": len(differing[base])}
 
 
-def _same_pieces(
-    text: str, pieces: list[str], ids: list[int], tokenizer: tokenizers.Tokenizer, unknown: str
-) -> bool:
+def _same_pieces(text: str, pieces: list[str], ids: list[int], tokenizer: tokenizers.Tokenizer, unknown: str) -> bool:
     """Whether ids stand for these pieces; SentencePiece shows an unknown piece as the normalised text it stands for."""
     tokens = [tokenizer.id_to_token(number) for number in ids]
     if len(tokens) != len(pieces):
@@ -178,3 +173,85 @@ def _same_pieces(
         if "".join(word for word, _ in words) != "".join(pieces):
             return False
     return all(token in (piece, unknown) for token, piece in zip(tokens, pieces, strict=True))
+
+
+CONTEXTS = (("", ""), ("\n", ""), ("1", ""), ("", "\u2603"), ("\u2603", ""), ("a", ""))  # around a token's own text
+
+
+ROUNDS = (8, 64, 1000, 3200)  # completions tried of each token that is still missing
+
+
+def round_trip_failures(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> list[str]:
+    """The texts that do not come back from encode and decode as they were."""
+    decoded = tokenizer.decode_batch(list(encode(tokenizer, texts)), skip_special_tokens=False)
+    return [text for text, back in zip(texts, decoded, strict=True) if text != back]
+
+
+def unreachable_tokens(tokenizer: tokenizers.Tokenizer, ids: Iterable[int], texts: Iterable[str] = ()) -> list[int]:
+    """The tokens that no text gives, as far as was searched.
+
+    A token is reached when it is among the ids of some text. Tried are, until it is found: its own text, alone and
+    behind others (`CONTEXTS`); the texts handed in; and, where it is only part of a character, the characters that it
+    can be part of (`completions`). Special tokens are given by name and not by text: they are not asked of.
+    """
+    special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    read = reader_of_bytes(tokenizer)
+    missing = {token_id: read(token_id) for token_id in ids if token_id not in special}
+
+    def drop_reached(candidates: Iterable[str]) -> None:
+        for found in encode(tokenizer, candidates):
+            for token_id in missing.keys() & set(found):
+                del missing[token_id]
+            if not missing:
+                return
+
+    whole = {token_id: text for token_id, data in missing.items() if (text := whole_text(data)) is not None}
+    for before, after in CONTEXTS:
+        drop_reached([before + text + after for token_id, text in whole.items() if token_id in missing])
+    drop_reached(texts if missing else ())
+    searches = {token_id: completions(data) for token_id, data in missing.items() if token_id not in whole}
+    for number in ROUNDS:
+        drop_reached(
+            [text for token_id in [*missing] if token_id in searches for text in islice(searches[token_id], number)]
+        )
+    return list(missing)
+
+
+def identity(
+    base: tokenizers.Tokenizer, extended: tokenizers.Tokenizer, lines: Sequence[str], new_characters: Collection[str]
+) -> dict[str, Any]:
+    """How many lines both tokenizers cut in the same way.
+
+    Lines that hold characters of the new tokens (a word of the new language, quoted) and are cut differently are
+    counted apart: to cut those better is what the extension is for.
+
+    Returns:
+        Counts of lines: `lines` = `identical` + `with_new_characters` + `changed`; `share` of all lines that are
+        identical, and `share_without_new_characters`: identical / (identical + changed), None where there are none;
+        `tokens_before` and `tokens_after` on all lines; and `examples` of changed lines with their pieces.
+    """
+    added = set(new_characters)
+    counts = {"lines": len(lines), "identical": 0, "with_new_characters": 0, "changed": 0}
+    tokens_before = tokens_after = 0
+    examples: list[dict[str, Any]] = []
+    for line, before, after in zip(lines, encode(base, lines), encode(extended, lines), strict=True):
+        tokens_before, tokens_after = tokens_before + len(before), tokens_after + len(after)
+        if before == after:
+            counts["identical"] += 1
+        elif not added.isdisjoint(line):
+            counts["with_new_characters"] += 1
+        else:
+            counts["changed"] += 1
+            if len(examples) < 5:
+                examples.append(
+                    {"text": line[:200], "before": pieces(base, line[:200]), "after": pieces(extended, line[:200])}
+                )
+    comparable = counts["identical"] + counts["changed"]
+    return {
+        **counts,
+        "share": counts["identical"] / len(lines) if lines else None,
+        "share_without_new_characters": counts["identical"] / comparable if comparable else None,
+        "tokens_before": tokens_before,
+        "tokens_after": tokens_after,
+        "examples": examples,
+    }

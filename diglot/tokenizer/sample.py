@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet
 
-from diglot.artifact import Artifact, UserError
+from diglot.base.artifact import Artifact, UserError
 
 SLICE = 65_536  # characters: longer documents (books) are sampled in slices, so that one does not decide
 
@@ -43,9 +43,7 @@ def languages_of(corpora: Sequence[Artifact]) -> dict[str, dict[bool, int]]:
     sizes: dict[str, dict[bool, int]] = {}
     for batch in _batches(corpora, "documents"):
         lengths = pyarrow.compute.binary_length(batch.column("text").cast(pa.large_binary())).to_pylist()
-        rows = zip(
-            batch.column("language").to_pylist(), batch.column("domain").to_pylist(), lengths, strict=True
-        )
+        rows = zip(batch.column("language").to_pylist(), batch.column("domain").to_pylist(), lengths, strict=True)
         for language, domain, length in rows:
             kinds = sizes.setdefault(language, {False: 0, True: 0})
             kinds[domain == "parallel"] += length
@@ -98,9 +96,7 @@ class Sample:
         budget = min(max_bytes, total)
         if max_repeats is None:
             weights = {language: (size / total) ** alpha for language, size in sizes.items()}
-            wanted = {
-                language: budget * weight / sum(weights.values()) for language, weight in weights.items()
-            }
+            wanted = {language: budget * weight / sum(weights.values()) for language, weight in weights.items()}
         else:
             wanted = unimax(sizes, budget, max_repeats)
         self.bytes = {language: round(size) for language, size in wanted.items()}
@@ -171,9 +167,7 @@ def _file_batches(file: Path) -> Iterator[pa.RecordBatch]:
     with pa.parquet.ParquetFile(file) as parquet:
         missing = set(COLUMNS) - set(parquet.schema_arrow.names)
         if missing:
-            raise UserError(
-                f"{file}: no column {', '.join(sorted(missing))}; this is not a corpus made by curate"
-            )
+            raise UserError(f"{file}: no column {', '.join(sorted(missing))}; this is not a corpus made by curate")
         yield from parquet.iter_batches(batch_size=1024, columns=list(COLUMNS))
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 VARINT, FIXED_64, LENGTH, FIXED_32 = 0, 1, 2, 5
@@ -98,9 +98,7 @@ def to_specification(file: Path) -> dict[str, Any]:
     space = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
     rules: list[dict[str, Any]] = []
     if model.charsmap:
-        rules.append(
-            {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(model.charsmap).decode()}
-        )
+        rules.append({"type": "Precompiled", "precompiled_charsmap": base64.b64encode(model.charsmap).decode()})
     if model.remove_extra_whitespaces:
         rules.append({"type": "Strip", "strip_left": True, "strip_right": True})
         rules.append({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "})
@@ -122,9 +120,7 @@ def to_specification(file: Path) -> dict[str, Any]:
         scores = [[piece.text, piece.score] for piece in model.pieces]
         inner = {"type": "Unigram", "unk_id": unknown, "vocab": scores, "byte_fallback": model.byte_fallback}
     else:
-        raise UserError(
-            f"{file}: SentencePiece models of words or characters are not supported; BPE and unigram are"
-        )
+        raise UserError(f"{file}: SentencePiece models of words or characters are not supported; BPE and unigram are")
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     special = [
         {"id": number, "content": piece.text, **flags, "special": piece.type != USER_DEFINED}

@@ -14,9 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from diglot.artifact import UserError
-from diglot.corpus.records import Broken, DataFile, Reading, TruncatedError, chunks_of, parse_json
-from diglot.corpus.shard import field_of
+from diglot.base.artifact import UserError
+from diglot.read.records import Broken, DataFile, Reading, TruncatedError, chunks_of, field_of, parse_json
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 JSON_LINES = (".jsonl", ".ndjson", ".json")

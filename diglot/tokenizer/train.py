@@ -25,24 +25,16 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
-from diglot.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.artifact import Artifact, Context, Inputs, UserError
 from diglot.recipe import TrainTokenizer
-from diglot.tokenizer import byte_fallback, byte_level, word_kernels
-from diglot.tokenizer.chat import SPECIAL_TOKENS, format_of
-from diglot.tokenizer.measure import (
-    SPACE,
-    encode,
-    gini,
-    load_tokenizer,
-    measure,
-    phrases,
-    pieces,
-    round_trip_failures,
-    tokenizer_hash,
-    unreachable_tokens,
-)
-from diglot.tokenizer.merges import Learnt, Words, continue_merges
+from diglot.tokenizer import byte_fallback, byte_letters, byte_level, word_kernels
+from diglot.tokenizer.chat import format_of
+from diglot.tokenizer.folder import SPACE, encode, load_tokenizer, pieces, tokenizer_hash
+from diglot.tokenizer.learn.merges import Learnt, Words, continue_merges
+from diglot.tokenizer.measure import gini, measure, phrases
+from diglot.tokenizer.proofs import round_trip_failures, unreachable_tokens
 from diglot.tokenizer.sample import Sample, texts_to_measure
+from diglot.tokenizer.special import SPECIAL_TOKENS
 from diglot.tokenizer.texts import read_texts
 from diglot.tokenizer.words import WordTable, count_by_rule
 
@@ -117,21 +109,15 @@ def read_parallel(files: Mapping[str, str], languages: list[str]) -> dict[str, l
     texts = {language: read_texts(files[language]) for language in languages}
     numbers = {language: len(its_texts) for language, its_texts in texts.items()}
     if len(set(numbers.values())) > 1:
-        raise UserError(
-            f"parity: text 1 of each language must say the same, and so on, but there are {numbers} texts"
-        )
+        raise UserError(f"parity: text 1 of each language must say the same, and so on, but there are {numbers} texts")
     return texts
 
 
-def count(
-    sample: Sample, parallel: Mapping[str, list[str]], form: str, context: Context
-) -> dict[str, WordTable]:
+def count(sample: Sample, parallel: Mapping[str, list[str]], form: str, context: Context) -> dict[str, WordTable]:
     """The words of the sample and, in the second column, of the parallel text, by language in alphabetical order."""
     rule = word_kernels.BYTE_LEVEL if form == "byte-level" else word_kernels.BYTE_FALLBACK
     total, names = sum(sample.bytes.values()), f"words of {', '.join(sample.rates)}"
-    tables = count_by_rule(
-        sample, rule, lambda done: context.progress(min(done, total), total, "bytes", names)
-    )
+    tables = count_by_rule(sample, rule, lambda done: context.progress(min(done, total), total, "bytes", names))
     if not tables:
         raise UserError(f"max_bytes: a sample of {total:,} bytes has not one document; give more")
     for language, texts in parallel.items():
@@ -200,7 +186,7 @@ def learn(
     byte_level_form = settings.form == "byte-level"
     alphabet = [] if byte_level_form else choose_alphabet(tables, (size - byte_fallback.RESERVED) // 2)
     start = byte_symbols(tables) if byte_level_form else character_symbols(tables, alphabet)
-    name: Callable[[bytes], str] = byte_level.letters_of if byte_level_form else _spelled
+    name: Callable[[bytes], str] = byte_letters.letters_of if byte_level_form else _spelled
     wanted = size - len(start.pieces)
     learnt = continue_merges(
         _as_words(tables, start),
@@ -273,9 +259,7 @@ def _as_words(tables: Mapping[str, WordTable], start: Start) -> Words:
 # --- measures and proofs --------------------------------------------------------------------------------------
 
 
-def curve(
-    learnt: Learnt, languages: list[str], fertility: Mapping[str, float]
-) -> dict[str, list[list[float]]]:
+def curve(learnt: Learnt, languages: list[str], fertility: Mapping[str, float]) -> dict[str, list[list[float]]]:
     """Tokens per word of each language against the number of merges.
 
     The learner counts tokens on the sample; they are scaled to end in the fertility of held-out text.
@@ -291,9 +275,7 @@ def curve(
 
 def token_costs(tokenizer: tokenizers.Tokenizer, parallel: Mapping[str, list[str]]) -> dict[str, Any]:
     """What the parallel text costs in each language, and how unequally (Gini: 0 where it costs the same in all)."""
-    tokens = {
-        language: sum(len(ids) for ids in encode(tokenizer, texts)) for language, texts in parallel.items()
-    }
+    tokens = {language: sum(len(ids) for ids in encode(tokenizer, texts)) for language, texts in parallel.items()}
     return {
         "texts": len(next(iter(parallel.values()))),
         "tokens": tokens,
@@ -328,9 +310,7 @@ def report(tokenizer: tokenizers.Tokenizer, corpora: list[Artifact], languages: 
         if failures:
             raise UserError(f"the tokenizer changes this text of language {language}: {failures[0][:200]!r}")
         measures[language] = {"measured_on": split, **measure(tokenizer, texts, language)}
-        examples[language] = [
-            {"text": text, "after": pieces(tokenizer, text)} for text in phrases(texts, number=3)
-        ]
+        examples[language] = [{"text": text, "after": pieces(tokenizer, text)} for text in phrases(texts, number=3)]
         some_texts += texts[:100]
     learnt = range(byte_fallback.RESERVED, tokenizer.get_vocab_size())
     unreachable = unreachable_tokens(tokenizer, learnt, [*some_texts, *among_white_space(tokenizer, learnt)])
@@ -339,10 +319,7 @@ def report(tokenizer: tokenizers.Tokenizer, corpora: list[Artifact], languages: 
         "measures": measures,
         "examples": examples,
         "proofs": {
-            "round_trip": {
-                "passed": True,
-                "documents": sum(values["documents"] for values in measures.values()),
-            },
+            "round_trip": {"passed": True, "documents": sum(values["documents"] for values in measures.values())},
             "reachable": {
                 "passed": not unreachable,
                 "unreachable": len(unreachable),

@@ -25,7 +25,7 @@ import unicodedata
 import numpy as np
 from numpy.typing import NDArray
 
-from diglot.corpus.characters import decode, kernel
+from diglot.text.unicode import decode, kernel
 
 BYTE_FALLBACK, BYTE_LEVEL, CHUNK = range(3)
 OTHER, LETTER, NUMBER, SPACE, NEWLINE, WHITE, STOP = range(7)

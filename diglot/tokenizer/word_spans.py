@@ -1,7 +1,7 @@
 """Where the words of a text are, in every language, so that tokens per word can be compared between them.
 
 - with spaces: what stands between whitespace, so "said," is a word (`len(text.split())` of them);
-- Chinese, Japanese, Thai: a segment of BudouX, as the corpus cuts them (`diglot.corpus.segment`); a cut counts only
+- Chinese, Japanese, Thai: a segment of BudouX, as the corpus cuts them (`diglot.text.segment`); a cut counts only
   beside a character of a script without spaces, and punctuation alone is no word (elsewhere it hangs on one);
 - Lao, Khmer, Burmese, Tibetan: a letter with its marks, as in the corpus: there is no segmenter for these.
 
@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from diglot.corpus.characters import DIGIT, LETTER, MARK, SPACE, UNSPACED, character_tables
-from diglot.corpus.languages import is_unspaced
-from diglot.corpus.segment import model_name, segment
+from diglot.text.languages import is_unspaced
+from diglot.text.segment import model_name, segment
+from diglot.text.unicode import DIGIT, LETTER, MARK, SPACE, UNSPACED, character_tables
 
 CORE = LETTER | DIGIT | MARK
 

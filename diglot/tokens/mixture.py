@@ -16,14 +16,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.tokens.shards import TokenSource
 
 Value = TypeVar("Value")
 SMALLEST_BLOCK, LARGEST_BLOCK = 1024, 16384
-FEWEST_ROWS = (
-    16  # blocks grow until the rarest source has this many rows: its share is then within 1/32 of the plan
-)
+FEWEST_ROWS = 16  # blocks grow until the rarest source has this many rows: its share is then within 1/32 of the plan
 
 
 def token_shares(
@@ -68,9 +66,7 @@ def _is_plain_text(source: TokenSource) -> bool:
     return source.form == "text" and source.domain != "parallel"
 
 
-def _of_language(
-    language: str, mixture: Mapping[str, object], sources: Mapping[str, TokenSource]
-) -> list[str]:
+def _of_language(language: str, mixture: Mapping[str, object], sources: Mapping[str, TokenSource]) -> list[str]:
     return [
         name
         for name, source in sources.items()
@@ -78,9 +74,7 @@ def _of_language(
     ]
 
 
-def with_language(
-    given: Mapping[str, Value], sources: Mapping[str, TokenSource], where: str
-) -> dict[str, Value]:
+def with_language(given: Mapping[str, Value], sources: Mapping[str, TokenSource], where: str) -> dict[str, Value]:
     """Settings by source, from settings by source or language; a source's own goes before its language's.
 
     Raises:

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from diglot.artifact import UserError, fingerprint
-from diglot.recipe.model import DocumentWeight
+from diglot.base.artifact import UserError, fingerprint
+from diglot.recipe.train import DocumentWeight
 from diglot.tokens.mixture import token_shares, with_language
 from diglot.tokens.packing import Batch, Fragments, assemble
 from diglot.tokens.passes import SourceRows
@@ -163,18 +163,13 @@ class Order:
             }
         )
 
-    def _plan_phase(
-        self, plan: PhasePlan, shares: dict[str, float], sources: Mapping[str, TokenSource]
-    ) -> None:
+    def _plan_phase(self, plan: PhasePlan, shares: dict[str, float], sources: Mapping[str, TokenSource]) -> None:
         earlier = self._phases[-1] if self._phases else None
         if plan.ramp and earlier is None:
             raise UserError(f"phase {plan.name!r}: there is no phase before it to ramp from")
         caps = with_language(plan.max_epochs, sources, f"phase {plan.name!r}: max_epochs")
         limits = np.array(
-            [
-                rows.rows_before(caps[rows.source.name]) if rows.source.name in caps else np.inf
-                for rows in self._rows
-            ]
+            [rows.rows_before(caps[rows.source.name]) if rows.source.name in caps else np.inf for rows in self._rows]
         )
         start = earlier.end if earlier else np.zeros(len(self.sources), dtype=np.int64)
         begin, end = self._row_shares(earlier.shares if earlier else shares), self._row_shares(shares)
@@ -305,9 +300,7 @@ class Order:
             else next(each for each in self._own_phases if each.plan.name == phase)
         )
         rows = chosen.end - chosen.start
-        tokens = [
-            count * source.tokens_per_row for count, source in zip(rows.tolist(), self._rows, strict=True)
-        ]
+        tokens = [count * source.tokens_per_row for count, source in zip(rows.tolist(), self._rows, strict=True)]
         total = sum(tokens)
         return {
             source.name: {

@@ -130,9 +130,7 @@ class CutRows:
         return cut(self.documents, self.starts[:-1], self.starts[1:], begin, end)
 
 
-def cut(
-    documents: np.ndarray, starts: np.ndarray, ends: np.ndarray, begin: np.ndarray, end: np.ndarray
-) -> Fragments:
+def cut(documents: np.ndarray, starts: np.ndarray, ends: np.ndarray, begin: np.ndarray, end: np.ndarray) -> Fragments:
     """The pieces of a stream of documents that lie in stretches of it.
 
     Args:
@@ -302,9 +300,7 @@ def assemble(fragments: Fragments, sources: Sequence[TokenSource], shape: tuple[
     )
 
 
-def heldout_batches(
-    source: TokenSource, max_tokens: int, sequence_length: int, batch_size: int
-) -> Iterator[Batch]:
+def heldout_batches(source: TokenSource, max_tokens: int, sequence_length: int, batch_size: int) -> Iterator[Batch]:
     """Batches of a held-out source for evaluation, always the same ones.
 
     Whole documents are taken, in a fixed mixed order, until there are `max_tokens`; text is then cut into rows as

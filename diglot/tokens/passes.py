@@ -24,7 +24,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.tokens.packing import Fragments, WholeRows, counting, cut
 from diglot.tokens.permutation import Permutation, permutation
 from diglot.tokens.shards import TokenSource, group_documents, group_of, num_groups
@@ -114,9 +114,7 @@ class SourceRows:
         for epoch in range(int(np.ceil(self.epochs(num_rows)))):
             begin = self.rows_before(epoch)
             rows = sorted(self.passes.find(epoch, document))
-            found += [
-                Reading(begin + row, epoch, first, end) for row, first, end in rows if begin + row < num_rows
-            ]
+            found += [Reading(begin + row, epoch, first, end) for row, first, end in rows if begin + row < num_rows]
         return found
 
 
@@ -134,9 +132,7 @@ class TextPasses:
         # A stream's last token is predicted but predicts nothing, so it needs no place of its own.
         rows = np.where(tokens > 0, np.maximum(1, -(-(tokens - 1) // sequence_length)), 0)
         if not rows.any():
-            raise UserError(
-                f"source {source.name!r}: its document_weights leave nothing to read; raise `low`"
-            )
+            raise UserError(f"source {source.name!r}: its document_weights leave nothing to read; raise `low`")
         self.row_bounds = np.concatenate([[0], np.cumsum(rows)])
         self.tokens_per_row = float(tokens.sum() / rows.sum())
         self._epoch = functools.lru_cache(CACHED_EPOCHS)(self._lay_out_epoch)
@@ -196,9 +192,7 @@ class TextPasses:
         parts = [self._documents(epoch, group) for group in groups[places].tolist()]
         documents = np.concatenate([part for part, _ in parts])
         shift = bounds[places].tolist()
-        starts = np.concatenate(
-            [inner[:-1] + before for (_, inner), before in zip(parts, shift, strict=True)]
-        )
+        starts = np.concatenate([inner[:-1] + before for (_, inner), before in zip(parts, shift, strict=True)])
         ends = np.concatenate([inner[1:] + before for (_, inner), before in zip(parts, shift, strict=True)])
         return cut(documents, starts, ends, begin, end)
 

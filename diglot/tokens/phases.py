@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.tokens.mixture import LARGEST_BLOCK, deal, keep_under_caps, rows_per_block
 
 STAIRS, SMALLEST_STAIR = 256, 64
@@ -186,9 +186,7 @@ def plan_stretches(
 def _until(stretches: list[Stretch], end: int) -> list[Stretch]:
     """The stretches before a row."""
     return [
-        stretch
-        if stretch.first_row + stretch.num_rows <= end
-        else replace(stretch, num_rows=end - stretch.first_row)
+        stretch if stretch.first_row + stretch.num_rows <= end else replace(stretch, num_rows=end - stretch.first_row)
         for stretch in stretches
         if stretch.first_row < end
     ]

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.tokens.permutation import Permutation
 
 INDEX = "tokens.json"
@@ -150,9 +150,7 @@ def sum_groups(offsets: np.ndarray) -> np.ndarray:
     return totals
 
 
-def open_tokens(
-    folders: Sequence[Path], tokenizer_hash: str | None, split: Split = "train"
-) -> dict[str, TokenSource]:
+def open_tokens(folders: Sequence[Path], tokenizer_hash: str | None, split: Split = "train") -> dict[str, TokenSource]:
     """Open all sources of one split.
 
     Args:
@@ -176,9 +174,7 @@ def open_tokens(
             )
         for name, entry in index["sources"].items():
             if name in sources:
-                raise UserError(
-                    f"{folder}: source {name!r} is also in another token artifact; rename one of them"
-                )
+                raise UserError(f"{folder}: source {name!r} is also in another token artifact; rename one of them")
             if entry[split]["documents"]:
                 sources[name] = _open_source(folder, name, entry, split, index["special"])
     return sources
@@ -191,9 +187,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder / INDEX}: cannot read the index of the tokens ({error})") from error
 
 
-def _open_source(
-    folder: Path, name: str, entry: dict[str, Any], split: Split, special: dict[str, int]
-) -> TokenSource:
+def _open_source(folder: Path, name: str, entry: dict[str, Any], split: Split, special: dict[str, int]) -> TokenSource:
     def array(part: str) -> np.ndarray:
         return np.load(folder / f"{name}.{split}.{part}.npy", mmap_mode="r", allow_pickle=False)
 

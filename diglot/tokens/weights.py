@@ -16,7 +16,7 @@ import hashlib
 
 import numpy as np
 
-from diglot.recipe.model import DocumentWeight
+from diglot.recipe.train import DocumentWeight
 from diglot.tokens.permutation import Permutation, mix
 
 PASSES = 8  # weights are multiples of 1/PASSES; after so many passes everything repeats, in another order
@@ -57,9 +57,7 @@ class Weights:
         values = np.asarray(self._column[documents], dtype=np.float64)
         low, high = self._rule.low, self._rule.high
         if self._edges is not None:
-            below = np.searchsorted(self._edges, values, "left") + np.searchsorted(
-                self._edges, values, "right"
-            )
+            below = np.searchsorted(self._edges, values, "left") + np.searchsorted(self._edges, values, "right")
             weights = low + (high - low) * below / (2 * len(self._edges))
         elif self._rule.by == "log":
             weights = np.clip(1 + np.log(np.maximum(values, 1e-9)), low, high)

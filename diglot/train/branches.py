@@ -35,10 +35,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diglot.artifact import STEPS, UserError
+from diglot.base.artifact import STEPS, UserError
 from diglot.model.decoder import Decoder
-from diglot.model.surgery import SURGERY
-from diglot.model.weights import StoredWeights, write_file
+from diglot.model.weights import SURGERY, StoredWeights, write_file
 from diglot.recipe import Train
 from diglot.tokens.order import Skipped
 from diglot.tokens.phases import PhasePlan, cut
@@ -95,9 +94,7 @@ def read_past(folder: Path, settings: Train) -> Past | None:
         raise UserError(f"{file}: not the record of a run: {error!r}") from error
     for name, value in sizes(settings).items():
         if past.sizes.get(name) != value:
-            raise UserError(
-                f"continues: run needs the same {name} as before: {past.sizes.get(name)}, not {value}"
-            )
+            raise UserError(f"continues: run needs the same {name} as before: {past.sizes.get(name)}, not {value}")
     return past
 
 
@@ -147,9 +144,7 @@ def load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, folder: P
                 local(target).copy_(part_of(value, target))
 
 
-def optimizer_state(
-    model: nn.Module, optimizer: torch.optim.Optimizer
-) -> Iterator[tuple[str, dict[str, Tensor]]]:
+def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """The state of every parameter that has one, in the order of names."""
     for name, parameter in sorted(model.named_parameters(), key=lambda item: item[0]):
         if state := optimizer.state.get(parameter):
@@ -219,9 +214,7 @@ class Exports:
 def save_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, file: Path, mesh: Mesh) -> None:
     """Write the optimizer's state as safetensors, one tensor at a time; names are PARAMETER|KEY."""
     tensors = {
-        f"{name}|{key}": tensor
-        for name, state in optimizer_state(model, optimizer)
-        for key, tensor in state.items()
+        f"{name}|{key}": tensor for name, state in optimizer_state(model, optimizer) for key, tensor in state.items()
     }
 
     def write(tensor: Callable[[str], Tensor]) -> None:

@@ -54,7 +54,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystem
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
-from diglot.artifact import UserError, fingerprint, hash_file
+from diglot.base.artifact import UserError, fingerprint, hash_file
 from diglot.recipe import Train
 from diglot.train.mesh import Mesh
 
@@ -125,9 +125,7 @@ class Checkpoints:
             with _unfilled():
                 state = cast(dict[str, Any], self._stager.stage(state))
         # A daemon: a process that is told to end does not wait for a disk, or for others that are gone.
-        self._thread = threading.Thread(
-            target=self._work, args=(state, step, facts), daemon=True, name="checkpoint"
-        )
+        self._thread = threading.Thread(target=self._work, args=(state, step, facts), daemon=True, name="checkpoint")
         self._thread.start()
         if not self.settings.asynchronous_checkpoints:
             self.wait()
@@ -253,9 +251,7 @@ class Checkpoints:
     def drop_after(self, step: int) -> None:
         """Remove the checkpoints of later steps: the run goes on another way from here."""
         self.wait()
-        self._first(
-            lambda: self._remove(*(path for path in reversed(self._finished()) if _step_of(path) > step))
-        )
+        self._first(lambda: self._remove(*(path for path in reversed(self._finished()) if _step_of(path) > step)))
 
     def _inspect(self, path: Path, usable: Callable[[dict[str, Any]], bool]) -> tuple[bool, str | None]:
         """Whether a checkpoint is wanted, and what is wrong with this process's share of its files."""
@@ -300,15 +296,11 @@ class Checkpoints:
         stored = _facts(_read(path))
         for key, value in facts.items():
             if stored.get(key) != value:
-                raise UserError(
-                    f"{path}: the checkpoint's {key} is {stored.get(key)}, but this run's is {value}"
-                )
+                raise UserError(f"{path}: the checkpoint's {key} is {stored.get(key)}, but this run's is {value}")
         state = _state(model, optimizer, guard)
         reader, alone = FileSystemReader(path), self._group is None
         try:
-            dcp.load(
-                state, storage_reader=reader, planner=_Planner(), process_group=self._group, no_dist=alone
-            )
+            dcp.load(state, storage_reader=reader, planner=_Planner(), process_group=self._group, no_dist=alone)
         except CheckpointException as error:
             causes = "; ".join(sorted({str(each) for each, _ in error.failures.values()}))
             raise UserError(

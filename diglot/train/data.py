@@ -13,9 +13,9 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from diglot.artifact import UserError, fingerprint
+from diglot.base.artifact import UserError, fingerprint
 from diglot.recipe import Train
-from diglot.tokenizer.measure import load_tokenizer
+from diglot.tokenizer.folder import load_tokenizer
 from diglot.tokens.order import Order, PhasePlan, Skipped, joined
 from diglot.tokens.shards import TokenSource, open_tokens
 from diglot.train.schedule import phase_steps
@@ -50,9 +50,7 @@ def data_order(
     usable = {name: source for name, source in sources.items() if source.form in forms}
     if not usable:
         there = ", ".join(f"{name} ({source.form})" for name, source in sources.items()) or "none"
-        raise UserError(
-            f"objective {settings.objective} needs {' or '.join(forms)} tokens; there are: {there}"
-        )
+        raise UserError(f"objective {settings.objective} needs {' or '.join(forms)} tokens; there are: {there}")
     sizes = settings.batch_size, settings.sequence_length
     return Order(usable, phase_plans(settings), *sizes, seed, behind, settings.document_weights)
 
@@ -123,17 +121,14 @@ class Data:
                 "ramp": phase.ramp,
                 "sources": self._with_caps(phase.max_epochs, self.order.realised(phase.name)),
             }
-            for phase, steps in zip(
-                self.settings.phases, phase_steps(self.settings.phases, self.settings.steps)
-            )
+            for phase, steps in zip(self.settings.phases, phase_steps(self.settings.phases, self.settings.steps))
         }
         return {"stage": self.stage, "phases": rows, "dropped_as_too_long": dict(self.order.dropped)}
 
     def _with_caps(self, caps: Mapping[str, float], realised: dict[str, dict[str, Any]]) -> dict[str, Any]:
         languages = {source.name: source.language for source in self.order.sources}
         return {
-            name: {**entry, "max_epochs": caps.get(name, caps.get(languages[name]))}
-            for name, entry in realised.items()
+            name: {**entry, "max_epochs": caps.get(name, caps.get(languages[name]))} for name, entry in realised.items()
         }
 
     def at_step(self, step: int) -> dict[str, Any]:

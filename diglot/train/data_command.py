@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from diglot.artifact import LOGS, STEPS, UserError, read_artifact
+from diglot.base.artifact import LOGS, STEPS, UserError, read_artifact
 from diglot.recipe import Recipe, Train
 from diglot.recipe.common import at_step
 from diglot.tokens.order import Skipped
 from diglot.train.data import Data
-from diglot.train.data_tables import document_tables, mixture_tables, step_tables
 from diglot.train.rollbacks import ROLLBACKS, Rollbacks
 
 
 def answers(
-    recipe: Recipe,
-    run: Path,
-    stage: str | None,
-    mixture: bool,
-    step: int | None,
-    document: str | None,
+    recipe: Recipe, run: Path, stage: str | None, mixture: bool, step: int | None, document: str | None
 ) -> list[dict[str, Any]]:
     """What `diglot data` was asked, of one stage or, for mixtures, of all.
 
@@ -73,9 +70,7 @@ def _open(recipe: Recipe, name: str, settings: Train, run: Path) -> Data:
 def _passed_over(run: Path, name: str) -> Skipped:
     """What the guard has passed over in a stage: one that is done, or in its scratch folder one that is not."""
     folders = [run / name / LOGS, *(run / ".scratch").glob(f"{name}-{'?' * 12}")]
-    return next(
-        (Rollbacks(folder / ROLLBACKS).ranges() for folder in folders if (folder / ROLLBACKS).is_file()), ()
-    )
+    return next((Rollbacks(folder / ROLLBACKS).ranges() for folder in folders if (folder / ROLLBACKS).is_file()), ())
 
 
 def _folder(run: Path, name: str) -> Path:
@@ -94,3 +89,77 @@ def show(console: Console, found: list[dict[str, Any]], limit: int) -> None:
             tables = (step_tables if "documents" in answer else document_tables)(answer, limit)
         for table in tables:
             console.print(table)
+
+
+def mixture_tables(mixture: dict[str, Any]) -> Iterator[Table | str]:
+    """One table a phase: shares asked for and realised, tokens, passes."""
+    for name, phase in mixture["phases"].items():
+        ramp = ", ramping from the mixture before" if phase["ramp"] else ""
+        table = _table(f"{mixture['stage']}: phase {name}, {phase['steps']:,} steps{ramp}", ("source",))
+        for column in ("planned", "realised", "tokens", "rows", "passes", "at most", "fill"):
+            table.add_column(column, justify="right")
+        for source, entry in phase["sources"].items():
+            cap = entry["max_epochs"]
+            table.add_row(
+                escape(source),
+                f"{entry['planned']:.2%}",
+                f"{entry['realised']:.2%}",
+                f"{entry['tokens']:,}",
+                f"{entry['rows']:,}",
+                f"{entry['epochs']:.2f}",
+                "–" if cap is None else f"{cap:g}",
+                f"{entry['fill']:.1%}",
+            )
+        yield table
+    yield "planned: the recipe's share of tokens (of a ramp, at its end); passes: when the phase ends"
+    for source, number in mixture["dropped_as_too_long"].items():
+        if number:
+            yield f"{source}: {number:,} documents are longer than a sequence and left out"
+
+
+def step_tables(found: dict[str, Any], limit: int) -> Iterator[Table | str]:
+    """The documents of a step."""
+    documents = found["documents"]
+    table = _table(
+        f"{found['stage']}: step {found['step']:,}, phase {found['phase']}, fill {found['fill']:.1%}",
+        ("source", "document"),
+    )
+    for column in ("row", "epoch", "tokens"):
+        table.add_column(column, justify="right")
+    table.add_column("begins", no_wrap=True, overflow="ellipsis", ratio=1)
+    for entry in documents[:limit]:
+        table.add_row(
+            escape(entry["source"]),
+            escape(entry["id"]),
+            str(entry["row"]),
+            str(entry["epoch"]),
+            f"{entry['from']}–{entry['to']}",
+            escape(entry["words"]),
+        )
+    yield table
+    if len(documents) > limit:
+        yield f"and {len(documents) - limit:,} more of {len(documents):,}; --limit or --json shows them"
+
+
+def document_tables(found: dict[str, Any], limit: int) -> Iterator[Table | str]:
+    """The steps that read a document."""
+    visits = found["visits"]
+    if not visits:
+        yield f"{found['source']}:{found['id']} is not read in stage {found['stage']}"
+        return
+    table = _table(f"{found['stage']}: {found['source']}:{found['id']}", ("phase",))
+    for column in ("step", "epoch", "tokens"):
+        table.add_column(column, justify="right")
+    for visit in visits[:limit]:
+        tokens = f"{visit['from']}–{visit['to']}"
+        table.add_row(escape(visit["phase"]), f"{visit['step']:,}", str(visit["epoch"]), tokens)
+    yield table
+    if len(visits) > limit:
+        yield f"and {len(visits) - limit:,} more; --limit or --json shows them"
+
+
+def _table(title: str, columns: tuple[str, ...]) -> Table:
+    table = Table(title=escape(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

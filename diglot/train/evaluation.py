@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from diglot.model.huggingface import count_parameters
 from diglot.tokens.packing import heldout_batches
 from diglot.tokens.shards import TokenSource
 from diglot.train.objectives import micro_batches
 
 if TYPE_CHECKING:
-    from diglot.train.loop import Job
+    from diglot.train.job import Job
 
 
 @torch.no_grad()
@@ -44,9 +45,7 @@ def _measure(job: Job, source: TokenSource) -> tuple[Tensor, int]:
     """Sums over a held-out source: loss, units, correct pairs and margins (float64, 4); and its bytes."""
     totals, num_bytes = torch.zeros(4, dtype=torch.float64), 0
     rows_a_batch = job.rows * job.mesh.data_size
-    for batch in heldout_batches(
-        source, job.settings.evaluate_tokens, job.settings.sequence_length, rows_a_batch
-    ):
+    for batch in heldout_batches(source, job.settings.evaluate_tokens, job.settings.sequence_length, rows_a_batch):
         num_bytes += batch.bytes
         for micro in micro_batches(job.mesh.rows(batch), job.rows, job.device):
             with job.mesh.autocast(job.settings.precision):
@@ -54,3 +53,29 @@ def _measure(job: Job, source: TokenSource) -> tuple[Tensor, int]:
             sums = [float(found.sums_S.sum()), float(found.units_S.sum()), found.correct, found.margins]
             totals += torch.tensor(sums, dtype=torch.float64)
     return job.mesh.sum(totals), num_bytes
+
+
+def summarise(job: Job, lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Headline numbers of a run, from the lines of its metrics."""
+    steps = [line for line in lines if line["type"] == "step"]
+    evaluations = [line for line in lines if line["type"] == "evaluation"]
+    first, last = evaluations[0], evaluations[-1]
+    summary: dict[str, Any] = {
+        "steps": job.settings.steps,
+        "tokens": steps[-1]["tokens"],
+        "loss": steps[-1]["loss"],
+        "fill": round(sum(s["fill"] for s in steps) / len(steps), 4),
+        "tokens_per_second": round(sum(s["tokens_per_second"] for s in steps) / len(steps)),
+        "parameters": count_parameters(job.model.config),
+        "bits_per_byte": last["languages"],
+        "bits_per_byte_before": first["languages"],
+        "sources": last["sources"],
+        "sources_before": first["sources"],
+        "mixture": {phase.name: job.order.realised(phase.name) for phase in job.rates},
+        "dropped_as_too_long": dict(job.order.dropped),
+        "mfu": round(sum(s["mfu"] for s in steps) / len(steps), 4),
+        "peak_memory_mb": max(s["memory_mb"] for s in steps),
+        "skipped_steps": [s["step"] for s in steps if "skipped" in s],
+        "rollbacks": [line for line in lines if line["type"] == "rollback"],
+    }
+    return {key: value for key, value in summary.items() if value not in ({}, [])}

@@ -26,9 +26,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.model.decoder import Decoder, DecoderConfig
-from diglot.model.surgery import SURGERY
+from diglot.model.weights import SURGERY
 from diglot.recipe import Phase
 from diglot.train.mesh import part_of
 from diglot.train.optimizer import Rows, parameter_groups

@@ -26,7 +26,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diglot.recipe.model import GuardSettings
+from diglot.recipe.train import GuardSettings
 
 # Deviations below these are not trusted: nats of loss, and logarithm of the gradient norm.
 FLOOR = (0.01, 0.05)

@@ -27,15 +27,18 @@ import datetime
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diglot.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.artifact import Artifact, Context, Inputs, UserError
 
 if TYPE_CHECKING:
     from torch.distributed import Store
@@ -229,8 +232,7 @@ def together(settings: Stage, inputs: Inputs, output: Path, context: Context) ->
     """On the first process: let the others do the same stage."""
     if _processes is not None and _processes.rank == 0:
         by_role = {
-            role: [asdict(each) | {"path": str(each.path)} for each in inputs.many(role)]
-            for role in inputs.by_role
+            role: [asdict(each) | {"path": str(each.path)} for each in inputs.many(role)] for role in inputs.by_role
         }
         _processes.begin(
             {
@@ -263,9 +265,7 @@ def _do(task: dict[str, Any]) -> None:
 
 def threads(workers: int) -> int:
     """Threads for this process: its share of what the machine has."""
-    return max(
-        1, workers // int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("SLURM_NTASKS_PER_NODE", 1)))
-    )
+    return max(1, workers // int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("SLURM_NTASKS_PER_NODE", 1))))
 
 
 @contextlib.contextmanager
@@ -293,12 +293,26 @@ def explained() -> Iterator[None]:
 def is_lost(error: BaseException | None) -> bool:
     """Whether an error says that another process did not answer."""
     text = str(error)
-    words = (
-        "gloo",
-        "NCCL",
-        "Connection closed by peer",
-        "Connection reset",
-        "Timed out waiting",
-        "Broken pipe",
-    )
+    words = ("gloo", "NCCL", "Connection closed by peer", "Connection reset", "Timed out waiting", "Broken pipe")
     return isinstance(error, RuntimeError) and any(word in text for word in words)
+
+
+@contextmanager
+def stopping_at_signals(stop: threading.Event) -> Iterator[None]:
+    """Ctrl-C and SIGTERM set `stop`: the step in hand is finished and a checkpoint saved. A second one kills."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: Any) -> None:
+        stop.set()
+        signal.signal(number, before[number] or signal.SIG_DFL)
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)

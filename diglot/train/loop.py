@@ -21,43 +21,35 @@ import functools
 import gc
 import shutil
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from diglot.artifact import LOGS, Context, Inputs, UserError
-from diglot.model.decoder import Decoder
+from diglot.base.artifact import LOGS, Context, Inputs, UserError
 from diglot.model.loss import is_slow_in_bfloat16
 from diglot.recipe import Train
-from diglot.recipe.model import Training
-from diglot.tokenizer.measure import tokenizer_hash
-from diglot.tokens.order import Order, joined
+from diglot.recipe.train import Training
+from diglot.tokenizer.folder import tokenizer_hash
+from diglot.tokens.order import joined
 from diglot.tokens.packing import Batch
-from diglot.tokens.shards import TokenSource, open_tokens
+from diglot.tokens.shards import open_tokens
 from diglot.train import launch
 from diglot.train.branches import Exports, Past, check_sources, load_optimizer, read_past, sizes
 from diglot.train.checkpoint import Checkpoints
 from diglot.train.data import data_order, order_seed, phase_plans
-from diglot.train.evaluation import evaluate
-from diglot.train.freezing import Selection, read_surgery, restarts, select
+from diglot.train.evaluation import evaluate, summarise
+from diglot.train.freezing import read_surgery, restarts, select
 from diglot.train.guard import Guard
+from diglot.train.job import Job, Objective
+from diglot.train.launch import stopping_at_signals
 from diglot.train.mesh import Mesh
-from diglot.train.metrics import FILE, MIRROR, Metrics, read_metrics
-from diglot.train.objectives import (
-    MicroBatch,
-    Outcome,
-    direct_preference,
-    language_modelling,
-    micro_batches,
-    units,
-)
+from diglot.train.metrics import FILE, MIRROR, Measured, Metrics, Speed, Step, read_metrics
+from diglot.train.objectives import direct_preference, language_modelling, micro_batches, units
 from diglot.train.optimizer import (
-    Optimizer,
     build_optimizer,
     drop_frozen_gradients,
     effective_rates,
@@ -67,59 +59,7 @@ from diglot.train.optimizer import (
     take_step,
 )
 from diglot.train.rollbacks import ROLLBACKS, GoBack, Rollbacks, documents_of, plan_rollback, used_up
-from diglot.train.schedule import (
-    RESUMES,
-    PhaseSchedule,
-    phase_at,
-    read_resumes,
-    rewarmed,
-    schedule,
-    write_resumes,
-)
-from diglot.train.signals import stopping_at_signals
-from diglot.train.speed import Speed
-from diglot.train.step import Measured, Step
-from diglot.train.summary import summarise
-
-Objective = Callable[[Decoder, MicroBatch, int], Outcome]
-
-
-@dataclass
-class Job:
-    """Everything a run works with; built once, before the first step."""
-
-    settings: Train
-    mesh: Mesh
-    model: Decoder
-    objective: Objective
-    optimizer: Optimizer
-    order: Order
-    rates: list[PhaseSchedule]
-    trained: dict[str, Selection]  # by phase
-    heldout: dict[str, TokenSource]
-    facts: dict[str, str]
-    exports: Exports
-    checkpoints: Checkpoints
-    guard: Guard
-    rollbacks: Rollbacks
-    speed: Speed
-    resumed_at: tuple[int, ...] = ()
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def rows(self) -> int:
-        """Sequences in a process's memory at a time."""
-        share = self.settings.batch_size // self.mesh.data_size
-        return min(self.settings.micro_batch_size or share, share)
-
-    def rate(self, step: int) -> float:
-        """Learning rate of a step, before the multipliers of parameter groups."""
-        return rewarmed(phase_at(self.rates, step).rate(step), step, self.resumed_at, self.settings)
-
-    @property
-    def device(self) -> torch.device:
-        """Where this process computes."""
-        return self.mesh.device
+from diglot.train.schedule import RESUMES, phase_at, read_resumes, schedule, write_resumes
 
 
 def run(settings: Train, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
@@ -360,9 +300,7 @@ def update(job: Job, batch: Batch, number: int, begun: float) -> Step:
     set_rates(job.optimizer, job.rate(number), phase.multipliers)
     rates = effective_rates(job.optimizer)
     take_step(job.optimizer, by_rows, skip)
-    measured = Measured.of(
-        {"loss": loss, "gradient_norm": norm, "score": score, "skip": skip}, norms, found_S2
-    )
+    measured = Measured.of({"loss": loss, "gradient_norm": norm, "score": score, "skip": skip}, norms, found_S2)
     return Step(number, begun, phase, rates, round(batch.fill, 4), measured)
 
 

@@ -29,6 +29,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -53,7 +54,7 @@ from torch.distributed.tensor.parallel import (
 )
 from torch.utils.checkpoint import checkpoint
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.model.architectures import from_huggingface, read_config, to_huggingface
 from diglot.model.context import RowCut
 from diglot.model.decoder import Decoder, DecoderConfig
@@ -66,9 +67,8 @@ from diglot.model.huggingface import (
 )
 from diglot.model.weights import StoredWeights, write_weights
 from diglot.recipe import Train
-from diglot.recipe.model import Parallel
+from diglot.recipe.train import Parallel
 from diglot.tokens.packing import IGNORED, Batch
-from diglot.train.acceleration import compile_layers, train_in_float8
 
 # Gathering a weight that is cut twice takes two steps, says torch each time.
 logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
@@ -100,9 +100,7 @@ class Mesh:
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
         self.is_first = self.rank == 0
         kind = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = (
-            torch.device(kind, int(os.environ.get("LOCAL_RANK", 0))) if kind == "cuda" else torch.device(kind)
-        )
+        self.device = torch.device(kind, int(os.environ.get("LOCAL_RANK", 0))) if kind == "cuda" else torch.device(kind)
         used = parallel.tensor * parallel.context * parallel.replicas
         if self.world % used:
             raise UserError(
@@ -244,9 +242,7 @@ class Mesh:
             compile_layers(decoder)
         if settings.activation_checkpointing:
             for layer in decoder.layers:  # within FSDP2's hooks: what is recomputed is not gathered once more
-                again = functools.partial(
-                    checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False
-                )
+                again = functools.partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
                 layer.forward = again
         if self.device_mesh is not None:
             self._shard(decoder, settings, self.device_mesh)
@@ -304,10 +300,7 @@ class Mesh:
         self.stream(sorted(shapes), gather, write)
 
     def stream(
-        self,
-        names: list[str],
-        gather: Callable[[str], Tensor],
-        write: Callable[[Callable[[str], Tensor]], None],
+        self, names: list[str], gather: Callable[[str], Tensor], write: Callable[[Callable[[str], Tensor]], None]
     ) -> None:
         """Let the first process write tensors that all hold parts of, one at a time.
 
@@ -384,11 +377,7 @@ def cut_layers(decoder: Decoder, mesh: DeviceMesh, sequence_length: int) -> None
     _refuse_uneven(decoder.config, mesh.size(), sequence_length)
     by_token, everywhere = Shard(1), Replicate()
     rows = RowwiseParallel(input_layouts=everywhere, output_layouts=by_token)
-    top: dict[str, ParallelStyle] = {
-        "embedding": rows,
-        "position_embedding": rows,
-        "norm": SequenceParallel(),
-    }
+    top: dict[str, ParallelStyle] = {"embedding": rows, "position_embedding": rows, "norm": SequenceParallel()}
     top["head"] = ColwiseParallel()  # never called: the loss reads its weight
     present = {name: style for name, style in top.items() if getattr(decoder, name) is not None}
     parallelize_module(decoder, mesh, present)
@@ -467,3 +456,48 @@ def part_of(tensor: Tensor, like: Tensor) -> Tensor:
             empty = tensor.narrow(axis, 0, 0)
             tensor = pieces[coordinate[dim]] if coordinate[dim] < len(pieces) else empty
     return tensor
+
+
+CAPABILITY = (8, 9)  # float8 products: Ada, Hopper and later
+
+
+def compile_layers(decoder: Decoder) -> None:
+    """Compile a decoder's layers (see `Decoder.compile_layers`).
+
+    Raises:
+        UserError: there is no C++ compiler, which torch.compile needs at the first step (on GPUs for Triton's launchers).
+    """
+    compilers = (os.environ.get("CXX", "g++"), "clang++", "c++")
+    if not any(shutil.which(compiler) for compiler in compilers):
+        raise UserError("compile: true needs a C++ compiler: install g++, or set compile: false")
+    decoder.compile_layers()
+
+
+def train_in_float8(decoder: Decoder, device: torch.device) -> None:
+    """Let the layers' linear maps compute in float8, scaled tensor by tensor (torchao); weights stay what they are.
+
+    Raises:
+        UserError: the device can't, or torchao is not installed.
+    """
+    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
+    if capability is None or capability < CAPABILITY:
+        found = "the CPU" if capability is None else f"a GPU of capability {capability[0]}.{capability[1]}"
+        raise UserError(
+            f"float8: true needs a GPU of compute capability {CAPABILITY[0]}.{CAPABILITY[1]} or later (L4, H100); this "
+            f"process runs on {found}. Set float8: false"
+        )
+    try:
+        from torchao.float8 import convert_to_float8_training  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise UserError("float8: true needs torchao: pip install torchao, or set float8: false") from error
+    convert_to_float8_training(decoder, module_filter_fn=runs_in_float8)
+
+
+def runs_in_float8(module: nn.Module, name: str) -> bool:
+    """Whether a module's products can run in float8: the layers' linear maps whose sizes are multiples of 16.
+
+    The output weight stays: the loss computes with it, and rounding there moves the loss most.
+    """
+    if not isinstance(module, nn.Linear) or not name.startswith("layers."):
+        return False
+    return all(size % 16 == 0 for size in module.weight.shape)

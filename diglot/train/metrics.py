@@ -6,10 +6,24 @@ TensorBoard gets a copy beside it (`tensorboard/`), where the extra `tensorboard
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterator, Sequence
+import resource
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from diglot.base.devices import device_called
+from diglot.model.decoder import DecoderConfig
+from diglot.model.flops import flops_per_token
+from diglot.recipe import Train
+from diglot.train.mesh import Mesh
+from diglot.train.schedule import PhaseSchedule
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -20,9 +34,7 @@ FILE, MIRROR = "metrics.jsonl", "tensorboard"
 class Metrics:
     """Appends to the metrics of a run. On resume, what was written after the checkpoint is taken back."""
 
-    def __init__(
-        self, folder: Path | None, resume_at: int = 0, rollbacks: Sequence[dict[str, Any]] = ()
-    ) -> None:
+    def __init__(self, folder: Path | None, resume_at: int = 0, rollbacks: Sequence[dict[str, Any]] = ()) -> None:
         """Open the file and keep the lines of the first `resume_at` steps only.
 
         Args:
@@ -38,9 +50,7 @@ class Metrics:
         file = folder / FILE
         kept = [line for line in read_metrics(file) if line["step"] <= resume_at] if resume_at else []
         lines = [line for line in kept if line["type"] != "rollback"]
-        lines += [
-            {"type": "rollback", **each, "step": each["to"], "after": each["step"]} for each in rollbacks
-        ]
+        lines += [{"type": "rollback", **each, "step": each["to"], "after": each["step"]} for each in rollbacks]
         temporary = file.with_suffix(".tmp")
         lines.sort(key=lambda line: line["step"])
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
@@ -91,3 +101,139 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
             except ValueError:
                 continue
     return lines
+
+
+Numbers = dict[str, float | None]  # None: not finite, which JSON cannot say
+
+
+def rounded(value: float) -> float | None:
+    """Six decimals; None where the value is not finite."""
+    return round(value, 6) if math.isfinite(value) else None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Numbers of a step, being copied to the host.
+
+    Attributes:
+        values: all of them, float64, in the host's memory once `ready`.
+        ready: what to wait for; None on a CPU.
+        names: of the first values, and of the parameter groups, whose norms come next; the sources' are the rest.
+    """
+
+    values: Tensor
+    ready: torch.cuda.Event | None
+    names: tuple[list[str], list[str]]
+
+    @classmethod
+    def of(cls, found: Mapping[str, Tensor], norms: Mapping[str, Tensor], sources_S2: Tensor) -> Measured:
+        """Start copying 0-dim tensors, the norms of the parameter groups, and loss and units by source."""
+        scalars = torch.stack([value.double() for value in (*found.values(), *norms.values())])
+        values = torch.cat([scalars, sources_S2.flatten()])
+        names, ready = (list(found), list(norms)), None
+        if values.device.type == "cuda":
+            ready = torch.cuda.Event()
+            values = torch.empty_like(values, device="cpu", pin_memory=True).copy_(values, non_blocking=True)
+            ready.record()
+        return cls(values, ready, names)
+
+    def read(self, sources: Sequence[str]) -> tuple[Numbers, Numbers, Numbers]:
+        """Wait for the numbers: those by name, the norms by group, and the mean losses by source."""
+        if self.ready is not None:
+            self.ready.synchronize()
+        values = [rounded(value) for value in self.values.tolist()]
+        first, groups = self.names
+        found, norms = dict(zip(first, values)), dict(zip(groups, values[len(first) :]))
+        by_source = self.values[len(first) + len(groups) :].view(-1, 2).tolist()
+        losses = {name: rounded(total / units) for name, (total, units) in zip(sources, by_source) if units}
+        return found, norms, losses
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that was begun.
+
+    Attributes:
+        number: from 0.
+        begun: when, by the monotonic clock.
+        phase: that it belongs to.
+        rates: the learning rate of each parameter group.
+        fill: share of its rows' places that hold tokens.
+        measured: its numbers.
+    """
+
+    number: int
+    begun: float
+    phase: PhaseSchedule
+    rates: dict[str, float]
+    fill: float
+    measured: Measured
+
+
+SIDE = 512  # of the matrices of the timed product: 0.27 GFLOP, 3 ms on a core; a second where bfloat16 is emulated
+
+
+MOST_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What turns the seconds of a step into metrics.
+
+    Attributes:
+        tokens: of a step, padding included.
+        flops: model FLOPs of a step.
+        peak: of all devices together, FLOP/s.
+        device: of this process.
+    """
+
+    tokens: int
+    flops: float
+    peak: float
+    device: torch.device
+
+    @classmethod
+    def of(cls, settings: Train, config: DecoderConfig, mesh: Mesh) -> Speed:
+        """For a train stage."""
+        tokens = settings.batch_size * settings.sequence_length
+        flops = tokens * flops_per_token(config, settings.sequence_length, settings.objective)
+        return cls(tokens, flops, mesh.world * peak(mesh.device, settings.precision), mesh.device)
+
+    def measure(self, seconds: float) -> dict[str, Any]:
+        """What a step that took so long says."""
+        return {
+            "tokens_per_second": round(self.tokens / seconds, 1),
+            "mfu": round(self.flops / seconds / self.peak, 4),
+            "seconds": round(seconds, 4),
+            "memory_mb": memory(self.device),
+        }
+
+
+def peak(device: torch.device, precision: str) -> float:
+    """What a device can do at most, FLOP/s."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        if known := device_called(properties.name, properties.total_memory):
+            return known.peak(precision)
+    return measured_peak(device, getattr(torch, precision))
+
+
+def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """The rate of the fastest of some matrix products, FLOP/s; on a CPU as if nothing else ran there."""
+    matrix = torch.ones(SIDE, SIDE, dtype=dtype, device=device)
+    threads = torch.get_num_threads()
+    clock = time.monotonic if device.type == "cuda" else lambda: time.process_time() / threads
+    best, end = float("inf"), time.monotonic() + MOST_SECONDS
+    while best == float("inf") or time.monotonic() < end:
+        begun = clock()
+        product = matrix @ matrix.T
+        product[0, 0].item()  # waits for the device
+        best = min(best, max(clock() - begun, 1e-6))
+    return 2 * SIDE**3 / best
+
+
+def memory(device: torch.device) -> int:
+    """Megabytes held at most so far: of the device, or of the process where that is the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) // 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

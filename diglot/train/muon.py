@@ -71,11 +71,7 @@ def _orthogonal_part(update: Tensor, parameter: Tensor) -> Tensor:
     dtype = torch.float32 if update.device.type == "cpu" else torch.bfloat16
     if isinstance(parameter, DTensor):
         cut = DTensor.from_local(
-            update,
-            parameter.device_mesh,
-            parameter.placements,
-            shape=parameter.shape,
-            stride=parameter.stride(),
+            update, parameter.device_mesh, parameter.placements, shape=parameter.shape, stride=parameter.stride()
         )
         update = part_of(orthogonal(cut.full_tensor(), dtype), parameter)
     else:

@@ -102,9 +102,7 @@ def answer_log_probabilities(decoder: Decoder, micro: MicroBatch) -> tuple[Tenso
         log_probabilities_K and rows_K of the K documents, in order: chosen, rejected, chosen, rejected, …
     """
     hidden_BTD = decoder(micro.tokens_BT, micro.positions_BT, micro.documents_BT)
-    tokens_N = token_log_probabilities(
-        hidden_BTD.flatten(0, 1), decoder.output_weight(), micro.targets_BT.flatten()
-    )
+    tokens_N = token_log_probabilities(hidden_BTD.flatten(0, 1), decoder.output_weight(), micro.targets_BT.flatten())
     documents_N = micro.documents_BT.to(tokens_N.device).flatten()
     inside_N = documents_N >= 0
     # A micro-batch does not begin with document 0, and one of padding (of uneven evaluations) has none.
@@ -113,9 +111,7 @@ def answer_log_probabilities(decoder: Decoder, micro: MicroBatch) -> tuple[Tenso
     count = max(0, int(numbers_N.max()) + 1)
     sums_K = torch.zeros(count, dtype=tokens_N.dtype, device=tokens_N.device)
     sums_K = sums_K.index_add(0, numbers_N[inside_N], tokens_N[inside_N])
-    rows_N = torch.arange(len(micro.tokens_BT), device=tokens_N.device).repeat_interleave(
-        micro.tokens_BT.shape[1]
-    )
+    rows_N = torch.arange(len(micro.tokens_BT), device=tokens_N.device).repeat_interleave(micro.tokens_BT.shape[1])
     rows_K = torch.zeros(count, dtype=torch.long, device=tokens_N.device)
     rows_K[numbers_N[inside_N]] = rows_N[inside_N]
     return sums_K, rows_K
@@ -140,8 +136,6 @@ def direct_preference(
         losses_P.sum(),
         _by_source(losses_P, sources_P, num_sources),
         _by_source(torch.ones_like(losses_P), sources_P, num_sources),
-        correct=float(
-            (margin_P > 0).sum() + 0.5 * (margin_P == 0).sum()
-        ),  # before the first step all are ties
+        correct=float((margin_P > 0).sum() + 0.5 * (margin_P == 0).sum()),  # before the first step all are ties
         margins=float(margin_P.detach().sum()),
     )

@@ -82,9 +82,7 @@ def build_optimizer(model: Decoder, settings: Train) -> Optimizer:
         }
         for name, parameters in parameter_groups(model).items()
     ]
-    optimizer = Optimizer(
-        groups, {"lr": settings.learning_rate, "betas": settings.betas, "eps": settings.epsilon}
-    )
+    optimizer = Optimizer(groups, {"lr": settings.learning_rate, "betas": settings.betas, "eps": settings.epsilon})
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             if parameter.requires_grad:
@@ -124,10 +122,7 @@ def effective_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
 
 def gradients(optimizer: torch.optim.Optimizer) -> dict[str, list[Tensor]]:
     """The gradients of each parameter group, where there are any."""
-    return {
-        group["name"]: [p.grad for p in group["params"] if p.grad is not None]
-        for group in optimizer.param_groups
-    }
+    return {group["name"]: [p.grad for p in group["params"] if p.grad is not None] for group in optimizer.param_groups}
 
 
 def gradient(parameter: Tensor) -> Tensor:
@@ -176,11 +171,7 @@ def take_step(optimizer: Optimizer, by_rows: Mapping[Tensor, Rows], skip: Tensor
 
 
 def _step_adamw(
-    optimizer: Optimizer,
-    group: dict[str, Any],
-    parameters: Sequence[Tensor],
-    rows: list[slice] | None,
-    skip: Tensor,
+    optimizer: Optimizer, group: dict[str, Any], parameters: Sequence[Tensor], rows: list[slice] | None, skip: Tensor
 ) -> None:
     """AdamW of parameters, or of views of some of their rows; the count of steps is the parameter's own."""
     beta1, beta2 = group["betas"]

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from diglot.artifact import UserError
-from diglot.recipe.model import GuardSettings
+from diglot.base.artifact import UserError
+from diglot.recipe.train import GuardSettings
 from diglot.tokens.order import Order, Skipped, joined
 
 ROLLBACKS = "guard.json"
@@ -68,9 +68,7 @@ class GoBack(Exception):
         self.rollback = rollback
 
 
-def plan_rollback(
-    order: Order, settings: GuardSettings, earlier: int, steps: list[int], kept: list[int]
-) -> Rollback:
+def plan_rollback(order: Order, settings: GuardSettings, earlier: int, steps: list[int], kept: list[int]) -> Rollback:
     """Where to go back to, and what to pass over.
 
     Args:
@@ -89,11 +87,7 @@ def plan_rollback(
 def documents_of(order: Order, step: int) -> dict[str, Any]:
     """A step, from 1, and some documents that it read."""
     seen = sorted({f"{source}:{document}" for source, document, *_ in order.documents(step)})
-    return {
-        "step": step + 1,
-        "documents": seen[:SHOWN_DOCUMENTS],
-        "more": max(0, len(seen) - SHOWN_DOCUMENTS),
-    }
+    return {"step": step + 1, "documents": seen[:SHOWN_DOCUMENTS], "more": max(0, len(seen) - SHOWN_DOCUMENTS)}
 
 
 def used_up(step: int, steps: list[int], rollbacks: Rollbacks, order: Order, rate: float) -> Diverged:

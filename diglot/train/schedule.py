@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.recipe import Phase, Train
 
 RESUMES = "resumes.json"
@@ -81,9 +81,7 @@ def schedule(settings: Train) -> list[PhaseSchedule]:
     for index, (phase, steps) in enumerate(zip(settings.phases, counts)):
         if phase.shape == "continue":
             multipliers: Mapping[str, float] = dict(phase.rates.items())
-            plan.append(
-                replace(plan[-1], name=phase.name, start=starts[index], steps=steps, multipliers=multipliers)
-            )
+            plan.append(replace(plan[-1], name=phase.name, start=starts[index], steps=steps, multipliers=multipliers))
             continue
         following = itertools.takewhile(lambda later: later.shape == "continue", settings.phases[index + 1 :])
         end = starts[index + 1 + len(list(following))]

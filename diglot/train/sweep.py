@@ -31,7 +31,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from diglot.artifact import LOGS, Context, Inputs, UserError
+from diglot.base.artifact import LOGS, Context, Inputs, UserError
 from diglot.recipe import Sweep
 from diglot.tokens.shards import open_tokens
 from diglot.train import loop
@@ -52,9 +52,7 @@ def run(settings: Sweep, inputs: Inputs, output: Path, context: Context) -> dict
     if not any((source.form == "pairs") == (settings.objective == "dpo") for source in heldout.values()):
         raise UserError("the tokens have nothing held out that learning rates could be compared by")
     with loop.on_all_processes(settings, inputs, output, context):
-        folders = [
-            try_rate(settings, number, inputs, context) for number in range(len(settings.learning_rates))
-        ]
+        folders = [try_rate(settings, number, inputs, context) for number in range(len(settings.learning_rates))]
     if not _is_first():
         return {}
     runs = [json.loads((folder / RESULT).read_text()) for folder in folders]

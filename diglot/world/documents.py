@@ -261,9 +261,7 @@ def town_news(teller: Teller, town: str) -> Proposition:
     """Something that happened in a town."""
     random = teller.random
     time = random.choice(TIMES)
-    kind = random.choice(
-        ("prize", "opened", "fell", "festival", "price_up", "price_down", "bridge", "visitors")
-    )
+    kind = random.choice(("prize", "opened", "fell", "festival", "price_up", "price_down", "bridge", "visitors"))
     if kind == "prize":
         return Proposition(kind, random.choice(teller.cast).ref, "", town, time)
     if kind == "bridge":
@@ -285,9 +283,7 @@ def news(teller: Teller) -> str:
         other = teller.others(person, 1)[0]
         sentences.append(teller.tell(teller.event(person.ref, [other.ref])))
         if random.random() < 0.5:
-            sentences.append(
-                teller.tell(Proposition("say", person.ref, random.choice(SAYINGS)), teller.later())
-            )
+            sentences.append(teller.tell(Proposition("say", person.ref, random.choice(SAYINGS)), teller.later()))
         if random.random() < 0.5:
             fact = world.person_facts(person)[random.randrange(2)]
             sentences.append(teller.tell(fact, teller.later()))
@@ -356,9 +352,7 @@ def dialogue(teller: Teller) -> str:
     ]
     for number, fact in enumerate(questions):
         question = language.question(
-            fact,
-            random.randrange(len(language.QUESTIONS[fact.kind])),
-            "full" if number == 0 else teller.later(),
+            fact, random.randrange(len(language.QUESTIONS[fact.kind])), "full" if number == 0 else teller.later()
         )
         lines.append(language.phrase("more", random.randrange(3), question) if number else question)
         lines.append(teller.tell(fact, teller.later()))
@@ -434,9 +428,7 @@ def parallel_propositions(world: World, random: Random) -> Iterator[Proposition]
             yield random.choice(world.town_facts(town))
 
 
-def parallel_sentences(
-    world: World, source: Language, target: Language, random: Random
-) -> Iterator[tuple[str, str]]:
+def parallel_sentences(world: World, source: Language, target: Language, random: Random) -> Iterator[tuple[str, str]]:
     """Endless pairs of sentences with one meaning and one order of its parts; no pair comes twice."""
     seen: set[str] = set()
     for proposition in parallel_propositions(world, random):

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple, TypeVar
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.world import names as tables
 from diglot.world.names import Name
 
@@ -62,9 +62,7 @@ TRADES = {
     "beekeeper": Trade("honey", "sugar", "mask", "hill"),
     "musician": Trade("music", "strings", "lute", "theatre"),
 }
-HANDMADE = frozenset(
-    ["bread", "table", "shirt", "chain", "jar", "picture", "carpet", "ring", "shoes", "soup"]
-)
+HANDMADE = frozenset(["bread", "table", "shirt", "chain", "jar", "picture", "carpet", "ring", "shoes", "soup"])
 
 
 class Animal(NamedTuple):
@@ -109,32 +107,8 @@ FOODS = ("apples", "dates", "rice", "grapes", "figs", "cheese", "eggs", "oranges
 DRINKS = ("tea", "coffee", "milk", "juice", "water", "ginger")
 COLOURS = ("red", "green", "blue", "white", "black", "yellow")
 QUALITIES = ("big", "small", "new", "old", "beautiful")
-HOBBIES = (
-    "reading",
-    "swimming",
-    "drawing",
-    "running",
-    "singing",
-    "cooking",
-    "dancing",
-    "writing",
-    "chess",
-    "fishing",
-)
-FAMOUS = (
-    "bread",
-    "wheat",
-    "fish",
-    "honey",
-    "wool",
-    "gold",
-    "iron",
-    "wood",
-    "flowers",
-    "leather",
-    "paper",
-    "clay",
-)
+HOBBIES = ("reading", "swimming", "drawing", "running", "singing", "cooking", "dancing", "writing", "chess", "fishing")
+FAMOUS = ("bread", "wheat", "fish", "honey", "wool", "gold", "iron", "wood", "flowers", "leather", "paper", "clay")
 ITEMS = (
     "table",
     "shirt",
@@ -275,9 +249,7 @@ class World:
 
     def is_unasked(self, proposition: Proposition) -> bool:
         """Whether a fact, though it is stated in texts, is kept from every question of the training data."""
-        person = Proposition(
-            proposition.kind, proposition.s, "", proposition.p
-        )  # the question, not its answer
+        person = Proposition(proposition.kind, proposition.s, "", proposition.p)  # the question, not its answer
         return self.fraction("question", person) < 0.15
 
     def person_facts(self, person: Person) -> list[Proposition]:
@@ -409,9 +381,7 @@ class _Builder:
         self.names[ref] = full
         language = ""
         if len(self.languages) > 1 and self.clan % 10 in (3, 5, 9):
-            language = self.languages[
-                (self.clan // 10 * 3 + (3, 5, 9).index(self.clan % 10)) % len(self.languages)
-            ]
+            language = self.languages[(self.clan // 10 * 3 + (3, 5, 9).index(self.clan % 10)) % len(self.languages)]
         self.people[ref] = Person(ref, first, gender, self.clan, language)
         return ref, last
 
@@ -427,9 +397,7 @@ class _Builder:
         gender = people[parent].gender
         spouse, spouse_family = self.person("f" if gender == "m" else "m")
         self.relate(spouse, "wife" if gender == "m" else "husband", parent)
-        father, mother, family = (
-            (parent, spouse, family) if gender == "m" else (spouse, parent, spouse_family)
-        )
+        father, mother, family = (parent, spouse, family) if gender == "m" else (spouse, parent, spouse_family)
         offspring: list[tuple[str, int]] = []
         for _ in range(children):
             if len(people) >= self.count:

@@ -47,12 +47,7 @@ SPANISH_PLACES = [
     "delante de la escuela",
 ]
 SPANISH_TIMES = ["ayer", "por la mañana", "esta tarde", "el lunes", "la semana pasada", "todos los días"]
-SPANISH_ENDS = [
-    "porque hacía mucho frío",
-    "y después volvió a casa",
-    "pero no dijo nada",
-    "cuando empezó a llover",
-]
+SPANISH_ENDS = ["porque hacía mucho frío", "y después volvió a casa", "pero no dijo nada", "cuando empezó a llover"]
 
 BOILERPLATE = {
     "en": (
@@ -130,9 +125,7 @@ def spanish(random: Random) -> str:
 
 def repeated_lines(random: Random, text: str) -> str:
     """The text's sentences, one of them repeated many times as lines of its own."""
-    sentences = [
-        sentence.strip() + "." for sentence in text.replace("\n", " ").split(". ") if sentence.strip()
-    ]
+    sentences = [sentence.strip() + "." for sentence in text.replace("\n", " ").split(". ") if sentence.strip()]
     place = random.randrange(len(sentences))
     return "\n".join(sentences[:place] + [sentences[place]] * random.randint(12, 30))
 

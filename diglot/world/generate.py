@@ -19,7 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from diglot.artifact import Context, UserError
+from diglot.base.artifact import Context, UserError
 from diglot.world import faults, tasks
 from diglot.world.documents import LANGUAGES, Teller, documents, parallel_sentences
 from diglot.world.facts import ANIMALS, SEASONS, TRADES, Proposition, World, make_world
@@ -63,10 +63,7 @@ def run(settings: "WorldSettings", inputs: Any, output: Path, context: Context) 
         context.progress(done, sum(counts.values()), "documents")
     base = languages[0]
     for language in languages[1:]:
-        write(
-            output / "parallel" / f"{base}-{language}.jsonl",
-            pair_records(world, base, language, settings.pairs),
-        )
+        write(output / "parallel" / f"{base}-{language}.jsonl", pair_records(world, base, language, settings.pairs))
     summary["pairs"] = {f"{base}-{language}": settings.pairs for language in languages[1:]}
     summary["instructions"] = write_split(output / "instructions", instruction_records(world, settings))
     summary["preferences"] = write_split(output / "preferences", preference_records(world, settings))
@@ -75,9 +72,7 @@ def run(settings: "WorldSettings", inputs: Any, output: Path, context: Context) 
     facts |= {"animals": ANIMALS, "seasons": SEASONS}
     for key in ("trades", "animals", "seasons"):
         facts[key] = {name: values._asdict() for name, values in facts[key].items()}
-    (output / "world.json").write_text(
-        json.dumps(facts, ensure_ascii=False, indent=1) + "\n", "utf-8", newline="\n"
-    )
+    (output / "world.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", "utf-8", newline="\n")
     return summary
 
 
@@ -168,9 +163,7 @@ def foreign(world: World, language: str, random: Random) -> str:
     """A few sentences in another language of the world, on people of whom every language speaks."""
     teller = Teller(world, language, random)
     people = random.sample(world.common(), 3)
-    return " ".join(
-        teller.tell(fact) for person in people for fact in random.sample(world.person_facts(person), 3)
-    )
+    return " ".join(teller.tell(fact) for person in people for fact in random.sample(world.person_facts(person), 3))
 
 
 def pair_records(world: World, source: str, target: str, count: int) -> Iterator[dict[str, Any]]:
@@ -189,11 +182,7 @@ def instruction_records(world: World, settings: "WorldSettings") -> Iterator[tup
         asker = Asker(world, language, settings.languages, Random(f"{world.seed}/{language}/instructions"))
         made = ((exchange, exchange.heldout) for exchange in asker.exchanges())
         for number, (exchange, heldout) in enumerate(split(made, settings.instructions)):
-            record = {
-                "id": f"{language}-{number}",
-                "language": language,
-                "messages": messages(exchange.turns),
-            }
+            record = {"id": f"{language}-{number}", "language": language, "messages": messages(exchange.turns)}
             yield record, heldout
 
 

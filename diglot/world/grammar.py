@@ -148,9 +148,7 @@ class Language:
         """A sentence cut before its last slot: the prompt without a final space, and the continuation."""
         match = CUTTABLE.match(self.PATTERNS[proposition.kind][variant])
         if match is None:
-            raise ValueError(
-                f"variant {variant} of {proposition.kind} in {self.code} does not end in its object"
-            )
+            raise ValueError(f"variant {variant} of {proposition.kind} in {self.code} does not end in its object")
         prompt = self.capital(self.fill(match[1].strip(), proposition, mode))
         return prompt, self.form(proposition.o, match[2] or "", self.gender(proposition.s))
 

@@ -263,63 +263,21 @@ PATTERNS = {
         "menurut pekerjaannya, {s} adalah {o.a}.",
         "semua orang tahu bahwa {s.name} adalah {o.a}.",
     ),
-    "kin": (
-        "<{p}> adalah {o}.",
-        "{p} dari {s.name} adalah {o}.",
-        "<{p}> bernama {o}.",
-        "{o} adalah {p} {s.name}.",
-    ),
-    "pet": (
-        "{s} mempunyai {o.a}.",
-        "{s} memelihara {o.a}.",
-        "di <rumah> ada {o.a}.",
-        "{s.name} punya {o.a}.",
-    ),
-    "pet_name": (
-        "<{p}> bernama {o}.",
-        "nama <{p}> adalah {o}.",
-        "orang mengenal <{p}> dengan nama {o}.",
-    ),
+    "kin": ("<{p}> adalah {o}.", "{p} dari {s.name} adalah {o}.", "<{p}> bernama {o}.", "{o} adalah {p} {s.name}."),
+    "pet": ("{s} mempunyai {o.a}.", "{s} memelihara {o.a}.", "di <rumah> ada {o.a}.", "{s.name} punya {o.a}."),
+    "pet_name": ("<{p}> bernama {o}.", "nama <{p}> adalah {o}.", "orang mengenal <{p}> dengan nama {o}."),
     "food": (
         "{s} suka makan {o}.",
         "<makanan kesukaan> adalah {o}.",
         "makanan yang sangat disukai {s.name} adalah {o}.",
     ),
-    "drink": (
-        "{s} suka minum {o}.",
-        "<minuman kesukaan> adalah {o}.",
-        "setiap pagi {s} minum {o}.",
-    ),
-    "colour": (
-        "{s} menyukai warna {o}.",
-        "<warna kesukaan> adalah {o}.",
-        "{s} selalu memakai warna {o}.",
-    ),
-    "hobby": (
-        "{s} suka {o}.",
-        "<hobi> adalah {o}.",
-        "pada sore hari {s} lebih suka {o}.",
-    ),
-    "works": (
-        "{s} bekerja di {o}.",
-        "<tempat kerja> adalah {o}.",
-        "Anda dapat menemukan {s.name} di {o}.",
-    ),
-    "uses": (
-        "{s} menggunakan {o}.",
-        "alat terpenting bagi {s.name} adalah {o}.",
-        "saat bekerja {s} menggunakan {o}.",
-    ),
-    "needs": (
-        "{s} membutuhkan {o}.",
-        "{s} tidak dapat bekerja tanpa {o}.",
-        "setiap minggu {s} membeli {o}.",
-    ),
-    "product": (
-        "orang datang kepada {s.name} untuk {o}.",
-        "<pekerjaan> memberi orang {o}.",
-        "{s} menyediakan {o}.",
-    ),
+    "drink": ("{s} suka minum {o}.", "<minuman kesukaan> adalah {o}.", "setiap pagi {s} minum {o}."),
+    "colour": ("{s} menyukai warna {o}.", "<warna kesukaan> adalah {o}.", "{s} selalu memakai warna {o}."),
+    "hobby": ("{s} suka {o}.", "<hobi> adalah {o}.", "pada sore hari {s} lebih suka {o}."),
+    "works": ("{s} bekerja di {o}.", "<tempat kerja> adalah {o}.", "Anda dapat menemukan {s.name} di {o}."),
+    "uses": ("{s} menggunakan {o}.", "alat terpenting bagi {s.name} adalah {o}.", "saat bekerja {s} menggunakan {o}."),
+    "needs": ("{s} membutuhkan {o}.", "{s} tidak dapat bekerja tanpa {o}.", "setiap minggu {s} membeli {o}."),
+    "product": ("orang datang kepada {s.name} untuk {o}.", "<pekerjaan> memberi orang {o}.", "{s} menyediakan {o}."),
     "region": (
         "{s.name} adalah kota di {o}.",
         "kota {s.name} terletak di wilayah {o}.",
@@ -335,21 +293,9 @@ PATTERNS = {
         "hal yang paling terkenal di {s.name} adalah {o}.",
         "orang datang ke {s.name} untuk membeli {o}.",
     ),
-    "eats": (
-        "{s} makan {o}.",
-        "makanan {s.name} adalah {o}.",
-        "setiap hari {s} mencari {o}.",
-    ),
-    "dwells": (
-        "{s} tinggal di {o}.",
-        "tempat tinggal {s.name} adalah {o}.",
-        "{s} tidur di {o}.",
-    ),
-    "acts": (
-        "{s} {o}.",
-        "setiap hari kita melihat bahwa {s} {o}.",
-        "orang tahu bahwa {s} {o}.",
-    ),
+    "eats": ("{s} makan {o}.", "makanan {s.name} adalah {o}.", "setiap hari {s} mencari {o}."),
+    "dwells": ("{s} tinggal di {o}.", "tempat tinggal {s.name} adalah {o}.", "{s} tidur di {o}."),
+    "acts": ("{s} {o}.", "setiap hari kita melihat bahwa {s} {o}.", "orang tahu bahwa {s} {o}."),
     "weather": (
         "pada {s.name} orang melihat {o}.",
         "{s.name} datang dan bersamanya {o}.",
@@ -360,10 +306,7 @@ PATTERNS = {
         "{p} telah tiba, jadi {s} memakai {o}.",
         "ketika {p} tiba, {s} mengenakan {o}.",
     ),
-    "cause": (
-        "{s} merasa {o}, jadi ia {o.did}.",
-        "ketika {s} merasa {o}, ia {o.did}.",
-    ),
+    "cause": ("{s} merasa {o}, jadi ia {o.did}.", "ketika {s} merasa {o}, ia {o.did}."),
     "buy": ("{s} membeli {o} di {p} {t}.", "{t} {s} membeli {o} di {p}."),
     "sell": ("{s} menjual {o} kepada {p} {t}.", "{t} {s} menjual {o} kepada {p}."),
     "give": ("{s} memberikan {o} kepada {p} {t}.", "{t} {s} memberikan {o} kepada {p}."),
@@ -393,10 +336,7 @@ PATTERNS = {
         "sebuah jembatan baru dibangun di atas sungai {o} {t}.",
         "{t} sebuah jembatan baru dibangun di atas sungai {o}.",
     ),
-    "visitors": (
-        "banyak pengunjung datang ke {p} untuk membeli {o}.",
-        "banyak pengunjung datang ke {p} {t}.",
-    ),
+    "visitors": ("banyak pengunjung datang ke {p} untuk membeli {o}.", "banyak pengunjung datang ke {p} {t}."),
     "list": ("{s} membutuhkan {o}, {p}, dan {t}.",),
     "hello": ("halo, {s}! Apa kabar?", "selamat pagi, {s}! Apa kabar hari ini?"),
     "know": ("apakah kamu mengenal {o}?",),
@@ -462,11 +402,7 @@ PHRASES = {
     "en": ("Inggris",),
     "ar": ("Arab",),
     "id": ("Indonesia",),
-    "puzzle": (
-        "Ini pertanyaan tentang sebuah keluarga.",
-        "Mari kita pikirkan sebuah keluarga.",
-        "Dengarkan ini.",
-    ),
+    "puzzle": ("Ini pertanyaan tentang sebuah keluarga.", "Mari kita pikirkan sebuah keluarga.", "Dengarkan ini."),
 }
 
 

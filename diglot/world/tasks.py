@@ -72,9 +72,7 @@ def alternatives(world: World, proposition: Proposition) -> list[str]:
         family = {proposition.s, *(ref for refs in world.people[proposition.s].kin.values() for ref in refs)}
         same = world.people[proposition.s].language
         return [
-            p.ref
-            for p in world.people.values()
-            if p.gender == gender and p.ref not in family and p.language == same
+            p.ref for p in world.people.values() if p.gender == gender and p.ref not in family and p.language == same
         ]
     return list(FACT_VALUES[kind])
 
@@ -119,17 +117,10 @@ def workplace_item(world: World, language: Language, random: Random, person: str
     context = language.sentence(Proposition("works", person, TRADES[trade].workplace), random.randrange(3))
     prompt, right = language.cut(Proposition("trade", person, trade), 2, "pronoun")
     others = random.sample([other for other in TRADES if other != trade], 3)
-    wrong = [
-        language.form(other, "as" if language.code == "ar" else "a", language.gender(person))
-        for other in others
-    ]
+    wrong = [language.form(other, "as" if language.code == "ar" else "a", language.gender(person)) for other in others]
     if language.code == "ar":
         other_gender = "m" if language.gender(person) == "f" else "f"
-        wrong = [
-            wrong[0],
-            language.form(trade, "as", other_gender),
-            language.form(others[0], "as", other_gender),
-        ]
+        wrong = [wrong[0], language.form(trade, "as", other_gender), language.form(others[0], "as", other_gender)]
     return item(random, f"{context} {prompt}", right, wrong)
 
 
@@ -157,9 +148,7 @@ def feeling_item(world: World, language: Language, random: Random, person: str) 
     feeling = random.choice(FEELINGS)
     variant = random.randrange(2)
     prompt, right = language.cut(Proposition("cause", person, feeling), variant)
-    return item(
-        random, prompt, right, [language.form(other, "did", language.gender(person)) for other in FEELINGS]
-    )
+    return item(random, prompt, right, [language.form(other, "did", language.gender(person)) for other in FEELINGS])
 
 
 def kinship_item(world: World, language: Language, random: Random, person: str) -> Item:
@@ -172,9 +161,7 @@ def kinship_item(world: World, language: Language, random: Random, person: str) 
     before, _, after = therefore(language, conclusion)[:-1].partition(f" {word} ")
     gender = RELATIONS[conclusion.p][0]
     wrong = [
-        relation
-        for relation, (bearer, _, _) in RELATIONS.items()
-        if bearer == gender and relation != conclusion.p
+        relation for relation, (bearer, _, _) in RELATIONS.items() if bearer == gender and relation != conclusion.p
     ]
     others = [f"{language.form(relation, '', 'm')} {after}" for relation in wrong]
     return item(random, f"{context} {before}", f"{word} {after}", others)
@@ -206,16 +193,12 @@ def cloze(world: World, code: str, random: Random, count: int) -> list[Item]:
 
 def facts(world: World, code: str, random: Random, count: int, stated: set[Proposition]) -> list[Item]:
     """Items on particular facts of the common people and towns that the text of `code` states."""
-    known = [
-        fact for person in world.common() for fact in world.person_facts(person) + world.kin_facts(person)
-    ]
+    known = [fact for person in world.common() for fact in world.person_facts(person) + world.kin_facts(person)]
     known += [fact for town in world.towns for fact in world.town_facts(town)]
     return _particular(world, code, random, count, [fact for fact in known if fact in stated], "facts")
 
 
-def transfer(
-    world: World, code: str, random: Random, count: int, stated: Mapping[str, set[Proposition]]
-) -> list[Item]:
+def transfer(world: World, code: str, random: Random, count: int, stated: Mapping[str, set[Proposition]]) -> list[Item]:
     """Items, in language `code`, on people of whom only the text of some other language speaks."""
     known = []
     for person in world.people.values():
@@ -225,26 +208,15 @@ def transfer(
     return _particular(world, code, random, count, known, "transfer")
 
 
-def _particular(
-    world: World, code: str, random: Random, count: int, known: list[Proposition], task: str
-) -> list[Item]:
+def _particular(world: World, code: str, random: Random, count: int, known: list[Proposition], task: str) -> list[Item]:
     language = LANGUAGES[code](world.names)
     kin = [fact for fact in known if fact.kind == "kin" and len(world.people[fact.s].kin[fact.p]) == 1]
-    known = [fact for fact in known if fact.kind != "kin"] + random.sample(
-        kin, min(len(kin), len(known) // 10)
-    )
+    known = [fact for fact in known if fact.kind != "kin"] + random.sample(kin, min(len(kin), len(known) // 10))
     random.shuffle(known)
     return [
         {
             "id": f"{task}.{code}.{fact.kind}.{number}",
-            **choose(
-                world,
-                language,
-                random,
-                fact,
-                withheld_variant(world, language, fact),
-                alternatives(world, fact),
-            ),
+            **choose(world, language, random, fact, withheld_variant(world, language, fact), alternatives(world, fact)),
         }
         for number, fact in enumerate(known[:count])
     ]
@@ -273,9 +245,7 @@ def translation(world: World, source: str, target: str, random: Random, count: i
             break
         variant = random.randrange(2)
         prompt, reference = (language.sentence(event, variant) for language in languages)
-        items.append(
-            {"id": f"translation.{source}-{target}.{number}", "prompt": prompt, "reference": reference}
-        )
+        items.append({"id": f"translation.{source}-{target}.{number}", "prompt": prompt, "reference": reference})
     return items
 
 
@@ -283,9 +253,7 @@ def unasked_facts(world: World, stated: set[Proposition]) -> list[Proposition]:
     """The facts whose questions are kept from all training data, though their content is known from text."""
     known = [fact for person in world.common() for fact in askable_facts(world, person)]
     known += [fact for town in world.towns for fact in world.town_facts(town)] + general_facts()
-    return [
-        fact for fact in known if world.is_unasked(fact) and (fact in stated or fact.kind not in PARTICULAR)
-    ]
+    return [fact for fact in known if world.is_unasked(fact) and (fact in stated or fact.kind not in PARTICULAR)]
 
 
 def answers(world: World, code: str, random: Random, count: int, stated: set[Proposition]) -> list[Item]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from diglot.align import preferences, tasks
-from diglot.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.artifact import Artifact, Context, Inputs, UserError
 from diglot.recipe import GatherPreferences, GatherTasks
 
 Records = list[dict[str, Any]]
@@ -52,18 +52,10 @@ def gather(tmp_path: Path, context: Context) -> Callable[..., tuple[dict, Record
 
 
 def test_every_record_is_accounted_for(gather: Callable, tmp_path: Path) -> None:
-    bad = [
-        {"text": "x"},
-        {"instruction": "a", "output": ""},
-        conversation(3),
-        conversation(5, "ar"),
-        "no object",
-    ]
+    bad = [{"text": "x"}, {"instruction": "a", "output": ""}, conversation(3), conversation(5, "ar"), "no object"]
     surrogate = {"instruction": "\ud800", "output": "b", "id": "\ud800"}
     path = write(tmp_path / "data.jsonl", [conversation(n) for n in range(50)] + [*bad, surrogate])
-    summary, train, heldout, ledger = gather(
-        "tasks", {"english": {"path": path, "language": "en"}}, held_out=0.1
-    )
+    summary, train, heldout, ledger = gather("tasks", {"english": {"path": path, "language": "en"}}, held_out=0.1)
     reasons = {
         "unknown_form": 1,
         "empty_answer": 1,
@@ -115,9 +107,7 @@ def test_a_held_out_file_is_held_out_as_it_is(gather: Callable, tmp_path: Path) 
 
 def test_a_prompt_of_a_held_out_file_is_not_trained_on(gather: Callable, tmp_path: Path) -> None:
     given = write(tmp_path / "heldout.jsonl", [{"instruction": "Q1", "output": "held out"}])
-    path = write(
-        tmp_path / "train.jsonl", [{"instruction": q, "output": "answer"} for q in ("Q1", "Q2", "Q3")]
-    )
+    path = write(tmp_path / "train.jsonl", [{"instruction": q, "output": "answer"} for q in ("Q1", "Q2", "Q3")])
     source = {"path": path, "language": "en", "held_out_path": given}
     summary, train, _, _ = gather("tasks", {"chat": source})
     assert summary["dropped"] == {"prompt_held_out": 1}
@@ -197,9 +187,7 @@ def test_the_same_settings_give_the_same_bytes(gather: Callable, tmp_path: Path)
         ("preferences", "preference/alpaca_eval_claude-2_gpt4.jsonl.zst", 700),
     ],
 )
-def test_real_data_are_nearly_all_understood(
-    gather: Callable, data: Path, kind: str, file: str, least: int
-) -> None:
+def test_real_data_are_nearly_all_understood(gather: Callable, data: Path, kind: str, file: str, least: int) -> None:
     summary, train, _, _ = gather(kind, {"real": {"path": str(data / file), "language": "en"}})
     assert summary["documents"]["kept"] + summary["documents"]["held_out"] >= least
     answers = [record["messages"][-1] if kind == "tasks" else record["chosen"][-1] for record in train]

@@ -86,11 +86,7 @@ def test_a_conversation_that_cannot_be_used_is_refused(record: dict, reason: str
 
 TRANSCRIPT = f"\n\nHuman: Hello\n\nAssistant: Hi\n\nHuman: {QUESTION}\n\nAssistant: "
 HISTORY = [user("Hello"), assistant("Hi"), user(QUESTION)]
-SHAREGPT = [
-    {"from": "human", "value": "Hello"},
-    {"from": "gpt", "value": "Hi"},
-    {"from": "human", "value": QUESTION},
-]
+SHAREGPT = [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Hi"}, {"from": "human", "value": QUESTION}]
 
 
 @pytest.mark.parametrize(
@@ -101,11 +97,7 @@ SHAREGPT = [
         {"chosen": [*HISTORY, assistant(ANSWER)], "rejected": [*HISTORY, assistant(WORSE)]},
         {"prompt": HISTORY, "chosen": ANSWER, "rejected": WORSE},
         {"prompt": HISTORY, "chosen": [assistant(ANSWER)], "rejected": [assistant(WORSE)]},
-        {
-            "prompt": HISTORY,
-            "chosen": [*HISTORY, assistant(ANSWER)],
-            "rejected": [*HISTORY, assistant(WORSE)],
-        },
+        {"prompt": HISTORY, "chosen": [*HISTORY, assistant(ANSWER)], "rejected": [*HISTORY, assistant(WORSE)]},
         {
             "conversations": SHAREGPT,
             "chosen": {"from": "gpt", "value": ANSWER},
@@ -203,9 +195,7 @@ texts = st.text(min_size=1, max_size=20).map(str.strip).filter(bool)
 
 
 @given(turns=st.lists(st.tuples(texts, texts), min_size=1, max_size=4), system=st.none() | texts)
-def test_messages_are_read_back_as_they_were_written(
-    turns: list[tuple[str, str]], system: str | None
-) -> None:
+def test_messages_are_read_back_as_they_were_written(turns: list[tuple[str, str]], system: str | None) -> None:
     messages = [{"role": "system", "content": system}] if system else []
     for question, answer in turns:
         messages += [user(question), assistant(answer)]

@@ -56,9 +56,7 @@ class Server:
 
 def translated(text: str, words: list[str] = ARABIC) -> str:
     def one(word: str) -> str:
-        return words[
-            int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest(), "little") % len(words)
-        ]
+        return words[int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest(), "little") % len(words)]
 
     return "\n".join(" ".join(one(word) for word in line.split()) + "." for line in text.split("\n"))
 
@@ -84,10 +82,7 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(status, {"error": {"message": message, "code": code}}, headers)
 
     def do_GET(self) -> None:
-        self.reply(
-            200,
-            {"object": "list", "data": [{"id": "tiny", "object": "model", "created": 0, "owned_by": "me"}]},
-        )
+        self.reply(200, {"object": "list", "data": [{"id": "tiny", "object": "model", "created": 0, "owned_by": "me"}]})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -106,9 +101,7 @@ class Handler(BaseHTTPRequestHandler):
         elif BEHAVIOUR.get("newer") and "max_tokens" in body:
             self.error(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
         else:
-            rule = next(
-                (r for r in BEHAVIOUR.get("rules", []) if r["word"] in text and number <= r["times"]), None
-            )
+            rule = next((r for r in BEHAVIOUR.get("rules", []) if r["word"] in text and number <= r["times"]), None)
             self.obey(rule["do"] if rule else "answer", text, key)
 
     def obey(self, what: str, text: str, key: str) -> None:
@@ -147,14 +140,7 @@ class Handler(BaseHTTPRequestHandler):
             fields = {"usage": usage} if BEHAVIOUR.get("usage", True) else {}
             self.reply(
                 200,
-                {
-                    "id": "x",
-                    "object": "chat.completion",
-                    "created": 0,
-                    "model": "tiny",
-                    "choices": [choice],
-                    **fields,
-                },
+                {"id": "x", "object": "chat.completion", "created": 0, "model": "tiny", "choices": [choice], **fields},
             )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from diglot.corpus.read import Broken, Record, read_records
+from diglot.read.files import Broken, Record, read_records
 
 ENGLISH = (
     "the of and to in that it was for on are with they be at one have this from had by word but what some we can "
@@ -69,9 +69,7 @@ def warc_record(kind: str, block: bytes, number: int = 0, **fields: str) -> byte
     return b"WARC/1.0\r\n" + lines.encode() + b"\r\n" + block + b"\r\n\r\n"
 
 
-def http_response(
-    content: bytes, content_type: str = "text/html", status: str = "200 OK", headers: str = ""
-) -> bytes:
+def http_response(content: bytes, content_type: str = "text/html", status: str = "200 OK", headers: str = "") -> bytes:
     head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n{headers}\r\n"
     return head.encode() + content
 

@@ -4,8 +4,8 @@ import json
 
 import pyarrow.parquet as pq
 
-from diglot.artifact import Context, Inputs
-from diglot.corpus import curate
+from diglot.base.artifact import Context, Inputs
+from diglot.curate import stage as curate
 from diglot.recipe import Curate
 
 

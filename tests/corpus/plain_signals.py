@@ -14,17 +14,15 @@ from importlib import resources
 
 import budoux
 
-from diglot.corpus.characters import UNSPACED, character_tables
-from diglot.corpus.lexicon import WordLists
-from diglot.corpus.scan import SENTENCE_TERMINALS
-from diglot.corpus.segment import model_name
+from diglot.curate.signals.lexicon import WordLists
+from diglot.curate.signals.scan import SENTENCE_TERMINALS
+from diglot.text.segment import model_name
+from diglot.text.unicode import UNSPACED, character_tables
 
 CLASSES, _ = character_tables()
 ELLIPSES = ("...", "…")
 SIGN_DATE = re.compile(r"\d{2,4}\s?[年년]\s?\d{1,2}\s?[月월]\s?\d{1,2}\s?[日일号]")
-FIGURE_DATE = re.compile(
-    r"(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2(?:\d{4}|\d{2}))(?![-/.]?\d)"
-)
+FIGURE_DATE = re.compile(r"(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2(?:\d{4}|\d{2}))(?![-/.]?\d)")
 
 
 @functools.cache
@@ -140,9 +138,7 @@ def repeated(things: list, lengths: list[int]) -> tuple[int, int]:
 
 
 def count_banned(bares: list[str], entries: set[tuple[str, ...]]) -> int:
-    return sum(
-        tuple(bares[i : i + n]) in entries for n in set(map(len, entries)) for i in range(len(bares) - n + 1)
-    )
+    return sum(tuple(bares[i : i + n]) in entries for n in set(map(len, entries)) for i in range(len(bares) - n + 1))
 
 
 def grams(words: list[str]) -> dict[str, float]:
@@ -201,8 +197,7 @@ def plain_signals(text: str, language: str | None, lists: WordLists) -> dict[str
         "all_symbols_to_word": share(text.count("#") + ellipses, len(pieces)),
         "curly_brackets": share(text.count("{") + text.count("}"), len(text)),
         "lorem_ipsum": share(
-            sum(pair == ("lorem", "ipsum") for pair in itertools.pairwise(bares)),
-            len(" ".join(bares)),
+            sum(pair == ("lorem", "ipsum") for pair in itertools.pairwise(bares)), len(" ".join(bares))
         ),
         "digits": share(sum(c.isdecimal() for c in text), len(text)),
         "numerals": share(sum(c.isnumeric() for c in text), len(in_lines)),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from diglot.artifact import Artifact, read_artifact, writing
+from diglot.base.artifact import Artifact, read_artifact, writing
 
 WORDS = {
     "en": "the a old young king queen farmer river house sees finds loves sells in near big small".split(),
@@ -40,9 +40,7 @@ def shuffled(text: str, random_: random.Random) -> str:
 
 def corpus(path: Path, documents: list[tuple[str, str]], held_out: list[tuple[str, str]] = ()) -> Artifact:
     """A corpus artifact of (language, text)."""
-    with writing(
-        path, stage=path.name, kind="corpus", do="curate", fingerprint="f", settings={}, inputs={}
-    ) as (
+    with writing(path, stage=path.name, kind="corpus", do="curate", fingerprint="f", settings={}, inputs={}) as (
         folder,
         _,
     ):

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from diglot.corpus.characters import text_array
-from diglot.corpus.dedup import band_keys, sign
-from diglot.corpus.duplicates import SignedShard
+from diglot.curate.dedup.duplicates import SignedShard
+from diglot.curate.dedup.minhash import band_keys, sign
+from diglot.text.unicode import text_array
 
 PERMUTATIONS, BANDS, ROWS, SHINGLE, CHARACTERS = 128, 14, 9, 5, 13
 
@@ -38,12 +38,7 @@ def plain_jaccard(one: str, other: str, by_characters: bool = False) -> float:
 
 
 def write_shards(
-    folder: Path,
-    texts: list[str],
-    rows: int = 1000,
-    group: int = 0,
-    by_characters: bool = False,
-    first: int = 0,
+    folder: Path, texts: list[str], rows: int = 1000, group: int = 0, by_characters: bool = False, first: int = 0
 ) -> list[SignedShard]:
     """Sign documents and write them as shards of so many."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 from quality_corpora import corpus, document, shuffled
 
-from diglot.artifact import Inputs, UserError
-from diglot.corpus.quality.classifier import open_classifier, run
-from diglot.corpus.quality.wording import normalise
+from diglot.base.artifact import Inputs, UserError
+from diglot.quality.classifier import open_classifier, run
+from diglot.quality.normalization import normalise
 from diglot.recipe import TrainClassifier
 
 fasttext = pytest.importorskip("fasttext")
@@ -29,12 +29,7 @@ def inputs_of(path, number=60, languages=("en",)):
 def stage(inputs, output, context, **options):
     output.mkdir()
     settings = {"buckets": 5000, "epochs": 60, "held_out_texts": 10, **options}
-    return run(
-        TrainClassifier(**{"from": {"corpus": "good", "negatives": "bad"}, **settings}),
-        inputs,
-        output,
-        context,
-    )
+    return run(TrainClassifier(**{"from": {"corpus": "good", "negatives": "bad"}, **settings}), inputs, output, context)
 
 
 @pytest.mark.parametrize("word_ngrams", [1, 2, 4])
@@ -43,12 +38,7 @@ def test_our_prediction_is_fasttexts(tmp_path, context, word_ngrams):
     ours = open_classifier(tmp_path / "out" / "en")
     theirs = fasttext.load_model(str(tmp_path / "out" / "en" / "classifier.bin"))
     random_ = random.Random(1)
-    texts = [document("en", random_) for _ in range(20)] + [
-        "unknown words only",
-        "ünïcödé das ist",
-        "الملك قديم",
-        ".",
-    ]
+    texts = [document("en", random_) for _ in range(20)] + ["unknown words only", "ünïcödé das ist", "الملك قديم", "."]
     texts += [shuffled(text, random_) for text in texts]
     expected = []
     for text in normalise(texts_of(texts), ours.wording).to_pylist():

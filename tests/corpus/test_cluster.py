@@ -14,8 +14,8 @@ import time
 import pytest
 from corpus_files import ARABIC, ENGLISH, sentences, write_jsonl
 
-from diglot.artifact import Context, Inputs, content_hash
-from diglot.corpus import curate
+from diglot.base.artifact import Context, Inputs, content_hash
+from diglot.curate import stage as curate
 from diglot.recipe import Curate, Source
 
 pytestmark = pytest.mark.slow
@@ -59,9 +59,7 @@ def by_threads(raw, tmp_path_factory):
 @pytest.fixture
 def cluster(monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    found = ray_cluster.Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
-    )
+    found = ray_cluster.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     second = found.add_node(num_cpus=1)
     found.wait_for_nodes()
     monkeypatch.setenv("RAY_ADDRESS", found.address)

@@ -6,19 +6,19 @@ import pyarrow as pa
 import pytest
 from corpus_files import ARABIC, ENGLISH, sentences, write_jsonl
 
-from diglot.artifact import UserError
-from diglot.corpus import contaminate
+from diglot.base.artifact import UserError
+from diglot.curate import decontaminate
 from diglot.recipe import Decontamination
 
 
 def table_of(folder, records, **settings):
     file = write_jsonl(folder / "items.jsonl", records)
-    contaminate.build(Decontamination(path=str(file), **settings), folder / "table.npz", None, "corpus")
-    return contaminate.load(folder / "table.npz")
+    decontaminate.build(Decontamination(path=str(file), **settings), folder / "table.npz", None, "corpus")
+    return decontaminate.load(folder / "table.npz")
 
 
 def found(table, texts, language="en"):
-    hits, details = contaminate.contaminated(pa.array(texts, pa.large_string()), language, table)
+    hits, details = decontaminate.contaminated(pa.array(texts, pa.large_string()), language, table)
     assert set(details) == {place for place, hit in enumerate(hits) if hit}
     return hits.tolist(), details
 
@@ -76,28 +76,26 @@ def test_unspaced_text_is_matched_by_characters(tmp_path):
 
 def test_short_items_are_counted_and_fields_without_text_refused(tmp_path):
     file = str(
-        write_jsonl(
-            tmp_path / "items.jsonl", [{"q": "Who?", "a": sentences(ENGLISH, 1)}, {"q": "天地", "n": 3}]
-        )
+        write_jsonl(tmp_path / "items.jsonl", [{"q": "Who?", "a": sentences(ENGLISH, 1)}, {"q": "天地", "n": 3}])
     )
-    built = contaminate.build(Decontamination(path=file), tmp_path / "t.npz", None, "corpus")
-    assert built == contaminate.Built(items=2, texts=3, too_short=2)
+    built = decontaminate.build(Decontamination(path=file), tmp_path / "t.npz", None, "corpus")
+    assert built == decontaminate.Built(items=2, texts=3, too_short=2)
     with pytest.raises(UserError, match="answer"):
-        contaminate.build(Decontamination(path=file, fields=["answer"]), tmp_path / "t.npz", None, "corpus")
+        decontaminate.build(Decontamination(path=file, fields=["answer"]), tmp_path / "t.npz", None, "corpus")
 
 
 def test_no_items_find_nothing_and_a_missing_set_is_said(tmp_path):
     assert found(table_of(tmp_path, [{"a": "short"}]), ["some text", ""])[0] == [False, False]
     with pytest.raises(UserError, match="nowhere"):
-        contaminate.build(Decontamination(path="nowhere"), tmp_path / "t.npz", tmp_path, "corpus")
+        decontaminate.build(Decontamination(path="nowhere"), tmp_path / "t.npz", tmp_path, "corpus")
 
 
 @pytest.mark.slow
 def test_real_contexts_are_found_in_text_that_holds_them(tmp_path, data):
     settings = Decontamination(path=str(data / "eval" / "xquad"), fields=["context"])
-    contaminate.build(settings, tmp_path / "table.npz", None, "corpus")
-    table = contaminate.load(tmp_path / "table.npz")
-    from diglot.corpus.read import read_records
+    decontaminate.build(settings, tmp_path / "table.npz", None, "corpus")
+    table = decontaminate.load(tmp_path / "table.npz")
+    from diglot.read.files import read_records
 
     records = [
         record.value
@@ -107,7 +105,5 @@ def test_real_contexts_are_found_in_text_that_holds_them(tmp_path, data):
     contexts = [record["context"] for record in records if record["context"].isascii()][:200]
     assert contexts
     clean = [sentences(ENGLISH, place, 20) for place in range(200)]
-    hits, _ = found(
-        table, [f"{text}\n{context}" for text, context in zip(clean, contexts, strict=False)] + clean
-    )
+    hits, _ = found(table, [f"{text}\n{context}" for text, context in zip(clean, contexts, strict=False)] + clean)
     assert hits == [True] * len(contexts) + [False] * 200

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from diglot.artifact import UserError, content_hash
-from diglot.corpus import read
-from diglot.corpus.catalogue import NAMES, SIGNALS
+from diglot.base.artifact import UserError, content_hash
+from diglot.read import files
 from diglot.recipe import Deduplication, Rules, Source
+from diglot.recipe.signals import NAMES, SIGNALS
 
 COLUMNS = ["id", "text", "language", "domain", "source", "origin", "url", "cluster_size", *NAMES]
 
@@ -36,16 +36,11 @@ def faulty_records():
     long_ones = [sentences(ENGLISH, 1000 + i, 60) for i in range(4)]
     faults = {
         "wrong_language": [sentences(SPANISH, i) for i in range(5)],
-        "max_invisible": [
-            sentences(ARABIC, 3).encode().decode("latin-1"),
-            "\ufffd".join(sentences(ENGLISH, 70)),
-        ],
+        "max_invisible": [sentences(ARABIC, 3).encode().decode("latin-1"), "\ufffd".join(sentences(ENGLISH, 70))],
         "min_characters": ["Too short."],
         "min_words": [" ".join(["conversationally"] * 12)],
         "max_urls": [sentences(ENGLISH, 71) + " https://example.org/abcdefgh" * 12],
-        "max_digits": [
-            " ".join(f"it{rng.randrange(10**9):09}" if i % 2 else w for i, w in enumerate(ENGLISH))
-        ],
+        "max_digits": [" ".join(f"it{rng.randrange(10**9):09}" if i % 2 else w for i, w in enumerate(ENGLISH))],
         "max_duplicate_lines": ["\n".join([*ENGLISH, *["we see"] * 60])],
         "max_symbol_to_word": [sentences(ENGLISH, 72).replace(" ", " # ", 40)],
         "exact_duplicate": [text.upper().replace(" ", "  ")],
@@ -53,22 +48,16 @@ def faulty_records():
         "empty_text": ["", " \n"],
     }
     good += [{"id": f"long{i}", "text": text} for i, text in enumerate(long_ones)]
-    bad = [
-        {"id": f"{name}{i}", "text": text} for name, texts in faults.items() for i, text in enumerate(texts)
-    ]
+    bad = [{"id": f"{name}{i}", "text": text} for name, texts in faults.items() for i, text in enumerate(texts)]
     return good, bad, {name: len(texts) for name, texts in faults.items()}
 
 
 def test_every_fault_is_dropped_under_its_own_reason(tmp_path):
     good, bad, expected = faulty_records()
-    file = write_jsonl(
-        tmp_path / "raw" / "a.jsonl", [*good, *bad, {"body": "x"}, {"text": 3}, {"text": "\ud800"}]
-    )
+    file = write_jsonl(tmp_path / "raw" / "a.jsonl", [*good, *bad, {"body": "x"}, {"text": 3}, {"text": "\ud800"}])
     with file.open("ab") as stream:
         stream.write(b'{"text": "\xff"}\n{"text": \n')
-    output, summary, ledger = run(
-        tmp_path, {"web": Source(path=str(tmp_path / "raw"), language="en")}, held_out=0.1
-    )
+    output, summary, ledger = run(tmp_path, {"web": Source(path=str(tmp_path / "raw"), language="en")}, held_out=0.1)
     expected |= {"missing_text": 2, "invalid_utf8": 2, "invalid_json": 1}
     dropped = {reason: counts["documents"] for reason, counts in ledger["web"]["dropped"].items()}
     assert dropped == expected == summary["sources"]["web"]["reasons"] == summary["dropped"]
@@ -87,9 +76,7 @@ def test_every_fault_is_dropped_under_its_own_reason(tmp_path):
 
 def test_the_ledger_balances_and_says_what_is_in_the_files(tmp_path):
     good, bad, _ = faulty_records()
-    dirty = [
-        {**record, "text": record["text"].replace(" the ", "  the\u200b https://a.b/c ")} for record in good
-    ]
+    dirty = [{**record, "text": record["text"].replace(" the ", "  the\u200b https://a.b/c ")} for record in good]
     write_jsonl(tmp_path / "a.jsonl", [*dirty, *bad])
     output, summary, ledger = run(tmp_path, {"web": Source(path=str(tmp_path / "a.jsonl"), language="en")})
     account = ledger["web"]
@@ -118,9 +105,7 @@ def test_signals_are_counted_with_their_thresholds(tmp_path):
     output, _, _ = run(tmp_path, {"web": Source(path=str(tmp_path / "a.jsonl"), language="en")})
     histograms = json.loads((output / "signals.json").read_text())["web"]
     duplicates = expected["exact_duplicate"] + expected["near_duplicate"]
-    for name in (
-        signal.name for signal in SIGNALS if signal.needs != "quality" and signal.name != "banned_words"
-    ):
+    for name in (signal.name for signal in SIGNALS if signal.needs != "quality" and signal.name != "banned_words"):
         counts = histograms[name]
         assert len(counts["edges"]) == len(counts["kept"]) + 1 == len(counts["dropped"]) + 1
         assert sum(counts["kept"]) == len(good) + duplicates, name
@@ -133,7 +118,7 @@ def test_signals_are_counted_with_their_thresholds(tmp_path):
 
 @pytest.fixture
 def several_shards(monkeypatch):
-    monkeypatch.setattr(read, "SHARD_BYTES", 8000)
+    monkeypatch.setattr(files, "SHARD_BYTES", 8000)
 
 
 def two_sources(folder):
@@ -160,7 +145,7 @@ def test_the_same_bytes_whatever_the_number_of_threads(tmp_path, several_shards)
 def test_shards_change_nothing_but_the_files(tmp_path, monkeypatch):
     sources = two_sources(tmp_path)
     whole = run(tmp_path, sources)
-    monkeypatch.setattr(read, "SHARD_BYTES", 8000)
+    monkeypatch.setattr(files, "SHARD_BYTES", 8000)
     parts = run(tmp_path, sources)
     assert parts[1:] == whole[1:]
     for part in ("documents", "heldout"):
@@ -216,12 +201,9 @@ def test_pairs_become_bilingual_documents(tmp_path):
 
 def test_ids_are_unique_and_stable(tmp_path):
     write_jsonl(tmp_path / "x" / "a.jsonl", [{"id": "one", "text": sentences(ENGLISH, i)} for i in range(3)])
+    write_jsonl(tmp_path / "y" / "a.jsonl", [{"id": i or None, "text": sentences(ENGLISH, 10 + i)} for i in range(3)])
     write_jsonl(
-        tmp_path / "y" / "a.jsonl", [{"id": i or None, "text": sentences(ENGLISH, 10 + i)} for i in range(3)]
-    )
-    write_jsonl(
-        tmp_path / "z" / "a.jsonl",
-        [{"id": "one#2", "text": sentences(ENGLISH, 20)}, {"text": sentences(ENGLISH, 21)}],
+        tmp_path / "z" / "a.jsonl", [{"id": "one#2", "text": sentences(ENGLISH, 20)}, {"text": sentences(ENGLISH, 21)}]
     )
     source = Source(path=[str(tmp_path / name) for name in "xyz"], language="en")
     output, _, _ = run(tmp_path, {"s": source}, held_out=0.0)
@@ -241,10 +223,7 @@ def test_ids_are_unique_and_stable(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (
-            {"language": "ar"},
-            ["'web'", "language ar", "in another language", "100% in en", "language_confidence: 0"],
-        ),
+        ({"language": "ar"}, ["'web'", "language ar", "in another language", "100% in en", "language_confidence: 0"]),
         ({"language": "qqq"}, ["'qqq'", "language_confidence: 0"]),
         ({"text": "body"}, ["no field 'body' (fields: id, text)", "corpus.sources.web.text=FIELD"]),
         ({"path": "nowhere"}, ["nowhere", "corpus.sources.web.path=FOLDER"]),
@@ -301,18 +280,11 @@ def test_the_ledger_balances_whatever_is_read(tmp_path_factory, lines):
 
 @pytest.mark.slow
 def test_real_text_keeps_a_sane_share(tmp_path, data):
-    sources = {
-        language: Source(path=str(data / "raw_text" / language), language=language)
-        for language in ("ar", "en")
-    }
-    sources["en-ar"] = Source(
-        path=str(data / "parallel" / "en-ar"), language="en", target_language="ar", limit=5000
-    )
+    sources = {language: Source(path=str(data / "raw_text" / language), language=language) for language in ("ar", "en")}
+    sources["en-ar"] = Source(path=str(data / "parallel" / "en-ar"), language="en", target_language="ar", limit=5000)
     output, summary, ledger = run(tmp_path, sources)
     for name, account in ledger.items():
-        share = (account["kept"]["documents"] + account["held_out"]["documents"]) / account["read"][
-            "documents"
-        ]
+        share = (account["kept"]["documents"] + account["held_out"]["documents"]) / account["read"]["documents"]
         assert 0.75 < share < 0.99, name
     rows = documents(output)
     ids = {row["id"] for row in rows}
@@ -332,7 +304,7 @@ def test_the_hash_seed_of_python_changes_nothing(tmp_path):
 
     write_jsonl(tmp_path / "a.jsonl", records(ENGLISH, 30))
     script = (
-        "import sys; from pathlib import Path; from diglot.artifact import *; from diglot.recipe import *\n"
+        "import sys; from pathlib import Path; from diglot.base.artifact import *; from diglot.recipe import *\n"
         "from diglot.corpus import curate; out = Path(sys.argv[2]); out.mkdir(); Path(str(out) + 's').mkdir()\n"
         "curate.run(Curate(sources={'s': Source(path=sys.argv[1], language='en')}), Inputs({}), out,\n"
         "           Context(name='c', seed=0, scratch=Path(str(out) + 's')))\n"

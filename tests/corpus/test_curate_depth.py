@@ -7,18 +7,10 @@ import pytest
 from corpus_files import ARABIC, ENGLISH, SPANISH, sentences, write_jsonl
 from curate_run import documents, run
 
-from diglot.artifact import Artifact, Context, Inputs, UserError
-from diglot.corpus import rules
-from diglot.corpus.quality import classifier, ngram
-from diglot.recipe import (
-    Decontamination,
-    Deduplication,
-    LearnRules,
-    Rules,
-    Source,
-    TrainClassifier,
-    TrainNgram,
-)
+from diglot.base.artifact import Artifact, Context, Inputs, UserError
+from diglot.curate import learn_rules
+from diglot.quality import classifier, ngram
+from diglot.recipe import Decontamination, Deduplication, LearnRules, Rules, Source, TrainClassifier, TrainNgram
 
 
 def balanced(ledger):
@@ -59,9 +51,7 @@ def test_a_source_is_sorted_by_language(tmp_path):
 
 def test_cut_offs_by_language_and_by_source(tmp_path):
     mixed = [f"{sentences(ENGLISH, i, 2)} {sentences(SPANISH, i, 2)}" for i in range(40)]
-    write_jsonl(
-        tmp_path / "a.jsonl", [{"text": text} for text in mixed + [sentences(ENGLISH, i) for i in range(9)]]
-    )
+    write_jsonl(tmp_path / "a.jsonl", [{"text": text} for text in mixed + [sentences(ENGLISH, i) for i in range(9)]])
     given = {"path": str(tmp_path / "a.jsonl"), "language": "en"}
     strict = run(tmp_path, {"s": Source(**given)}, language_confidence_of={"en": 0.99})[2]["s"]
     free = run(tmp_path, {"s": Source(**given, language_confidence=0.0)})[2]["s"]
@@ -72,9 +62,7 @@ def test_cut_offs_by_language_and_by_source(tmp_path):
 
 
 def test_of_documents_with_the_same_url_the_first_stays(tmp_path):
-    records = [
-        {"id": f"d{i}", "link": f"https://x.org/{i % 10}", "text": sentences(ENGLISH, i)} for i in range(15)
-    ]
+    records = [{"id": f"d{i}", "link": f"https://x.org/{i % 10}", "text": sentences(ENGLISH, i)} for i in range(15)]
     write_jsonl(tmp_path / "a.jsonl", [*records, {"id": "none", "text": sentences(ENGLISH, 99)}])
     source = Source(path=str(tmp_path / "a.jsonl"), language="en", url="link")
     output, _, ledger = run(tmp_path, {"s": source}, held_out=0.0)
@@ -84,10 +72,7 @@ def test_of_documents_with_the_same_url_the_first_stays(tmp_path):
     assert [rows[f"d{i}"]["cluster_size"] for i in (0, 4, 5)] == [2, 2, 1]
     assert rows["d3"]["url"] == "https://x.org/3"
     assert rows["none"]["url"] is None
-    assert (
-        len(documents(run(tmp_path, {"s": source}, held_out=0.0, deduplication=Deduplication(url=False))[0]))
-        == 16
-    )
+    assert len(documents(run(tmp_path, {"s": source}, held_out=0.0, deduplication=Deduplication(url=False))[0])) == 16
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -97,9 +82,7 @@ def test_lines_and_paragraphs_found_too_often_stay_in_the_first_document_only(tm
     for i in range(60):
         own = sentences(ENGLISH, i, 20)
         texts.append(
-            f"{menu}\n{own}\n\n{notice.upper() if i % 2 else notice}\n\nmore of {own[40:90]}"
-            if i % 3
-            else own
+            f"{menu}\n{own}\n\n{notice.upper() if i % 2 else notice}\n\nmore of {own[40:90]}" if i % 3 else own
         )
     write_jsonl(tmp_path / "a.jsonl", [{"id": f"{i:02}", "text": text} for i, text in enumerate(texts)])
     source = Source(path=str(tmp_path / "a.jsonl"), language="en")
@@ -146,10 +129,7 @@ def judged(tmp_path_factory):
         return {"text": " ".join(words) + f" {number}."}
 
     good = [told(number) for number in range(600)]
-    bad = [
-        {"text": " ".join(rng.sample(words, len(words)))}
-        for words in (told(n)["text"].split() for n in range(600))
-    ]
+    bad = [{"text": " ".join(rng.sample(words, len(words)))} for words in (told(n)["text"].split() for n in range(600))]
     corpora = {}
     for name, records in (("good", good), ("bad", bad)):
         write_jsonl(folder / f"{name}.jsonl", records)
@@ -202,7 +182,7 @@ def test_limits_learnt_from_trusted_text_are_applied(judged, tmp_path):
     output = tmp_path / "learnt"
     output.mkdir()
     inputs = Inputs({"corpus": [corpora["good"]]})
-    rules.learn(LearnRules(quantile=0.02), inputs, output, Context("learn", 1, tmp_path))
+    learn_rules.learn(LearnRules(quantile=0.02), inputs, output, Context("learn", 1, tmp_path))
     source = Source(path=str(folder / "good.jsonl"), language="en")
     _, _, ledger = run(
         tmp_path, {"good": source}, inputs=Inputs({"rules": [artifact(output, "rules", "learn-rules")]}),
@@ -215,9 +195,7 @@ def test_limits_learnt_from_trusted_text_are_applied(judged, tmp_path):
 
 def test_samples_are_random_and_the_same_whatever_the_workers(tmp_path):
     records = [{"id": f"d{i:03}", "text": sentences(ENGLISH, i)} for i in range(300)]
-    write_jsonl(
-        tmp_path / "a.jsonl", records + [{"id": f"short{i:03}", "text": f"Too short {i}"} for i in range(100)]
-    )
+    write_jsonl(tmp_path / "a.jsonl", records + [{"id": f"short{i:03}", "text": f"Too short {i}"} for i in range(100)])
     source = Source(path=str(tmp_path / "a.jsonl"), language="en")
     (_, _, one), (_, _, other) = (run(tmp_path, {"s": source}, workers) for workers in (1, 4))
     assert one == other
@@ -233,20 +211,14 @@ def test_what_is_shown_holds_no_controls(tmp_path):
     output, _, ledger = run(tmp_path, {"s": Source(path=str(tmp_path / "a.jsonl"), language="en")})
     assert sum(len(samples) for samples in ledger["s"]["samples"].values()) == 2
     shown = (output / "ledger.json").read_text()
-    assert not [
-        character for character in json.loads(json.dumps(shown)) if ord(character) < 32 and character != "\n"
-    ]
+    assert not [character for character in json.loads(json.dumps(shown)) if ord(character) < 32 and character != "\n"]
     assert "\\u001b" not in shown
     assert "\ufffd[31mred" in shown
 
 
 def test_a_field_within_another(tmp_path):
-    records = [
-        {"translation": {"en": sentences(ENGLISH, i, 2), "ar": sentences(ARABIC, i, 2)}} for i in range(20)
-    ]
-    write_jsonl(
-        tmp_path / "a.jsonl", [*records, {"translation": {"en": "only English"}}, {"translation": "none"}]
-    )
+    records = [{"translation": {"en": sentences(ENGLISH, i, 2), "ar": sentences(ARABIC, i, 2)}} for i in range(20)]
+    write_jsonl(tmp_path / "a.jsonl", [*records, {"translation": {"en": "only English"}}, {"translation": "none"}])
     source = Source(
         path=str(tmp_path / "a.jsonl"), language="en", target_language="ar", text="translation.en",
         target_text="translation.ar",
@@ -258,9 +230,7 @@ def test_a_field_within_another(tmp_path):
 
 def test_pairs_keep_the_lines_that_repeat(tmp_path):
     notice = "We use cookies to improve your experience."
-    pairs = [
-        {"src": f"{sentences(ENGLISH, i, 1)}\n{notice}", "tgt": sentences(ARABIC, i, 1)} for i in range(30)
-    ]
+    pairs = [{"src": f"{sentences(ENGLISH, i, 1)}\n{notice}", "tgt": sentences(ARABIC, i, 1)} for i in range(30)]
     write_jsonl(tmp_path / "a.jsonl", pairs)
     source = Source(path=str(tmp_path / "a.jsonl"), language="en", target_language="ar")
     output, _, _ = run(tmp_path, {"pairs": source}, deduplication=Deduplication(lines=3), held_out=0.0)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from signed_shards import BANDS, ROWS, plain_jaccard, plain_shingles
 
-from diglot.corpus.characters import text_array
-from diglot.corpus.dedup import EMPTY_KEY, agreement, band_keys, jaccard, sign
+from diglot.curate.dedup.minhash import EMPTY_KEY, agreement, band_keys, jaccard, sign
+from diglot.text.unicode import text_array
 
 SHINGLES = 200  # of each text of a pair
 COMMON = [100, 134, 160, 180, 190]  # of both
@@ -86,11 +86,7 @@ def test_equal_shingles_have_equal_signatures(one, other, by_characters):
 
 
 def test_pairs_may_mix_words_and_characters():
-    texts = [
-        "one two three four five six",
-        "天地玄黄宇宙洪荒日月盈昃辰宿列张",
-        "One two three four five six!",
-    ]
+    texts = ["one two three four five six", "天地玄黄宇宙洪荒日月盈昃辰宿列张", "One two three four five six!"]
     pairs = np.array([[0, 1], [1, 1], [0, 2], [2, 2]])
     assert jaccard(array(texts), pairs, 5, np.array([False, True, False])).tolist() == [0, 1, 1, 1]
 

@@ -11,11 +11,11 @@ import pytest
 from corpus_files import ARABIC, ENGLISH, sentences
 from signed_shards import BANDS, ROWS, all_alive, plain_jaccard, write_columns, write_shards
 
-from diglot.corpus import duplicates
-from diglot.corpus.duplicates import SignedShard, equal_documents, near_duplicates
-from diglot.corpus.engine import open_engine
-from diglot.corpus.read import Record, read_records
-from diglot.recipe.corpus import Deduplication
+from diglot.base.executor import open_engine
+from diglot.curate.dedup import duplicates
+from diglot.curate.dedup.duplicates import SignedShard, equal_documents, near_duplicates
+from diglot.read.files import Record, read_records
+from diglot.recipe.curate import Deduplication
 from diglot.world import generate
 from diglot.world.facts import make_world
 
@@ -162,9 +162,7 @@ def plant(rng: random.Random, texts: list[str], by_characters: bool) -> list[str
     return planted
 
 
-@pytest.mark.parametrize(
-    "source", ["raw_text/ar", "raw_text/en", "raw_text/zh", "raw_web/wet_like.jsonl.zst"]
-)
+@pytest.mark.parametrize("source", ["raw_text/ar", "raw_text/en", "raw_text/zh", "raw_web/wet_like.jsonl.zst"])
 def test_on_real_text_nothing_is_dropped_below_the_limit(data, source, tmp_path):
     path = data / source
     if not path.exists():
@@ -255,9 +253,7 @@ def test_groups_are_apart_and_one_group_is_one_whatever_its_shards(mixed, tmp_pa
         near(tmp_path, write_shards(tmp_path / "a", parts[0])),
         near(tmp_path, write_shards(tmp_path / "b", parts[1])),
     ]
-    shards = write_shards(tmp_path / "c", parts[0]) + write_shards(
-        tmp_path / "d", parts[1], group=1, first=half
-    )
+    shards = write_shards(tmp_path / "c", parts[0]) + write_shards(tmp_path / "d", parts[1], group=1, first=half)
     dropped, kept = near(tmp_path, shards)
     assert dropped.tolist() == [*one[0][0], *(one[1][0] + half)]
     assert kept.tolist() == [*one[0][1], *(one[1][1] + half)]

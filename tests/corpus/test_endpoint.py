@@ -10,8 +10,8 @@ import pytest
 from chat_server import Server
 from corpus_files import ARABIC, ENGLISH
 
-from diglot.artifact import UserError
-from diglot.corpus.translation.endpoint import Client, Completion, Journal, Refused, Request
+from diglot.base.artifact import UserError
+from diglot.endpoint.client import Client, Completion, Journal, Refused, Request
 from diglot.recipe import Endpoint
 
 SECRET = "sk-Zq81-do-not-tell"
@@ -170,13 +170,9 @@ def random_model(tmp_path):
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     tokens = ["<s>", "</s>", "<unk>", *ENGLISH, *ARABIC]
-    inner = Tokenizer(
-        models.WordLevel({token: i for i, token in enumerate(dict.fromkeys(tokens))}, unk_token="<unk>")
-    )
+    inner = Tokenizer(models.WordLevel({token: i for i, token in enumerate(dict.fromkeys(tokens))}, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
     tokenizer.chat_template = "{{ bos_token }}{% for m in messages %}{{ m['content'] }} {% endfor %}"
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from diglot.artifact import UserError
-from diglot.corpus.engine import check_stopping, open_engine, whole_file
+from diglot.base.artifact import UserError
+from diglot.base.executor import check_stopping, open_engine, whole_file
 
 
 def square(number):

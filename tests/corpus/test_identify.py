@@ -11,16 +11,9 @@ from corpus_files import ARABIC, ENGLISH, SPANISH, sentences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diglot.artifact import UserError
-from diglot.corpus.identify import (
-    LOW_CONFIDENCE,
-    NUM_WINDOWS,
-    RIGHT,
-    WINDOW_BYTES,
-    WRONG_LANGUAGE,
-    load_identifier,
-)
-from diglot.corpus.languages import NAMES, accepted_codes, codes_of_labels
+from diglot.base.artifact import UserError
+from diglot.text.language_id import LOW_CONFIDENCE, NUM_WINDOWS, RIGHT, WINDOW_BYTES, WRONG_LANGUAGE, load_identifier
+from diglot.text.languages import NAMES, accepted_codes, codes_of_labels
 
 IDENTIFIER = load_identifier()
 NTREX = {
@@ -120,10 +113,7 @@ def test_scripts_tell_languages(language, text):
 
 def test_a_few_letters_of_a_script_say_nothing():
     english = sentences(ENGLISH, 4)
-    assert (
-        codes_of(english + " Ω α 北京 かな", "The sum is Σ x over all x in the set that was given")
-        == ["en"] * 2
-    )
+    assert codes_of(english + " Ω α 北京 かな", "The sum is Σ x over all x in the set that was given") == ["en"] * 2
 
 
 # --- windows --------------------------------------------------------------------------------------------------
@@ -257,7 +247,7 @@ def test_a_fasttext_model_is_used_like_the_built_in_one(small):
 
 
 def test_many_texts_are_identified_as_each_alone(small, monkeypatch):
-    monkeypatch.setattr("diglot.corpus.identify.FASTTEXT_BATCH", 7)
+    monkeypatch.setattr("diglot.text.language_id.FASTTEXT_BATCH", 7)
     texts = [sentences((ENGLISH, ARABIC, SPANISH)[n % 3], n, n % 30) for n in range(40)]
     together = small.identify(array_of(*texts), ["en", "ar"])
     alone = [small.identify(array_of(text), ["en", "ar"]) for text in texts]

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from diglot.corpus.characters import UNSPACED, character_tables, text_array
-from diglot.corpus.line_rules import LINE_RULES
-from diglot.corpus.lines import CHUNK, CORRECTIONS, LineRule, correct
+from diglot.curate.clean.line_rules import LINE_RULES
+from diglot.curate.clean.lines import CHUNK, CORRECTIONS, LineRule, correct
+from diglot.text.unicode import UNSPACED, character_tables, text_array
 
 DATA = Path(os.environ.get("DIGLOT_DATA", Path(__file__).parents[2] / "../shared/data"))
 LONG = "x" * 101
@@ -58,9 +58,7 @@ def url_length(word: str, at: int, previous: str) -> int:
     if not found or (previous.isascii() and previous.isalnum()):
         return 0
     stop = found.end()
-    while stop < len(word) and not (
-        is_invisible(word[stop]) or word[stop] >= "\u2e80" or word[stop] in '"()<>[]{|}'
-    ):
+    while stop < len(word) and not (is_invisible(word[stop]) or word[stop] >= "\u2e80" or word[stop] in '"()<>[]{|}'):
         stop += 1
     body = word[found.end() : stop].rstrip("!,.:;?")
     return found.end() - at + len(body) if body else 0
@@ -189,9 +187,7 @@ CLEAN = "It has words and more of them, in two\nor three lines.\n\nAnd another."
 pieces = (
     st.text(max_size=12)
     | st.text("ab hw.\n", max_size=40)
-    | st.sampled_from(
-        ["http://a.b/c", "www.x.y", LONG, "\n\n\n\n", "  ", "\u200b", "Ø§Ù„", "\ufffd", "\u200c", CLEAN]
-    )
+    | st.sampled_from(["http://a.b/c", "www.x.y", LONG, "\n\n\n\n", "  ", "\u200b", "Ø§Ù„", "\ufffd", "\u200c", CLEAN])
     | st.sampled_from(
         ["“quoted” – and…", "déjà", "ngôn ngữ", "اللغة العربية", "\u00a0", "字字", "\r\n", "\t", "htt", "ww"]
     )
@@ -209,11 +205,7 @@ def test_corrections_are_those_of_plain_python(given_texts):
         new, removed, urls, broken = oracle(text)
         assert result.texts[place].as_py() == new
         assert result.removed[place].tolist() == [*removed, 0, 0, 0, 0, 0]
-        assert (result.characters[place], result.urls[place], result.broken[place]) == (
-            len(text),
-            urls,
-            broken,
-        )
+        assert (result.characters[place], result.urls[place], result.broken[place]) == (len(text), urls, broken)
 
 
 def test_every_character_within_clean_text():
@@ -276,9 +268,7 @@ def test_without_corrections_the_counts_are_the_same():
 
 
 @pytest.mark.parametrize("wrong", ["latin-1", "cp1252"])
-@pytest.mark.parametrize(
-    "text", ["اللغة العربية جميلة جدا", "“Où est l’école?” – là-bas", "Привет, как дела"]
-)
+@pytest.mark.parametrize("text", ["اللغة العربية جميلة جدا", "“Où est l’école?” – là-bas", "Привет, как дела"])
 def test_mojibake_counts_as_broken(text, wrong):
     mojibake = text.encode().decode(wrong, errors="replace")
     ours = correct(text_array([mojibake.encode(), text.encode()])).broken
@@ -289,9 +279,7 @@ def test_mojibake_counts_as_broken(text, wrong):
 def test_kinds_are_counted_where_they_belong():
     result = correct(array([f"a  b http://a.b {LONG} \u200b"]))
     counts = dict(zip(CORRECTIONS, result.removed[0].tolist(), strict=True))
-    assert counts == {"urls": 10, "long_words": 101, "whitespace": 4, "invisible": 1} | dict.fromkeys(
-        LINE_RULES, 0
-    )
+    assert counts == {"urls": 10, "long_words": 101, "whitespace": 4, "invisible": 1} | dict.fromkeys(LINE_RULES, 0)
 
 
 def test_real_text_is_corrected_as_plain_python_does():

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quality_corpora import corpus, document, shuffled
 
-from diglot.artifact import Context, Inputs, UserError
-from diglot.corpus.quality.arpa import guess_wording, read_arpa, write_arpa
-from diglot.corpus.quality.kneser_ney import train
-from diglot.corpus.quality.ngram import open_model, rank, run
-from diglot.corpus.quality.trie import Trie, open_trie
-from diglot.corpus.quality.trusted import separation
-from diglot.corpus.quality.wording import Wording, normalise
+from diglot.base.artifact import Context, Inputs, UserError
+from diglot.quality.arpa import guess_wording, read_arpa, write_arpa
+from diglot.quality.kneser_ney import train
+from diglot.quality.ngram import open_model, rank, run
+from diglot.quality.normalization import Wording, normalise
+from diglot.quality.reference_text import separation
+from diglot.quality.trie import Trie, open_trie
 from diglot.recipe import TrainNgram
 
 WORDING = Wording()
@@ -163,9 +163,7 @@ def test_arpa_round_trip(tmp_path):
     trie = trained(tmp_path, made_up(), 4)
     write_arpa(trie, tmp_path / "model.arpa.gz")
     write_arpa(trie, tmp_path / "model.arpa")
-    assert (
-        gzip.decompress((tmp_path / "model.arpa.gz").read_bytes()) == (tmp_path / "model.arpa").read_bytes()
-    )
+    assert gzip.decompress((tmp_path / "model.arpa.gz").read_bytes()) == (tmp_path / "model.arpa").read_bytes()
     back = read_arpa(tmp_path / "model.arpa.gz")
     assert back.counts == trie.counts
     assert back.vocabulary.to_pylist() == trie.vocabulary.to_pylist()
@@ -280,14 +278,9 @@ def stage(inputs: dict, output: Path, context: Context, **options):
 
 def test_the_stage_tells_sentences_from_shuffled_words(tmp_path, context):
     random_ = random.Random(0)
-    good = [("en", document("en", random_)) for _ in range(150)] + [
-        ("ar", document("ar", random_)) for _ in range(30)
-    ]
+    good = [("en", document("en", random_)) for _ in range(150)] + [("ar", document("ar", random_)) for _ in range(30)]
     bad = [("en", shuffled(document("en", random_), random_)) for _ in range(60)]
-    inputs = {
-        "corpus": [corpus(tmp_path / "good", good)],
-        "negatives": [corpus(tmp_path / "bad", bad)],
-    }
+    inputs = {"corpus": [corpus(tmp_path / "good", good)], "negatives": [corpus(tmp_path / "bad", bad)]}
     summary = stage(inputs, tmp_path / "out", context, order=4, held_out_texts=15)["languages"]
     assert set(summary) == {"ar", "en"}
     assert summary["en"]["auc"] > 0.98

@@ -7,11 +7,11 @@ from corpus_files import ARABIC, ENGLISH, sentences, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diglot.artifact import Artifact, Context, Inputs, UserError, content_hash
-from diglot.corpus.read import Broken, Record, read_records
-from diglot.corpus.translation import pairs
-from diglot.corpus.translation.pairs import Pair, grouped, lengths_differ, rendered
+from diglot.base.artifact import Artifact, Context, Inputs, UserError, content_hash
+from diglot.read.files import Broken, Record, read_records
 from diglot.recipe import MakeParallel, Source
+from diglot.translate import pairs
+from diglot.translate.pairs import Pair, grouped, lengths_differ, rendered
 
 PARTS = ["lines", "blocks"]
 
@@ -59,9 +59,7 @@ def test_forms():
     assert rendered([(name, texts[:1]) for name, texts in sides], "blocks") == "English: One.\nArabic: أ."
 
 
-groups = st.lists(
-    st.tuples(st.sampled_from([None, "a", "b"]), st.integers(1, 30), st.integers(1, 30)), max_size=30
-)
+groups = st.lists(st.tuples(st.sampled_from([None, "a", "b"]), st.integers(1, 30), st.integers(1, 30)), max_size=30)
 
 
 @given(groups, st.integers(1, 100))
@@ -112,9 +110,7 @@ def test_half_of_each_direction_and_form(tmp_path):
     assert all(110 <= number <= 190 for number in counts.values()), counts  # 150, and 3.8 standard deviations
     for form in PARTS:
         output, *_ = run(tmp_path, {"x": source(file)}, name=form, form=form)
-        assert {d["text"].count("English: ") for d in lines(output / "x.jsonl")} == {
-            4 if form == "lines" else 1
-        }
+        assert {d["text"].count("English: ") for d in lines(output / "x.jsonl")} == {4 if form == "lines" else 1}
     same, *_ = run(tmp_path, {"x": source(file)}, name="same", characters=9999)
     other, *_ = run(tmp_path, {"x": source(file)}, name="other", characters=9999, seed=2)
     assert content_hash(same) == content_hash(tmp_path / "parallel") != content_hash(other)
@@ -129,9 +125,7 @@ def test_what_is_no_pair_is_counted(tmp_path):
         "missing_text": [{"src": "a"}, {**good, "tgt": None}, {**good, "src": 3}, {**good, "tgt": ["x"]}],
         "invalid_utf8": [{**good, "src": "lone \ud800 surrogate"}],
     }
-    file = write_jsonl(
-        tmp_path / "pairs.jsonl", [good, *(r for records in faults.values() for r in records), pair(2)]
-    )
+    file = write_jsonl(tmp_path / "pairs.jsonl", [good, *(r for records in faults.values() for r in records), pair(2)])
     with file.open("ab") as stream:
         stream.write(b'{"src": "cut o\n\xff\xfe\n')
     output, summary, ledger = run(tmp_path, {"x": source(file)})
@@ -149,9 +143,7 @@ def test_what_is_no_pair_is_counted(tmp_path):
 
 def test_mistakes_in_the_settings(tmp_path):
     file = write_jsonl(tmp_path / "pairs.jsonl", [{"en": "a b", "ar": "ا ب"}])
-    with pytest.raises(
-        UserError, match=r"field 'src' is not there \(fields: ar, en\).*parallel.sources.x.text="
-    ):
+    with pytest.raises(UserError, match=r"field 'src' is not there \(fields: ar, en\).*parallel.sources.x.text="):
         run(tmp_path, {"x": source(file)})
     with pytest.raises(UserError, match="'x': pairs have a language and a target_language"):
         run(tmp_path, {"x": Source(path=str(file), language="en")}, name="again")
@@ -219,8 +211,6 @@ def test_the_command(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "pairs 9" in done.stdout
     assert sum(document["pairs"] for document in lines(tmp_path / "o" / "out" / "x.jsonl")) == 9
-    bad = subprocess.run(
-        [*command[:-1], sources.replace("target_language", "target")], capture_output=True, text=True
-    )
+    bad = subprocess.run([*command[:-1], sources.replace("target_language", "target")], capture_output=True, text=True)
     assert bad.returncode == 2
     assert "Traceback" not in bad.stderr

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from quality_corpora import corpus, document, shuffled
 
-from diglot.artifact import Context, Inputs, UserError, writing
-from diglot.corpus.quality import classifier, ngram
-from diglot.corpus.quality.models import load
+from diglot.base.artifact import Context, Inputs, UserError, writing
+from diglot.quality import classifier, ngram
+from diglot.quality.models import load
 from diglot.recipe import TrainClassifier, TrainNgram
 
 
@@ -40,9 +40,7 @@ def artifacts(tmp_path_factory):
     return path
 
 
-TEXTS = pa.array(
-    [document("en", random.Random(9)), "house a the sees near near a", "", "…"], pa.large_string()
-)
+TEXTS = pa.array([document("en", random.Random(9)), "house a the sees near near a", "", "…"], pa.large_string())
 
 
 def test_signals(artifacts):
@@ -106,7 +104,5 @@ def test_a_model_from_elsewhere_is_taken_instead_of_training(artifacts, tmp_path
         context = Context(name="taken", seed=0, scratch=tmp_path / "scratch", workers=1)
         summary.update(ngram.run(settings, inputs, folder, context))
         assert summary["languages"]["en"]["taken_from"] == "model.arpa.gz"
-    one, other = (
-        load([path]).measure(TEXTS, "en") for path in (artifacts / "perplexity", tmp_path / "taken")
-    )
+    one, other = (load([path]).measure(TEXTS, "en") for path in (artifacts / "perplexity", tmp_path / "taken"))
     np.testing.assert_allclose(other["perplexity"], one["perplexity"], rtol=1e-5)

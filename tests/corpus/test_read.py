@@ -15,9 +15,9 @@ from corpus_files import COMPRESS, DATA, RECORDS, broken, good, parquet_bytes, r
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from diglot.artifact import UserError
-from diglot.corpus import records as records_module
-from diglot.corpus.read import find_files, read_records
+from diglot.base.artifact import UserError
+from diglot.read import records as records_module
+from diglot.read.files import find_files, read_records
 
 
 @pytest.mark.parametrize(
@@ -192,9 +192,7 @@ def test_a_source_with_nothing_to_read_is_refused(tmp_path, name, content, words
         assert word in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "path", ["nowhere", "nowhere/*.jsonl", "zzz://a/b.jsonl", "hf://datasets/no/such/*.jsonl"]
-)
+@pytest.mark.parametrize("path", ["nowhere", "nowhere/*.jsonl", "zzz://a/b.jsonl", "hf://datasets/no/such/*.jsonl"])
 def test_what_is_not_there_is_refused(tmp_path, path):
     with pytest.raises(UserError, match=r"corpus.sources.s.path=FOLDER"):
         list(read_records(path, stage="corpus", source="s", base=tmp_path))
@@ -224,11 +222,7 @@ def test_files_are_read_over_http(tmp_path, server):
     assert good(read(f"{server}/a.jsonl.zst?download=1")) == RECORDS
     assert good(read(f"{server}/b.parquet")) == RECORDS
     assert good(read(f"{server}/big.jsonl")) == RECORDS * 20
-    assert {file.name for file in find_files(f"{server}/", "s", "r")} == {
-        "a.jsonl.zst",
-        "b.parquet",
-        "big.jsonl",
-    }
+    assert {file.name for file in find_files(f"{server}/", "s", "r")} == {"a.jsonl.zst", "b.parquet", "big.jsonl"}
     found = pickle.loads(pickle.dumps(find_files(f"{server}/a.jsonl.zst", "s", "r")))
     assert found[0].size == (tmp_path / "a.jsonl.zst").stat().st_size
     with pytest.raises(UserError, match=r"nowhere\.jsonl"):
@@ -255,9 +249,7 @@ class _BreakingOff(http.server.BaseHTTPRequestHandler):
 def test_a_connection_that_breaks_off_is_no_end_of_a_file(name):
     pytest.importorskip("aiohttp")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _BreakingOff) as server:
-        server.content = (
-            parquet_bytes() if name == "a.parquet" else COMPRESS[name.removeprefix("a.jsonl")](DATA)
-        )
+        server.content = parquet_bytes() if name == "a.parquet" else COMPRESS[name.removeprefix("a.jsonl")](DATA)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -270,9 +262,7 @@ def test_a_connection_that_breaks_off_is_no_end_of_a_file(name):
 
 def test_object_stores_are_read():
     memory = fsspec.filesystem("memory")
-    memory.pipe(
-        {"/box/b.jsonl.gz": gzip.compress(DATA), "/box/a.jsonl": DATA, "/box/c.parquet": parquet_bytes()}
-    )
+    memory.pipe({"/box/b.jsonl.gz": gzip.compress(DATA), "/box/a.jsonl": DATA, "/box/c.parquet": parquet_bytes()})
     memory.pipe({"/box/README.md": b"#", "/box/d.warc": warc_record("conversion", "один".encode())})
     assert good(read("memory://box/*.jsonl*")) == RECORDS * 2
     assert good(read("memory://box/a.jsonl")) == RECORDS

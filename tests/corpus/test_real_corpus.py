@@ -9,26 +9,7 @@ from curate_run import documents, run
 from diglot.recipe import Decontamination, Deduplication, Rules, Source
 
 pytestmark = pytest.mark.slow
-LANGUAGES = [
-    "ar",
-    "de",
-    "en",
-    "es",
-    "fr",
-    "he",
-    "id",
-    "it",
-    "ja",
-    "ko",
-    "nl",
-    "pl",
-    "pt",
-    "ru",
-    "th",
-    "tr",
-    "vi",
-    "zh",
-]
+LANGUAGES = ["ar", "de", "en", "es", "fr", "he", "id", "it", "ja", "ko", "nl", "pl", "pt", "ru", "th", "tr", "vi", "zh"]
 
 
 def lines_in(folder):
@@ -45,9 +26,7 @@ def corpus(data, tmp_path_factory):
     sources = {code: Source(path=str(data / "raw_text" / code), language=code) for code in LANGUAGES}
     web = data / "raw_web"
     sources |= {
-        "html": Source(
-            path=str(web / "html_pages.jsonl.zst"), html=True, text="html", languages=["de", "en", "fr"]
-        ),
+        "html": Source(path=str(web / "html_pages.jsonl.zst"), html=True, text="html", languages=["de", "en", "fr"]),
         "wet": Source(path=str(web / "wet_like.jsonl.zst"), languages=LANGUAGES),
         "warc": Source(path=str(web / "warc"), languages=["en", "fr"]),
         "tweets": Source(path=str(web / "ar_tweets.jsonl.zst"), language="ar", language_confidence=0.3),
@@ -82,9 +61,7 @@ def test_each_language_keeps_a_sane_share(corpus):
     _, _, ledger = corpus
     for code in LANGUAGES:
         account = ledger[code]
-        share = (account["kept"]["documents"] + account["held_out"]["documents"]) / account["read"][
-            "documents"
-        ]
+        share = (account["kept"]["documents"] + account["held_out"]["documents"]) / account["read"]["documents"]
         assert 0.4 < share < 0.99, (code, share)
 
 

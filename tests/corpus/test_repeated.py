@@ -12,7 +12,7 @@ from corpus_files import ARABIC, ENGLISH, sentences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diglot.corpus import repeated
+from diglot.curate.dedup import repeated_lines
 
 MENU = "Home | About us | Contact | Login"
 COOKIES = "نستخدم ملفات تعريف الارتباط لتحسين تجربتك"
@@ -22,10 +22,10 @@ def run(folder, shards, kind, limit, order=None):
     """Both passes over shards of texts; returns what is left by shard, and the `Taken`s."""
     files = [folder / f"{number}.npy" for number in range(len(shards))]
     for number in order or range(len(shards)):
-        repeated.write_units(files[number], pa.array(shards[number], pa.large_string()), kind, number)
-    repeated.build_table(files, limit, folder / "table.npy", map)
-    table = repeated.load(folder / "table.npy", kind)
-    taken = [repeated.remove(pa.array(texts, pa.large_string()), n, table) for n, texts in enumerate(shards)]
+        repeated_lines.write_units(files[number], pa.array(shards[number], pa.large_string()), kind, number)
+    repeated_lines.build_table(files, limit, folder / "table.npy", map)
+    table = repeated_lines.load(folder / "table.npy", kind)
+    taken = [repeated_lines.remove(pa.array(texts, pa.large_string()), n, table) for n, texts in enumerate(shards)]
     return [part.texts.to_pylist() for part in taken], taken
 
 
@@ -51,11 +51,9 @@ def is_punctuation(character):
 
 
 def normal(unit):
-    kept = "".join(
-        c.lower() if len(c.lower()) == 1 else c for c in unit if c.isspace() or not is_punctuation(c)
-    )
+    kept = "".join(c.lower() if len(c.lower()) == 1 else c for c in unit if c.isspace() or not is_punctuation(c))
     letters = sum(len(c.encode()) for c in kept if not c.isspace())
-    return " ".join(kept.split()) if letters >= repeated.SHORTEST else None
+    return " ".join(kept.split()) if letters >= repeated_lines.SHORTEST else None
 
 
 def naive(shards, kind, limit):
@@ -68,9 +66,7 @@ def naive(shards, kind, limit):
     goes = {unit for unit, count in documents.items() if count > limit}
     return [
         [
-            "".join(
-                u for u in split(text, kind) if normal(u) not in goes or first[normal(u)] == (number, row)
-            )
+            "".join(u for u in split(text, kind) if normal(u) not in goes or first[normal(u)] == (number, row))
             for row, text in enumerate(texts)
         ]
         for number, texts in enumerate(shards)
@@ -118,7 +114,7 @@ def test_neither_the_order_of_shards_nor_the_ranges_of_the_count_matter(tmp_path
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     plain = run(tmp_path / "one", shards, "lines", 2)
-    monkeypatch.setattr(repeated, "MEMORY", 2000)
+    monkeypatch.setattr(repeated_lines, "MEMORY", 2000)
     ranged = run(tmp_path / "two", shards, "lines", 2, order=[3, 1, 0, 2])
     assert plain[0] == ranged[0]
     assert (tmp_path / "one" / "table.npy").read_bytes() == (tmp_path / "two" / "table.npy").read_bytes()
@@ -144,17 +140,15 @@ def test_the_commonest_are_shown_as_they_first_stand(tmp_path):
 
 def test_documents_past_a_word_of_bits_are_told_apart(tmp_path):
     """20,000 documents in a shard, and shards with large numbers."""
-    texts = pa.array(
-        [f"{MENU}\nNumber {place} of many documents" for place in range(20_000)], pa.large_string()
-    )
+    texts = pa.array([f"{MENU}\nNumber {place} of many documents" for place in range(20_000)], pa.large_string())
     numbers = [1, (5000 << 20 | 3) << 8 | 2]
     files = [tmp_path / f"{number}.npy" for number in numbers]
     for file, number in zip(files, numbers, strict=True):
-        repeated.write_units(file, texts, "lines", number)
-    repeated.build_table(files, 10, tmp_path / "table.npy", map)
-    table = repeated.load(tmp_path / "table.npy", "lines")
+        repeated_lines.write_units(file, texts, "lines", number)
+    repeated_lines.build_table(files, 10, tmp_path / "table.npy", map)
+    table = repeated_lines.load(tmp_path / "table.npy", "lines")
     assert np.sort(table.units["documents"]).tolist() == [40_000]
-    first, second = (repeated.remove(texts, number, table).characters for number in numbers)
+    first, second = (repeated_lines.remove(texts, number, table).characters for number in numbers)
     assert first.tolist() == [0] + [len(MENU) + 1] * 19_999
     assert second.tolist() == [len(MENU) + 1] * 20_000
 

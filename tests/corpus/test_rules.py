@@ -12,23 +12,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diglot.artifact import Artifact, Context, Inputs, UserError
-from diglot.corpus.catalogue import NAMES, SIGNALS
-from diglot.corpus.line_rules import LINE_RULES, LINE_RULES_WITH_LIMIT, LineRule
-from diglot.corpus.rule_files import SAMPLE_QUALITY, Limit, parse_rule_file, read_rule_file, rule_set_names
-from diglot.corpus.rules import (
+from diglot.base.artifact import Artifact, Context, Inputs, UserError
+from diglot.curate.clean.line_rules import LINE_RULES, LINE_RULES_WITH_LIMIT, LineRule
+from diglot.curate.learn_rules import learn
+from diglot.curate.rule_files import SAMPLE_QUALITY, Limit, parse_rule_file, read_rule_file, rule_set_names
+from diglot.curate.rules import (
     LANGUAGE_REASONS,
     Rule,
     alone,
     first_broken,
     histogram,
     histogram_edges,
-    learn,
     load_rule_set,
     reasons_in_order,
     thresholds,
 )
 from diglot.recipe import LearnRules, Rules
+from diglot.recipe.signals import NAMES, SIGNALS
 
 DOCS = Path(__file__).parents[2] / "docs" / "corpus.md"
 LANGUAGES = sorted(read_rule_file("fineweb2-like", None).languages)
@@ -64,11 +64,7 @@ def test_every_limit_of_the_package_has_a_source():
     for name in rule_set_names():
         file = read_rule_file(name, None)
         assert file.description
-        for limit in [
-            *file.rules,
-            *file.lines,
-            *(limit for own in file.languages.values() for limit in own),
-        ]:
+        for limit in [*file.rules, *file.lines, *(limit for own in file.languages.values() for limit in own)]:
             assert limit.source != file.name, f"{name}: {limit.name} has no source"
 
 
@@ -87,9 +83,7 @@ def test_gopher_as_published():
 def test_fineweb2_has_limits_of_its_own_for_each_language():
     found = {language: limits("fineweb2-like", language) for language in LANGUAGES}
     assert found["ar"]["max_top_2gram"] == 0.197
-    assert (
-        found["zh"]["max_mean_word_length"] == 5
-    )  # given for the language, so it holds although zh is unspaced
+    assert found["zh"]["max_mean_word_length"] == 5  # given for the language, so it holds although zh is unspaced
     assert found["pt"]["max_top_2gram"] == 0.371
     assert "min_mean_word_length" not in found["de"]  # 0 in its configs
     assert found["en"]["max_short_lines"] == 0.67
@@ -160,11 +154,7 @@ def test_null_switches_a_rule_off():
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        (
-            "rules:\n- {rule: max_worts, limit: 3}",
-            2,
-            "rules[0].rule: there is no rule 'max_worts'; did you mean",
-        ),
+        ("rules:\n- {rule: max_worts, limit: 3}", 2, "rules[0].rule: there is no rule 'max_worts'; did you mean"),
         ("rules:\n- {rule: max_words, limit: many}", 2, "rules[0].limit: must be a number, or null"),
         ("rules:\n- {rule: max_words, limit: .nan}", 2, "rules[0].limit: must be a number, or null"),
         ("rules:\n- {rule: max_words}", 2, "rules[0].limit: max_words needs a limit"),
@@ -177,18 +167,10 @@ def test_null_switches_a_rule_off():
         ("rules:\n  max_words: 3", 2, "rules: must be a list, not a mapping"),
         ("rules: []\nruels: []", 2, "the file: there is no 'ruels'; did you mean 'rules'?"),
         ("rules: []\nrules: []", 2, "the file.rules: is given twice"),
-        (
-            "lines:\n- {rule: line_words, limit: 1.5}",
-            2,
-            "lines[0].limit: line_words takes a whole number above 0",
-        ),
+        ("lines:\n- {rule: line_words, limit: 1.5}", 2, "lines[0].limit: line_words takes a whole number above 0"),
         ("lines:\n- {rule: line_end, limit: 3}", 2, "lines[0].limit: line_end takes no limit"),
         ("lines:\n- {rule: max_words, limit: 3}", 2, "lines[0].rule: there is no rule 'max_words'"),
-        (
-            "languages:\n  ar:\n    max_wrds: 2",
-            3,
-            "languages.ar: there is no 'max_wrds'; did you mean 'max_words'?",
-        ),
+        ("languages:\n  ar:\n    max_wrds: 2", 3, "languages.ar: there is no 'max_wrds'; did you mean 'max_words'?"),
         ("languages:\n  ar: 3", 2, "languages.ar: must hold `key: value` pairs, not '3'"),
         ("rules:\n- {rule: sample_quality, limit: 0}", 2, "rules[0].limit: must be above 0"),
         ("only: [en]\notherwise: polyml", 2, "otherwise: needs `only`, and is one of allam-english"),
@@ -255,9 +237,7 @@ def test_first_broken_is_the_first_in_a_plain_loop(seed, name):
             if rule.alpha:
                 outside = (1 - draws[document]) ** (-1 / rule.alpha) - 1 <= 1 - value
             else:
-                outside = (rule.low is not None and value < rule.low) or (
-                    rule.high is not None and value > rule.high
-                )
+                outside = (rule.low is not None and value < rule.low) or (rule.high is not None and value > rule.high)
             if outside:
                 broken.append(reason)
                 counts[reason] += 1
@@ -304,9 +284,7 @@ def test_thresholds():
 
 @pytest.mark.parametrize("signal", NAMES)
 @given(
-    values=st.lists(
-        st.floats(0, 2e7) | st.sampled_from([0, 0.025, 0.3, 0.5, 1, 10, 100, np.nan, np.inf]), max_size=40
-    )
+    values=st.lists(st.floats(0, 2e7) | st.sampled_from([0, 0.025, 0.3, 0.5, 1, 10, 100, np.nan, np.inf]), max_size=40)
 )
 @settings(max_examples=20, deadline=None)
 def test_a_histogram_is_numpys(signal, values):
@@ -360,11 +338,7 @@ def test_learnt_limits_cost_trusted_text_its_quantile(tmp_path):
             values = columns[rule.signal].astype(np.float32).astype(float)
             share = rule.broken(values, values).mean()
             assert 0.015 <= share <= 0.02, name
-            inwards = (
-                values[values >= rule.low].min()
-                if rule.low is not None
-                else values[values <= rule.high].max()
-            )
+            inwards = values[values >= rule.low].min() if rule.low is not None else values[values <= rule.high].max()
             assert abs(inwards - (rule.low or rule.high)) <= 2e-3 * abs(inwards)
             given_limit = learnt[language]["limits"][name]
             assert given_limit["learnt"] == (rule.low if rule.low is not None else rule.high)
@@ -372,9 +346,7 @@ def test_learnt_limits_cost_trusted_text_its_quantile(tmp_path):
             assert rule.source == f"quantile 0.02 of {number} trusted documents"
         assert rules["max_digits"].high == 0.0
         assert rules["max_urls"].high == 0.2  # there was no such column
-    assert load_rule_set(Rules(limits={"max_digits": 0.7}), output / "rules.yaml", None).rules_for(
-        "ar", False
-    )
+    assert load_rule_set(Rules(limits={"max_digits": 0.7}), output / "rules.yaml", None).rules_for("ar", False)
     again = tmp_path / "again"
     again.mkdir()
     learn(LearnRules(do="learn-rules", quantile=0.02), inputs, again, context)
@@ -392,11 +364,7 @@ def test_learning_needs_documents(tmp_path):
 
 
 def shown(limit: Limit) -> str:
-    return (
-        "–"
-        if limit.value is None or limit.name in {*LINE_RULES} - {*LINE_RULES_WITH_LIMIT}
-        else f"{limit.value:g}"
-    )
+    return "–" if limit.value is None or limit.name in {*LINE_RULES} - {*LINE_RULES_WITH_LIMIT} else f"{limit.value:g}"
 
 
 def documented(title: str) -> dict[str, str]:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diglot.corpus.characters import text_array
-from diglot.corpus.segment import model_name, segment
+from diglot.text.segment import model_name, segment
+from diglot.text.unicode import text_array
 
 MODELS = ("ja", "ja_word", "th", "zh-hans", "zh-hant")
 LANGUAGES = {"ja": ("ja", "ja_word"), "zh": ("zh-hans", "zh-hant"), "th": ("th",), "en": ("ja_word", "th")}
@@ -41,10 +41,7 @@ def test_segments_are_the_packages_on_written_examples(name):
 
 
 @given(
-    st.lists(
-        st.text(st.sampled_from("今日は天気です。、の中国人操作系统กลุ่มสามารถ ab1\n😀"), max_size=40),
-        max_size=4,
-    ),
+    st.lists(st.text(st.sampled_from("今日は天気です。、の中国人操作系统กลุ่มสามารถ ab1\n😀"), max_size=40), max_size=4),
     st.sampled_from(MODELS),
 )
 @settings(max_examples=200, deadline=None)
@@ -54,7 +51,7 @@ def test_segments_are_the_packages_on_any_text(texts, name):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_segments_are_the_packages_on_real_text(data, language):
-    from diglot.corpus.read import Record, read_records
+    from diglot.read.files import Record, read_records
 
     records = read_records(str(data / "raw_text" / language), stage="t", source="t", limit=60)
     texts = [record.value["text"][:3000] for record in records if isinstance(record, Record)]

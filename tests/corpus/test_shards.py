@@ -24,8 +24,8 @@ from corpus_files import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from diglot.corpus import read as reading_module
-from diglot.corpus.read import Broken, Reading, find_files, read_shards
+from diglot.read import files as reading_module
+from diglot.read.files import Broken, Reading, find_files, read_shards
 
 
 def shards(path, wanted=lambda number: True, **options):
@@ -46,9 +46,7 @@ def mixed(tmp_path):
     (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress(DATA)[:-50])
     (tmp_path / "d.txt").write_text("text")
     pq.write_table(pa.Table.from_pylist(RECORDS[:500]), tmp_path / "e.parquet", row_group_size=130)
-    pages = [
-        warc_record("response", http_response(html_page("A sentence in a page. " * 20)), n) for n in range(3)
-    ]
+    pages = [warc_record("response", http_response(html_page("A sentence in a page. " * 20)), n) for n in range(3)]
     (tmp_path / "f.warc.gz").write_bytes(b"".join(map(gzip.compress, pages)))
     (tmp_path / "g.html").write_bytes(html_page("Another sentence in a page. " * 20))
     return tmp_path
@@ -117,22 +115,16 @@ def test_row_groups_that_are_not_wanted_are_not_read(tmp_path, small_shards, mon
     opened = []
     iter_batches = pq.ParquetFile.iter_batches
     monkeypatch.setattr(
-        pq.ParquetFile,
-        "iter_batches",
-        lambda *a, **o: opened.append(o["row_groups"]) or iter_batches(*a, **o),
+        pq.ParquetFile, "iter_batches", lambda *a, **o: opened.append(o["row_groups"]) or iter_batches(*a, **o)
     )
     assert shards(file, lambda number: number == 3)[3].records[0].value["id"] == "210"
     assert opened == [[3]]
 
 
 def test_of_parquet_only_the_fields_are_read_unless_the_text_is_missing(tmp_path):
-    pq.write_table(
-        pa.Table.from_pylist([{"id": "1", "text": "t", "url": "u", "big": "b"}]), tmp_path / "a.parquet"
-    )
+    pq.write_table(pa.Table.from_pylist([{"id": "1", "text": "t", "url": "u", "big": "b"}]), tmp_path / "a.parquet")
     assert good(shards(tmp_path, fields=["text"])[0].records) == [{"id": "1", "text": "t", "url": "u"}]
-    assert good(shards(tmp_path, fields=["content"])[0].records) == [
-        {"id": "1", "text": "t", "url": "u", "big": "b"}
-    ]
+    assert good(shards(tmp_path, fields=["content"])[0].records) == [{"id": "1", "text": "t", "url": "u", "big": "b"}]
 
 
 def test_a_bad_text_in_parquet_costs_its_row(tmp_path):
@@ -156,9 +148,7 @@ SEEDS = {
     ".html": html_page("A sentence in a page. " * 20),
     ".warc": b"".join(
         warc_record(kind, http_response(html_page("A sentence in a page. " * 20)), number)
-        for number, kind in enumerate(
-            ["warcinfo", "request", "response", "conversion", "resource", "response"]
-        )
+        for number, kind in enumerate(["warcinfo", "request", "response", "conversion", "resource", "response"])
     ),
 }
 FILES = {name + end: compress(data) for name, data in SEEDS.items() for end, compress in COMPRESS.items()}
@@ -205,15 +195,13 @@ def test_all_of_the_real_text_is_accounted_for(data):
         for file in sorted((data / "raw_text" / folder).glob("*.jsonl.zst")):
             lines = subprocess.run(["zstd", "-dc", file], capture_output=True, check=True).stdout.split(b"\n")
             records = [record for shard in shards(file) for record in shard.records]
-            assert [record.value for record in records] == [
-                json.loads(line) for line in lines if line.strip()
-            ]
+            assert [record.value for record in records] == [json.loads(line) for line in lines if line.strip()]
 
 
 MEASURE = """
 import json, re, sys
 from pathlib import Path
-from diglot.corpus.read import Broken, Reading, find_files, read_shards
+from diglot.read.files import Broken, Reading, find_files, read_shards
 def peak():  # of this process; ru_maxrss has its parent's in it
     return int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000
 before, records, broken = peak(), 0, 0
@@ -239,9 +227,7 @@ def measure(file):
 )
 def test_memory_is_bounded_by_two_shards(tmp_path, text, megabytes):
     """A gigabyte of lines in about twice 32 MB, or twice 128 MB where Python takes four bytes a character."""
-    lines = [
-        json.dumps({"id": str(n), "text": text}, ensure_ascii=False).encode() + b"\n" for n in range(10_000)
-    ]
+    lines = [json.dumps({"id": str(n), "text": text}, ensure_ascii=False).encode() + b"\n" for n in range(10_000)]
     with pa.CompressedOutputStream(str(tmp_path / "a.jsonl.zst"), "zstd") as stream:
         for _ in range(100):
             stream.write(b"".join(lines))

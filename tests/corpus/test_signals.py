@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_signals import plain_signals
 
-from diglot.corpus import catalogue
-from diglot.corpus.characters import BROKEN, INVISIBLE, character_tables, text_array
-from diglot.corpus.lexicon import GOPHER_STOP_WORDS, WordLists
-from diglot.corpus.signals import TEXT_SIGNALS, measure
+from diglot.curate.signals.lexicon import GOPHER_STOP_WORDS, WordLists
+from diglot.curate.signals.measure import TEXT_SIGNALS, measure
+from diglot.recipe import signals
+from diglot.text.unicode import BROKEN, INVISIBLE, character_tables, text_array
 
 CLASSES, LOWER = character_tables()
 LISTS = WordLists(
@@ -52,11 +52,7 @@ def test_contrived_text_is_measured_as_defined(texts, language):
     check(texts, language)
 
 
-@given(
-    st.lists(
-        st.lists(st.sampled_from(["a ", "b ", "c ", "a b c d e f g h i j ", "\n"]), max_size=60).map("".join)
-    )
-)
+@given(st.lists(st.lists(st.sampled_from(["a ", "b ", "c ", "a b c d e f g h i j ", "\n"]), max_size=60).map("".join)))
 @settings(max_examples=200, deadline=None)
 def test_repetitive_text_is_measured_as_defined(texts):
     check(texts)
@@ -72,11 +68,7 @@ def test_longer_text_is_measured_as_defined():
 def test_there_is_no_limit_to_the_lines_of_a_document():
     """Each of 100,000 lines and 50,000 paragraphs is told from the others, and the one repeated is found."""
     lines = [f"line {number}" for number in range(100_000)]
-    text = (
-        "\n\n".join("\n".join(lines[i : i + 2]) for i in range(0, len(lines), 2))
-        + "\n\n"
-        + "\n".join(lines[:2])
-    )
+    text = "\n\n".join("\n".join(lines[i : i + 2]) for i in range(0, len(lines), 2)) + "\n\n" + "\n".join(lines[:2])
     signals = dict(zip(TEXT_SIGNALS, measure(text_array([text.encode()]))[0].tolist(), strict=True))
     expected = {
         "lines": 100_002,
@@ -89,29 +81,10 @@ def test_there_is_no_limit_to_the_lines_of_a_document():
 
 @pytest.mark.parametrize(
     "language",
-    [
-        "ar",
-        "de",
-        "en",
-        "es",
-        "fr",
-        "he",
-        "id",
-        "it",
-        "ja",
-        "ko",
-        "nl",
-        "pl",
-        "pt",
-        "ru",
-        "th",
-        "tr",
-        "vi",
-        "zh",
-    ],
+    ["ar", "de", "en", "es", "fr", "he", "id", "it", "ja", "ko", "nl", "pl", "pt", "ru", "th", "tr", "vi", "zh"],
 )
 def test_real_text_is_measured_as_defined(data, language):
-    from diglot.corpus.read import Record, read_records
+    from diglot.read.files import Record, read_records
 
     records = read_records(str(data / "raw_text" / language), stage="t", source="t", limit=400)
     texts = [record.value["text"][:4000] for record in records if isinstance(record, Record)]
@@ -127,23 +100,17 @@ def test_what_needs_a_list_is_not_measured_without():
 
 
 def test_the_catalogue_names_each_signal_once():
-    assert len(set(catalogue.NAMES)) == len(catalogue.NAMES)
-    assert tuple(s.name for s in catalogue.SIGNALS if s.needs == "text") == TEXT_SIGNALS
-    assert {f"min_{name}" for name in catalogue.NAMES} < set(catalogue.rule_names())
+    assert len(set(signals.NAMES)) == len(signals.NAMES)
+    assert tuple(s.name for s in signals.SIGNALS if s.needs == "text") == TEXT_SIGNALS
+    assert {f"min_{name}" for name in signals.NAMES} < set(signals.rule_names())
 
 
 def test_shares_lie_between_0_and_1():
-    texts = [sentences(ENGLISH, seed, 30) for seed in range(5)] + [
-        "#" * 50,
-        "1 " * 90,
-        "...\n" * 9,
-        "A\n\nA\n\nA",
-        "",
-    ]
+    texts = [sentences(ENGLISH, seed, 30) for seed in range(5)] + ["#" * 50, "1 " * 90, "...\n" * 9, "A\n\nA\n\nA", ""]
     for name, column in zip(
         TEXT_SIGNALS, measure(text_array([text.encode() for text in texts]), "en", LISTS).T, strict=True
     ):
-        scale = next(signal.scale for signal in catalogue.SIGNALS if signal.name == name)
+        scale = next(signal.scale for signal in signals.SIGNALS if signal.name == name)
         assert column.min() >= 0, name
         assert scale != "share" or column.max() <= 1, name
 
@@ -157,7 +124,7 @@ def test_a_document_does_not_depend_on_its_neighbours():
 
 
 def test_classes_agree_with_python():
-    from diglot.corpus.characters import DIGIT, LETTER, SPACE
+    from diglot.text.unicode import DIGIT, LETTER, SPACE
 
     codes = [code for code in range(0x33480) if not 0xD800 <= code < 0xE000]
     for flag, method in ((LETTER, str.isalpha), (SPACE, str.isspace), (DIGIT, str.isdecimal)):

@@ -14,12 +14,12 @@ from corpus_files import ARABIC, ENGLISH, sentences
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diglot.artifact import Context, Inputs, UserError, content_hash, read_artifact, writing
-from diglot.corpus.read import read_records
-from diglot.corpus.translation import translate
-from diglot.corpus.translation.endpoint import Completion
-from diglot.corpus.translation.paragraphs import join, split
+from diglot.base.artifact import Context, Inputs, UserError, content_hash, read_artifact, writing
+from diglot.endpoint.client import Completion
+from diglot.read.files import read_records
 from diglot.recipe import Endpoint, Translate
+from diglot.translate import stage as translate
+from diglot.translate.paragraphs import join, split
 
 SECRET = "sk-Zq81-do-not-tell"
 
@@ -40,15 +40,14 @@ def serve(tmp_path):
 def make_corpus(folder, documents):
     """A corpus artifact as `curate` writes it: English documents {id: text}, or whole rows."""
     rows = [
-        {"id": id_, "text": row, "language": "en", "domain": "web", "source": "web"}
-        if isinstance(row, str)
-        else row
+        {"id": id_, "text": row, "language": "en", "domain": "web", "source": "web"} if isinstance(row, str) else row
         for id_, row in documents.items()
     ]
     path = folder / "corpus"
-    with writing(
-        path, stage="corpus", kind="corpus", do="curate", fingerprint="f" * 32, settings={}, inputs={}
-    ) as (out, _):
+    with writing(path, stage="corpus", kind="corpus", do="curate", fingerprint="f" * 32, settings={}, inputs={}) as (
+        out,
+        _,
+    ):
         (out / "documents").mkdir()
         for name in dict.fromkeys(row["source"] for row in rows):
             table = pa.Table.from_pylist([row for row in rows if row["source"] == name])
@@ -100,9 +99,7 @@ FRAGMENTS = [
 def test_pieces_and_what_is_between_them_are_the_text(text, limit):
     pieces, end = split(text, limit)
     assert "".join(piece.before + piece.text for piece in pieces) + end == text
-    assert all(
-        piece.text and piece.text == piece.text.strip() and not piece.before.strip() for piece in pieces
-    )
+    assert all(piece.text and piece.text == piece.text.strip() and not piece.before.strip() for piece in pieces)
     assert all(len(piece.text) <= limit for piece in pieces if piece.asks)
     numbers = [piece.paragraph for piece in pieces]
     assert sorted(set(numbers)) == list(range(len(set(numbers))))
@@ -144,13 +141,7 @@ def test_documents_come_out_aligned_and_nothing_is_asked_twice(serve, tmp_path):
             "a": f"{text_of(1)}\n\n\n{code}\n\n{text_of(2)}\n",
             "b": f"{text_of(2)}\n\nhttps://example.org/page",
             "c": {"id": "c", "text": text_of(3), "language": "en", "domain": "wiki", "source": "wiki"},
-            "d": {
-                "id": "d",
-                "text": sentences(ARABIC, 4),
-                "language": "ar",
-                "domain": "web",
-                "source": "arabic",
-            },
+            "d": {"id": "d", "text": sentences(ARABIC, 4), "language": "ar", "domain": "web", "source": "arabic"},
             "e": {"id": "e", "text": text_of(5), "language": "en", "domain": "parallel", "source": "pairs"},
         },
     )
@@ -222,10 +213,7 @@ def test_bad_answers_are_asked_for_again_then_dropped_and_counted(serve, tmp_pat
 
 def test_answers_keep_the_paragraphs_of_the_source(serve, tmp_path):
     server = serve(
-        rules=[
-            {"word": "poem", "times": 9, "do": "blank lines"},
-            {"word": "prose", "times": 9, "do": "blank lines"},
-        ]
+        rules=[{"word": "poem", "times": 9, "do": "blank lines"}, {"word": "prose", "times": 9, "do": "blank lines"}]
     )
     corpus = make_corpus(tmp_path, {"a": "a poem\nof lines\n\nsome prose here"})
     output, _, _ = run(tmp_path, corpus, server)
@@ -270,9 +258,7 @@ def test_choosing_sources_and_documents(serve, tmp_path):
 @pytest.mark.parametrize("language", ["ar", "ja", "ru"])
 def test_real_translations_pass_and_english_does_not(data, language):
     """Reference translations taken for answers; 62,000 of 17 languages were tried once: at most 0.4% failed."""
-    records = read_records(
-        str(data / "parallel" / f"en-{language}"), stage="test", source="pairs", limit=3000
-    )
+    records = read_records(str(data / "parallel" / f"en-{language}"), stage="test", source="pairs", limit=3000)
     pairs = [(record.value["src"].strip(), record.value["tgt"].strip()) for record in records]
     stage = Translate(endpoint=Endpoint(url="http://localhost", model="none"), target_language=language)
     translator = translate.Translator(stage, client=None, journal=None)
@@ -281,9 +267,7 @@ def test_real_translations_pass_and_english_does_not(data, language):
     wrong = sum(failure is not None for failure in translator.check_language(texts, "en"))
     assert len(pairs) - len(texts) + wrong <= 0.005 * len(pairs)
     english = [one for one, _ in pairs if len(one) >= 30]
-    assert sum(failure is not None for failure in translator.check_language(english, "en")) >= 0.7 * len(
-        english
-    )
+    assert sum(failure is not None for failure in translator.check_language(english, "en")) >= 0.7 * len(english)
 
 
 @pytest.mark.parametrize("prompt", ["Translate!", "{text} {style}", "{text.__class__}", "{text} {", "{}"])
@@ -317,9 +301,7 @@ def test_max_cost_stops_and_a_higher_one_goes_on(serve, tmp_path):
         run(tmp_path, corpus, server, "first", scratch="kept", endpoint=prices, max_cost=half)
     asked = server.texts[before:]
     assert 10 <= len(asked) <= 15 + 4 + 4
-    again, summary, _ = run(
-        tmp_path, corpus, server, "second", scratch="kept", endpoint=prices, max_cost=99 * half
-    )
+    again, summary, _ = run(tmp_path, corpus, server, "second", scratch="kept", endpoint=prices, max_cost=99 * half)
     assert len(server.texts) - before == 30, "what was answered was asked again"
     assert summary["cost"] == pytest.approx(2 * half)
     assert content_hash(again) == content_hash(whole)
@@ -368,9 +350,7 @@ def test_killed_and_run_again(serve, tmp_path, after):
     assert read_artifact(tmp_path / "killed" / "out") is None
     asked = len(server.texts) - before
     assert asked < 60
-    done = subprocess.run(
-        killed, capture_output=True, text=True, env={**os.environ, "OPENAI_API_KEY": SECRET}
-    )
+    done = subprocess.run(killed, capture_output=True, text=True, env={**os.environ, "OPENAI_API_KEY": SECRET})
     assert done.returncode == 0, done.stdout + done.stderr
     artifact = read_artifact(tmp_path / "killed" / "out")
     assert artifact
@@ -380,9 +360,7 @@ def test_killed_and_run_again(serve, tmp_path, after):
     assert len(counts) == 60
     assert counts.total() - 60 <= 4, "more was asked again than was under way"
     files = [file.read_bytes() for file in tmp_path.rglob("killed/**/*") if file.is_file()]
-    assert not any(
-        SECRET.encode() in content for content in [*files, done.stdout.encode(), done.stderr.encode()]
-    )
+    assert not any(SECRET.encode() in content for content in [*files, done.stdout.encode(), done.stderr.encode()])
 
 
 def test_the_command_says_what_is_wrong_without_a_traceback(serve, tmp_path):

@@ -9,9 +9,9 @@ from corpus_files import ARABIC, ENGLISH, html_page, http_response, sentences, w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from diglot.artifact import UserError
-from diglot.corpus import web
-from diglot.corpus.read import Broken, Reading, Record, find_files, read_shards
+from diglot.base.artifact import UserError
+from diglot.read import web
+from diglot.read.files import Broken, Reading, Record, find_files, read_shards
 
 pytest.importorskip("trafilatura")
 fastwarc = pytest.importorskip("fastwarc.warc")
@@ -115,7 +115,7 @@ def test_the_missing_extra_is_named(tmp_path, monkeypatch, module):
 
 def test_texts_do_not_depend_on_the_hash_seed(data):
     program = (
-        "import hashlib, sys; from diglot.corpus.read import *\n"
+        "import hashlib, sys; from diglot.read.files import *\n"
         "files = find_files(sys.argv[1], 's', 'r')\n"
         "reading = Reading(fields=['html'], html=True, limit=20)\n"
         "print(hashlib.sha256(repr(list(read_shards(files, reading))).encode()).hexdigest())"
@@ -123,10 +123,7 @@ def test_texts_do_not_depend_on_the_hash_seed(data):
     file = data / "raw_web" / "html_pages.jsonl.zst"
     hashes = {
         subprocess.run(
-            [sys.executable, "-c", program, file],
-            env={"PYTHONHASHSEED": seed},
-            capture_output=True,
-            check=True,
+            [sys.executable, "-c", program, file], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
         ).stdout
         for seed in ("1", "2")
     }
@@ -137,25 +134,18 @@ def test_texts_do_not_depend_on_the_hash_seed(data):
 
 
 def pages(number):
-    return [
-        warc_record("response", http_response(html_page(sentences(ENGLISH, n))), n) for n in range(number)
-    ]
+    return [warc_record("response", http_response(html_page(sentences(ENGLISH, n))), n) for n in range(number)]
 
 
 @pytest.mark.parametrize("name", ["a.warc", "a.warc.gz", "a.WARC.GZ"])
 def test_responses_are_documents_and_the_rest_is_not(tmp_path, name):
     deflated = zlib.compress(html_page(TEXT))
-    chunked = b"5\r\n<html\r\n" + b"%x\r\n%s\r\n0\r\n\r\n" % (
-        len(html_page(TEXT)) - 15,
-        b">" + html_page(TEXT)[16:],
-    )
+    chunked = b"5\r\n<html\r\n" + b"%x\r\n%s\r\n0\r\n\r\n" % (len(html_page(TEXT)) - 15, b">" + html_page(TEXT)[16:])
     records = [
         warc_record("warcinfo", b"software: x"),
         warc_record("request", b"GET / HTTP/1.1\r\n\r\n", 1),
         warc_record("response", http_response(html_page(TEXT)), 2),
-        warc_record(
-            "response", http_response(gzip.compress(html_page(TEXT)), headers="Content-Encoding: gzip\r\n"), 3
-        ),
+        warc_record("response", http_response(gzip.compress(html_page(TEXT)), headers="Content-Encoding: gzip\r\n"), 3),
         warc_record("response", http_response(deflated, headers="Content-Encoding: deflate\r\n"), 4),
         warc_record("response", http_response(chunked, headers="Transfer-Encoding: chunked\r\n"), 5),
         warc_record("response", http_response(html_page(TEXT), status="404 Not Found"), 6),
@@ -213,10 +203,7 @@ def test_what_is_oversized_is_not_held(tmp_path):
         (lambda r: [r[0], r[1], r[2][:-100]], ["good", "good", "truncated_archive"]),
         (lambda r: [r[0], r[1], r[2][:60]], ["good", "good", "broken_warc_record"]),
         (lambda r: [r[0], r[1][:-4], r[2][:-4]], ["good", "good", "good"]),
-        (
-            lambda r: [part.replace(b"\r\n", b"\n") for part in (warc_record("conversion", b"a"),)] * 2,
-            ["good"] * 2,
-        ),
+        (lambda r: [part.replace(b"\r\n", b"\n") for part in (warc_record("conversion", b"a"),)] * 2, ["good"] * 2),
     ],
 )
 def test_a_broken_record_costs_itself_and_at_most_its_neighbour(tmp_path, damage, expected):
@@ -234,10 +221,7 @@ def test_a_truncated_archive_is_read_up_to_its_end(tmp_path, share):
     assert 30 * share - 3 < len(found) <= 30 * share + 2
 
 
-@given(
-    st.lists(st.sampled_from(["response", "request", "conversion", "garbage"]), max_size=8),
-    st.integers(1, 40),
-)
+@given(st.lists(st.sampled_from(["response", "request", "conversion", "garbage"]), max_size=8), st.integers(1, 40))
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_records_are_cut_out_whatever_the_chunks(tmp_path_factory, kinds, chunk):
     parts = {
@@ -249,9 +233,7 @@ def test_records_are_cut_out_whatever_the_chunks(tmp_path_factory, kinds, chunk)
     content = b"".join(parts[kind] for kind in kinds)
     file = find_files(str(_written(tmp_path_factory, content)), "s", "r")[0]
     cut = [
-        list(
-            web.raw_warc(file, iter([content[at : at + size] for at in range(0, len(content), size)]), 10_000)
-        )
+        list(web.raw_warc(file, iter([content[at : at + size] for at in range(0, len(content), size)]), 10_000))
         for size in (chunk, len(content) or 1)
     ]
     assert cut[0] == cut[1]

@@ -8,14 +8,14 @@ import pytest
 import tiny_model
 from transformers import AutoTokenizer
 
-from diglot.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.artifact import Artifact, Context, Inputs, UserError
+from diglot.encode import stage as encode
 from diglot.evaluate.harness import Adapter
 from diglot.evaluate.items import build_contexts
 from diglot.evaluate.language_model import LanguageModel
 from diglot.evaluate.preferences import answer_request
 from diglot.recipe import Encode, Task
 from diglot.serve.chat import Conversation
-from diglot.tokens import encode
 from diglot.tokens.shards import open_tokens
 
 CONVERSATIONS = [tiny_model.conversation(text) for text in tiny_model.ENGLISH[::3]]  # one a trade
@@ -120,7 +120,5 @@ def test_a_base_without_a_known_format_says_what_to_do(model, tmp_path):
     for file in model.folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "chat_template.jinja").write_text("{{ messages[0].content }}")
-    with pytest.raises(
-        UserError, match=r"does not write the format chatml.*extend-tokenizer with `chat: diglot`"
-    ):
+    with pytest.raises(UserError, match=r"does not write the format chatml.*extend-tokenizer with `chat: diglot`"):
         LanguageModel.load(tmp_path).encode_chat(CONVERSATIONS[0])

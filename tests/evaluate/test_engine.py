@@ -10,7 +10,7 @@ import tiny_model
 import torch
 from transformers import AutoModelForCausalLM
 
-from diglot.artifact import Artifact, Inputs, UserError
+from diglot.base.artifact import Artifact, Inputs, UserError
 from diglot.evaluate import engine
 from diglot.evaluate.bits import bits_per_byte, read_held_out
 from diglot.evaluate.metrics import ratio_error
@@ -28,14 +28,7 @@ def write_lines(file, rows):
 
 
 def document(id, text, language="en", domain="web", source="english") -> dict:
-    return {
-        "id": id,
-        "text": text,
-        "language": language,
-        "domain": domain,
-        "source": source,
-        "origin": "natural",
-    }
+    return {"id": id, "text": text, "language": language, "domain": domain, "source": source, "origin": "natural"}
 
 
 @pytest.fixture
@@ -67,8 +60,7 @@ def pair(id, right, wrong, source="flaws") -> dict:
 def preferences(tmp_path) -> Artifact:
     right, wrong = tiny_model.ENGLISH, tiny_model.ENGLISH[3:] + tiny_model.ENGLISH[:3]
     write_lines(
-        tmp_path / "preferences" / "heldout.jsonl",
-        [pair(str(n), *sides) for n, sides in enumerate(zip(right, wrong))],
+        tmp_path / "preferences" / "heldout.jsonl", [pair(str(n), *sides) for n, sides in enumerate(zip(right, wrong))]
     )
     return artifact(tmp_path / "preferences", "preferences")
 
@@ -90,10 +82,7 @@ def items(tmp_path) -> Artifact:
     )
     write_lines(
         tmp_path / "items" / "tasks" / "answers.en.jsonl",
-        [
-            {"prompt": tiny_model.conversation(text)[0]["content"], "reference": text}
-            for text in tiny_model.ENGLISH[:5]
-        ],
+        [{"prompt": tiny_model.conversation(text)[0]["content"], "reference": text} for text in tiny_model.ENGLISH[:5]],
     )
     return artifact(tmp_path / "items", "text")
 
@@ -123,9 +112,7 @@ def read(file):
 
 
 def test_the_whole_stage(learnt_folder, tmp_path, context, corpus, preferences, items):
-    scores, output = run(
-        learnt_folder, tmp_path, context, corpus=corpus, preferences=preferences, items=items
-    )
+    scores, output = run(learnt_folder, tmp_path, context, corpus=corpus, preferences=preferences, items=items)
     assert json.loads((output / "scores.json").read_text()) == scores
     assert set(scores["bits_per_byte"]) == {"en", "ar", "pairs"}
     assert scores["bits_per_byte"]["en"]["value"] < 0.5 < scores["bits_per_byte"]["pairs"]["value"]
@@ -150,9 +137,7 @@ def test_the_whole_stage(learnt_folder, tmp_path, context, corpus, preferences, 
     assert len(read(output / "documents.jsonl")) == len(tiny_model.ENGLISH + tiny_model.ARABIC) + 1
 
 
-def test_the_same_bytes_twice_and_with_any_batch_size(
-    learnt_folder, tmp_path, context, corpus, preferences, items
-):
+def test_the_same_bytes_twice_and_with_any_batch_size(learnt_folder, tmp_path, context, corpus, preferences, items):
     roles = {"corpus": corpus, "preferences": preferences, "items": items}
     first, one = run(learnt_folder, tmp_path, context, name="one", **roles)
     _, two = run(learnt_folder, tmp_path, context, name="two", **roles)
@@ -262,10 +247,7 @@ def test_pairs_too_long_are_counted_and_none_left_is_an_error(random_model):
     [
         ({"chosen": []}, "heldout.jsonl:1: chosen: must be a list of messages"),
         ({"prompt": "text"}, "heldout.jsonl:1: prompt: must be a list of messages"),
-        (
-            {"rejected": [{"role": "user", "content": "x"}]},
-            "heldout.jsonl:1: rejected: an answer is the assistant's",
-        ),
+        ({"rejected": [{"role": "user", "content": "x"}]}, "heldout.jsonl:1: rejected: an answer is the assistant's"),
         ({"prompt": [{"role": "user"}]}, "heldout.jsonl:1: prompt"),
     ],
 )
@@ -292,9 +274,7 @@ def test_items_outside_the_artifact(learnt_folder, tmp_path, context, items):
 def test_harness_tasks_without_a_network_or_with_a_wrong_name(learnt_folder, tmp_path, context, monkeypatch):
     # The full index of the harness's tasks takes half a minute; one task of its kind shows the same.
     folder = tmp_path / "harness"
-    write_lines(
-        folder / "data.jsonl", [{"q": "The baker of Lorem sells", "c": ["bread", "iron"], "a": 0}] * 3
-    )
+    write_lines(folder / "data.jsonl", [{"q": "The baker of Lorem sells", "c": ["bread", "iron"], "a": 0}] * 3)
     config = {
         "output_type": "multiple_choice",
         "doc_to_text": "{{q}}",

@@ -6,7 +6,7 @@ from lm_eval import evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.evaluate.harness import Adapter, ItemTask
 from diglot.evaluate.items import build_contexts
 from diglot.evaluate.language_model import LanguageModel
@@ -71,9 +71,7 @@ def test_generations_are_those_of_the_harness(learnt_model, reference, chat):
     task = Task(path="x", language="en", kind="generation", chat=chat, max_new_tokens=12)
     contexts = build_contexts(GENERATIONS, task, learnt_model, 12, "seed")
     requests = [Instance("generate_until", {}, (context, dict(settings)), 0) for context in contexts]
-    assert adapter(learnt_model).generate_until(requests) == reference.generate_until(
-        requests, disable_tqdm=True
-    )
+    assert adapter(learnt_model).generate_until(requests) == reference.generate_until(requests, disable_tqdm=True)
 
 
 def test_rolling_log_likelihoods_sum_over_all_tokens(learnt_model):
@@ -120,11 +118,7 @@ def test_what_was_learnt_scores_fully_and_what_was_not_at_chance(learnt_model, r
     assert learnt["acc,none"] == learnt["acc_norm,none"] == learnt["acc_token,none"] == 1
     # Right answers in another place for every item: a random model cannot follow.
     moved = [
-        {
-            **item,
-            "choices": item["choices"][shift:] + item["choices"][:shift],
-            "answer": (item["answer"] - shift) % 4,
-        }
+        {**item, "choices": item["choices"][shift:] + item["choices"][:shift], "answer": (item["answer"] - shift) % 4}
         for shift in range(4)
         for item in CHOICES
     ]
@@ -140,9 +134,7 @@ def test_generation_of_what_was_learnt_is_exact(learnt_model):
                 {"id": str(n), "prompt": tiny_model.conversation(text)[0]["content"], "reference": text}
                 for n, text in enumerate(tiny_model.ENGLISH)
             ]
-        scores, _ = run(
-            adapter(learnt_model), items, learnt_model, kind="generation", chat=chat, max_new_tokens=40
-        )
+        scores, _ = run(adapter(learnt_model), items, learnt_model, kind="generation", chat=chat, max_new_tokens=40)
         assert scores["exact_match,none"] == 1
         assert scores["chrf,none"] == pytest.approx(100)
 
@@ -160,8 +152,6 @@ def test_per_token_accuracy_divides_by_tokens(random_model):
 
 
 def test_sampling_tasks_are_refused(random_model):
-    instance = Instance(
-        "generate_until", {}, ("x", {"until": ["\n"], "do_sample": True, "temperature": 0.7}), 0
-    )
+    instance = Instance("generate_until", {}, ("x", {"until": ["\n"], "do_sample": True, "temperature": 0.7}), 0)
     with pytest.raises(UserError, match="only greedy"):
         adapter(random_model).generate_until([instance])

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.evaluate.items import ChatPrompt, build_contexts, read_items, separator
 from diglot.recipe import Task
 
@@ -23,9 +23,7 @@ def task(**settings) -> Task:
 
 def test_templates_fill_in_fields_and_line_ends(tmp_path):
     file = write(tmp_path, {**GOOD, "town": "Lorem", "year": 7})
-    items = read_items(
-        file, task(prompt="{town} {year} {not a field} {{x}}\\nQ: {prompt}  ".replace("{{x}}", "{}"))
-    )
+    items = read_items(file, task(prompt="{town} {year} {not a field} {{x}}\\nQ: {prompt}  ".replace("{{x}}", "{}")))
     assert items[0]["prompt"] == "Lorem 7 {not a field} {}\nQ: The baker sells"
 
 
@@ -46,10 +44,7 @@ def test_braces_in_an_item_are_not_a_template(tmp_path):
         ({**GOOD, "answer": 2}, "items.jsonl:2: answer: the number of the right choice, 0 to 1, not 2"),
         ({**GOOD, "answer": "0"}, "items.jsonl:2: answer"),
         ({**GOOD, "answer": True}, "items.jsonl:2: answer"),
-        (
-            {"choices": ["a", "b"], "answer": 0},
-            r"items.jsonl:2: the prompt uses \{prompt\}, but the item has",
-        ),
+        ({"choices": ["a", "b"], "answer": 0}, r"items.jsonl:2: the prompt uses \{prompt\}, but the item has"),
         ({**GOOD, "prompt": ["x"]}, "items.jsonl:2: prompt: the prompt needs a text"),
     ],
 )
@@ -79,10 +74,7 @@ def test_line_separators_inside_a_text_do_not_end_a_line(tmp_path):
 
 
 def rows(number):
-    return [
-        {**GOOD, "id": str(n), "prompt": f"prompt {n}", "choices": [f"right {n}", "wrong"]}
-        for n in range(number)
-    ]
+    return [{**GOOD, "id": str(n), "prompt": f"prompt {n}", "choices": [f"right {n}", "wrong"]} for n in range(number)]
 
 
 def test_shots_come_from_other_items_and_from_the_seed(tmp_path, random_model):
@@ -107,9 +99,7 @@ def test_chat_contexts_are_messages_and_the_templates_text(tmp_path, random_mode
     items = read_items(write(tmp_path, *rows(2)), settings)
     context = build_contexts(items, settings, random_model, 1, "seed")[0]
     assert isinstance(context, ChatPrompt)
-    assert (
-        context == "<s><|user|>prompt 1<|end|><|assistant|>right 1<|end|><|user|>prompt 0<|end|><|assistant|>"
-    )
+    assert context == "<s><|user|>prompt 1<|end|><|assistant|>right 1<|end|><|user|>prompt 0<|end|><|assistant|>"
     assert [message["role"] for message in context.messages] == ["user", "assistant", "user"]
     assert separator(context) == ""
 

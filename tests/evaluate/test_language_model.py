@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.evaluate import language_model
 from diglot.evaluate.language_model import LanguageModel, Request, cut_at
 
@@ -133,9 +133,7 @@ def test_generation_settings_of_the_model_do_not_leak(random_folder, tmp_path):
     model.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(random_folder).save_pretrained(tmp_path)
     ids = [[1, 300, 301]]
-    assert LanguageModel.load(tmp_path).generate(ids, 10) == LanguageModel.load(random_folder).generate(
-        ids, 10
-    )
+    assert LanguageModel.load(tmp_path).generate(ids, 10) == LanguageModel.load(random_folder).generate(ids, 10)
 
 
 def test_prompts_need_room(random_model):
@@ -159,9 +157,7 @@ def learned_positions(tmp_path_factory):
     tiny_model.save_tokenizer(folder)
     size = len(AutoTokenizer.from_pretrained(folder))
     torch.manual_seed(0)
-    config = GPT2Config(
-        vocab_size=size, n_positions=64, n_embd=32, n_layer=2, n_head=2, initializer_range=0.3
-    )
+    config = GPT2Config(vocab_size=size, n_positions=64, n_embd=32, n_layer=2, n_head=2, initializer_range=0.3)
     GPT2LMHeadModel(config).save_pretrained(folder)
     return folder
 

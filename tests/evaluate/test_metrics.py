@@ -6,14 +6,7 @@ import sacrebleu
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diglot.evaluate.metrics import (
-    bootstrap_error,
-    corpus_score,
-    mean_error,
-    normalise,
-    ratio_error,
-    text_metric,
-)
+from diglot.evaluate.metrics import bootstrap_error, corpus_score, mean_error, normalise, ratio_error, text_metric
 
 REFERENCES = ["الخباز يبيع الخبز.", "The cat is on the mat today.", "He walks to the old market.", "Four."]
 HYPOTHESES = ["الخباز يبيع خبزا.", "The cat sat on the mat today.", "He went to the market.", ""]

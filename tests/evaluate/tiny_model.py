@@ -18,10 +18,7 @@ ARABIC = ["الخباز يبيع الخبز في السوق.", "الحداد ي�
 def conversation(sentence: str) -> list[dict[str, str]]:
     """A question and the sentence as its answer."""
     subject = sentence.split(" sells")[0].removeprefix("The ")
-    return [
-        {"role": "user", "content": f"What does the {subject} sell?"},
-        {"role": "assistant", "content": sentence},
-    ]
+    return [{"role": "user", "content": f"What does the {subject} sell?"}, {"role": "assistant", "content": sentence}]
 
 
 def save_tokenizer(folder: Path, vocabulary_size: int = 200) -> None:
@@ -36,9 +33,7 @@ def save_tokenizer(folder: Path, vocabulary_size: int = 200) -> None:
     byte_fallback.write_folder(folder, byte_fallback.build(pieces, merges))
 
 
-def save_model(
-    folder: Path, texts: list[list[int]] | None = None, steps: int = 150, length: int = 64
-) -> None:
+def save_model(folder: Path, texts: list[list[int]] | None = None, steps: int = 150, length: int = 64) -> None:
     """A random Llama, or one that has learnt the given token sequences by heart."""
     size = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size()
     torch.manual_seed(0)

@@ -9,7 +9,7 @@ import torch
 import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 
-from diglot.artifact import Artifact, Inputs
+from diglot.base.artifact import Artifact, Inputs
 
 SPECIALS = ["<unk>", "<s>", "</s>", "<pad>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -31,13 +31,9 @@ def write_tokenizer(
     pieces += ["".join(pair) for pair in new_merges]
     names = order or [*SPECIALS, *BYTES, *pieces, *new_specials]
     vocabulary = {name: number for number, name in enumerate(names)}
-    tokenizer = Tokenizer(
-        models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True)
-    )
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
-    )
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     tokenizer.add_special_tokens(
         [AddedToken(token, special=True, normalized=False) for token in (*SPECIALS, *new_specials)]
     )
@@ -64,9 +60,7 @@ def transformers_model(kind: str, **changes) -> transformers.PreTrainedModel:
     torch.manual_seed(0)
     if kind == "gpt2":
         sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
-        config = transformers.GPT2Config(
-            **{"vocab_size": 320, "activation_function": "gelu", **sizes, **changes}
-        )
+        config = transformers.GPT2Config(**{"vocab_size": 320, "activation_function": "gelu", **sizes, **changes})
     else:
         sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 8}
         heads = {"num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 64}

@@ -44,9 +44,7 @@ def test_attention_equals_a_dense_mask_in_values_and_gradients(documents_BT, hea
     ours = attend(*inputs, DocumentLayout.of(documents_BT))
     expected = dense_attention(*inputs, documents_BT)
     torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-5)
-    for a, b in zip(
-        torch.autograd.grad(ours, inputs, upstream), torch.autograd.grad(expected, inputs, upstream)
-    ):
+    for a, b in zip(torch.autograd.grad(ours, inputs, upstream), torch.autograd.grad(expected, inputs, upstream)):
         torch.testing.assert_close(a, b, atol=2e-6, rtol=1e-5)
 
 
@@ -130,9 +128,7 @@ def test_rows_cut_over_processes_equal_whole_rows(data, size, heads):
         assert torch.equal(layout.positions_BT, whole.positions_BT[:, own])
         assert layout.longest == whole.longest
     torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-5)
-    for a, b in zip(
-        torch.autograd.grad(ours, inputs, upstream), torch.autograd.grad(expected, inputs, upstream)
-    ):
+    for a, b in zip(torch.autograd.grad(ours, inputs, upstream), torch.autograd.grad(expected, inputs, upstream)):
         torch.testing.assert_close(a, b, atol=2e-6, rtol=1e-5)
 
 
@@ -157,9 +153,7 @@ def test_the_mask_is_the_one_that_kernels_know():
         assert group.keys > group.queries
         query, key, value = (torch.randn(1, 2, n, 8) for n in (group.queries, group.keys, group.keys))
         ours = F.scaled_dot_product_attention(query, key, value, group.mask)
-        theirs = F.scaled_dot_product_attention(
-            query, key, value, causal_lower_right(group.queries, group.keys)
-        )
+        theirs = F.scaled_dot_product_attention(query, key, value, causal_lower_right(group.queries, group.keys))
         torch.testing.assert_close(ours, theirs)
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.loss import cross_entropy
 from diglot.model.presets import PRESETS, initialize, shape
@@ -58,9 +58,7 @@ def test_packed_documents_equal_documents_alone(name):
     assert packed_BTD.isfinite().all()
     for row, start, length in parts:
         alone_1TD = decoder(tokens_BT[row : row + 1, start : start + length])
-        torch.testing.assert_close(
-            packed_BTD[row, start : start + length], alone_1TD[0], atol=1e-5, rtol=1e-5
-        )
+        torch.testing.assert_close(packed_BTD[row, start : start + length], alone_1TD[0], atol=1e-5, rtol=1e-5)
 
 
 def test_packed_loss_and_gradient_equal_those_of_documents_alone():
@@ -98,9 +96,7 @@ def test_what_padding_holds_changes_nothing(name):
         decoder.zero_grad()
         tokens = tokens_BT.where(documents_BT >= 0, torch.tensor(filler))
         targets = (tokens + 1).where(documents_BT >= 0, torch.tensor(-100))
-        loss, _ = cross_entropy(
-            decoder(tokens, None, documents_BT)[0], decoder.output_weight(), targets.flatten()
-        )
+        loss, _ = cross_entropy(decoder(tokens, None, documents_BT)[0], decoder.output_weight(), targets.flatten())
         loss.backward()
         gradients.append([parameter.grad.clone() for parameter in decoder.parameters()])
     for one, other in zip(*gradients):

@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model_builders import inputs, save, transformers_model, vocabulary, write_corpus, write_tokenizer
 
-from diglot.artifact import UserError, content_hash
-from diglot.model.distillation import BARRIER, Reader, collect, distil, windows
-from diglot.model.huggingface import load_decoder, read_tokenizer
-from diglot.model.initialization import Alignment, align
-from diglot.model.surgery import run
+from diglot.base.artifact import UserError, content_hash
+from diglot.expand.distillation import BARRIER, Reader, collect, distil, windows
+from diglot.expand.initialization import Alignment, align
+from diglot.expand.stage import run
+from diglot.model.huggingface import load_decoder
 from diglot.recipe import Expand
-from diglot.recipe.model import Distillation
+from diglot.recipe.expand import Distillation
+from diglot.tokenizer.folder import read_tokenizer
 
 NEW = [("▁the", "r"), ("▁ther", "e"), ("l", "o"), ("lo", "w"), ("▁a", "n"), ("▁an", "d"), ("▁a", "t")]
 TEXT = "there and low are the other lot and a town at the end where all other letters are low "
@@ -63,9 +64,7 @@ def test_snippets_stop_at_what_was_asked_for_and_cover_what_there_is():
 
 def test_where_steps_are_few_every_token_gives_up_as_many_snippets():
     alignment = Alignment([(0, 0)], {id: [0, 0] for id in range(1, 9)}, [], [])
-    documents = [
-        np.array([id]) for id in np.random.default_rng(0).permutation(np.repeat(np.arange(1, 9), 50))
-    ]
+    documents = [np.array([id]) for id in np.random.default_rng(0).permutation(np.repeat(np.arange(1, 9), 50))]
     settings = Distillation(snippets=50, tokens=4, batch_size=4, max_steps=10)
     snippets = collect(documents, alignment, 9, settings, silent)
     assert len(snippets.texts) == 40
@@ -137,8 +136,7 @@ def errors(model, expanded) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "changes"),
-    [("llama", {"tie_word_embeddings": True}), ("llama", {}), ("gpt2", {}), ("qwen3", {})],
+    ("kind", "changes"), [("llama", {"tie_word_embeddings": True}), ("llama", {}), ("gpt2", {}), ("qwen3", {})]
 )
 def test_new_rows_act_more_like_the_tokens_they_replace(kind, changes, folders, tmp_path, context):
     model = save(transformers_model(kind, **changes), tmp_path / "model")

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from model_builders import inputs, save, transformers_model, vocabulary, write_corpus, write_tokenizer
 
-from diglot.artifact import UserError, content_hash
-from diglot.model import focus
-from diglot.model.focus import compress, count_contexts, focus_mixtures, positive_information, sparsemax
+from diglot.base.artifact import UserError, content_hash
+from diglot.expand import focus
+from diglot.expand.focus import compress, count_contexts, focus_mixtures, positive_information, sparsemax
+from diglot.expand.initialization import Alignment
+from diglot.expand.stage import run
 from diglot.model.huggingface import load_decoder
-from diglot.model.initialization import Alignment
-from diglot.model.surgery import run
 from diglot.recipe import Expand
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from model_builders import SPECIALS, inputs, save, transformers_model, write_tokenizer
 from safetensors.torch import load_file, save_file
 
-from diglot.artifact import UserError, content_hash
+from diglot.base.artifact import UserError, content_hash
 from diglot.model.architectures import config_json, read_config, to_huggingface
 from diglot.model.decoder import Decoder, rotary_frequencies
 from diglot.model.huggingface import find_model, load_decoder, run, save_decoder, write_description
@@ -33,20 +33,14 @@ MODELS = {
     "llama tied": ("llama", {"tie_word_embeddings": True}),
     "llama biases": ("llama", {"attention_bias": True, "mlp_bias": True}),
     "llama odd head": ("llama", {"head_dim": 16}),
-    "llama linear": (
-        "llama",
-        {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}},
-    ),
+    "llama linear": ("llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}}),
     "llama 3.1": ("llama", {"rope_parameters": LLAMA3}),
     "llama 3.1 tied": ("llama", {"rope_parameters": LLAMA3, "tie_word_embeddings": True}),
     "mistral": ("mistral", {"sliding_window": None, "num_key_value_heads": 2}),
     "mistral tied": ("mistral", {"sliding_window": None, "tie_word_embeddings": True, "head_dim": 16}),
     "qwen2": ("qwen2", {"num_key_value_heads": 2, "tie_word_embeddings": True}),
     "qwen2 untied": ("qwen2", {}),
-    "qwen2 linear": (
-        "qwen2",
-        {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e6, "factor": 2.0}},
-    ),
+    "qwen2 linear": ("qwen2", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e6, "factor": 2.0}}),
     "qwen3": ("qwen3", {"num_key_value_heads": 2, "head_dim": 16}),
     "qwen3 tied": ("qwen3", {"tie_word_embeddings": True}),
     "qwen3 biases": ("qwen3", {"attention_bias": True}),
@@ -86,9 +80,7 @@ def test_import_and_export_agree_with_transformers(folder, tmp_path, context):
     again, report = transformers.AutoModelForCausalLM.from_pretrained(output, output_loading_info=True)
     assert not any(report.values()), report
     assert torch.equal(again.eval()(TOKENS).logits, expected)
-    for (name, mine), original in zip(
-        sorted(again.state_dict().items()), sorted(theirs.state_dict().items())
-    ):
+    for (name, mine), original in zip(sorted(again.state_dict().items()), sorted(theirs.state_dict().items())):
         assert name == original[0]
         assert torch.equal(mine, original[1]), name
 
@@ -198,11 +190,7 @@ def test_the_models_stops_are_written(tmp_path):
     ("kind", "changes", "message"),
     [
         ("mistral", {"sliding_window": 32}, "sliding_window: attention within a window of 32"),
-        (
-            "qwen2",
-            {"use_sliding_window": True, "sliding_window": 32, "max_window_layers": 0},
-            "sliding_window",
-        ),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 32, "max_window_layers": 0}, "sliding_window"),
         ("llama", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}}, "yarn"),
         ("llama", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "dynamic"),
         ("qwen2", {"rope_scaling": {"type": "yarn", "factor": 4.0}}, "yarn.*before it was stretched"),
@@ -295,9 +283,7 @@ def test_rotary_frequencies_equal_transformers(kind, factor, head_size, theta, o
     if kind == "llama3":
         parameters |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
         parameters["original_max_position_embeddings"] = original
-    full = transformers.LlamaConfig(
-        head_dim=head_size, max_position_embeddings=100_000, rope_parameters=parameters
-    )
+    full = transformers.LlamaConfig(head_dim=head_size, max_position_embeddings=100_000, rope_parameters=parameters)
     expected, _ = ROPE_INIT_FUNCTIONS[kind](full, "cpu")
     from diglot.model.architectures import _read_llama
 

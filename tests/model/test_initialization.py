@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from diglot.model.huggingface import read_tokenizer
-from diglot.model.initialization import (
+from diglot.expand.initialization import (
     Alignment,
     Mixture,
     align,
@@ -20,6 +19,7 @@ from diglot.model.initialization import (
     sub_token_mixtures,
     unknown_id,
 )
+from diglot.tokenizer.folder import read_tokenizer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tokenizer"))
 from base_tokenizers import BASES
@@ -119,9 +119,7 @@ def test_lengths_add_up_whatever_the_text(bases, text):
     for kind in ("gpt-2", "llama-3"):
         tokenizer = read_tokenizer(bases[kind])
         lengths = byte_lengths(tokenizer)
-        assert sum(lengths[id] for id in tokenizer.encode(text, add_special_tokens=False).ids) == len(
-            text.encode()
-        )
+        assert sum(lengths[id] for id in tokenizer.encode(text, add_special_tokens=False).ids) == len(text.encode())
 
 
 def test_weights_are_lengths_in_bytes():
@@ -153,7 +151,7 @@ def test_rows_stay_within_the_hull_of_the_rows_they_are_mixed_from():
 
 
 def test_rows_that_were_learnt_replace_mixed_ones_and_chunks_do_not_show(monkeypatch):
-    from diglot.model import initialization
+    from diglot.expand import initialization
 
     old = torch.randn(90, 6, generator=torch.Generator().manual_seed(1)).bfloat16()
     alignment = Alignment([(row, row + 5) for row in range(90)], {0: [1], 2: [3, 4], 96: [9]}, [1], [3])

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model_builders import NEW_MERGES, inputs, save, transformers_model, vocabulary, write_tokenizer
 
-from diglot.model.surgery import ranges, run, spread
+from diglot.expand.stage import ranges, run, spread
 from diglot.model.weights import StoredWeights
 from diglot.recipe import Expand
 
@@ -60,9 +60,7 @@ def test_new_layers_leave_the_logits_as_they_were(name, tmp_path, context):
     assert summary["new_layers"] == [2, 4]
     assert summary["shape"]["num_layers"] == 5
     before = transformers.AutoModelForCausalLM.from_pretrained(model).eval()
-    after, report = transformers.AutoModelForCausalLM.from_pretrained(
-        tmp_path / "out", output_loading_info=True
-    )
+    after, report = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(report.values()), report
     assert getattr(after.config, key) == 5
     assert torch.equal(before(TOKENS).logits, after.eval()(TOKENS).logits)
@@ -136,7 +134,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 from model_builders import inputs
-from diglot.artifact import Context
+from diglot.base.artifact import Context
 from diglot.model import huggingface, surgery
 from diglot.recipe import Expand, ImportModel
 from transformers import CONFIG_MAPPING; CONFIG_MAPPING["llama"]  # loaded before, as it is not the model's memory
@@ -180,10 +178,7 @@ def test_a_large_model_passes_through_little_memory(what, large, tmp_path):
     (tmp_path / "out").mkdir()
     arguments = [what, str(large), str(tokenizer), str(tmp_path / "out")]
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *arguments],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
+        [sys.executable, "-c", MEASURE, *arguments], capture_output=True, text=True, cwd=Path(__file__).parent
     )
     assert done.returncode == 0, done.stderr
     # A tensor of 98 MB and one of 123, and what converting a chunk of rows takes; the model itself has 760 MB.

@@ -9,11 +9,11 @@ import torch
 import transformers
 from model_builders import inputs, save, transformers_model, vocabulary, write_tokenizer
 
-from diglot.artifact import UserError, content_hash
+from diglot.base.artifact import UserError, content_hash
+from diglot.merge.methods import merger
+from diglot.merge.stage import run
 from diglot.model import weights as weights_module
 from diglot.model.huggingface import load_decoder, save_decoder
-from diglot.model.merge import run
-from diglot.model.merge_methods import merger
 from diglot.recipe import Merge
 
 
@@ -44,14 +44,11 @@ def test_the_merge_is_the_weighted_mean(tmp_path, context, kind, weights):
     first = 0.5 if weights is None else weights[0] / sum(weights)
     assert summary["models"] == pytest.approx({"a": first, "b": 1 - first})
     a, b, merged = (
-        transformers.AutoModelForCausalLM.from_pretrained(path).state_dict()
-        for path in (*models, tmp_path / "out")
+        transformers.AutoModelForCausalLM.from_pretrained(path).state_dict() for path in (*models, tmp_path / "out")
     )
     assert set(merged) == set(a)
     for name in a:
-        torch.testing.assert_close(
-            merged[name], first * a[name] + (1 - first) * b[name], atol=1e-6, rtol=1e-5
-        )
+        torch.testing.assert_close(merged[name], first * a[name] + (1 - first) * b[name], atol=1e-6, rtol=1e-5)
 
 
 def test_a_model_merged_with_itself_is_itself(tmp_path, context):
@@ -65,9 +62,7 @@ def test_a_model_merged_with_itself_is_itself(tmp_path, context):
 
 def renumbered(model, folder):
     """The same model with the same tokens under other numbers."""
-    tokenizer = write_tokenizer(
-        folder.with_name(f"{folder.name}-tokenizer"), order=list(vocabulary(model))[::-1]
-    )
+    tokenizer = write_tokenizer(folder.with_name(f"{folder.name}-tokenizer"), order=list(vocabulary(model))[::-1])
     old, new = vocabulary(model), vocabulary(tokenizer)
     decoder = load_decoder(model)
     with torch.no_grad():
@@ -109,9 +104,7 @@ def test_the_last_models_of_a_run_are_averaged(tmp_path, context):
     for name, tensor in state(tmp_path / "out").items():
         wanted = sum(w * part[name] for w, part in zip((0.125, 0.25, 0.625), parts))
         torch.testing.assert_close(tensor, wanted, atol=1e-6, rtol=1e-5)
-    with pytest.raises(
-        UserError, match="5 models asked for, but run keeps 3 beside its last; set export_every"
-    ):
+    with pytest.raises(UserError, match="5 models asked for, but run keeps 3 beside its last; set export_every"):
         merge([run_], tmp_path / "out2", context, last=5)
     with pytest.raises(UserError, match="give that stage alone"):
         merge([run_, run_], tmp_path / "out3", context, last=2)
@@ -158,9 +151,7 @@ def test_bfloat16_models_are_averaged_in_float32(tmp_path, context):
     for seed, name in enumerate("abcd"):
         make(tmp_path / f"{name}32", seed)
         save_decoder(
-            load_decoder(tmp_path / f"{name}32", dtype=torch.bfloat16),
-            tmp_path / name,
-            tmp_path / f"{name}32",
+            load_decoder(tmp_path / f"{name}32", dtype=torch.bfloat16), tmp_path / name, tmp_path / f"{name}32"
         )
         models.append(tmp_path / name)
     merge(models, tmp_path / "out", context)
@@ -219,7 +210,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 from model_builders import inputs
-from diglot.artifact import Context
+from diglot.base.artifact import Context
 from diglot.model import huggingface, merge
 from diglot.recipe import Merge
 from transformers import CONFIG_MAPPING; CONFIG_MAPPING["llama"]  # loaded before, as it is not the model's memory

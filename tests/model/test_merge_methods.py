@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diglot.model import merge_methods
-from diglot.model.merge_methods import disjoint_mean, drop_and_rescale, largest, linear, merger, slerp
+from diglot.merge import methods
+from diglot.merge.methods import disjoint_mean, drop_and_rescale, largest, linear, merger, slerp
 
 METHODS = ["linear", "slerp", "task-arithmetic", "ties", "dare", "dare-ties"]
 
@@ -76,9 +76,7 @@ def test_slerp_of_neighbours_is_exact() -> None:
     first, second = base + 0.1 * first, base + 0.1 * second
     angle = math.acos((first * second).sum() / first.norm() / second.norm())
     wanted = (math.sin(0.3 * angle) * first + math.sin(0.7 * angle) * second) / math.sin(angle)
-    torch.testing.assert_close(
-        slerp(first.float(), second.float(), 0.7).double(), wanted, atol=1e-6, rtol=1e-6
-    )
+    torch.testing.assert_close(slerp(first.float(), second.float(), 0.7).double(), wanted, atol=1e-6, rtol=1e-6)
 
 
 def test_slerp_of_nearly_parallel_and_of_zero_tensors_is_straight() -> None:
@@ -167,5 +165,5 @@ def test_threads_and_chunks_change_nothing(method: str, monkeypatch: pytest.Monk
     finally:
         torch.set_num_threads(before)
     assert torch.equal(found[0], found[1])
-    monkeypatch.setattr(merge_methods, "CHUNK", 1000)
+    monkeypatch.setattr(methods, "CHUNK", 1000)
     torch.testing.assert_close(merge("x", models, base), found[0])

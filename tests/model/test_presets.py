@@ -5,7 +5,7 @@ import torch
 import transformers
 from model_builders import inputs, write_tokenizer
 
-from diglot.artifact import UserError, content_hash
+from diglot.base.artifact import UserError, content_hash
 from diglot.model.architectures import config_json
 from diglot.model.decoder import Decoder
 from diglot.model.huggingface import count_parameters, load_decoder

@@ -5,11 +5,12 @@ import torch
 import transformers
 from model_builders import NEW_MERGES, inputs, save, transformers_model, vocabulary, write_tokenizer
 
-from diglot.artifact import UserError, content_hash
-from diglot.model.huggingface import load_decoder, read_tokenizer
-from diglot.model.initialization import Alignment, align, expand_rows, sub_token_mixtures
-from diglot.model.surgery import run
+from diglot.base.artifact import UserError, content_hash
+from diglot.expand.initialization import Alignment, align, expand_rows, sub_token_mixtures
+from diglot.expand.stage import run
+from diglot.model.huggingface import load_decoder
 from diglot.recipe import Expand
+from diglot.tokenizer.folder import read_tokenizer
 
 SHAPES = {
     "tied": ("llama", {"tie_word_embeddings": True}),
@@ -20,9 +21,7 @@ SHAPES = {
 
 
 def extend(folder, **changes):
-    return write_tokenizer(
-        folder, NEW_MERGES, new_letters="كتاب", new_specials=["<|tool|>", "<|think|>"], **changes
-    )
+    return write_tokenizer(folder, NEW_MERGES, new_letters="كتاب", new_specials=["<|tool|>", "<|think|>"], **changes)
 
 
 def expand(model, tokenizer, output, context, **settings):
@@ -68,15 +67,11 @@ def test_old_text_gets_the_old_logits_from_transformers(model, tmp_path, context
     tokenizer = extend(tmp_path / "tokenizer")
     expand(model, tokenizer, tmp_path / "out", context)
     before = transformers.AutoModelForCausalLM.from_pretrained(model)
-    after, report = transformers.AutoModelForCausalLM.from_pretrained(
-        tmp_path / "out", output_loading_info=True
-    )
+    after, report = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(report.values()), report
     ids = torch.tensor([[1, 264, 270, 280, 12]])
     # Not bit for bit: a product with more rows may be cut into other blocks, which sum in another order.
-    torch.testing.assert_close(
-        before(ids).logits[..., :285], after(ids).logits[..., :285], atol=1e-6, rtol=1e-5
-    )
+    torch.testing.assert_close(before(ids).logits[..., :285], after(ids).logits[..., :285], atol=1e-6, rtol=1e-5)
     assert (tmp_path / "out" / "tokenizer.json").read_bytes() == (tokenizer / "tokenizer.json").read_bytes()
 
 
@@ -119,9 +114,7 @@ def test_random_is_drawn_from_the_old_rows_distribution(tmp_path, context):
     assert new.std().item() == pytest.approx(before[:285].std().item(), rel=0.1)
     assert abs((new - before[:285].mean(0)).mean()) < 0.005
     assert summary["initialization"] == "random"
-    assert summary["norms"]["embedding"]["new"] == pytest.approx(
-        summary["norms"]["embedding"]["old"], rel=0.15
-    )
+    assert summary["norms"]["embedding"]["new"] == pytest.approx(summary["norms"]["embedding"]["old"], rel=0.15)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_the_type_is_kept(tmp_path, context):
@@ -163,9 +156,7 @@ def test_nothing_new_is_the_identity(tmp_path, context):
 def test_another_tokenizer_is_refused(tmp_path, context):
     model = save(transformers_model("llama"), tmp_path / "model")
     write_tokenizer(model, new_letters="ك")
-    with pytest.raises(
-        UserError, match="not an extension of the model's own: it lacks 1 of its tokens, such as 'ك'"
-    ):
+    with pytest.raises(UserError, match="not an extension of the model's own: it lacks 1 of its tokens, such as 'ك'"):
         expand(model, write_tokenizer(tmp_path / "tokenizer"), tmp_path / "out", context)
 
 
@@ -182,9 +173,7 @@ def test_a_byte_level_token_is_spelled_with_byte_level_pieces(tmp_path):
         tokenizer.save(str(tmp_path / name / "tokenizer.json"))
     old, new = read_tokenizer(tmp_path / "old"), read_tokenizer(tmp_path / "new")
     alignment = align(old, new)
-    spelled = {
-        new.id_to_token(i): [old.id_to_token(p) for p in ids] for i, ids in alignment.sub_tokens.items()
-    }
+    spelled = {new.id_to_token(i): [old.id_to_token(p) for p in ids] for i, ids in alignment.sub_tokens.items()}
     assert spelled == {"Ùģ": ["Ù", "ģ"], "ĠÙģ": ["Ġ", "Ù", "ģ"]}
     assert not alignment.special
 

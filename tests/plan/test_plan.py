@@ -9,7 +9,8 @@ import yaml
 from click.testing import CliRunner
 from plan_recipes import CORPUS, polylm, train
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
+from diglot.base.devices import DEVICES, GIB, parse_cluster
 from diglot.cli import cli
 from diglot.flow import graph
 from diglot.load import Where, load_recipe
@@ -20,7 +21,6 @@ from diglot.plan.estimate import Assumptions, plan_recipe
 from diglot.plan.follow import follow
 from diglot.plan.memory import memory
 from diglot.plan.tables import energy, hours, power, short, time
-from diglot.train.devices import DEVICES, GIB, parse_cluster
 
 RECIPES = Path(__file__).resolve().parent.parent.parent / "recipes"
 
@@ -78,13 +78,11 @@ def test_polylms_days_follow_from_its_throughput(read):
     average, restarts, checkpoints and evaluation included (it took two months with all loss spikes).
     """
     cluster = parse_cluster("a100-80:32x8")
-    plan = plan_recipe(
-        *read(polylm(parallel={"tensor": 8})), cluster, Assumptions(tokens_per_second=1170, price=2.0)
-    )[0]
+    plan = plan_recipe(*read(polylm(parallel={"tensor": 8})), cluster, Assumptions(tokens_per_second=1170, price=2.0))[
+        0
+    ]
     assert plan.tokens == pytest.approx(640e9, rel=1e-5)
-    assert (
-        plan.days == pytest.approx(640e9 / (256 * 1170) / 86_400, rel=1e-4) == pytest.approx(24.73, abs=0.01)
-    )
+    assert plan.days == pytest.approx(640e9 / (256 * 1170) / 86_400, rel=1e-4) == pytest.approx(24.73, abs=0.01)
     assert plan.days / 29 == pytest.approx(0.853, abs=0.002)
     assert plan.flops_per_token == 6 * (13_906_790_400 - 2048 * 5120) + 12 * 40 * 5120 * 2048
     assert plan.mfu == pytest.approx(0.331, abs=0.001)
@@ -296,19 +294,14 @@ def test_the_smallest_sharding_is_the_smallest(read):
     fitting = replace(plan.execution, data_parallel=2, tensor_parallel=4)
     assert memory(plan.config, fitting).total < plan.capacity
     for ranks, cut in ((8, 1), (4, 2), (4, 1), (2, 2), (1, 4)):
-        assert (
-            memory(plan.config, replace(fitting, data_parallel=ranks, tensor_parallel=cut)).total
-            > plan.capacity
-        )
+        assert memory(plan.config, replace(fitting, data_parallel=ranks, tensor_parallel=cut)).total > plan.capacity
 
 
 def test_what_fits_nowhere_is_said(read):
     value = polylm("llama-3.1-8b", sequence_length=4_000_000, batch_size=64)
     value["stages"]["init"]["shape"] = {"max_positions": 4_000_000}
     plan = plan_recipe(*read(value), parse_cluster("rtx-4090"))[0]
-    assert (
-        "no sharding over up to 4,096 devices fits, even with activation_checkpointing=true" in plan.verdict
-    )
+    assert "no sharding over up to 4,096 devices fits, even with activation_checkpointing=true" in plan.verdict
     value["stages"]["pretrain"]["sequence_length"] = 131_072
     plan = plan_recipe(*read(value), parse_cluster("rtx-4090"))[0]
     assert "that fits, with activation_checkpointing=true micro_batch_size=1: 32 devices" in plan.verdict
@@ -344,27 +337,12 @@ def run(*words):
 
 def test_the_plan_is_shown_at_100_columns(file):
     done = run(
-        file,
-        "pretrain.parallel.tensor=8",
-        "--cluster",
-        "a100-80:32x8",
-        "--tokens-per-second",
-        1170,
-        "--price",
-        2,
+        file, "pretrain.parallel.tensor=8", "--cluster", "a100-80:32x8", "--tokens-per-second", 1170, "--price", 2
     )
     assert done.exit_code == 0, done.output
     lines = done.output.split("\n")
     assert max(map(len, lines)) <= 100
-    for words in (
-        "13,906,790,400",
-        "24.7 days",
-        "33.2%",
-        "303,894",
-        "72.9 MWh",
-        "fits: ",
-        "PaLM, appendix B",
-    ):
+    for words in ("13,906,790,400", "24.7 days", "33.2%", "303,894", "72.9 MWh", "fits: ", "PaLM, appendix B"):
         assert words in done.output
     done = run(RECIPES / "quickstart.yaml", "--cluster", "h100:2x8")
     assert max(map(len, done.output.split("\n"))) <= 100

@@ -7,12 +7,12 @@ import yaml
 from click.testing import CliRunner
 from plan_recipes import polylm
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
+from diglot.base.devices import GIB
 from diglot.cli import cli
 from diglot.model.presets import PRESETS, shape
 from diglot.plan.dryrun import dry_run
 from diglot.plan.memory import MASTER, Execution, local_size, memory, parameter_shapes
-from diglot.train.devices import GIB
 
 
 def weights(config, execution):

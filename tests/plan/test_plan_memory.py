@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diglot.base.devices import GIB
 from diglot.model.decoder import Decoder
 from diglot.model.huggingface import count_parameters
 from diglot.model.presets import PRESETS, shape
@@ -23,7 +24,6 @@ from diglot.plan.memory import (
     parameters,
 )
 from diglot.recipe import Shape, Train
-from diglot.train.devices import GIB
 from diglot.train.optimizer import build_optimizer
 
 POLYLM = {"num_layers": 6, "hidden_size": 256, "intermediate_size": 1024, "num_heads": 8}
@@ -46,9 +46,7 @@ def test_parameters_add_up_to_the_decoders(preset):
     D, inner, S = config.hidden_size, config.intermediate_size, config.head_size
     H, K = config.num_heads, config.num_key_value_heads
     if config.activation == "swiglu":  # Llama, Qwen3: no biases
-        layer = (
-            2 * H * S * D + 2 * K * S * D + 3 * D * inner + 2 * D + (2 * S if config.query_key_norm else 0)
-        )
+        layer = 2 * H * S * D + 2 * K * S * D + 3 * D * inner + 2 * D + (2 * S if config.query_key_norm else 0)
     else:  # PolyLM: biases everywhere
         layer = 4 * (D * D + D) + 2 * D * inner + inner + D + 4 * D
     assert counts["layers"] == config.num_layers * layer
@@ -85,9 +83,7 @@ def real_step(preset, changes):
 )
 def test_a_real_step_holds_what_the_formula_says(preset, changes, over):
     config, found = real_step(preset, changes)
-    execution = Execution(
-        micro_batch_size=4, sequence_length=512, precision="float32", sharded=False, packed=True
-    )
+    execution = Execution(micro_batch_size=4, sequence_length=512, precision="float32", sharded=False, packed=True)
     assert states(config, execution) == {name: found[name] for name in ("weights", "optimizer")}
     assert found["gradients"] == found["weights"]
     assert 1 <= found["activations"] / kept_activations(config, execution) < over
@@ -112,11 +108,7 @@ SELECTIVE = 32 * 2 * (4096 + 1024 + 14_336 + 4096 + 4096)  # bytes a token
 )
 def test_torchtitans_memory_is_met(ranks, rows, length, selective, theirs):
     execution = Execution(
-        data_parallel=ranks,
-        micro_batch_size=rows,
-        sequence_length=length,
-        activation_checkpointing=True,
-        loss="whole",
+        data_parallel=ranks, micro_batch_size=rows, sequence_length=length, activation_checkpointing=True, loss="whole"
     )
     more = SELECTIVE * execution.tokens if selective else 0
     peak = (memory(LLAMA, execution, margin=False).moments["loss"] + more) / GIB
@@ -170,9 +162,7 @@ def test_more_work_holds_more_and_more_ranks_hold_less(execution, preset):
         assert memory(config, replace(execution, float32_residual=True)).peak >= held.peak
     cut = replace(execution, context_parallel=2 * execution.context_parallel)
     assert memory(config, cut).peak < held.peak
-    assert (
-        layer_activations(config, cut) > layer_activations(config, execution) / 2
-    )  # keys and values are gathered
+    assert layer_activations(config, cut) > layer_activations(config, execution) / 2  # keys and values are gathered
     kept = kept_activations(config, replace(execution, activation_checkpointing=True))
     assert kept < kept_activations(config, replace(execution, activation_checkpointing=False))
 
@@ -180,9 +170,7 @@ def test_more_work_holds_more_and_more_ranks_hold_less(execution, preset):
 def test_sixteen_bytes_a_parameter():
     """What DeepSpeed's ZeRO counts for mixed precision without its 16-bit copies: 4 + 4 + 8."""
     config = PRESETS["llama-3-8b"]
-    held = memory(
-        config, Execution(micro_batch_size=1, sequence_length=64, sharded=False, precision="float32")
-    )
+    held = memory(config, Execution(micro_batch_size=1, sequence_length=64, sharded=False, precision="float32"))
     assert held.moments["optimizer step"] == pytest.approx(16 * parameters(config)["total"], rel=1e-6)
 
 

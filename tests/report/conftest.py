@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from small_run import write_run
 
-from diglot.artifact import Artifact
+from diglot.base.artifact import Artifact
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from diglot.artifact import Artifact, read_artifact
-from diglot.corpus.catalogue import NAMES
+from diglot.base.artifact import Artifact, read_artifact
+from diglot.recipe.signals import NAMES
 
 PARALLEL = "en-ar"
 ATTACK = "<script>alert('x')</script> & <b>bold</b>"
@@ -65,9 +65,7 @@ def count(documents: int) -> dict[str, int]:
 
 
 def ledger() -> dict[str, Any]:
-    def source(
-        language: str, domain: str, kept: int, held_out: int, dropped: dict[str, int], excerpt: str
-    ) -> dict:
+    def source(language: str, domain: str, kept: int, held_out: int, dropped: dict[str, int], excerpt: str) -> dict:
         return {
             "language": language,
             "domain": domain,
@@ -78,8 +76,7 @@ def ledger() -> dict[str, Any]:
             "corrected": {"urls": {"documents": 12, "characters": 300}},
             "alone": {reason: number + 5 for reason, number in dropped.items() if reason.startswith("m")},
             "samples": {
-                reason: [{"id": f"{language}-7", "excerpt": excerpt, "detail": "0.42 > 0.2"}]
-                for reason in dropped
+                reason: [{"id": f"{language}-7", "excerpt": excerpt, "detail": "0.42 > 0.2"}] for reason in dropped
             },
             "kept_samples": [{"id": f"{language}-{n}", "excerpt": excerpt, "detail": ""} for n in range(9)],
         }
@@ -126,9 +123,7 @@ def metrics(steps: int, start: float, end: float, sources: list[str], phases: li
     for step in range(1, steps + 1):
         done = step / steps
         loss = end + (start - end) * math.exp(-5 * done) + 0.05 * math.sin(step * 12.9898)
-        losses = {
-            name: loss + 0.3 * index + 0.1 * math.sin(step * 7 + index) for index, name in enumerate(sources)
-        }
+        losses = {name: loss + 0.3 * index + 0.1 * math.sin(step * 7 + index) for index, name in enumerate(sources)}
         record = {
             "type": "step",
             "step": step,
@@ -149,19 +144,13 @@ def metrics(steps: int, start: float, end: float, sources: list[str], phases: li
 def evaluations(steps: int, languages: dict[str, tuple[float, float]], every: int = 50) -> str:
     lines = []
     for step in range(0, steps + 1, every):
-        values = {
-            key: end + (start - end) * math.exp(-4 * step / steps) for key, (start, end) in languages.items()
-        }
+        values = {key: end + (start - end) * math.exp(-4 * step / steps) for key, (start, end) in languages.items()}
         sources = {key: {"bits_per_byte": values.pop(key)} for key in list(values) if key == PARALLEL}
-        lines.append(
-            json.dumps({"type": "evaluation", "step": step, "sources": sources, "languages": values})
-        )
+        lines.append(json.dumps({"type": "evaluation", "step": step, "sources": sources, "languages": values}))
     return "\n".join(lines) + "\n"
 
 
-def scores(
-    levels: dict[str, float], bits: dict[str, float], accuracy: float, margin: float
-) -> dict[str, Any]:
+def scores(levels: dict[str, float], bits: dict[str, float], accuracy: float, margin: float) -> dict[str, Any]:
     def error(share: float) -> float:
         return math.sqrt(share * (1 - share) / 200)
 
@@ -222,9 +211,7 @@ def evaluate(writer: Writer, stage: str, model: str, rise: float) -> None:
     writer.write(stage, "evaluate", "scores", reads, result, files=files, seconds=14.2)
 
 
-def train(
-    writer: Writer, stage: str, model: str, languages: dict[str, tuple[float, float]], **kinds: Any
-) -> None:
+def train(writer: Writer, stage: str, model: str, languages: dict[str, tuple[float, float]], **kinds: Any) -> None:
     """One train stage with its log."""
     steps, sources = kinds.pop("steps", 400), kinds.pop("sources", ["english"])
     phases, peak = kinds.pop("phases", ["all"]), kinds.pop("peak", 1e-3)
@@ -234,9 +221,7 @@ def train(
     summary = {"parameters": 1_480_000, "tokens": steps * 4096}
     settings = {"objective": "lm", "gradient_clip": 1.0, "steps": steps, **kinds}
     reads = {"model": [model], "tokens": ["tokens"]}
-    writer.write(
-        stage, "train", "model", reads, summary, settings, {"logs/metrics.jsonl": log}, seconds=118.4
-    )
+    writer.write(stage, "train", "model", reads, summary, settings, {"logs/metrics.jsonl": log}, seconds=118.4)
 
 
 def dpo_evaluations(steps: int) -> str:
@@ -251,26 +236,7 @@ def dpo_evaluations(steps: int) -> str:
 
 def many_sources() -> tuple[dict[str, Any], dict[str, Any]]:
     """The ledger and the signals of a corpus of eighteen languages with all signals of the catalogue."""
-    codes = [
-        "ar",
-        "de",
-        "en",
-        "es",
-        "fr",
-        "he",
-        "id",
-        "it",
-        "ja",
-        "ko",
-        "nl",
-        "pl",
-        "pt",
-        "ru",
-        "th",
-        "tr",
-        "vi",
-        "zh",
-    ]
+    codes = ["ar", "de", "en", "es", "fr", "he", "id", "it", "ja", "ko", "nl", "pl", "pt", "ru", "th", "tr", "vi", "zh"]
     accounts, measured = {}, {}
     one = ledger()["sources"]["english"]
     for index, code in enumerate(codes):
@@ -297,9 +263,7 @@ def many_sources() -> tuple[dict[str, Any], dict[str, Any]]:
 def write_run(folder: Path) -> list[Artifact]:
     """A whole small road: base model, extension, two phases of continued training, merge, SFT, DPO."""
     writer = Writer(folder)
-    writer.write(
-        "world", "world", "text", {}, {"documents": {"en": 12000, "ar": 12000}}, {"languages": ["en", "ar"]}
-    )
+    writer.write("world", "world", "text", {}, {"documents": {"en": 12000, "ar": 12000}}, {"languages": ["en", "ar"]})
     sources = {
         "english": {"path": "text/en.jsonl", "language": "en", "target_language": None},
         "arabic": {"path": "text/ar.jsonl", "language": "ar", "target_language": None},
@@ -327,13 +291,7 @@ def write_run(folder: Path) -> list[Artifact]:
     judged = {
         "languages": {
             "en": {"perplexity": 141.2, "auc": 0.981, "documents": 500},
-            "ar": {
-                "perplexity": 388.0,
-                "auc": 0.974,
-                "recall": 0.9,
-                "documents": 480,
-                "quantiles": {"50%": 300.0},
-            },
+            "ar": {"perplexity": 388.0, "auc": 0.974, "recall": 0.9, "documents": 480, "quantiles": {"50%": 300.0}},
         }
     }
     writer.write("ngram", "train-ngram", "quality", {"corpus": ["corpus"]}, judged, {}, {}, 5.0)
@@ -342,9 +300,7 @@ def write_run(folder: Path) -> list[Artifact]:
         "ar": {"documents": 700, "limits": {"max_urls": {"set": 0.2, "learnt": 0.2, "dropped_by_set": 0.01}}},
         "id": {"documents": 7, "limits": {}},
     }  # fmt: skip
-    writer.write(
-        "learnt", "learn-rules", "rules", {"corpus": ["corpus"]}, {}, {}, {"learnt.json": found}, 2.0
-    )
+    writer.write("learnt", "learn-rules", "rules", {"corpus": ["corpus"]}, {}, {}, {"learnt.json": found}, 2.0)
     chat = {"sources": {name: {"path": "x", "language": name[-2:]} for name in ("chat-en", "chat-ar", "preferences-en", "preferences-ar")}}  # fmt: skip
     writer.write("tasks", "gather-tasks", "tasks", {"text": ["world"]}, {"kept": 7800}, chat, {}, 1.2)
     fertility = {
@@ -390,20 +346,11 @@ def write_run(folder: Path) -> list[Artifact]:
         },
     }  # fmt: skip
     reads = {"tokenizer": ["base-tokenizer"], "corpus": ["corpus"]}
-    writer.write(
-        "tokenizer", "extend-tokenizer", "tokenizer", reads, extended, {"languages": ["ar"]}, {}, 6.3
-    )
+    writer.write("tokenizer", "extend-tokenizer", "tokenizer", reads, extended, {"languages": ["ar"]}, {}, 6.3)
     reads = {"tokenizer": ["tokenizer"], "corpus": ["corpus"], "tasks": ["tasks"]}
     writer.write("tokens", "encode", "tokens", reads, {"tokens": 9_000_000}, {}, {}, 8.8)
     writer.write(
-        "base-init",
-        "new-model",
-        "model",
-        {"tokenizer": ["base-tokenizer"]},
-        {"parameters": 1_200_000},
-        {},
-        {},
-        0.4,
+        "base-init", "new-model", "model", {"tokenizer": ["base-tokenizer"]}, {"parameters": 1_200_000}, {}, {}, 0.4
     )
     train(writer, "base", "base-init", {"en": (3.0, 0.62)}, phases=["all"])
     expand = {"model": ["base"], "tokenizer": ["tokenizer"]}
@@ -421,26 +368,11 @@ def write_run(folder: Path) -> list[Artifact]:
     branch = {"en": (0.63, 0.64), "ar": (0.72, 0.69), PARALLEL: (0.61, 0.6)}
     train(writer, "branch", "continued", branch, sources=names, steps=150, start=2.4, end=2.0)
     writer.write(
-        "merged",
-        "merge",
-        "model",
-        {"models": ["continued", "branch"]},
-        {"parameters": 1_480_000},
-        {},
-        {},
-        0.9,
+        "merged", "merge", "model", {"models": ["continued", "branch"]}, {"parameters": 1_480_000}, {}, {}, 0.9
     )
     tuned = {"en": (0.64, 0.66), "ar": (0.7, 0.73)}
     train(
-        writer,
-        "sft",
-        "merged",
-        tuned,
-        sources=["chat-en", "chat-ar"],
-        steps=150,
-        start=2.0,
-        end=0.8,
-        objective="sft",
+        writer, "sft", "merged", tuned, sources=["chat-en", "chat-ar"], steps=150, start=2.0, end=0.8, objective="sft"
     )
     pairs = ["preferences-en", "preferences-ar"]
     train(writer, "dpo", "sft", {}, sources=pairs, steps=80, start=0.69, end=0.31, objective="dpo", more=dpo_evaluations(80))  # fmt: skip

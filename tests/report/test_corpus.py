@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from small_run import ATTACK, Writer, ledger, many_sources, signals
 from test_page import Page
 
-from diglot.artifact import Artifact, read_artifact
+from diglot.base.artifact import Artifact, read_artifact
 from diglot.report import corpus
 from diglot.report.distributions import BIN, HEIGHT, distributions
 from diglot.report.figures import Colours
@@ -49,9 +49,7 @@ def test_a_source_says_why_and_how_many_break_a_rule_anyway(artifacts: list[Arti
     assert page["corrected"] == [{"kind": "urls", "documents": "12", "characters": "300"}]
 
 
-def test_signals_with_a_rule_come_first_and_those_that_say_nothing_are_named_only(
-    artifacts: list[Artifact],
-) -> None:
+def test_signals_with_a_rule_come_first_and_those_that_say_nothing_are_named_only(artifacts: list[Artifact]) -> None:
     english = text_of(artifacts).data["pages"][0]["signals"]
     assert [item["name"] for item in english["ruled"]] == ["words", "duplicate lines", "urls"]
     assert [item["name"] for item in english["free"]] == ["digits"]
@@ -158,13 +156,7 @@ limit = st.none() | st.floats(-10, 10)
 def test_pictures_stay_inside_and_show_every_document_and_limit(
     kept: list[int], dropped: list[int], low: float | None, high: float | None
 ) -> None:
-    signal = {
-        "edges": [0.0, 0.1, 0.2, 1.0, 2.0, 5.0, 8.0],
-        "kept": kept,
-        "dropped": dropped,
-        "low": low,
-        "high": high,
-    }
+    signal = {"edges": [0.0, 0.1, 0.2, 1.0, 2.0, 5.0, 8.0], "kept": kept, "dropped": dropped, "low": low, "high": high}
     found = distributions({"urls": signal}, READ)
     if not any(kept + dropped):
         assert found == {"ruled": [], "free": [], "constant": []}
@@ -221,10 +213,7 @@ def test_learnt_limits_are_a_table_of_rules_by_language(artifacts: list[Artifact
     assert section is not None
     rules = section.data["rules"][0]
     assert rules["languages"] == ["en", "ar"]  # Indonesian had too little text to learn from
-    cells = {
-        row["rule"]: [cell and (cell["learnt"], cell["set"]) for cell in row["cells"]]
-        for row in rules["rows"]
-    }
+    cells = {row["rule"]: [cell and (cell["learnt"], cell["set"]) for cell in row["cells"]] for row in rules["rows"]}
     assert cells == {
         "max urls": [("≤ 12.5%", "≤ 20%, costs 0.4%"), ("≤ 20%", "≤ 20%, costs 1.0%")],
         "min words": [("≥ 31", "≥ 50, costs 5.0%"), None],

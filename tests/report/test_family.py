@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from small_run import ATTACK
 
-from diglot.artifact import Artifact
+from diglot.base.artifact import Artifact
 from diglot.flow import Step, plan
 from diglot.load import Where, check
 from diglot.recipe import Recipe
@@ -68,11 +68,7 @@ def test_lines_in_one_lane_do_not_overlap() -> None:
     later = Member("averaged", "merge", (("trunk", None),), about="linear, last 3")
     found = [*BRANCHES, later]
     lane, row = lanes(found), {member.stage: row for row, member in enumerate(found)}
-    spans = [
-        (lane[member.stage], row[member.parents[0][0]], row[member.stage])
-        for member in found
-        if member.parents
-    ]
+    spans = [(lane[member.stage], row[member.parents[0][0]], row[member.stage]) for member in found if member.parents]
     for number, (own_lane, first, last) in enumerate(spans):
         for other_lane, other_first, other_last in spans[:number]:
             assert own_lane != other_lane or first >= other_last or last <= other_first

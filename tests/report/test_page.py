@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_run import write_run
 
-from diglot.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.artifact import Artifact, Context, Inputs, UserError
 from diglot.recipe import Report
 from diglot.report.page import render, run, sections_of
 
@@ -118,9 +118,7 @@ def test_an_attack_in_names_and_settings_stays_text(artifacts: list[Artifact]) -
     changed = [dataclasses.replace(a, settings={**a.settings, "note": attack}) for a in artifacts]
     base = next(number for number, artifact in enumerate(changed) if artifact.stage == "base")
     log = changed[base].path / "logs" / "metrics.jsonl"
-    log.write_text(
-        log.read_text().replace('"english"', json.dumps(attack)).replace('"all"', json.dumps(attack))
-    )
+    log.write_text(log.read_text().replace('"english"', json.dumps(attack)).replace('"all"', json.dumps(attack)))
     html = render(attack, sections_of(changed, None, None))
     assert "<script>alert" not in html
     assert Page(html).tags["script"] == len(Page(html).figures) + 2
@@ -166,9 +164,7 @@ def test_road_of_bits_has_every_language_and_the_parallel_text(artifacts: list[A
 
 def test_ledger_figure_accounts_for_every_document(html: str) -> None:
     page = Page(html)
-    bars = next(
-        figure for figure in page.figures if any(trace.get("name") == "held out" for trace in figure["data"])
-    )
+    bars = next(figure for figure in page.figures if any(trace.get("name") == "held out" for trace in figure["data"]))
     for index in range(3):
         assert sum(trace["x"][index] for trace in bars["data"]) == pytest.approx(100)
         assert sum(trace["customdata"][index] for trace in bars["data"]) == 12_000
@@ -214,18 +210,14 @@ def test_stage_writes_one_file_and_says_what_is_in_it(
     assert str(tmp_path) not in html
 
 
-def test_unknown_stage_to_compare_is_refused(
-    artifacts: list[Artifact], tmp_path: Path, context: Context
-) -> None:
+def test_unknown_stage_to_compare_is_refused(artifacts: list[Artifact], tmp_path: Path, context: Context) -> None:
     with pytest.raises(UserError, match=r"before: no evaluate stage 'evaluate-bse'.*evaluate-base"):
         run(Report(before="evaluate-bse"), Inputs({"stages": artifacts}), tmp_path, context)
 
 
-def test_same_artifacts_give_the_same_bytes_whatever_the_hash_seed(
-    artifacts: list[Artifact], tmp_path: Path
-) -> None:
+def test_same_artifacts_give_the_same_bytes_whatever_the_hash_seed(artifacts: list[Artifact], tmp_path: Path) -> None:
     code = (
-        "import sys, hashlib; from pathlib import Path; from diglot.artifact import read_artifact\n"
+        "import sys, hashlib; from pathlib import Path; from diglot.base.artifact import read_artifact\n"
         "from diglot.report.page import render, sections_of\n"
         "found = [read_artifact(Path(path)) for path in sys.argv[1:]]\n"
         "print(hashlib.sha256(render('A run', sections_of(found, None, None)).encode()).hexdigest())"
@@ -247,18 +239,8 @@ def test_a_browser_draws_every_figure(html: str, tmp_path: Path, colours: str) -
         pytest.skip("no chromium on this machine")
     file = tmp_path / "report.html"
     file.write_text(html, encoding="utf-8")
-    flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--no-first-run",
-    ]
-    flags += [
-        f"--user-data-dir={tmp_path / 'profile'}",
-        "--virtual-time-budget=8000",
-        "--enable-logging=stderr",
-    ]
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    flags += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=8000", "--enable-logging=stderr"]
     flags += ["--blink-settings=preferredColorScheme=0"] if colours == "dark" else []
     run = subprocess.run([browser, *flags, "--dump-dom", file.as_uri()], capture_output=True, text=True, timeout=120, check=True)  # fmt: skip
     drawn = len(re.findall(r'<div class="plot js-plotly-plot"', run.stdout))

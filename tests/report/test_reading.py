@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from diglot.artifact import Artifact, UserError
+from diglot.base.artifact import Artifact, UserError
 from diglot.report.reading import Run, read_json, read_training, token_offsets
 
 
@@ -41,9 +41,7 @@ def test_phases_cover_all_steps_once(artifacts: list[Artifact]) -> None:
     assert covered == [record["step"] for record in training.steps]
 
 
-def test_tokens_add_up_along_the_road_and_branches_begin_at_their_checkpoint(
-    artifacts: list[Artifact],
-) -> None:
+def test_tokens_add_up_along_the_road_and_branches_begin_at_their_checkpoint(artifacts: list[Artifact]) -> None:
     starts = token_offsets(Run(artifacts))
     step = 4096
     assert starts["base"] == 0

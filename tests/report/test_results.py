@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from diglot.artifact import Artifact
+from diglot.base.artifact import Artifact
 from diglot.report.results import (
     Comparison,
     Result,
@@ -38,9 +38,7 @@ def test_every_number_of_the_scores_becomes_one_result(artifacts: list[Artifact]
     scores = scores_of(by_name(artifacts, "evaluate-base"))
     found = results(scores)
     assert len(found) == len(scores["tasks"]) + len(scores["bits_per_byte"]) + 2 * len(scores["preferences"])
-    assert {r.value for r in found if r.kind == "bits"} == {
-        e["value"] for e in scores["bits_per_byte"].values()
-    }
+    assert {r.value for r in found if r.kind == "bits"} == {e["value"] for e in scores["bits_per_byte"].values()}
 
 
 def test_scores_are_read_from_the_file_where_the_summary_has_none(artifacts: list[Artifact]) -> None:
@@ -59,9 +57,7 @@ def test_shares_are_percent_and_other_metrics_keep_their_unit() -> None:
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 0.3), st.floats(0, 0.3))
-def test_verdict_is_symmetric_and_turns_round_for_bits(
-    a: float, b: float, error_a: float, error_b: float
-) -> None:
+def test_verdict_is_symmetric_and_turns_round_for_bits(a: float, b: float, error_a: float, error_b: float) -> None:
     turned = {"better": "worse", "worse": "better", "same": "same"}
     there = Comparison(accuracy(a, error_a), accuracy(b, error_b)).verdict
     assert Comparison(accuracy(b, error_b), accuracy(a, error_a)).verdict == turned[there]
@@ -132,6 +128,8 @@ def test_terminal_table_fits_80_columns_and_has_every_measure(artifacts: list[Ar
 
 
 def test_terminal_table_loads_nothing_heavy() -> None:
-    code = "import sys, diglot.report.terminal; print({'plotly', 'jinja2', 'torch', 'numpy', 'numba'} & set(sys.modules))"
+    code = (
+        "import sys, diglot.report.terminal; print({'plotly', 'jinja2', 'torch', 'numpy', 'numba'} & set(sys.modules))"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from diglot.artifact import Artifact
+from diglot.base.artifact import Artifact
 from diglot.report.figures import Colours
 from diglot.report.page import render, sections_of
 from diglot.report.reading import Run
@@ -24,12 +24,7 @@ def a_run(rate: float, en: float, ar: float, why: str | None = None) -> dict:
     }  # fmt: skip
 
 
-RUNS = [
-    a_run(1e-3, 1.2, 2.0),
-    a_run(1e-4, 1.5, 2.5),
-    a_run(1e-2, 0, 0, why="it <leaps>"),
-    a_run(3e-3, 2.5, 3.0),
-]
+RUNS = [a_run(1e-3, 1.2, 2.0), a_run(1e-4, 1.5, 2.5), a_run(1e-2, 0, 0, why="it <leaps>"), a_run(3e-3, 2.5, 3.0)]
 
 
 def swept(folder: Path, runs: list[dict], best: float | None) -> Artifact:

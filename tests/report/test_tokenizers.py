@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from diglot.artifact import Artifact
+from diglot.base.artifact import Artifact
 from diglot.report.figures import Colours
 from diglot.report.measured import measure_page, write_measures
 from diglot.report.page import render
@@ -66,9 +66,7 @@ def test_a_run_shows_form_chat_format_curve_proofs_and_measures(artifacts: list[
     assert [item.name for item in trained["plots"]] == ["curve-base-tokenizer"]
     assert [item.name for item in extended["plots"]] == ["fertility-tokenizer", "curve-tokenizer"]
     proofs = [proof["text"] for proof in extended["proofs"]]
-    assert (
-        "435 documents and 2,000 arbitrary texts come back from encoding and decoding as they were" in proofs
-    )
+    assert "435 documents and 2,000 arbitrary texts come back from encoding and decoding as they were" in proofs
     assert "special tokens and chat template are the base's" in proofs
     assert (
         "tokenizer.json and tokenizer.model cut 12,000 texts alike (3 on which those of the base differ left out)"
@@ -106,10 +104,7 @@ def test_unknown_tokens_are_shown_where_there_are_some(artifacts: list[Artifact]
     section = tokenizer(run, colours)
     assert section is not None
     assert section.data["stages"][1]["measures"]["columns"][-1] == "unknown tokens"
-    assert section.data["stages"][1]["measures"]["rows"][1]["cells"][-1] == {
-        "before": "47.0%",
-        "after": "0.0%",
-    }
+    assert section.data["stages"][1]["measures"]["rows"][1]["cells"][-1] == {"before": "47.0%", "after": "0.0%"}
 
 
 def test_pieces_have_bytes_apart() -> None:
@@ -155,9 +150,7 @@ def test_the_page_marks_what_loses_text_and_escapes_names(result: dict, tmp_path
 
 def test_a_tokenizer_that_loses_text_is_never_best(result: dict) -> None:
     figure = side_by_side({"a": {"en": 1.0, "ar": 2.0}}, "tokens", lossy={"a": ["ar"]})
-    marks = [
-        trace.marker.symbol for trace in figure.data if trace.mode == "markers" and trace.x[0] is not None
-    ]
+    marks = [trace.marker.symbol for trace in figure.data if trace.mode == "markers" and trace.x[0] is not None]
     assert marks == [("circle-open", "circle")]
     page = measure_page(result)
     assert "ours does best in all languages." in page

@@ -35,9 +35,7 @@ def llama_2(folder: Path, texts: Iterable[str], vocabulary_size: int) -> Path:
 
 def unigram(folder: Path, texts: Iterable[str], vocabulary_size: int) -> Path:
     """SentencePiece unigram as T5's: normalised (NFKC), no byte fallback."""
-    _sentencepiece(
-        folder, texts, vocabulary_size, model_type="unigram", pad_id=0, eos_id=1, unk_id=2, bos_id=-1
-    )
+    _sentencepiece(folder, texts, vocabulary_size, model_type="unigram", pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
     tokenizer = transformers.T5Tokenizer.from_pretrained(str(folder), extra_ids=0)
     tokenizer.save_pretrained(folder)
     return folder
@@ -55,13 +53,7 @@ def _sentencepiece(folder: Path, texts: Iterable[str], vocabulary_size: int, **o
 
 def llama_3(folder: Path, texts: Iterable[str], vocabulary_size: int) -> Path:
     """Byte-level BPE with ignore_merges, and special tokens behind the vocabulary."""
-    special = [
-        "<|begin_of_text|>",
-        "<|end_of_text|>",
-        "<|start_header_id|>",
-        "<|end_header_id|>",
-        "<|eot_id|>",
-    ]
+    special = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
     tokenizer = _byte_level(texts, vocabulary_size, LLAMA_3, special)
     specification = json.loads(tokenizer.to_str())
     specification["model"]["ignore_merges"] = True

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tokenizer_corpora import ARABIC, ENGLISH, INDONESIAN, artifact, varied, write_corpus
 
-from diglot.artifact import Artifact, Context, Inputs
+from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.recipe import ExtendTokenizer, TrainTokenizer
 from diglot.tokenizer import extend, train
 

@@ -10,16 +10,14 @@ import tokenizer_corpora as corpora
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diglot.artifact import Artifact, Context, Inputs
+from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.recipe import ExtendTokenizer
 from diglot.tokenizer import extend
-from diglot.tokenizer.measure import load_tokenizer, pieces, round_trip_failures, unreachable_tokens
-from diglot.tokenizer.proofs import arbitrary_texts
+from diglot.tokenizer.folder import load_tokenizer, pieces
+from diglot.tokenizer.proofs import arbitrary_texts, round_trip_failures, unreachable_tokens
 
 LANGUAGES = ["ar", "id", "th"]
-ANY_TEXT = st.text(
-    st.characters(exclude_categories=["Cs"]) | st.sampled_from("การเتعلم the▁\n،"), max_size=40
-)
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("การเتعلم the▁\n،"), max_size=40)
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +84,7 @@ def test_all_proofs_are_green_but_identity_which_is_measured(base, extended):
 def test_the_base_is_inside_untouched(base, extended):
     was, now = load_tokenizer(base.path), load_tokenizer(extended[0].path)
     assert all(now.token_to_id(token) == number for token, number in was.get_vocab().items())
-    before, after = (
-        json.loads((folder / "tokenizer.json").read_text()) for folder in (base.path, extended[0].path)
-    )
+    before, after = (json.loads((folder / "tokenizer.json").read_text()) for folder in (base.path, extended[0].path))
     for part in ("normalizer", "pre_tokenizer", "decoder", "post_processor"):
         assert after[part] == before[part]
     added = extended[1]["chat_tokens_added"]

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 from transformers import AutoTokenizer
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.tokenizer import byte_fallback
-from diglot.tokenizer.chat import CHAT_TEMPLATE, END, ROLES, SPECIAL_TOKENS, Chat, format_of, load_chat
-from diglot.tokenizer.measure import load_tokenizer, special_ids
+from diglot.tokenizer.chat import Chat, format_of, load_chat
+from diglot.tokenizer.folder import load_tokenizer, special_ids
+from diglot.tokenizer.special import CHAT_TEMPLATE, END, ROLES, SPECIAL_TOKENS
 
 TEXTS = [
     "The baker of the town bakes bread, and the smith of the town sells 12 pieces of iron to the baker.",
@@ -126,9 +127,7 @@ def content_texts() -> st.SearchStrategy[str]:
 def conversations(answers: st.SearchStrategy[str]) -> st.SearchStrategy[list[dict[str, str]]]:
     """One or two turns, with or without a system message, the last answer given or not."""
 
-    def messages(
-        system: str | None, turns: list[tuple[str, str]], question: str | None
-    ) -> list[dict[str, str]]:
+    def messages(system: str | None, turns: list[tuple[str, str]], question: str | None) -> list[dict[str, str]]:
         said = [] if system is None else [{"role": "system", "content": system}]
         for user, assistant in turns:
             said += [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
@@ -136,10 +135,7 @@ def conversations(answers: st.SearchStrategy[str]) -> st.SearchStrategy[list[dic
 
     text = content_texts()
     return st.builds(
-        messages,
-        st.none() | text,
-        st.lists(st.tuples(text, answers), min_size=1, max_size=2),
-        st.none() | text,
+        messages, st.none() | text, st.lists(st.tuples(text, answers), min_size=1, max_size=2), st.none() | text
     )
 
 
@@ -182,11 +178,7 @@ def test_ids_are_the_templates_whatever_is_said(folder, messages, add_generation
 
 @pytest.mark.parametrize(
     ("name", "first"),
-    [
-        ("ours in gpt-2", "<|endoftext|>"),
-        ("ours in llama-3", "<|begin_of_text|>"),
-        ("ours in llama-2", "<s>"),
-    ],
+    [("ours in gpt-2", "<|endoftext|>"), ("ours in llama-3", "<|begin_of_text|>"), ("ours in llama-2", "<s>")],
 )
 def test_our_format_begins_with_the_bases_token(tmp_path, name, first):
     _, base, template, tokens = FOLDERS[name]
@@ -217,9 +209,7 @@ def test_targets_are_the_answers_and_what_ends_them(folder, messages):
     if "qwen" in folder.name:
         said = [unicodedata.normalize("NFC", text) for text in said]
     predicted = [id_ for id_, target in zip(ids, targets, strict=True) if target]
-    assert folder.chat.tokenizer.decode(predicted, skip_special_tokens=False) == "".join(
-        text + end for text in said
-    )
+    assert folder.chat.tokenizer.decode(predicted, skip_special_tokens=False) == "".join(text + end for text in said)
 
 
 @given(messages=conversations(content_texts()))
@@ -273,13 +263,9 @@ def test_the_line_break_after_an_answer_in_chatml_is_not_predicted(qwen):
 def test_no_content_can_forge_a_special_token(folder, data, text, role):
     special = {token.content for token in folder.automatic.added_tokens_decoder.values() if token.special}
     forged = (
-        text
-        + "".join(data.draw(st.lists(st.sampled_from(sorted(special | set(SPECIAL_TOKENS))), min_size=1)))
-        + text
+        text + "".join(data.draw(st.lists(st.sampled_from(sorted(special | set(SPECIAL_TOKENS))), min_size=1))) + text
     )
-    special_ids = set(map(folder.chat.tokenizer.token_to_id, special)) - {
-        folder.chat.tokenizer.token_to_id("<unk>")
-    }
+    special_ids = set(map(folder.chat.tokenizer.token_to_id, special)) - {folder.chat.tokenizer.token_to_id("<unk>")}
 
     def specials(content: str) -> Counter[int]:
         messages = [{"role": role, "content": content}, {"role": "user", "content": content}]
@@ -392,9 +378,7 @@ def test_the_template_of_several_is_the_default_one(qwen, tmp_path):
     config["chat_template"] = [{"name": name, "template": text} for name, text in entries.items()]
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     assert load_chat(folder).name == "chatml"
-    (folder / "chat_template.jinja").write_text(
-        chat_templates.INST
-    )  # the file comes first, as in transformers
+    (folder / "chat_template.jinja").write_text(chat_templates.INST)  # the file comes first, as in transformers
     assert format_of(folder) is None
 
 

@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, processors
 
-from diglot.artifact import Artifact, UserError
+from diglot.base.artifact import Artifact, UserError
 from diglot.tokenizer import byte_fallback, extend, proofs
-from diglot.tokenizer.chat import CHAT_TEMPLATE, load_chat
-from diglot.tokenizer.measure import load_tokenizer, pieces, round_trip_failures, special_ids, tokenizer_hash
+from diglot.tokenizer.chat import load_chat
+from diglot.tokenizer.folder import load_tokenizer, pieces, special_ids, tokenizer_hash
+from diglot.tokenizer.proofs import round_trip_failures
+from diglot.tokenizer.special import CHAT_TEMPLATE
 
 
 @pytest.fixture
@@ -67,9 +69,7 @@ def test_indonesian_after_english_shares_the_alphabet(english, corpus, extend_to
 
 def test_every_new_merge_comes_after_the_bases(english, corpus, extend_tokenizer):
     artifact, _ = extend_tokenizer(english, corpus, languages=["ar"], new_tokens=50)
-    before, after = (
-        json.loads((path / "tokenizer.json").read_text()) for path in (english.path, artifact.path)
-    )
+    before, after = (json.loads((path / "tokenizer.json").read_text()) for path in (english.path, artifact.path))
     merges = before["model"]["merges"]
     assert after["model"]["merges"][: len(merges)] == merges
     assert len(after["model"]["merges"]) > len(merges)
@@ -102,9 +102,7 @@ def test_extending_twice(english, corpus, extend_tokenizer):
     twice, summary = extend_tokenizer(once, corpus, languages=["id"], new_tokens=40)
     assert load_tokenizer(twice.path).get_vocab_size() == 450 + 80 + 40
     assert set(summary["base_languages"]) == {"en", "ar"}
-    assert ids(load_tokenizer(twice.path), corpora.ARABIC[0]) == ids(
-        load_tokenizer(once.path), corpora.ARABIC[0]
-    )
+    assert ids(load_tokenizer(twice.path), corpora.ARABIC[0]) == ids(load_tokenizer(once.path), corpora.ARABIC[0])
 
 
 def test_too_little_text_gives_fewer_tokens_and_says_so(english, extend_tokenizer, tmp_path):
@@ -126,9 +124,7 @@ def test_without_base_language_text_identity_is_not_claimed(english, extend_toke
 
 def llama2_style(folder: Path) -> Artifact:
     """A base in the form of Llama-2's tokenizer.json: a space put in front, no pre-tokenizer, no chat tokens."""
-    letters = sorted(
-        {*"".join(corpora.ENGLISH).replace(" ", "▁").replace("\n", "").replace("\t", ""), "ا", "ل"}
-    )
+    letters = sorted({*"".join(corpora.ENGLISH).replace(" ", "▁").replace("\n", "").replace("\t", ""), "ا", "ل"})
     merges = [("▁", "t"), ("h", "e"), ("▁t", "he"), ("e", "r"), ("▁", "b"), ("▁", "▁"), (".", "▁")]
     names = ["<unk>", "<s>", "</s>", *byte_fallback.BYTES, *letters, *("".join(merge) for merge in merges)]
     vocabulary = {name: number for number, name in enumerate(names)}
@@ -143,12 +139,7 @@ def llama2_style(folder: Path) -> Artifact:
     tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
     folder.mkdir()
     tokenizer.save(str(folder / "tokenizer.json"))
-    config = {
-        "tokenizer_class": "LlamaTokenizer",
-        "bos_token": "<s>",
-        "eos_token": "</s>",
-        "unk_token": "<unk>",
-    }
+    config = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     byte_fallback.write_json(folder / "tokenizer_config.json", {**config, "legacy": False})
     return corpora.artifact(folder, "model")
 
@@ -171,10 +162,7 @@ def test_a_llama2_style_base_is_extended_and_gets_the_chat_format(corpus, extend
     automatic = AutoTokenizer.from_pretrained(artifact.path)
     assert automatic("تعلم the cat")["input_ids"] == [1, *ids(extended, "تعلم the cat")]
     messages = [{"role": "user", "content": "the bread"}, {"role": "assistant", "content": "الخبز"}]
-    assert (
-        automatic.apply_chat_template(messages, return_dict=False)
-        == load_chat(artifact.path).encode(messages)[0]
-    )
+    assert automatic.apply_chat_template(messages, return_dict=False) == load_chat(artifact.path).encode(messages)[0]
     assert automatic.pad_token == "<pad>"
 
 

@@ -8,21 +8,11 @@ from hypothesis import strategies as st
 from tokenizer_corpora import ARABIC, ENGLISH
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from diglot.artifact import UserError
-from diglot.tokenizer import byte_fallback, byte_level
-from diglot.tokenizer.measure import (
-    gini,
-    identity,
-    load_tokenizer,
-    measure,
-    phrases,
-    pieces,
-    round_trip_failures,
-    shown,
-    special_ids,
-    tokenizer_hash,
-    unreachable_tokens,
-)
+from diglot.base.artifact import UserError
+from diglot.tokenizer import byte_fallback, byte_letters, byte_level
+from diglot.tokenizer.folder import load_tokenizer, pieces, shown, special_ids, tokenizer_hash
+from diglot.tokenizer.measure import gini, measure, phrases
+from diglot.tokenizer.proofs import identity, round_trip_failures, unreachable_tokens
 
 ALPHABET = [*"▁abcdehlot"]
 THAI = "ประเทศไทยมีแม่น้ำหลายสาย และคนไทยชอบกินข้าวกับปลา"
@@ -63,9 +53,7 @@ def test_measures_by_hand():
 
 def test_punctuation_around_a_word_does_not_continue_it():
     tokenizer = build(["▁a", "at"], [("▁", "a"), ("a", "t")])
-    assert measure(tokenizer, ["at, (at) at!"])["continued_words"] == pytest.approx(
-        1 / 3, abs=1e-4
-    )  # only ▁a|t
+    assert measure(tokenizer, ["at, (at) at!"])["continued_words"] == pytest.approx(1 / 3, abs=1e-4)  # only ▁a|t
 
 
 @pytest.mark.parametrize("name", BASES)
@@ -157,13 +145,9 @@ def test_tokens_that_end_inside_a_character_are_reached(bases, name):
     tokenizer = load_tokenizer(bases[name])
     special = set(tokenizer.get_added_tokens_decoder())
     contents = {
-        number: byte_level.bytes_of(token)
-        for token, number in tokenizer.get_vocab().items()
-        if number not in special
+        number: byte_letters.bytes_of(token) for token, number in tokenizer.get_vocab().items() if number not in special
     }
-    partial = [
-        data for data in contents.values() if shown(data) != data.decode(errors="replace").replace(" ", "▁")
-    ]
+    partial = [data for data in contents.values() if shown(data) != data.decode(errors="replace").replace(" ", "▁")]
     assert len(partial) > 150
     missing = unreachable_tokens(tokenizer, range(tokenizer.get_vocab_size()))
     assert {contents[number] for number in missing} == NEVER_IN_UTF8
@@ -195,9 +179,7 @@ def test_a_unigram_piece_is_reached_when_it_is_more_probable_than_its_parts():
 
 def test_texts_handed_in_are_looked_at():
     tokenizer = build(["tt"], [("t", "t")])
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.Replace("t", "b"), normalizers.Replace("€", "tt")]
-    )
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Replace("t", "b"), normalizers.Replace("€", "tt")])
     token = tokenizer.token_to_id("tt")
     assert unreachable_tokens(tokenizer, [token]) == [token]
     assert unreachable_tokens(tokenizer, [token], ["abc", "5 €"]) == []

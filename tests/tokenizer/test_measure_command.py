@@ -9,15 +9,9 @@ import pytest
 from base_tokenizers import BASES
 from tokenizer_corpora import ARABIC, ENGLISH, INDONESIAN, write_corpus
 
-from diglot.artifact import UserError
-from diglot.tokenizer.compare import (
-    compare,
-    named_tokenizers,
-    parallel_languages,
-    texts_of_files,
-    texts_to_compare,
-)
-from diglot.tokenizer.measure import load_tokenizer
+from diglot.base.artifact import UserError
+from diglot.tokenizer.compare import compare, named_tokenizers, parallel_languages, texts_of_files, texts_to_compare
+from diglot.tokenizer.folder import load_tokenizer
 
 PARALLEL = {
     "en": ["The baker bakes bread in the old bakery.", "The river is long.", "Nobody minds the rain today."],
@@ -40,9 +34,7 @@ def folder(tmp_path_factory) -> Path:
     BASES["unigram"](place / "lossy", ENGLISH, 100)
     for language, lines in PARALLEL.items():
         (place / f"{language}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    write_corpus(
-        place / "corpus", [("en", ENGLISH[0]), ("ar", ARABIC[1])], [("en", ENGLISH[1]), ("ar", ARABIC[0])]
-    )
+    write_corpus(place / "corpus", [("en", ENGLISH[0]), ("ar", ARABIC[1])], [("en", ENGLISH[1]), ("ar", ARABIC[0])])
     manifest = dict.fromkeys(("stage", "do", "fingerprint", "content"), "corpus") | {"kind": "corpus"}
     manifest |= {key: {} for key in ("settings", "inputs", "summary", "provenance")}
     (place / "corpus" / "artifact.json").write_text(json.dumps(manifest))
@@ -55,11 +47,7 @@ def texts(folder: Path, *languages: str) -> list[str]:
 
 def test_tables_fit_a_terminal_and_the_page_is_written(folder, tmp_path):
     done = measure(
-        folder / "english",
-        f"many={folder / 'three'}",
-        *texts(folder, "en", "ar", "id"),
-        "--out",
-        tmp_path / "out",
+        folder / "english", f"many={folder / 'three'}", *texts(folder, "en", "ar", "id"), "--out", tmp_path / "out"
     )
     assert done.returncode == 0, done.stderr
     for title in (
@@ -108,9 +96,7 @@ def test_compression_premium_and_gini_follow_from_the_tokens(folder):
         base = {code: result["measures"]["english"][code]["tokens"] for code in tokens}
         assert {code: of["tokens"] for code, of in result["measures"][name].items()} == tokens
         assert result["compression"][name] == {code: round(base[code] / tokens[code], 4) for code in tokens}
-        assert cost["premium"] == {
-            code: round(count / min(tokens.values()), 4) for code, count in tokens.items()
-        }
+        assert cost["premium"] == {code: round(count / min(tokens.values()), 4) for code, count in tokens.items()}
         assert cost["tokens_per_sentence"] == {code: round(count / 3, 3) for code, count in tokens.items()}
         low, middle, high = sorted(tokens.values())
         assert cost["gini"] == pytest.approx(2 * (high - low) / (3 * (low + middle + high)), abs=1e-4)
@@ -186,8 +172,4 @@ def test_on_real_parallel_text(folder, data):
     assert result["cost"]["sentences"] == 982
     assert result["cost"]["tokenizers"]["english"]["premium"]["th"] > 3
     assert result["measures"]["english"]["th"]["words_are"] == "segments"
-    assert (
-        3
-        < result["measures"]["english"]["th"]["words"] / result["measures"]["english"]["th"]["documents"]
-        < 60
-    )
+    assert 3 < result["measures"]["english"]["th"]["words"] / result["measures"]["english"]["th"]["documents"] < 60

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import models, pre_tokenizers, trainers
 
-from diglot.tokenizer import merges
-from diglot.tokenizer.merges import MINIMUM_COUNT, Words, continue_merges
+from diglot.tokenizer.learn import merges
+from diglot.tokenizer.learn.merges import MINIMUM_COUNT, Words, continue_merges
 
 # One, two, three and four bytes; é and è begin alike, and so do ข and ค.
 LETTERS = "abcéèขค😀"
@@ -30,10 +30,7 @@ def as_words(rows):
     return Words(
         np.array(symbols, np.int32),
         offsets.astype(np.int64),
-        *(
-            np.array(column, kind)
-            for column, kind in zip(columns, (np.int64, np.int64, np.int32), strict=True)
-        ),
+        *(np.array(column, kind) for column, kind in zip(columns, (np.int64, np.int64, np.int32), strict=True)),
     )
 
 
@@ -132,9 +129,7 @@ def by_definition(rows, pieces, number, max_characters, fixed, familiar, toleran
             for group, found in enumerate(counts)
         }
         costs = cut_into(2) if parity else [0] * groups
-        order = sorted(
-            (group for group in candidates if candidates[group]), key=lambda group: (-costs[group], group)
-        )
+        order = sorted((group for group in candidates if candidates[group]), key=lambda group: (-costs[group], group))
         if not order:
             break
         found = counts[order[0]]
@@ -205,22 +200,10 @@ def test_parity_merges_as_defined(texts, options, every_split):
 
 
 # A special token, pieces, a byte token, and a piece that may not be made.
-BASE = [
-    b"<s>",
-    *(letter.encode() for letter in "abc<s>"),
-    b"ab",
-    b"bc",
-    b"abc",
-    b"ca",
-    b"aa",
-    b"bcab",
-    b"<",
-    b"cc",
-]
+BASE = [b"<s>", *(letter.encode() for letter in "abc<s>"), b"ab", b"bc", b"abc", b"ca", b"aa", b"bcab", b"<", b"cc"]
 BASE_FIXED = frozenset({0, 13, 14})
 BASE_TEXTS = st.lists(
-    st.tuples(st.text("abc<s>", max_size=9), st.integers(0, 6), st.integers(0, 3), st.integers(0, 2)),
-    max_size=8,
+    st.tuples(st.text("abc<s>", max_size=9), st.integers(0, 6), st.integers(0, 3), st.integers(0, 2)), max_size=8
 )
 
 
@@ -307,10 +290,7 @@ def test_from_scratch_merges_are_those_of_the_tokenizers_library(seed):
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.BpeTrainer(
-        vocab_size=10_000,
-        min_frequency=2,
-        initial_alphabet=list("abcdefgh"),
-        show_progress=False,
+        vocab_size=10_000, min_frequency=2, initial_alphabet=list("abcdefgh"), show_progress=False
     )
     texts = ["".join("abcdefgh"[letter] for letter in ids) for ids, _ in words]
     tokenizer.train_from_iterator(

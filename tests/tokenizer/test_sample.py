@@ -3,17 +3,14 @@ import tokenizer_corpora as corpora
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.tokenizer.sample import SLICE, Sample, _slices, texts_to_measure, unimax
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     """900 documents of English and 100 of Arabic (twice the bytes each)."""
-    documents = [
-        *(("en", f"{n:0100}") for n in range(900)),
-        *(("ar", "ب" * 97 + f"{n:06}") for n in range(100)),
-    ]
+    documents = [*(("en", f"{n:0100}") for n in range(900)), *(("ar", "ب" * 97 + f"{n:06}") for n in range(100))]
     return corpora.write_corpus(tmp_path_factory.mktemp("corpus"), documents)
 
 
@@ -80,9 +77,7 @@ def test_the_seed_chooses_and_the_order_of_corpora_does_not(corpus, tmp_path):
 
 def test_bilingual_documents_are_left_out_unless_there_is_nothing_else(corpus, tmp_path):
     parallel = corpora.write_corpus(
-        tmp_path / "parallel",
-        [("en", "English: cat\nFrench: chat"), ("fr", "French: chat")],
-        domain="parallel",
+        tmp_path / "parallel", [("en", "English: cat\nFrench: chat"), ("fr", "French: chat")], domain="parallel"
     )
     texts = {text for _, text, _ in Sample([corpus, parallel], ["en", "fr"], 10**9, 1.0, "seed")}
     assert "French: chat" in texts

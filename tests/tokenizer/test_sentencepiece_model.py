@@ -10,7 +10,7 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.tokenizer import sentencepiece_model
 from diglot.tokenizer.sentencepiece_model import CONTROL, Piece, read_model, to_specification, with_pieces
 
@@ -30,9 +30,7 @@ def test_reading_agrees_with_the_library(folder):
     ours, theirs = read_model(folder / "tokenizer.model"), library(folder / "tokenizer.model")
     assert [piece.text for piece in ours.pieces] == [theirs.id_to_piece(n) for n in range(len(theirs))]
     assert [piece.score for piece in ours.pieces] == [theirs.get_score(n) for n in range(len(theirs))]
-    assert [piece.type == CONTROL for piece in ours.pieces] == [
-        theirs.is_control(n) for n in range(len(theirs))
-    ]
+    assert [piece.type == CONTROL for piece in ours.pieces] == [theirs.is_control(n) for n in range(len(theirs))]
 
 
 @given(
@@ -53,9 +51,7 @@ def test_added_pieces_are_read_back(folder, pieces):
 
 def test_the_library_reads_what_is_added(folder):
     file = folder / "more.model"
-    file.write_bytes(
-        with_pieces(folder / "tokenizer.model", [Piece("▁كتاب", -900.5), Piece("<|end|>", 0.0, CONTROL)])
-    )
+    file.write_bytes(with_pieces(folder / "tokenizer.model", [Piece("▁كتاب", -900.5), Piece("<|end|>", 0.0, CONTROL)]))
     theirs = library(file)
     assert theirs.id_to_piece(len(theirs) - 2) == "▁كتاب"
     assert theirs.get_score(len(theirs) - 2) == -900.5
@@ -68,9 +64,7 @@ def test_tokenizer_json_from_the_model_cuts_alike(folder, text):
     ours.encode_special_tokens = True
     theirs = library(folder / "tokenizer.model")
     if read_model(folder / "tokenizer.model").charsmap:
-        text = " ".join(
-            text.split()
-        )  # control characters: the compiled rules are read differently in both libraries
+        text = " ".join(text.split())  # control characters: the compiled rules are read differently in both libraries
         text = "".join(character for character in text if character.isprintable())
     assert ours.encode(text, add_special_tokens=False).ids == theirs.encode(text)
 

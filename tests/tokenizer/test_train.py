@@ -11,16 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, trainers
 
-from diglot.artifact import UserError
-from diglot.tokenizer import byte_fallback, byte_level, train
-from diglot.tokenizer.chat import SPECIAL_TOKENS
-from diglot.tokenizer.measure import (
-    load_tokenizer,
-    pieces,
-    round_trip_failures,
-    tokenizer_hash,
-    unreachable_tokens,
-)
+from diglot.base.artifact import UserError
+from diglot.tokenizer import byte_fallback, byte_letters, byte_level, train
+from diglot.tokenizer.folder import load_tokenizer, pieces, tokenizer_hash
+from diglot.tokenizer.proofs import round_trip_failures, unreachable_tokens
+from diglot.tokenizer.special import SPECIAL_TOKENS
 
 AWKWARD = [
     "",
@@ -67,7 +62,7 @@ def test_ids_are_in_the_order_of_the_contract(trained, form):
     names = [tokenizer.id_to_token(number) for number in range(600)]
     assert names[:8] == list(SPECIAL_TOKENS)
     bytes_ = [f"<0x{value:02X}>" for value in range(256)]
-    assert names[8:264] == (bytes_ if form == "byte-fallback" else list(byte_level.BYTE_LETTERS))
+    assert names[8:264] == (bytes_ if form == "byte-fallback" else list(byte_letters.BYTE_LETTERS))
     assert len(set(names)) == 600
     assert (summary["form"], summary["chat_format"]) == (form, "diglot")
 
@@ -145,7 +140,7 @@ def test_merges_are_those_of_the_library(corpus, train_tokenizer, form):
     theirs = Tokenizer(models.BPE())
     if form == "byte-level":
         theirs.pre_tokenizer = byte_level.pre_tokenizer()
-        alphabet = list(byte_level.BYTE_LETTERS)
+        alphabet = list(byte_letters.BYTE_LETTERS)
     else:
         theirs.normalizer, theirs.pre_tokenizer = byte_fallback.normalizer(), byte_fallback.word_splitter()
         first = len(ours.get_vocab()) - len(merges)
@@ -211,9 +206,7 @@ def test_parity_makes_the_same_content_cost_the_same(train_tokenizer, tmp_path):
     documents = [*corpora.varied("en", corpora.ENGLISH, 400), *corpora.varied("ar", corpora.ARABIC, 20)]
     corpus = corpora.write_corpus(tmp_path / "corpus", documents)
     lines = 3
-    (tmp_path / "en.txt").write_text(
-        "\n".join(text.split("\n")[0] for text in corpora.ENGLISH[:lines]) + "\n"
-    )
+    (tmp_path / "en.txt").write_text("\n".join(text.split("\n")[0] for text in corpora.ENGLISH[:lines]) + "\n")
     rows = [json.dumps({"arb": text.split("\n")[0]}) for text in corpora.ARABIC[:lines]]
     (tmp_path / "ar.jsonl").write_text("\n".join(rows) + "\n")
     parity = {"en": str(tmp_path / "en.txt"), "ar": f"{tmp_path / 'ar.jsonl'}:arb"}
@@ -276,7 +269,7 @@ def test_bad_settings_are_refused(corpus, train_tokenizer):
 def test_the_same_bytes_whatever_the_threads_and_hash_seed(corpus, tmp_path):
     """The library trains with hash maps and threads: its result must not show it."""
     code = (
-        "import sys, pathlib; from diglot.artifact import Artifact, Context, Inputs;"
+        "import sys, pathlib; from diglot.base.artifact import Artifact, Context, Inputs;"
         "from diglot.recipe import ExtendTokenizer, TrainTokenizer; from diglot.tokenizer import extend, train;"
         "corpus, output = map(pathlib.Path, sys.argv[1:]);"
         "made = lambda path: Artifact(path, 'x', 'x', 'x', '', '', {}, {}, {}, {});"

@@ -42,9 +42,7 @@ def test_the_kernels_cut_as_the_byte_level_tokenizer_does(text):
 
 @given(TEXTS)
 def test_the_kernels_cut_as_the_byte_fallback_tokenizer_does(text):
-    text = text.replace("▁", "").replace(
-        byte_fallback.ESCAPE, ""
-    )  # what is escaped is cut otherwise; see below
+    text = text.replace("▁", "").replace(byte_fallback.ESCAPE, "")  # what is escaped is cut otherwise; see below
     assert kernel_words(text, BYTE_FALLBACK) == library_words(text, BYTE_FALLBACK)
 
 
@@ -64,9 +62,7 @@ def test_every_character_is_of_the_class_that_the_library_gives_it(rule):
 
 
 def test_real_text_is_cut_alike(data):
-    documents = [
-        text for code in ("ar", "en", "th", "zh") for _, text in corpora.real_documents(data, code, 60_000)
-    ]
+    documents = [text for code in ("ar", "en", "th", "zh") for _, text in corpora.real_documents(data, code, 60_000)]
     for rule in (BYTE_FALLBACK, BYTE_LEVEL):
         for text in documents:
             text = text.replace("▁", "")
@@ -79,9 +75,7 @@ def test_words_and_counts_hold_the_whole_text(texts, rule):
     table = WordTable(rule)
     for text in texts:
         table.add(text, times=3)
-    counted = sum(
-        len(word.encode()) * n for word, n in zip(table.words(), table.counts[:, 0].tolist(), strict=True)
-    )
+    counted = sum(len(word.encode()) * n for word, n in zip(table.words(), table.counts[:, 0].tolist(), strict=True))
     assert counted == 3 * sum(len(text.encode()) for text in texts)
     assert len(set(table.words())) == len(table)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
-from diglot.artifact import Artifact
+from diglot.base.artifact import Artifact
 
 Document = tuple[str, str]  # language, text
 
@@ -78,6 +78,4 @@ def varied(language: str, sentences: tuple[str, ...], number: int, seed: int = 0
     """Documents of the sentences' words in other orders."""
     choose = random.Random(f"{language}/{seed}")
     words = " ".join(sentences).split(" ")
-    return [
-        (language, " ".join([*choose.sample(words, 12), choose.choice(sentences)])) for _ in range(number)
-    ]
+    return [(language, " ".join([*choose.sample(words, 12), choose.choice(sentences)])) for _ in range(number)]

@@ -28,14 +28,10 @@ def make_source(tmp_path: Path) -> MakeSource:
     ) -> TokenSource:
         offsets = np.concatenate([[0], np.cumsum(np.array(lengths, dtype=np.int64))])
         ids_file = tmp_path / f"{name}.ids.parquet"
-        parquet.write_table(
-            pa.table({"id": [f"{name}/{number}" for number in range(len(lengths))]}), ids_file
-        )
+        parquet.write_table(pa.table({"id": [f"{name}/{number}" for number in range(len(lengths))]}), ids_file)
         targets = None
         if form != "text":  # the second half of each conversation is the answer
-            targets = np.concatenate(
-                [(np.arange(length) >= length // 2).astype(np.uint8) for length in lengths]
-            )
+            targets = np.concatenate([(np.arange(length) >= length // 2).astype(np.uint8) for length in lengths])
         return TokenSource(
             name=name,
             form=form,  # type: ignore[arg-type]

@@ -12,12 +12,13 @@ import pytest
 import tokenizers
 from tokenizers import models, trainers
 
-from diglot.artifact import Artifact, Context, Inputs, UserError, content_hash
+from diglot.base.artifact import Artifact, Context, Inputs, UserError, content_hash
+from diglot.encode import encoder
+from diglot.encode import stage as encode
 from diglot.recipe import Encode
-from diglot.recipe.model import DocumentWeight
+from diglot.recipe.train import DocumentWeight
 from diglot.tokenizer import byte_fallback
-from diglot.tokenizer.measure import load_tokenizer, special_ids, tokenizer_hash
-from diglot.tokens import encode, encoder
+from diglot.tokenizer.folder import load_tokenizer, special_ids, tokenizer_hash
 from diglot.tokens.order import Order, PhasePlan
 from diglot.tokens.shards import open_tokens
 
@@ -51,12 +52,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 def ledger(path: Path, sources: dict[str, tuple[str, str, int, int]]) -> None:
     entries = {
-        name: {
-            "language": language,
-            "domain": domain,
-            "kept": {"documents": kept},
-            "held_out": {"documents": held},
-        }
+        name: {"language": language, "domain": domain, "kept": {"documents": kept}, "held_out": {"documents": held}}
         for name, (language, domain, kept, held) in sources.items()
     }
     (path / "ledger.json").write_text(json.dumps({"sources": entries}))
@@ -139,9 +135,7 @@ def test_a_document_is_bos_its_text_and_eos(encoded: Callable, corpus: Artifact,
     assert heldout["wiki"].num_documents == 2
 
 
-def test_only_answers_and_their_ends_are_predicted(
-    encoded: Callable, tasks: Artifact, tokenizer: Artifact
-) -> None:
+def test_only_answers_and_their_ends_are_predicted(encoded: Callable, tasks: Artifact, tokenizer: Artifact) -> None:
     output, _ = encoded(tasks=[tasks])
     source = open_tokens([output], None)["chat"]
     assert source.targets is not None
@@ -276,9 +270,7 @@ def test_columns_are_kept_beside_the_tokens_and_weigh_documents(
         table = parquet.read_table(file)
         sizes = pa.array([7 if "00001" in file.name else 1] * len(table), pa.int32())
         quality = pa.array([None, *[0.5] * (len(table) - 1)], pa.float32())
-        parquet.write_table(
-            table.append_column("cluster_size", sizes).append_column("quality", quality), file
-        )
+        parquet.write_table(table.append_column("cluster_size", sizes).append_column("quality", quality), file)
     output, _ = encoded({"keep": ["cluster_size", "quality"]}, corpus=[corpus], tasks=[tasks])
     sources = open_tokens([output], None)
     assert sources["wiki"].columns["cluster_size"].tolist() == [1, 1, 1, 1, 7, 7]

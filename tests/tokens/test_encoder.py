@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
+from diglot.encode import byte_pair_kernels
+from diglot.encode import encoder as encoder_module
+from diglot.encode.encoder import Encoder
 from diglot.tokenizer import byte_fallback, byte_level
-from diglot.tokenizer.measure import load_tokenizer
-from diglot.tokens import byte_pair_kernels
-from diglot.tokens import encoder as encoder_module
-from diglot.tokens.encoder import Encoder
+from diglot.tokenizer.folder import load_tokenizer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tokenizer"))
 
@@ -60,9 +60,7 @@ def save(tokenizer: Tokenizer, folder: Path) -> Path:
 
 
 def trained(tokenizer: Tokenizer, entries: int, alphabet: list[str]) -> dict:
-    trainer = trainers.BpeTrainer(
-        vocab_size=entries, min_frequency=1, initial_alphabet=alphabet, show_progress=False
-    )
+    trainer = trainers.BpeTrainer(vocab_size=entries, min_frequency=1, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(SENTENCES * 3, trainer)
     return json.loads(tokenizer.to_str())["model"]
 
@@ -86,10 +84,7 @@ def old_llama(base: Path) -> Tokenizer:
     """Llama-2's as it was written before transformers 5: with a normalizer, without a pre-tokenizer."""
     specification = json.loads((base / "tokenizer.json").read_text())
     specification["pre_tokenizer"] = None
-    steps = [
-        {"type": "Prepend", "prepend": "▁"},
-        {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
-    ]
+    steps = [{"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]
     specification["normalizer"] = {"type": "Sequence", "normalizers": steps}
     return Tokenizer.from_str(json.dumps(specification))
 
@@ -198,9 +193,7 @@ def test_byte_level_bases_have_the_ids_of_the_library(
     assert rows(encoder, []) == []
 
 
-def test_a_tokenizer_of_another_kind_is_left_to_the_library(
-    pair: Callable[[str], tuple[Encoder, Tokenizer]],
-) -> None:
+def test_a_tokenizer_of_another_kind_is_left_to_the_library(pair: Callable[[str], tuple[Encoder, Tokenizer]]) -> None:
     encoder, library = pair("unigram")
     assert encoder.engine == "tokenizers"
     assert rows(encoder, SENTENCES) == true_rows(library, SENTENCES)
@@ -240,8 +233,7 @@ def test_every_character_has_its_class(name: str, pair: Callable[[str], tuple[En
     encoder, library = pair(name)
     codes = [*range(0xD800), *range(0xE000, 0x33480), *range(0x33480, 0x110000, 97), *range(0xE0000, 0xE0200)]
     texts = [
-        "".join(f"a{chr(code)} {chr(code)}\t" for code in codes[at : at + 500])
-        for at in range(0, len(codes), 500)
+        "".join(f"a{chr(code)} {chr(code)}\t" for code in codes[at : at + 500]) for at in range(0, len(codes), 500)
     ]
     for at in range(0, len(texts), 100):
         assert rows(encoder, texts[at : at + 100]) == true_rows(library, texts[at : at + 100])
@@ -324,9 +316,7 @@ def changed(folder: Path, target: Path, change: Callable[[dict], object]) -> Pat
         lambda spec: spec["normalizer"].update(normalizers=spec["normalizer"]["normalizers"][:2]),
     ],
 )
-def test_an_unknown_part_is_left_to_the_library(
-    change: Callable[[dict], object], make: Make, tmp_path: Path
-) -> None:
+def test_an_unknown_part_is_left_to_the_library(change: Callable[[dict], object], make: Make, tmp_path: Path) -> None:
     folder = changed(make("byte-fallback"), tmp_path / "changed", change)
     encoder = Encoder(folder)
     assert encoder.engine == "tokenizers"
@@ -345,9 +335,7 @@ def test_a_token_that_is_found_in_text_is_left_to_the_library(make: Make, tmp_pa
 def test_special_tokens_in_text_are_text(make: Make) -> None:
     for name in ("byte-fallback", "llama-3", "llama-2"):
         tokenizer = load_tokenizer(make(name))
-        special = {
-            token_id for token_id, token in tokenizer.get_added_tokens_decoder().items() if token.special
-        }
+        special = {token_id for token_id, token in tokenizer.get_added_tokens_decoder().items() if token.special}
         text = "".join(token.content for token in tokenizer.get_added_tokens_decoder().values())
         assert special
         assert not special & set(rows(Encoder(make(name)), [text])[0])

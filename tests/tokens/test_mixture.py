@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.tokens.mixture import SMALLEST_BLOCK, deal, rows_per_block, token_shares
 from diglot.tokens.shards import TokenSource
 

@@ -8,15 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.tokens.order import Order, PhasePlan
 from diglot.tokens.packing import IGNORED, Batch
 from diglot.tokens.shards import TokenSource
 
 Make = Callable[..., TokenSource]
-function_scoped = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+function_scoped = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 lengths = st.lists(st.integers(2, 40), min_size=1, max_size=30)
 
 
@@ -44,9 +42,7 @@ def test_each_token_of_a_text_is_predicted_once_an_epoch(
         # Tokens are numbered as they lie: the next token of the same document is the next number.
         assert np.array_equal(batch.targets_BT[wanted], batch.tokens_BT[wanted] + 1)
     first_tokens = set((source.tokens[source.offsets[:-1]]).tolist())
-    assert predicted == Counter(
-        {token: epochs for token in source.tokens.tolist() if token not in first_tokens}
-    )
+    assert predicted == Counter({token: epochs for token in source.tokens.tolist() if token not in first_tokens})
     assert order.realised("all")["text"]["epochs"] == epochs
 
 
@@ -78,9 +74,7 @@ def test_positions_and_documents_never_reach_across(
 
 
 @pytest.mark.parametrize("form", ["chat", "pairs"])
-def test_conversations_are_whole_pairs_together_and_each_is_seen_once_an_epoch(
-    make_source: Make, form: str
-) -> None:
+def test_conversations_are_whole_pairs_together_and_each_is_seen_once_an_epoch(make_source: Make, form: str) -> None:
     rng = np.random.default_rng(0)
     source = make_source("source", rng.integers(4, 60, 200).tolist(), form=form)
     assert source.targets is not None
@@ -128,9 +122,7 @@ def mixed(make_source: Make, seed: int = 1, steps: int = 300) -> Order:
     rng = np.random.default_rng(3)
     sources = {
         "english": make_source("english", rng.integers(5, 300, 200).tolist(), language="en"),
-        "arabic": make_source(
-            "arabic", rng.integers(5, 300, 100).tolist(), language="ar", first_token=100_000
-        ),
+        "arabic": make_source("arabic", rng.integers(5, 300, 100).tolist(), language="ar", first_token=100_000),
         "chat": make_source("chat", rng.integers(5, 90, 300).tolist(), form="chat", first_token=200_000),
     }
     phases = [

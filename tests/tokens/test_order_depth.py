@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from diglot.artifact import UserError
-from diglot.recipe.model import DocumentWeight
+from diglot.base.artifact import UserError
+from diglot.recipe.train import DocumentWeight
 from diglot.tokens import passes, shards
 from diglot.tokens import phases as phases_module
 from diglot.tokens.mixture import keep_under_caps
@@ -23,9 +23,7 @@ from diglot.tokens.phases import SMALLEST_STAIR, cut
 from diglot.tokens.shards import TokenSource
 
 Make = Callable[..., TokenSource]
-function_scoped = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+function_scoped = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture
@@ -80,9 +78,7 @@ def test_neighbours_in_the_corpus_are_not_read_together(make_source: Make, small
 
 
 @pytest.mark.parametrize("form", ["text", "chat", "pairs"])
-def test_the_steps_of_a_document_are_those_that_read_it(
-    make_source: Make, small_groups: None, form: str
-) -> None:
+def test_the_steps_of_a_document_are_those_that_read_it(make_source: Make, small_groups: None, form: str) -> None:
     rng = np.random.default_rng(5)
     sources = {
         "a": make_source("a", rng.integers(4, 60, 40).tolist(), form=form),
@@ -136,9 +132,7 @@ def test_a_ramp_keeps_to_the_line_in_every_window(
     assert len(rows) == number
     line = np.arange(number + 1)[:, None]
     planned = begin * line + (end - begin) * line**2 / (2 * number)
-    counted = np.concatenate(
-        [np.zeros((1, len(begin))), np.cumsum(rows[:, None] == np.arange(len(begin)), axis=0)]
-    )
+    counted = np.concatenate([np.zeros((1, len(begin))), np.cumsum(rows[:, None] == np.arange(len(begin)), axis=0)])
     # A row that a stair rounds, a row within a stair, and what the stair is away from the line in its middle.
     stair = max(SMALLEST_STAIR, -(-number // 256))
     away = np.abs(end - begin) * stair * min(stair, number) / (8 * number)
@@ -198,9 +192,7 @@ def test_a_capped_source_lasts_to_the_end_of_the_phase(make_source: Make) -> Non
     rows = sources_of_rows(order) == order.names.index("small")
     assert rows.sum() == pytest.approx(500, abs=2)
     assert order.realised("all")["small"]["epochs"] <= 1
-    for begin in range(
-        0, 2000, 100
-    ):  # a quarter of every window, instead of a half of the first thousand rows
+    for begin in range(0, 2000, 100):  # a quarter of every window, instead of a half of the first thousand rows
         assert rows[begin : begin + 100].sum() == pytest.approx(25, abs=3)
 
 
@@ -273,14 +265,8 @@ def test_a_skipped_window_is_not_read_and_the_end_goes_on_in_the_last_phase(make
 @pytest.mark.parametrize("left_after", [3, 40, 70, 100])
 def test_a_branch_goes_on_where_the_plan_was_left(make_source: Make, left_after: int) -> None:
     """Ramps and caps depend on the whole phase, so a phase that was left is kept whole with where it was left."""
-    sources = {
-        "a": make_source("a", [64] * 20),
-        "b": make_source("b", [64] * 20, first_token=10_000),
-    }
-    trunk = [
-        PhasePlan("flat", 40, {"a": 0.7, "b": 0.3}, {"b": 0.4}),
-        PhasePlan("ramp", 60, {"b": 1.0}, ramp=True),
-    ]
+    sources = {"a": make_source("a", [64] * 20), "b": make_source("b", [64] * 20, first_token=10_000)}
+    trunk = [PhasePlan("flat", 40, {"a": 0.7, "b": 0.3}, {"b": 0.4}), PhasePlan("ramp", 60, {"b": 1.0}, ramp=True)]
     behind = cut(trunk, left_after)
     assert sum(plan.done for plan in behind) == left_after
     decay = [PhasePlan("flat", 20, {"a": 0.5, "b": 0.5})]
@@ -317,11 +303,7 @@ def visits_by_pass(order: Order) -> np.ndarray:
 
 
 @function_scoped
-@given(
-    column=st.lists(
-        st.sampled_from([0.1, 0.5, 0.75, 1.0, 1.5, 2.25, 4.0, float("nan")]), min_size=3, max_size=40
-    )
-)
+@given(column=st.lists(st.sampled_from([0.1, 0.5, 0.75, 1.0, 1.5, 2.25, 4.0, float("nan")]), min_size=3, max_size=40))
 def test_over_eight_passes_each_document_is_read_by_its_weight(
     make_source: Make, small_groups: None, column: list[float]
 ) -> None:
@@ -423,10 +405,7 @@ def virtual_source(documents: int, length: int) -> TokenSource:
 def test_any_step_of_a_trillion_tokens_is_found_within_a_second_and_little_memory() -> None:
     source = virtual_source(10**9, 1001)
     steps = 2 * 10**12 // (512 * 2048)  # two epochs
-    phases = [
-        PhasePlan("all", steps // 2),
-        PhasePlan("ramp", steps - steps // 2, None, {"web": 2}, ramp=True),
-    ]
+    phases = [PhasePlan("all", steps // 2), PhasePlan("ramp", steps - steps // 2, None, {"web": 2}, ramp=True)]
     tracemalloc.start()
     clock = time.process_time()
     order = Order({"web": source}, phases, 512, 2048, 1)

@@ -95,9 +95,7 @@ def test_the_probability_of_an_answer_is_the_same_packed_and_alone(
 
 
 @pytest.mark.parametrize("positions", SHAPES)
-def test_attending_across_documents_would_be_seen(
-    make_source: Callable[..., TokenSource], positions: str
-) -> None:
+def test_attending_across_documents_would_be_seen(make_source: Callable[..., TokenSource], positions: str) -> None:
     """The equality above can fail: without documents and positions the losses are others."""
     model = decoder(positions)
     order = Order({"source": source(make_source, "text")}, [PhasePlan("all", 1)], 4, 128, 1)

@@ -42,9 +42,7 @@ def test_held_out_conversations_that_do_not_fit_are_in_neither_sum(make_source: 
     assert source.targets is not None
     kept = [0, 1, 2, 4, 5] if form == "chat" else [0, 1, 4, 5]
     assert sum(batch.bytes for batch in batches) == int(source.bytes[kept].sum())
-    wanted = sum(
-        int(source.targets[source.offsets[number] : source.offsets[number + 1]].sum()) for number in kept
-    )
+    wanted = sum(int(source.targets[source.offsets[number] : source.offsets[number + 1]].sum()) for number in kept)
     assert sum(int((batch.targets_BT != IGNORED).sum()) for batch in batches) == wanted
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from tiny_run import artifact, sentences
 
-from diglot.artifact import Artifact, Context, Inputs
+from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.recipe import Encode, NewModel, TrainTokenizer
 
 
@@ -15,9 +15,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from diglot.encode import stage as encode
     from diglot.model import presets
     from diglot.tokenizer import train as train_tokenizer
-    from diglot.tokens import encode
 
     folder = tmp_path_factory.mktemp("stages")
     for split, count, seed in (("documents", 300, 1), ("heldout", 30, 2)):
@@ -26,12 +26,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
         table = {"id": [str(i) for i in range(count)], "text": texts}
         table |= {
             key: [value] * count
-            for key, value in {
-                "language": "en",
-                "domain": "web",
-                "source": "english",
-                "origin": "natural",
-            }.items()
+            for key, value in {"language": "en", "domain": "web", "source": "english", "origin": "natural"}.items()
         }
         pq.write_table(pa.table(table), folder / "corpus" / split / "english-00000.parquet")
     (folder / "tasks").mkdir()
@@ -44,9 +39,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
                 {"role": role, "content": text}
                 for role, text in zip(("user", "assistant", "assistant"), texts[i : i + 3])
             )
-            tasks.append(
-                {"id": f"{split}{i}", "source": "chat", "language": "en", "messages": [prompt, chosen]}
-            )
+            tasks.append({"id": f"{split}{i}", "source": "chat", "language": "en", "messages": [prompt, chosen]})
             pairs.append(
                 {
                     "id": f"{split}{i}",
@@ -58,9 +51,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
                 }
             )
         (folder / "tasks" / f"{split}.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
-        (folder / "preferences" / f"{split}.jsonl").write_text(
-            "".join(json.dumps(pair) + "\n" for pair in pairs)
-        )
+        (folder / "preferences" / f"{split}.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     for name, source, domain in (
         ("corpus", "english", "web"),
         ("tasks", "chat", "chat"),
@@ -69,9 +60,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
         counts = {"kept": {"documents": 300}, "held_out": {"documents": 30}}
         ledger = {"sources": {source: {"language": "en", "domain": domain, **counts}}}
         (folder / name / "ledger.json").write_text(json.dumps(ledger))
-    corpus, tasks_, preferences = (
-        artifact(folder / name, name) for name in ("corpus", "tasks", "preferences")
-    )
+    corpus, tasks_, preferences = (artifact(folder / name, name) for name in ("corpus", "tasks", "preferences"))
 
     def make(name: str, kind: str, function, settings, given: dict[str, list[Artifact]]) -> Artifact:
         (folder / name).mkdir()
@@ -90,10 +79,6 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     given = {"tokenizer": [tokenizer], "corpus": [corpus], "tasks": [tasks_], "preferences": [preferences]}
     tokens = make("tokens", "tokens", encode.run, Encode(), given)
     model = make(
-        "model",
-        "model",
-        presets.run,
-        NewModel(preset="tiny", **{"from": "tokenizer"}),
-        {"tokenizer": [tokenizer]},
+        "model", "model", presets.run, NewModel(preset="tiny", **{"from": "tokenizer"}), {"tokenizer": [tokenizer]}
     )
     return Inputs({"model": [model], "tokens": [tokens]})

@@ -9,16 +9,14 @@ from pathlib import Path
 
 from tiny_run import artifact, settings, train
 
-from diglot.artifact import Inputs
+from diglot.base.artifact import Inputs
 from diglot.train import launch
 
 
 def work(model: str, tokens: str, folder: str, text: str) -> None:
     (Path(folder) / f"process-{os.environ.get('RANK', 0)}").write_text(str(os.getpid()))
     with launch.processes():
-        inputs = Inputs(
-            {"model": [artifact(Path(model), "model")], "tokens": [artifact(Path(tokens), "tokens")]}
-        )
+        inputs = Inputs({"model": [artifact(Path(model), "model")], "tokens": [artifact(Path(tokens), "tokens")]})
         train(inputs, Path(folder), type(settings()).model_validate_json(text))
 
 

@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from tiny_run import artifact, settings, train
 
-from diglot.artifact import Inputs
+from diglot.base.artifact import Inputs
 
 
 def run_on(world: int, folders: dict[str, Path], output: Path, given: list[dict]) -> None:

@@ -9,11 +9,11 @@ from mesh_work import run_on
 from tiny_run import losses, settings, train
 from torch import nn
 
-from diglot.artifact import Inputs, UserError
+from diglot.base.artifact import Inputs, UserError
 from diglot.model.decoder import Decoder
 from diglot.model.loss import cross_entropy
 from diglot.model.presets import initialize, shape
-from diglot.train.acceleration import compile_layers, runs_in_float8, train_in_float8
+from diglot.train.mesh import compile_layers, runs_in_float8, train_in_float8
 
 needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs g++")
 PIECES, FORMS = 4, 3  # a layer breaks at attention; with gradients, without, and one row

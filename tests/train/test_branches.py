@@ -9,7 +9,7 @@ import torch
 from mesh_work import run_on
 from tiny_run import artifact, losses, settings, train
 
-from diglot.artifact import Inputs, UserError, content_hash
+from diglot.base.artifact import Inputs, UserError, content_hash
 from diglot.model.huggingface import load_decoder
 from diglot.model.weights import StoredWeights
 from diglot.recipe import Phase
@@ -84,11 +84,7 @@ def test_a_branch_from_the_middle_of_a_phase(inputs: Inputs, tmp_path: Path, tru
     assert same(weights(second / "steps" / "1"), weights(trunk / "steps" / "4"))
     assert same(moments(second), moments(trunk))
     record = json.loads((second / "steps" / "1" / CONTINUE / RECORD).read_text())
-    assert [(phase["steps"], phase["left_after"]) for phase in record["phases"]] == [
-        (6, 2),
-        (1, None),
-        (3, 1),
-    ]
+    assert [(phase["steps"], phase["left_after"]) for phase in record["phases"]] == [(6, 2), (1, None), (3, 1)]
 
 
 def test_a_killed_run_has_all_its_kept_models(
@@ -146,17 +142,9 @@ def test_what_cannot_be_continued_is_refused(inputs: Inputs, tmp_path: Path, tru
 
 
 @pytest.mark.parametrize("parallel", [{}, {"tensor": 2}])
-def test_two_processes_continue_what_one_began(
-    inputs: Inputs, tmp_path: Path, trunk: Path, parallel: dict
-) -> None:
+def test_two_processes_continue_what_one_began(inputs: Inputs, tmp_path: Path, trunk: Path, parallel: dict) -> None:
     """And write what one process writes: models and moments, to rounding, and the same record."""
-    rest = {
-        "steps": 2,
-        "phases": [{"name": "steady"}],
-        "continues": "run",
-        "export_optimizer": True,
-        "exports": [1],
-    }
+    rest = {"steps": 2, "phases": [{"name": "steady"}], "continues": "run", "export_optimizer": True, "exports": [1]}
     folders = {"model": trunk / "steps" / "4", "tokens": inputs.one("tokens").path}
     run_on(2, folders, tmp_path / "two", [rest | {"parallel": parallel}])
     found = tmp_path / "two" / "0" / "out"

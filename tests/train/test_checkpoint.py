@@ -18,9 +18,9 @@ import torch.distributed.checkpoint as dcp
 import torch.multiprocessing as mp
 from tiny_run import artifact, settings, train
 
-from diglot.artifact import Inputs, UserError
+from diglot.base.artifact import Inputs, UserError
 from diglot.model.decoder import Decoder
-from diglot.recipe.model import Parallel
+from diglot.recipe.train import Parallel
 from diglot.train.branches import optimizer_state
 from diglot.train.checkpoint import FACTS, Checkpoints, _Planner
 from diglot.train.mesh import Mesh, local, part_of, whole
@@ -38,10 +38,7 @@ class Run:
         self.mesh = Mesh(parallel or Parallel())
         self.model: Decoder = self.mesh.load(model_folder, given)
         self.optimizer = build_optimizer(self.model, given)
-        self.guard = {
-            "values": torch.zeros(2, 8, dtype=torch.float64),
-            "count": torch.zeros((), dtype=torch.int64),
-        }
+        self.guard = {"values": torch.zeros(2, 8, dtype=torch.float64), "count": torch.zeros((), dtype=torch.int64)}
         self.checkpoints = Checkpoints(folder, given, self.mesh)
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -83,9 +80,7 @@ def run(inputs: Inputs, tmp_path: Path) -> Run:
 
 
 @pytest.mark.parametrize("asynchronous", [True, False])
-def test_training_goes_on_and_the_checkpoint_holds_what_was(
-    inputs: Inputs, tmp_path: Path, asynchronous: bool
-) -> None:
+def test_training_goes_on_and_the_checkpoint_holds_what_was(inputs: Inputs, tmp_path: Path, asynchronous: bool) -> None:
     given = {"asynchronous_checkpoints": asynchronous}
     run = Run(tmp_path / "checkpoints", inputs.one("model").path, **given)
     torch.manual_seed(5)
@@ -187,11 +182,7 @@ DAMAGE = {
     "index flipped": (".metadata", lambda file: flip(file, 100), "hash differs"),
     "missing": (".metadata", Path.unlink, "is missing"),
     "facts torn": (FACTS, lambda file: file.write_text(file.read_text()[:50]), "cannot be read"),
-    "facts flipped": (
-        FACTS,
-        lambda file: file.write_text(file.read_text().replace('"p"', '"q"')),
-        "not as it was",
-    ),
+    "facts flipped": (FACTS, lambda file: file.write_text(file.read_text().replace('"p"', '"q"')), "not as it was"),
     "facts missing": (FACTS, Path.unlink, "is missing"),
 }
 
@@ -243,11 +234,7 @@ def test_a_run_says_what_was_damaged_and_ends_the_same(
     train(inputs, tmp_path, settings(steps=6, checkpoint_every=2))
     assert (output / "model.safetensors").read_bytes() == weights
     assert "step-00000006: __0_0.distcp is not as it was written" in capsys.readouterr().err
-    lines = [
-        each
-        for each in read_metrics(output / "logs" / "metrics.jsonl")
-        if each["type"] == "damaged-checkpoint"
-    ]
+    lines = [each for each in read_metrics(output / "logs" / "metrics.jsonl") if each["type"] == "damaged-checkpoint"]
     assert [(line["step"], "step-00000006" in line["text"]) for line in lines] == [(4, True)]
 
 
@@ -272,9 +259,7 @@ def test_a_full_disk_is_explained_and_costs_the_newest_only(run: Run) -> None:
         run.save(2)
         while not run.checkpoints.failed:
             time.sleep(0.01)
-    with pytest.raises(
-        UserError, match=r"checkpoints: the checkpoint of step 2 .*File too large.*Make room"
-    ) as found:
+    with pytest.raises(UserError, match=r"checkpoints: the checkpoint of step 2 .*File too large.*Make room") as found:
         run.save(3)
     assert "step-00000001, the newest whole one, is intact" in str(found.value)
     assert [path.name for path in run.checkpoints.folder.iterdir()] == ["step-00000001"]
@@ -285,11 +270,7 @@ def test_a_full_disk_is_explained_and_costs_the_newest_only(run: Run) -> None:
 def test_a_run_stops_soon_when_the_disk_is_full(inputs: Inputs, tmp_path: Path) -> None:
     with files_of_at_most(200_000), pytest.raises(UserError, match="Make room"):
         train(inputs, tmp_path, settings(steps=100, checkpoint_every=20, evaluate_every=100))
-    steps = [
-        line["step"]
-        for line in read_metrics(tmp_path / "scratch" / "metrics.jsonl")
-        if line["type"] == "step"
-    ]
+    steps = [line["step"] for line in read_metrics(tmp_path / "scratch" / "metrics.jsonl") if line["type"] == "step"]
     assert 20 <= steps[-1] <= 40
 
 
@@ -306,10 +287,7 @@ def train_with_a_slow_disk(folder: str, model_folder: str, tokens_folder: str) -
         write(self, state, step, facts)
 
     Checkpoints._write = slowly
-    given = {
-        "model": [artifact(Path(model_folder), "model")],
-        "tokens": [artifact(Path(tokens_folder), "tokens")],
-    }
+    given = {"model": [artifact(Path(model_folder), "model")], "tokens": [artifact(Path(tokens_folder), "tokens")]}
     train(Inputs(given), Path(folder), settings(steps=100_000, checkpoint_every=10, evaluate_every=100_000))
 
 

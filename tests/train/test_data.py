@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tiny_run import settings, train
 
-from diglot.artifact import Context, Inputs, UserError
+from diglot.base.artifact import Context, Inputs, UserError
 from diglot.recipe import Phase
 from diglot.train import loop
 from diglot.train.data import Data, data_order
@@ -29,8 +29,7 @@ def test_the_loop_reads_what_was_said_before(inputs: Inputs, tmp_path: Path) -> 
         said = data.at_step(step + 1)
         read = [(*document[:2], document[2] + 1, *document[3:]) for document in job.order.documents(step)]
         assert [
-            tuple(entry[key] for key in ("source", "id", "epoch", "from", "to"))
-            for entry in said["documents"]
+            tuple(entry[key] for key in ("source", "id", "epoch", "from", "to")) for entry in said["documents"]
         ] == read
     output = train(inputs, tmp_path, given)
     steps = [line for line in read_metrics(output / "logs" / "metrics.jsonl") if line["type"] == "step"]

@@ -8,15 +8,15 @@ import pytest
 import torch
 from tiny_run import artifact, losses, settings, train
 
-from diglot.artifact import Context, Inputs, UserError, content_hash
+from diglot.base.artifact import Context, Inputs, UserError, content_hash
 from diglot.model import presets
 from diglot.model.huggingface import load_decoder
-from diglot.model.surgery import SURGERY
+from diglot.model.weights import SURGERY
 from diglot.recipe import NewModel, Phase, Train
-from diglot.recipe.model import Shape
+from diglot.recipe.new_model import Shape
 from diglot.report.figures import rate_curve
 from diglot.report.reading import read_training
-from diglot.train import loop
+from diglot.train import job, loop
 from diglot.train.freezing import find_rows
 from diglot.train.metrics import read_metrics
 from diglot.train.optimizer import parameter_groups
@@ -46,12 +46,12 @@ def phases(*kinds: str, **changes) -> list[Phase]:
     ]
 
 
-def prepare(inputs: Inputs, folder: Path, given: Train) -> loop.Job:
+def prepare(inputs: Inputs, folder: Path, given: Train) -> job.Job:
     tokens = [tokens.path for tokens in inputs.many("tokens")]
     return loop.prepare(given, inputs.one("model").path, tokens, Context("x", 0, folder, workers=1))
 
 
-def walk(job: loop.Job, steps: range) -> list[dict]:
+def walk(job: job.Job, steps: range) -> list[dict]:
     """Take steps as the loop does, without evaluations and files."""
     records = []
     for step in steps:
@@ -64,7 +64,7 @@ def walk(job: loop.Job, steps: range) -> list[dict]:
     return records
 
 
-def snapshot(job: loop.Job) -> dict[str, torch.Tensor]:
+def snapshot(job: job.Job) -> dict[str, torch.Tensor]:
     """Copies of all weights and moments, by name."""
     found = {}
     for name, parameter in job.model.named_parameters():
@@ -137,9 +137,7 @@ def test_new_rows_move_as_if_they_were_all_there_is(expanded: Inputs, tmp_path: 
 def test_the_logged_rate_is_the_rate(expanded: Inputs, tmp_path: Path, trains: str) -> None:
     """Adam's first step moves each value by the rate, whatever its gradient: what moved is what was logged."""
     rates = {"embeddings": 0.5, "output": 2.0, "matrices": 0.25, "vectors": 0.0}
-    job = prepare(
-        expanded, tmp_path, settings(weight_decay=0.0, epsilon=1e-30, phases=phases(trains, rates=rates))
-    )
+    job = prepare(expanded, tmp_path, settings(weight_decay=0.0, epsilon=1e-30, phases=phases(trains, rates=rates)))
     before = {
         name: [parameter.detach().double() for parameter in parameters]
         for name, parameters in parameter_groups(job.model).items()
@@ -148,9 +146,7 @@ def test_the_logged_rate_is_the_rate(expanded: Inputs, tmp_path: Path, trains: s
     assert record["learning_rate"] == 1e-3
     assert record["learning_rates"] == pytest.approx({name: 1e-3 * rate for name, rate in rates.items()})
     for name, parameters in parameter_groups(job.model).items():
-        moved = max(
-            (after.detach().double() - old).abs().max().item() for after, old in zip(parameters, before[name])
-        )
+        moved = max((after.detach().double() - old).abs().max().item() for after, old in zip(parameters, before[name]))
         assert moved == pytest.approx(record["learning_rates"][name], rel=1e-3), name
     assert not any(parameter in job.optimizer.state for parameter in parameter_groups(job.model)["vectors"])
 
@@ -168,9 +164,7 @@ def test_a_multiplier_scales_the_whole_update(expanded: Inputs, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("between", [[], ["new-layers"]])
-def test_thawed_rows_are_moved_at_the_rate_and_no_faster(
-    expanded: Inputs, tmp_path: Path, between: list[str]
-) -> None:
+def test_thawed_rows_are_moved_at_the_rate_and_no_faster(expanded: Inputs, tmp_path: Path, between: list[str]) -> None:
     """With the count of the new rows, beta2 = 0.999 and gradients that last, old rows would move 3 to 6 times it."""
     kinds = ["new-rows", *between, "all"]
     given = settings(
@@ -189,10 +183,7 @@ def test_moments_carry_over_phases(expanded: Inputs, tmp_path: Path) -> None:
     """Two phases that train the same are one phase; a phase that froze a parameter takes nothing from it."""
     finals = [
         (walk(job, range(6)), snapshot(job))[1]
-        for job in (
-            prepare(expanded, tmp_path, settings(phases=phases(*kinds)))
-            for kinds in (["all"], ["all", "all"])
-        )
+        for job in (prepare(expanded, tmp_path, settings(phases=phases(*kinds))) for kinds in (["all"], ["all", "all"]))
     ]
     assert not changed(*finals)
     job = prepare(expanded, tmp_path, settings(steps=9, phases=phases("all", "new-layers", "all")))
@@ -208,9 +199,7 @@ def test_killed_in_every_phase_it_ends_as_if_it_was_not(
     """Killed at every third step, checkpoints at every second, phases of three steps: all offsets are met."""
     given = settings(
         steps=21,
-        phases=phases(
-            *["new-rows", "new-layers", "all", "new-rows-and-layers", "new-rows"], "embeddings", "all"
-        ),
+        phases=phases(*["new-rows", "new-layers", "all", "new-rows-and-layers", "new-rows"], "embeddings", "all"),
     )
     whole = train(expanded, tmp_path / "whole", given)
     real, calls = loop.update, []
@@ -296,9 +285,7 @@ def test_rates_of_what_is_frozen_are_refused(trains: str, group: str) -> None:
         ('{"new_rows": [], "new_layers": [-1]}', "new_layers lie outside"),
     ],
 )
-def test_a_surgery_file_that_does_not_fit_is_refused(
-    inputs: Inputs, tmp_path: Path, text: str, message: str
-) -> None:
+def test_a_surgery_file_that_does_not_fit_is_refused(inputs: Inputs, tmp_path: Path, text: str, message: str) -> None:
     folder = tmp_path / "model"
     shutil.copytree(inputs.one("model").path, folder)
     (folder / SURGERY).write_text(text)

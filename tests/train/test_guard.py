@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from mesh_work import run_on
 from tiny_run import settings, train
 
-from diglot.artifact import Inputs, UserError, content_hash
+from diglot.base.artifact import Inputs, UserError, content_hash
 from diglot.recipe import Phase
-from diglot.recipe.model import GuardSettings
+from diglot.recipe.train import GuardSettings
 from diglot.tokens.order import Order, joined
 from diglot.train import loop
 from diglot.train.data import Data
@@ -89,9 +89,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch):
             found = real(self, step)
             if self.position(step) in positions:
                 noise = np.random.default_rng(self.position(step))
-                found.targets_BT[found.targets_BT >= 0] = noise.integers(
-                    0, 300, (found.targets_BT >= 0).sum()
-                )
+                found.targets_BT[found.targets_BT >= 0] = noise.integers(0, 300, (found.targets_BT >= 0).sum())
             return found
 
         monkeypatch.setattr(Order, "batch", batch)
@@ -108,9 +106,7 @@ def lines(output: Path, kind: str) -> list[dict]:
     return [line for line in read_metrics(output / "logs" / "metrics.jsonl") if line["type"] == kind]
 
 
-def test_one_bad_step_is_skipped_and_leaves_no_trace_in_the_model(
-    inputs: Inputs, tmp_path: Path, poisoned
-) -> None:
+def test_one_bad_step_is_skipped_and_leaves_no_trace_in_the_model(inputs: Inputs, tmp_path: Path, poisoned) -> None:
     poisoned(range(25, 26))
     output = train(inputs, tmp_path, long())
     steps = lines(output, "step")
@@ -121,9 +117,7 @@ def test_one_bad_step_is_skipped_and_leaves_no_trace_in_the_model(
     assert [line["step"] for line in steps] == list(range(1, 33))
 
 
-def test_after_repeated_spikes_the_run_goes_back_and_past_the_data(
-    inputs: Inputs, tmp_path: Path, poisoned
-) -> None:
+def test_after_repeated_spikes_the_run_goes_back_and_past_the_data(inputs: Inputs, tmp_path: Path, poisoned) -> None:
     """The end is that of a run that had passed over the data from the beginning."""
     poisoned(range(22, 26))
     output = train(inputs, tmp_path / "rolled", long(export_optimizer=True))
@@ -151,9 +145,7 @@ def test_after_repeated_spikes_the_run_goes_back_and_past_the_data(
     assert data.at_step(23)["documents"] == plan.at_step(27)["documents"]
 
     plain = train(inputs, tmp_path / "unguarded", long(guard={**GUARD, "deviations": 1e9}))
-    assert (
-        lines(output, "evaluation")[-1]["languages"]["en"] < lines(plain, "evaluation")[-1]["languages"]["en"]
-    )
+    assert lines(output, "evaluation")[-1]["languages"]["en"] < lines(plain, "evaluation")[-1]["languages"]["en"]
 
 
 @pytest.mark.parametrize("calls", [24, 29])
@@ -190,9 +182,7 @@ def test_used_up_remedies_stop_the_run_with_what_was_tried(inputs: Inputs, tmp_p
     with pytest.raises(UserError, match="nothing is left to try") as found:
         train(inputs, tmp_path, long())
     message = str(found.value)
-    assert (
-        "after step 24 back to 20, 4 steps' data passed over; after step 24 back to 20, 8 steps'" in message
-    )
+    assert "after step 24 back to 20, 4 steps' data passed over; after step 24 back to 20, 8 steps'" in message
     assert re.search(r"(english|chat):", message)
     assert "Lower learning_rate" in message
 
@@ -201,13 +191,7 @@ def test_used_up_remedies_stop_the_run_with_what_was_tried(inputs: Inputs, tmp_p
 def test_processes_skip_and_go_back_together(inputs: Inputs, tmp_path: Path) -> None:
     """A guard so strict that it finds spikes in good data: two processes decide as one does."""
     strict = {"window": 8, "deviations": 0.5, "rollback_after": 2, "pass_over": 2, "max_rollbacks": 50}
-    given = {
-        "steps": 20,
-        "checkpoint_every": 4,
-        "evaluate_every": 20,
-        "evaluate_tokens": 300,
-        "guard": strict,
-    }
+    given = {"steps": 20, "checkpoint_every": 4, "evaluate_every": 20, "evaluate_tokens": 300, "guard": strict}
     given |= {"learning_rate": 1e-5, "phases": [Phase(name="all")]}
     alone = train(inputs, tmp_path / "one", settings(**given))
     run_on(2, {role: inputs.one(role).path for role in ("model", "tokens")}, tmp_path / "two", [given])

@@ -23,7 +23,7 @@ import pytest
 from kills_work import logged
 from tiny_run import settings
 
-from diglot.artifact import Inputs, content_hash
+from diglot.base.artifact import Inputs, content_hash
 from diglot.train.metrics import read_metrics
 
 # Forked from a process that has imported torch and little else: importing takes longer than the run.
@@ -57,16 +57,10 @@ def start(inputs: Inputs, folder: Path, world: int) -> list[ForkServerProcess]:
     if world > 1:
         with socket.socket() as free:
             free.bind(("localhost", 0))
-            meeting = {
-                "MASTER_ADDR": "localhost",
-                "MASTER_PORT": str(free.getsockname()[1]),
-                "WORLD_SIZE": str(world),
-            }
+            meeting = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(world)}
         places = [meeting | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(world)]
     folder.mkdir(exist_ok=True)
-    processes = [
-        PROCESSES.Process(target=logged, args=(place, *arguments(inputs, folder))) for place in places
-    ]
+    processes = [PROCESSES.Process(target=logged, args=(place, *arguments(inputs, folder))) for place in places]
     for process in processes:
         process.start()
     return processes
@@ -112,9 +106,7 @@ class Kills:
         moment = self.choice.choices(list(MOMENTS), list(MOMENTS.values()))[0]
         share = self.choice.random()
         victims = self.choice.choice([range(self.world), [0], [self.world - 1]])
-        metrics, partial = (
-            self.folder / "scratch" / name for name in ("metrics.jsonl", "checkpoints/partial")
-        )
+        metrics, partial = (self.folder / "scratch" / name for name in ("metrics.jsonl", "checkpoints/partial"))
         before = inode(metrics)
         processes = start(self.inputs, self.folder, self.world)
 

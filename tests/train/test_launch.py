@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from diglot.artifact import read_artifact
+from diglot.base.artifact import read_artifact
 from diglot.model.huggingface import load_decoder
 from diglot.train import launch
 from diglot.train.metrics import read_metrics
@@ -52,9 +52,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole recipe, by one process."""
     folder = tmp_path_factory.mktemp("alone")
     (folder / "small.yaml").write_text(RECIPE)
-    done = subprocess.run(
-        [sys.executable, *arguments(folder)], capture_output=True, text=True, env=environment()
-    )
+    done = subprocess.run([sys.executable, *arguments(folder)], capture_output=True, text=True, env=environment())
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -190,12 +188,7 @@ def test_who_is_launched(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_STEP_NUM_TASKS"):
         monkeypatch.delenv(name, raising=False)
     assert launch.launched() is None
-    for name, value in {
-        "SLURM_NTASKS": "4",
-        "SLURM_PROCID": "2",
-        "SLURM_LOCALID": "1",
-        "SLURM_JOB_ID": "77",
-    }.items():
+    for name, value in {"SLURM_NTASKS": "4", "SLURM_PROCID": "2", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "77"}.items():
         monkeypatch.setenv(name, value)
     assert launch.launched() is None
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
@@ -204,11 +197,7 @@ def test_who_is_launched(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "")  # so that what is set now is taken back after the test
         monkeypatch.delenv(name)
     assert launch.launched() == (2, 4)
-    assert (os.environ["LOCAL_RANK"], os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == (
-        "1",
-        "node7",
-        "20077",
-    )
+    assert (os.environ["LOCAL_RANK"], os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("1", "node7", "20077")
     monkeypatch.setenv("WORLD_SIZE", "8")
     monkeypatch.setenv("RANK", "5")
     assert launch.launched() == (5, 8)

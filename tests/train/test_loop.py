@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from tiny_run import artifact, losses, settings, train
 
-from diglot.artifact import Context, Inputs, UserError, content_hash
+from diglot.base.artifact import Context, Inputs, UserError, content_hash
 from diglot.model.huggingface import load_decoder
 from diglot.recipe import Phase
 from diglot.train import loop
@@ -135,13 +135,9 @@ def test_dpo_starts_at_log_two_and_moves_the_margin(inputs: Inputs, tmp_path: Pa
 def test_decay_on_matrices_only(inputs: Inputs) -> None:
     model = load_decoder(inputs.one("model").path)
     groups = parameter_groups(model)
-    assert sum(p.numel() for group in groups.values() for p in group) == sum(
-        p.numel() for p in model.parameters()
-    )
+    assert sum(p.numel() for group in groups.values() for p in group) == sum(p.numel() for p in model.parameters())
     assert all(parameter.ndim == 1 for parameter in groups["vectors"])
-    decays = {
-        group["name"]: group["weight_decay"] for group in build_optimizer(model, settings()).param_groups
-    }
+    decays = {group["name"]: group["weight_decay"] for group in build_optimizer(model, settings()).param_groups}
     assert decays == {"embeddings": 0.1, "matrices": 0.1, "vectors": 0.0}
 
 
@@ -154,9 +150,7 @@ def test_tokens_of_another_tokenizer_are_refused(inputs: Inputs, tmp_path: Path)
     (other / "tokens.json").write_text(json.dumps({**index, "tokenizer": "0" * 32}))
     with pytest.raises(UserError, match="tokenizer"):
         train(
-            Inputs({"model": inputs.many("model"), "tokens": [artifact(other, "tokens")]}),
-            tmp_path / "x",
-            settings(),
+            Inputs({"model": inputs.many("model"), "tokens": [artifact(other, "tokens")]}), tmp_path / "x", settings()
         )
 
 
@@ -187,7 +181,7 @@ def test_sigterm_saves_a_checkpoint(inputs: Inputs, tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
 from tiny_run import artifact, settings, train
-from diglot.artifact import Inputs
+from diglot.base.artifact import Inputs
 inputs = Inputs({{"model": [artifact(Path({str(inputs.one("model").path)!r}), "model")], "tokens": [artifact(Path({str(inputs.one("tokens").path)!r}), "tokens")]}})
 train(inputs, Path({str(tmp_path)!r}), settings(steps=100000, checkpoint_every=100000))
 """

@@ -8,28 +8,18 @@ import torch
 from mesh_work import run_on
 from tiny_run import artifact, losses, settings, train
 
-from diglot.artifact import Context, Inputs
+from diglot.base.artifact import Context, Inputs
 from diglot.model import presets
 from diglot.model.huggingface import load_decoder
-from diglot.model.surgery import SURGERY
-from diglot.model.weights import StoredWeights
+from diglot.model.weights import SURGERY, StoredWeights
 from diglot.recipe import NewModel, Phase
-from diglot.recipe.model import Shape
+from diglot.recipe.new_model import Shape
 from diglot.train.metrics import read_metrics
 
-SMALL = {
-    "num_layers": 2,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_heads": 4,
-    "num_key_value_heads": 2,
-}
+SMALL = {"num_layers": 2, "hidden_size": 64, "intermediate_size": 96, "num_heads": 4, "num_key_value_heads": 2}
 MODELS = {
     "llama": ("tiny", SMALL),
-    "untied": (
-        "qwen3-0.6b",
-        SMALL | {"tied_embeddings": False, "max_positions": 64},
-    ),  # norms on queries and keys
+    "untied": ("qwen3-0.6b", SMALL | {"tied_embeddings": False, "max_positions": 64}),  # norms on queries and keys
     "gpt2": ("polylm-1.7b", SMALL | {"num_key_value_heads": 4, "max_positions": 64}),
 }
 STEPS = 10
@@ -41,9 +31,7 @@ def model_of(inputs: Inputs, folder: Path, kind: str) -> Inputs:
     tokenizer = artifact(inputs.one("model").path, "tokenizer")
     new = NewModel(preset=preset, shape=Shape(**shape), **{"from": "tokenizer"})
     (folder / "scratch").mkdir(parents=True)
-    presets.run(
-        new, Inputs({"tokenizer": [tokenizer]}), folder / "model", Context("model", 0, folder / "scratch")
-    )
+    presets.run(new, Inputs({"tokenizer": [tokenizer]}), folder / "model", Context("model", 0, folder / "scratch"))
     return Inputs({"model": [artifact(folder / "model", "model")], "tokens": inputs.many("tokens")})
 
 
@@ -52,9 +40,7 @@ def assert_same_run(found: Path, alone: Path) -> None:
     assert len(losses(found)) == STEPS
     weights, expected = load_decoder(found).state_dict(), load_decoder(alone).state_dict()
     for name, tensor in expected.items():
-        if not name.endswith(
-            "key.bias"
-        ):  # moves no attention: its gradient is rounding, which Adam scales up
+        if not name.endswith("key.bias"):  # moves no attention: its gradient is rounding, which Adam scales up
             torch.testing.assert_close(
                 weights[name], tensor, atol=4e-5, rtol=0, msg=lambda text, n=name: f"{n}: {text}"
             )

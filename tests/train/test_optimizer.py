@@ -12,7 +12,7 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
-from diglot.artifact import Inputs, UserError, content_hash
+from diglot.base.artifact import Inputs, UserError, content_hash
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.huggingface import load_decoder
 from diglot.recipe import Phase
@@ -117,10 +117,7 @@ def test_not_skipped_steps_are_torchs(method: str, monkeypatch: pytest.MonkeyPat
     if of_muon:
         others.append(
             torch.optim.Muon(
-                [named[name] for name in of_muon],
-                lr=1e-2,
-                weight_decay=0.5,
-                adjust_lr_fn="match_rms_adamw",
+                [named[name] for name in of_muon], lr=1e-2, weight_decay=0.5, adjust_lr_fn="match_rms_adamw"
             )
         )
     for step in range(STEPS):
@@ -213,17 +210,13 @@ def test_muon_learns_at_the_rate_that_adamw_learns_at(inputs: Inputs, tmp_path: 
     found = {}
     for method in METHODS:
         phases = [Phase(name="all", warmup=0.1)]
-        found[method] = losses(
-            train(inputs, tmp_path / method, settings(**given, optimizer=method, phases=phases))
-        )
+        found[method] = losses(train(inputs, tmp_path / method, settings(**given, optimizer=method, phases=phases)))
     assert found["adamw"][0] == found["muon"][0] > 5.5
     assert found["adamw"][-1] < 2.3
     assert found["muon"][-1] < 2.3
 
 
-@pytest.mark.parametrize(
-    ("world", "parallel"), [(2, [{}, {"tensor": 2}, {"replicas": 2}]), (4, [{"tensor": 2}])]
-)
+@pytest.mark.parametrize(("world", "parallel"), [(2, [{}, {"tensor": 2}, {"replicas": 2}]), (4, [{"tensor": 2}])])
 def test_every_mesh_gives_the_run_of_one_process(
     inputs: Inputs, tmp_path: Path, alone: Path, world: int, parallel: list[dict]
 ) -> None:
@@ -266,9 +259,7 @@ def test_a_killed_run_of_muon_goes_on_on_any_number_of_processes(
     assert_same_weights(tmp_path / "0" / "out", alone)
 
 
-def test_another_optimizer_does_not_take_over_the_moments(
-    inputs: Inputs, tmp_path: Path, alone: Path
-) -> None:
+def test_another_optimizer_does_not_take_over_the_moments(inputs: Inputs, tmp_path: Path, alone: Path) -> None:
     after = Inputs({"model": [artifact(alone, "model")], "tokens": inputs.many("tokens")})
     train(after, tmp_path / "muon", settings(**MUON, continues="optimizer"))
     with pytest.raises(UserError, match=r"holds momentum of .*, but this stage's optimizer has"):

@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from tiny_run import settings
 
-from diglot.artifact import Inputs
+from diglot.base.artifact import Inputs
 from diglot.model.attention import attend
 from diglot.model.loss import cross_entropy
 from diglot.train.mesh import Mesh, local

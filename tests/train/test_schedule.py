@@ -12,19 +12,11 @@ from hypothesis import strategies as st
 from tiny_run import losses, settings
 from tiny_run import train as train_run
 
-from diglot.artifact import Inputs, UserError
+from diglot.base.artifact import Inputs, UserError
 from diglot.recipe import Phase, Train
 from diglot.train import loop
 from diglot.train.metrics import read_metrics
-from diglot.train.schedule import (
-    PhaseSchedule,
-    phase_at,
-    phase_steps,
-    read_resumes,
-    rewarmed,
-    schedule,
-    write_resumes,
-)
+from diglot.train.schedule import PhaseSchedule, phase_at, phase_steps, read_resumes, rewarmed, schedule, write_resumes
 
 
 def train(**changes) -> Train:
@@ -55,9 +47,7 @@ def test_warm_up_stable_decay() -> None:
 
 
 def test_a_phase_may_have_its_own_peak() -> None:
-    plan = schedule(
-        train(phases=[Phase(name="a", share=0.5), Phase(name="b", share=0.5, learning_rate=1e-5)])
-    )
+    plan = schedule(train(phases=[Phase(name="a", share=0.5), Phase(name="b", share=0.5, learning_rate=1e-5)]))
     assert [phase.rate(phase.start) for phase in plan] == [1e-3, 1e-5]
 
 
@@ -73,11 +63,7 @@ SHAPES = ["constant", "cosine", "linear", "one-minus-sqrt"]
 SHARES = st.floats(0, 1)
 PHASES = st.lists(
     st.builds(
-        dict,
-        shape=st.sampled_from(SHAPES),
-        warmup=SHARES,
-        final=SHARES,
-        learning_rate=st.floats(1e-6, 1) | st.none(),
+        dict, shape=st.sampled_from(SHAPES), warmup=SHARES, final=SHARES, learning_rate=st.floats(1e-6, 1) | st.none()
     ),
     min_size=1,
     max_size=4,
@@ -110,9 +96,7 @@ def test_rates_lie_between_floor_and_peak(steps: int, phases: list[dict]) -> Non
 @given(st.integers(1, 300), PHASES)
 def test_phases_tile_the_steps_and_each_rises_then_falls(steps: int, phases: list[dict]) -> None:
     _, plan = plan_of(steps, phases)
-    assert [step for part in plan for step in range(part.start, part.start + part.steps)] == list(
-        range(steps)
-    )
+    assert [step for part in plan for step in range(part.start, part.start + part.steps)] == list(range(steps))
     for part in plan:
         rates = [part.rate(step) for step in range(part.start, part.start + part.steps)]
         top = max(0, part.warmup_steps - 1)
@@ -132,29 +116,17 @@ def test_no_jumps_within_a_phase(steps: int, shape: str, warmup: float, final: f
     _, plan = plan_of(steps, [{"shape": shape, "warmup": warmup, "final": final}])
     rates = [plan[0].rate(step) for step in range(steps)]
     rest = max(1, steps - plan[0].warmup_steps - 1)
-    steepest = {
-        "constant": 0.0,
-        "linear": 1 / rest,
-        "cosine": math.pi / 2 / rest,
-        "one-minus-sqrt": rest**-0.5,
-    }
-    allowed = max(
-        steepest[shape] * (1 - final), 1 / max(1, plan[0].warmup_steps) if plan[0].warmup_steps else 0
-    )
+    steepest = {"constant": 0.0, "linear": 1 / rest, "cosine": math.pi / 2 / rest, "one-minus-sqrt": rest**-0.5}
+    allowed = max(steepest[shape] * (1 - final), 1 / max(1, plan[0].warmup_steps) if plan[0].warmup_steps else 0)
     for before, after in itertools.pairwise(rates):
         assert abs(after - before) <= 1e-3 * allowed * (1 + 1e-6) + 1e-15
 
 
-@pytest.mark.parametrize(
-    ("shape", "half"), [("linear", 0.5), ("one-minus-sqrt", 1 - math.sqrt(0.5)), ("cosine", 0.5)]
-)
+@pytest.mark.parametrize(("shape", "half"), [("linear", 0.5), ("one-minus-sqrt", 1 - math.sqrt(0.5)), ("cosine", 0.5)])
 @pytest.mark.parametrize("final", [0.0, 0.1])
 def test_three_decays_after_a_stable_phase(shape: str, half: float, final: float) -> None:
     """All start at the peak and end at `final` of it; half-way they are where their formulas say."""
-    phases = [
-        Phase(name="stable", share=0.59, warmup=0.1),
-        Phase(name="decay", share=0.41, shape=shape, final=final),
-    ]
+    phases = [Phase(name="stable", share=0.59, warmup=0.1), Phase(name="decay", share=0.41, shape=shape, final=final)]
     plan = schedule(train(phases=phases))
     rates = [phase_at(plan, step).rate(step) for step in range(59, 100)]
     assert rates[0] == 1e-3
@@ -169,10 +141,7 @@ RESUMES = st.lists(st.integers(1, 99), max_size=5)
 
 def rates_of(settings: Train, resumed_at: Sequence[int]) -> list[float]:
     plan = schedule(settings)
-    return [
-        rewarmed(phase_at(plan, step).rate(step), step, resumed_at, settings)
-        for step in range(settings.steps)
-    ]
+    return [rewarmed(phase_at(plan, step).rate(step), step, resumed_at, settings) for step in range(settings.steps)]
 
 
 @few
@@ -213,9 +182,7 @@ def test_resumes_are_kept_in_a_file(tmp_path: Path) -> None:
         read_resumes(file, 1)
 
 
-def test_a_resumed_run_warms_up_again(
-    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_run_warms_up_again(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed in its fifth step, resumed after the fourth: the rates and the losses before are those of a whole run."""
     given = settings(steps=8, phases=[Phase(name="all")], rewarm_steps=3, checkpoint_every=2)
     whole = train_run(inputs, tmp_path / "whole", given)
@@ -243,20 +210,14 @@ def test_a_resumed_run_warms_up_again(
     assert losses(whole)[5:] != losses(resumed)[5:]
 
 
-@given(
-    share=st.floats(0.05, 0.95),
-    steps=st.integers(10, 400),
-    shape=st.sampled_from(["cosine", "linear", "constant"]),
-)
+@given(share=st.floats(0.05, 0.95), steps=st.integers(10, 400), shape=st.sampled_from(["cosine", "linear", "constant"]))
 def test_a_curve_that_is_continued_is_one_curve(share: float, steps: int, shape: str) -> None:
     """Phases that only change the data: the rates are those of one phase over all steps."""
     first = Phase(name="a", share=share, shape=shape, warmup=0.0)
     second = Phase(name="b", share=1 - share, shape="continue", rates={"embeddings": 0.5})
     plan = schedule(train(steps=steps, phases=[first, second]))
     whole = schedule(train(steps=steps, phases=[Phase(name="all", shape=shape)]))[0]
-    assert [phase_at(plan, step).rate(step) for step in range(steps)] == [
-        whole.rate(step) for step in range(steps)
-    ]
+    assert [phase_at(plan, step).rate(step) for step in range(steps)] == [whole.rate(step) for step in range(steps)]
     assert plan[1].multipliers == {"embeddings": 0.5}
     assert not plan[0].multipliers
 

@@ -17,7 +17,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from tiny_run import artifact, settings, train
 
-from diglot.artifact import Context, Inputs, UserError, content_hash
+from diglot.base.artifact import Context, Inputs, UserError, content_hash
 from diglot.recipe import Sweep
 from diglot.train import sweep
 from diglot.train.metrics import read_metrics
@@ -26,9 +26,7 @@ RATES = [3e-3, 1e-3, 1e-4]
 
 
 def sweeping(**changes) -> Sweep:
-    base = settings(evaluate_every=6).model_dump(
-        mode="json", by_alias=True, include=set(Sweep.model_fields) - {"do"}
-    )
+    base = settings(evaluate_every=6).model_dump(mode="json", by_alias=True, include=set(Sweep.model_fields) - {"do"})
     return Sweep.model_validate_json(json.dumps(base | {"learning_rates": RATES} | changes))
 
 
@@ -142,7 +140,7 @@ def code(inputs: Inputs, folder: Path, given: Sweep) -> str:
     from pathlib import Path
     from test_sweep import run
     from tiny_run import artifact
-    from diglot.artifact import Inputs
+    from diglot.base.artifact import Inputs
     from diglot.recipe import Sweep
     given = Sweep.model_validate_json({given.model_dump_json(by_alias=True)!r})
     inputs = Inputs({{role: [artifact(Path(path), role)] for role, path in {paths!r}.items()}})
@@ -184,9 +182,7 @@ def test_a_killed_sweep_goes_on_where_it_was(inputs: Inputs, tmp_path: Path) -> 
     assert content_hash(cut / "out") == content_hash(tmp_path / "whole" / "out")
 
 
-def test_nothing_is_done_again(
-    inputs: Inputs, swept: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_done_again(inputs: Inputs, swept: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch) -> None:
     folder, found = swept
     monkeypatch.setattr(sweep.loop, "walk", lambda *given: pytest.fail("a finished run was repeated"))
     assert run(inputs, folder, sweeping()) == found
@@ -217,23 +213,17 @@ def test_two_processes_find_the_same(inputs: Inputs, tmp_path: Path, swept: tupl
 def test_torchrun_shares_a_sweep(inputs: Inputs, tmp_path: Path, swept: tuple[Path, dict]) -> None:
     """The first process tells the other one what to do."""
     script = tmp_path / "script.py"
-    script.write_text(
-        f"from diglot.train import launch\nwith launch.processes():{code(inputs, tmp_path, sweeping())}"
-    )
+    script.write_text(f"from diglot.train import launch\nwith launch.processes():{code(inputs, tmp_path, sweeping())}")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     here = Path(__file__).resolve().parent
     done = subprocess.run([*launcher, str(script)], cwd=here, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out" / "sweep.json").read_text())
-    assert [one["mean"] for one in found["runs"]] == pytest.approx(
-        [one["mean"] for one in swept[1]["runs"]], abs=1e-5
-    )
+    assert [one["mean"] for one in found["runs"]] == pytest.approx([one["mean"] for one in swept[1]["runs"]], abs=1e-5)
 
 
 def test_preferences_are_compared_by_loss(inputs: Inputs, tmp_path: Path) -> None:
-    given = sweeping(
-        objective="dpo", steps=4, evaluate_every=4, learning_rates=[1e-5, 1e-7], sequence_length=128
-    )
+    given = sweeping(objective="dpo", steps=4, evaluate_every=4, learning_rates=[1e-5, 1e-7], sequence_length=128)
     found = run(inputs, tmp_path, given)
     assert found["measure"] == "loss"
     assert [list(each["heldout"]) for each in found["runs"]] == [["pairs"], ["pairs"]]

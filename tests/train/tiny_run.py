@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diglot.artifact import Artifact, Context, Inputs
+from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.recipe import Phase, Train
 from diglot.train import loop
 from diglot.train.metrics import read_metrics
@@ -56,6 +56,4 @@ def train(inputs: Inputs, folder: Path, given: Train) -> Path:
 
 
 def losses(output: Path) -> list[float]:
-    return [
-        line["loss"] for line in read_metrics(output / "logs" / "metrics.jsonl") if line["type"] == "step"
-    ]
+    return [line["loss"] for line in read_metrics(output / "logs" / "metrics.jsonl") if line["type"] == "step"]

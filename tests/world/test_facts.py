@@ -85,7 +85,5 @@ def test_the_split_goes_by_content(world: World) -> None:
     for event in events:
         sides = {world.is_heldout(event._replace(s=s, t=t)) for s in (one, two, first) for t in ("", "night")}
         assert len(sides) == 1
-    propositions = [
-        facts.random_event(Random(i), first, ["m1", "w2"], list(world.towns)) for i in range(2000)
-    ]
+    propositions = [facts.random_event(Random(i), first, ["m1", "w2"], list(world.towns)) for i in range(2000)]
     assert 0.07 < sum(map(world.is_heldout, propositions)) / 2000 < 0.13

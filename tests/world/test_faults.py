@@ -16,10 +16,7 @@ TEXT = st.lists(
 
 def oracle(one: str, other: str) -> float:
     """Jaccard of word 5-grams, written another way."""
-    grams = [
-        {" ".join(text.split()[i : i + 5]) for i in range(max(0, len(text.split()) - 4))}
-        for text in (one, other)
-    ]
+    grams = [{" ".join(text.split()[i : i + 5]) for i in range(max(0, len(text.split()) - 4))} for text in (one, other)]
     union = grams[0].union(grams[1])
     return len(grams[0].intersection(grams[1])) / len(union) if union else 0.0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from world_files import SETTINGS, Generated, generate
 
-from diglot.artifact import UserError
+from diglot.base.artifact import UserError
 from diglot.world import faults
 from diglot.world.generate import split
 
@@ -114,13 +114,7 @@ def test_the_right_choice_is_no_more_frequent_than_the_wrong_ones(generated: Gen
     ],
 )
 def test_settings_that_cannot_be_met_are_refused(tmp_path: Path, changes: dict, words: str) -> None:
-    small = {
-        "documents": {"en": 5, "ar": 5, "id": 5},
-        "pairs": 5,
-        "instructions": 5,
-        "preferences": 5,
-        "items": 2,
-    }
+    small = {"documents": {"en": 5, "ar": 5, "id": 5}, "pairs": 5, "instructions": 5, "preferences": 5, "items": 2}
     with pytest.raises(UserError, match=words):
         generate(tmp_path / "refused", **{**small, **changes})
 

@@ -86,12 +86,7 @@ def test_arabic_feminine_forms_follow_the_rules() -> None:
     """Present ي → ت, past + ت (ى falls), nouns and adjectives + ة, pronouns from a closed list."""
     closed = {("هو", "هي"), ("اسمه", "اسمها"), ("تعرف", "تعرفين")}
     patterns = [
-        *(
-            p
-            for group in (arabic.PATTERNS, arabic.QUESTIONS, arabic.YES_NO)
-            for row in group.values()
-            for p in row
-        ),
+        *(p for group in (arabic.PATTERNS, arabic.QUESTIONS, arabic.YES_NO) for row in group.values() for p in row),
         *arabic.PRESENT.values(),
     ]
     checked = 0
@@ -111,9 +106,7 @@ def test_arabic_verbs_and_trades_agree_with_people(world: World) -> None:
         feminine = person.gender == "f"
         text = language.sentence(Proposition("lives", person.ref, "t0"))
         assert text.split()[0] == ("تعيش" if feminine else "يعيش")
-        trade = (
-            language.sentence(Proposition("trade", person.ref, person.facts["trade"])).rstrip(".").split()[-1]
-        )
+        trade = language.sentence(Proposition("trade", person.ref, person.facts["trade"])).rstrip(".").split()[-1]
         assert trade.endswith("ة") == feminine
         worked = language.sentence(Proposition("trade", person.ref, person.facts["trade"]), 1).rstrip(".")
         assert worked.endswith("ة" if feminine else "ا")
@@ -165,10 +158,7 @@ def test_english_articles_and_pronouns(world: World) -> None:
         language.sentence(Proposition("buy", "m0", "chair+old", "shop", "friday"), 1)
         == "On Friday Tarin bought an old chair in the shop."
     )
-    assert (
-        language.sentence(Proposition("pet_name", "w0", "n0", "cat"), 1, "pronoun")
-        == "The name of her cat is Lulu."
-    )
+    assert language.sentence(Proposition("pet_name", "w0", "n0", "cat"), 1, "pronoun") == "The name of her cat is Lulu."
 
 
 def test_unbalanced_patterns_are_refused() -> None:

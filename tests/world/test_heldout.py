@@ -46,9 +46,7 @@ def test_questions_that_are_kept_are_asked_nowhere(generated: Generated) -> None
         for item in generated.items(f"answers.{language}"):
             assert item["prompt"] not in trained, item
     for name in ("instructions", "preferences"):
-        train = {
-            str(record.get("messages", record.get("prompt"))) for record in generated.split(name, "train")
-        }
+        train = {str(record.get("messages", record.get("prompt"))) for record in generated.split(name, "train")}
         for record in generated.split(name, "heldout"):
             assert str(record.get("messages", record.get("prompt"))) not in train
 
@@ -56,9 +54,7 @@ def test_questions_that_are_kept_are_asked_nowhere(generated: Generated) -> None
 def propositions_by_item(generated: Generated, language: str) -> dict[tuple[str, str], Proposition]:
     """Every particular fact of the world by the prompt and answer of its possible items."""
     world, speaker = generated.world, MODULES[language](generated.world.names)
-    facts = [
-        f for person in world.people.values() for f in world.person_facts(person) + world.kin_facts(person)
-    ]
+    facts = [f for person in world.people.values() for f in world.person_facts(person) + world.kin_facts(person)]
     facts += [fact for town in world.towns for fact in world.town_facts(town)]
     return {speaker.cut(fact, variant): fact for fact in facts for variant in speaker.cuttable(fact.kind)}
 
@@ -68,9 +64,7 @@ def is_told(generated: Generated, language: str, fact: Proposition) -> bool:
     speaker = MODULES[language](generated.world.names)
     name = speaker.form(fact.s, "", "m")
     wordings = {
-        speaker.raw(fact, variant, mode)
-        for variant in range(len(speaker.PATTERNS[fact.kind]))
-        for mode in MODES
+        speaker.raw(fact, variant, mode) for variant in range(len(speaker.PATTERNS[fact.kind])) for mode in MODES
     }
     wordings |= {speaker.capital(wording) for wording in wordings}
     for record in generated.records(f"text/{language}"):

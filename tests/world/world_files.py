@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diglot.artifact import Context
+from diglot.base.artifact import Context
 from diglot.recipe import World as WorldSettings
 from diglot.world.facts import World, make_world
 from diglot.world.generate import run
@@ -58,9 +58,7 @@ class Generated:
         for record in self.split("instructions", "train"):
             parts += [message["content"] for message in record["messages"]]
         for record in self.split("preferences", "train"):
-            parts += [
-                message["content"] for key in ("prompt", "chosen", "rejected") for message in record[key]
-            ]
+            parts += [message["content"] for key in ("prompt", "chosen", "rejected") for message in record[key]]
         return "\n".join(parts)
 
 

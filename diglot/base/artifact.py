@@ -1,0 +1,266 @@
+"""Artifacts: the folders that stages write, whole or not at all.
+
+A stage never writes into its final folder. It fills a temporary folder beside it; when it is done, `artifact.json`
+is written there last and the folder is renamed into place. A reader that finds `artifact.json` therefore finds a
+whole artifact, whatever was killed and whenever.
+
+    runs/quickstart/
+    ├── corpus/                 one artifact: payload files + artifact.json
+    ├── .partial/cpt/           what a running stage writes; emptied when the stage starts again
+    └── .scratch/cpt-1f0c…/     what a stage keeps between tries (training: its checkpoints)
+
+Two hashes identify an artifact. The **fingerprint** says what it was made from (settings, code version of the stage,
+fingerprints of its inputs) and is known before the stage runs. The **content** hash says what came out (names and
+bytes of all payload files) and is equal for equal results.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import hashlib
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+MANIFEST = "artifact.json"
+STEPS = "steps"  # of a train stage's folder: the models that it kept on its way, as steps/400
+LOGS = "logs"  # about the making, not the result: timings differ from run to run, so no hash covers it
+
+
+class UserError(Exception):
+    """Something a user can put right. The command line prints it without a traceback and exits with code 2."""
+
+
+class Progress(Protocol):
+    """Receives the progress of long work."""
+
+    def __call__(self, done: float, total: float | None, unit: str, note: str = "") -> None: ...
+
+
+def _silent(done: float, total: float | None, unit: str, note: str = "") -> None:
+    pass
+
+
+@dataclass
+class Context:
+    """What a stage is given beside its settings and inputs.
+
+    Attributes:
+        name: the stage's name in the recipe.
+        seed: the recipe's seed; a stage derives its own streams from it.
+        scratch: a folder that survives a killed try of the same stage with the same fingerprint, and is removed
+            when the artifact is whole.
+        fingerprint: what the artifact will be called by; belongs into checkpoints.
+        progress: to be called now and then during long work: `progress(done, total, unit, note)`.
+        workers: threads that data stages may use; results never depend on it.
+    """
+
+    name: str
+    seed: int
+    scratch: Path
+    fingerprint: str = ""
+    progress: Progress = _silent
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A whole artifact on disk.
+
+    Attributes:
+        path: its folder.
+        stage: name of the stage that wrote it.
+        kind: what it is (`corpus`, `tokenizer`, `tokens`, `model`, …).
+        do: the kind of stage that wrote it.
+        fingerprint: hash of settings, code version and inputs.
+        content: hash of the payload's names and bytes.
+        settings: the settings it was made with.
+        inputs: fingerprints of what it was made from, by role and stage name.
+        summary: headline numbers, for `diglot show` and the report.
+        provenance: times, machine and versions; not part of any hash.
+    """
+
+    path: Path
+    stage: str
+    kind: str
+    do: str
+    fingerprint: str
+    content: str
+    settings: dict[str, Any]
+    inputs: dict[str, Any]
+    summary: dict[str, Any]
+    provenance: dict[str, Any]
+
+    def file(self, *parts: str) -> Path:
+        """Path of a payload file, refusing what would lie outside the artifact."""
+        path = self.path.joinpath(*parts)
+        if not path.resolve().is_relative_to(self.path.resolve()):
+            raise UserError(f"{'/'.join(parts)} lies outside the artifact {self.path}")
+        return path
+
+    def at(self, step: int) -> Artifact:
+        """The model that a train stage kept after a step, called STAGE@STEP."""
+        folder = self.path / STEPS / str(step)
+        return replace(self, path=folder, stage=f"{self.stage}@{step}", summary={"steps": step})
+
+    def steps(self) -> list[int]:
+        """The steps whose models lie here beside the last one, in rising order."""
+        folder = self.path / STEPS
+        return sorted(int(path.name) for path in folder.iterdir()) if folder.is_dir() else []
+
+
+class Inputs:
+    """The artifacts a stage reads, by role."""
+
+    def __init__(self, by_role: dict[str, list[Artifact]]):
+        self.by_role = by_role
+
+    def one(self, role: str) -> Artifact:
+        """The only artifact in a role that the recipe's schema requires."""
+        return self.by_role[role][0]
+
+    def maybe(self, role: str) -> Artifact | None:
+        """The artifact in an optional role, or None."""
+        return next(iter(self.by_role.get(role, [])), None)
+
+    def many(self, role: str) -> list[Artifact]:
+        """All artifacts in a role, in the recipe's order."""
+        return self.by_role.get(role, [])
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 (32 hex digits) of a JSON-able value; equal for equal values whatever the order of keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def content_hash(folder: Path) -> str:
+    """Hash of the names and bytes of all files in a folder, but for the manifest and the logs."""
+    outside = (folder / MANIFEST, folder / LOGS)
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    files = [file for file in files if not any(file.is_relative_to(other) for other in outside)]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.relative_to(folder).as_posix()}\0{hash_file(file)}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def read_artifact(path: Path) -> Artifact | None:
+    """The artifact in a folder, or None where there is no whole one.
+
+    Raises:
+        UserError: the manifest is there but cannot be read.
+    """
+    manifest = path / MANIFEST
+    try:
+        fields = json.loads(manifest.read_text())
+        return Artifact(path=path, **fields)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{manifest}: not a readable manifest ({error}); delete {path} and run again") from error
+
+
+def machine() -> dict[str, Any]:
+    """What ran a stage: for provenance, never part of a hash."""
+    loaded = ["torch", "transformers", "tokenizers", "numpy", "pyarrow", "numba", "lm_eval"]
+    versions = {name: getattr(sys.modules[name], "__version__", "?") for name in loaded if name in sys.modules}
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "versions": versions,
+    }
+
+
+@contextlib.contextmanager
+def writing(
+    path: Path, *, stage: str, kind: str, do: str, fingerprint: str, settings: dict, inputs: dict
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Write an artifact whole or not at all.
+
+    Yields a temporary folder to fill and a dictionary to put the summary into. When the block ends without an
+    error the folder becomes `path`, replacing what was there; otherwise `path` stays as it was.
+
+    Raises:
+        UserError: the disk is full; the artifact stays absent.
+    """
+    partial = path.parent / ".partial" / path.name
+    shutil.rmtree(partial, ignore_errors=True)
+    started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    summary: dict[str, Any] = {}
+    try:
+        partial.mkdir(parents=True)
+        yield partial, summary
+        artifact = Artifact(
+            path=path,
+            stage=stage,
+            kind=kind,
+            do=do,
+            fingerprint=fingerprint,
+            content=content_hash(partial),
+            settings=settings,
+            inputs=inputs,
+            summary=summary,
+            provenance={
+                "started": started.isoformat(timespec="seconds"),
+                "seconds": round(time.monotonic() - clock, 2),
+                **machine(),
+            },
+        )
+        _write_manifest(partial / MANIFEST, artifact)
+        _replace(partial, path)
+    except BaseException as error:
+        full = not isinstance(error, (UserError, KeyboardInterrupt)) and _disk_is_full(error)
+        shutil.rmtree(partial, ignore_errors=True)
+        if full:
+            raise UserError(
+                f"no space left on the disk of {path.parent}; the artifact was not written. "
+                "Free some space and run the same command again."
+            ) from error
+        raise
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one it came from, is about space. Libraries wrap the system's error in their own."""
+    while error:
+        text = str(error)
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "os error 28" in text:
+            return True
+        if "No space left" in text or "inline_container" in text:  # torch says only that its writer failed
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _write_manifest(file: Path, artifact: Artifact) -> None:
+    fields = {key: value for key, value in asdict(artifact).items() if key != "path"}
+    with file.open("w") as stream:
+        json.dump(fields, stream, indent=1, ensure_ascii=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _replace(partial: Path, path: Path) -> None:
+    """Swap a finished folder in. Between the two renames `path` is absent: the stage would run again, no more."""
+    old = path.parent / ".partial" / f"{path.name}.old"
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.rename(old)
+    partial.rename(path)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,124 @@
+"""The ledger: what was read, kept, held out and dropped, by source and reason. It always balances.
+
+For every source, in documents and in characters:
+
+    read = kept + held_out + sum(dropped) (+ corrected, in characters)
+
+Read and dropped documents are counted with the text as it was read; kept and held-out ones with their corrected
+text; `corrected` is what the corrections took from the latter. A record that could not be read has no characters;
+its bytes are those of the record. The labels of parallel documents ("English: …") are not counted.
+
+Samples are drawn at random: those documents whose ids have the least keyed hashes, so the same ones whatever the
+order in which parts of a ledger are added up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+from diglot.base.format import printable
+
+SAMPLES = 5
+UNKNOWN_LANGUAGE = "und"  # ISO 639-2: undetermined
+
+
+@dataclass
+class Counts:
+    """Documents, their characters and their UTF-8 bytes."""
+
+    documents: int = 0
+    characters: int = 0
+    bytes: int = 0
+
+    def add(self, documents: int, characters: int, bytes: int) -> None:
+        """Count more."""
+        self.documents += int(documents)
+        self.characters += int(characters)
+        self.bytes += int(bytes)
+
+
+class Sample(NamedTuple):
+    """A document, as evidence; `key` decides which are shown."""
+
+    key: int
+    id: str
+    excerpt: str
+    detail: str
+
+
+@dataclass
+class SourceLedger:
+    """The account of one source."""
+
+    language: str
+    domain: str
+    read: Counts = field(default_factory=Counts)
+    kept: Counts = field(default_factory=Counts)
+    held_out: Counts = field(default_factory=Counts)
+    dropped: dict[str, Counts] = field(default_factory=dict)
+    corrected: dict[str, Counts] = field(default_factory=dict)
+    alone: dict[str, int] = field(default_factory=dict)
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    kept_samples: list[Sample] = field(default_factory=list)
+
+    def drop(self, reason: str, documents: int, characters: int, bytes: int) -> None:
+        """Count dropped documents."""
+        self.dropped.setdefault(reason, Counts()).add(documents, characters, bytes)
+
+    def sample(self, reason: str, samples: list[Sample]) -> None:
+        """Show these dropped documents, or others of the same reason if they come before them."""
+        self.samples[reason] = least([*self.samples.get(reason, []), *samples])
+
+    def add(self, part: dict[str, Any]) -> None:
+        """Add the account of a shard, as `as_json` of another ledger has it."""
+        self.read.add(**part["read"])
+        for reason, counts in part["dropped"].items():
+            self.drop(reason, **counts)
+        for reason, samples in part["samples"].items():
+            self.sample(reason, [Sample(*sample) for sample in samples])
+        for rule, number in part["alone"].items():
+            self.alone[rule] = self.alone.get(rule, 0) + number
+
+    def check(self, name: str) -> None:
+        """Make sure that the account balances.
+
+        Raises:
+            AssertionError: it does not; a fault of this program.
+        """
+        dropped = self.dropped.values()
+        documents = self.kept.documents + self.held_out.documents + sum(c.documents for c in dropped)
+        characters = self.kept.characters + self.held_out.characters + sum(c.characters for c in dropped)
+        characters += sum(c.characters for c in self.corrected.values())
+        if (documents, characters) != (self.read.documents, self.read.characters):
+            raise AssertionError(
+                f"the ledger of source {name!r} does not balance: {self.read.documents} documents "
+                f"({self.read.characters} characters) read, {documents} ({characters}) accounted for"
+            )
+
+    def as_part(self) -> dict[str, Any]:
+        """The account of a shard, for `add`."""
+        return asdict(self)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `ledger.json`; reasons in alphabetical order.
+
+        `alone` says how many documents each rule breaks, whatever other rules they break as well.
+        """
+        fields = asdict(self)
+        for key in ("dropped", "corrected", "alone", "samples"):
+            fields[key] = dict(sorted(fields[key].items()))
+        for counts in fields["corrected"].values():
+            del counts["bytes"]
+        fields["samples"] = {reason: _shown(samples) for reason, samples in fields["samples"].items()}
+        fields["kept_samples"] = _shown(fields["kept_samples"])
+        return fields
+
+
+def least(samples: list[Sample]) -> list[Sample]:
+    """The samples with the least keys."""
+    return sorted(samples)[:SAMPLES]
+
+
+def _shown(samples: list[Sample]) -> list[dict[str, str]]:
+    return [{"id": sample[1], "excerpt": sample[2], "detail": printable(sample[3])} for sample in samples]

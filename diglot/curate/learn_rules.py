@@ -1,0 +1,118 @@
+"""The stage `learn-rules`: limits for the rules of a set, from the signals of text that is good."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diglot.base.artifact import Context, Inputs, UserError
+from diglot.curate.rules import Rule, load_rule_set
+from diglot.recipe import LearnRules, Rules
+from diglot.recipe.signals import SIGNALS
+
+
+def learn(settings: LearnRules, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+    """The stage `learn-rules`: give the rules of a set limits that trusted text (nearly) all meets.
+
+    For each language and rule the limit is a quantile of the signal over the trusted documents, as FineWeb2 takes
+    its thresholds from Wikipedia: of a `min_` rule the largest value that at most the share `quantile` of the
+    documents lies below, of a `max_` rule the smallest that at most that share lies above. Limits are rounded
+    outwards to four digits. Rules that look at a quality model, at the draw, or at the language are left as they are,
+    as are languages with too few documents. Parallel text is left out.
+
+    What the corpus was filtered by before cannot be unlearnt: curate trusted text with wide limits, or with
+    `rules: {set: none}`.
+
+    Writes `rules.yaml`, a rule file whose `languages` hold the limits, and `learnt.json`: by language the number of
+    documents and, by rule, the set's limit, the learnt one, and the share of documents that the former would cost.
+    Memory: 4 bytes a document and rule.
+
+    Raises:
+        UserError: no language has enough documents.
+    """
+    rule_set = load_rule_set(Rules(set=settings.set), None, None)
+    columns = _read_signals(inputs, context)
+    report: dict[str, Any] = {}
+    lines = [f"description: Limits of {json.dumps(settings.set)} learnt from trusted text.", "languages:"]
+    for language in sorted(columns):
+        values = columns[language]
+        documents = len(next(iter(values.values())))
+        if documents < settings.min_documents:
+            report[language] = {"documents": documents, "limits": {}}
+            continue
+        limits = {}
+        for rule in rule_set.rules_to_learn(language):
+            measured = values.get(rule.signal, np.empty(0))
+            measured = measured[~np.isnan(measured)]
+            if len(measured) >= settings.min_documents:
+                limits[rule.name] = _learn_limit(rule, measured, settings.quantile)
+        report[language] = {"documents": documents, "limits": limits}
+        lines.append(f"  {json.dumps(language)}:")
+        lines.append(f'    source: "quantile {settings.quantile:g} of {documents} trusted documents"')
+        lines.extend(f"    {name}: {found['learnt']!r}" for name, found in limits.items())
+    if not any(found["limits"] for found in report.values()):
+        most = max((found["documents"] for found in report.values()), default=0)
+        raise UserError(
+            f"no language of the trusted text has {settings.min_documents} documents (the most are {most}); give "
+            f"more of it, or lower {context.name}.min_documents"
+        )
+    (output / "rules.yaml").write_text("\n".join(lines) + "\n")
+    (output / "learnt.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    return {
+        "set": settings.set,
+        "languages": {
+            language: {"documents": found["documents"], "rules": len(found["limits"])}
+            for language, found in report.items()
+        },
+    }
+
+
+def _learn_limit(rule: Rule, values: np.ndarray, quantile: float) -> dict[str, float]:
+    """A rule's limit in the set, the one that trusted text gives it, and the share that the former costs."""
+    cost = int(quantile * len(values))
+    place = cost if rule.low is not None else len(values) - 1 - cost
+    learnt = float(np.partition(values, place)[place])
+    given = rule.low if rule.low is not None else rule.high
+    return {
+        "set": float(given or 0),
+        "learnt": _rounded(learnt, math.floor if rule.low is not None else math.ceil),
+        "dropped_by_set": round(np.count_nonzero(rule.broken(values, values)) / len(values), 6),
+    }
+
+
+def _rounded(value: float, towards: Callable[[float], int]) -> float:
+    """Four digits that count, rounded by `math.floor` or `math.ceil`."""
+    if value == 0:
+        return 0.0
+    digits = 3 - math.floor(math.log10(abs(value)))
+    return round(towards(value * 10.0**digits) * 10.0**-digits, max(digits, 0))
+
+
+def _read_signals(inputs: Inputs, context: Context) -> dict[str, dict[str, np.ndarray]]:
+    """The signals of text and lines of all documents but pairs: float32 [documents], by language and signal."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    wanted = [signal.name for signal in SIGNALS if signal.needs in ("text", "lines")]
+    files = [file for corpus in inputs.many("corpus") for file in sorted(corpus.file("documents").glob("*.parquet"))]
+    parts: dict[str, list[pa.Table]] = {}
+    for done, file in enumerate(files):
+        there = set(pq.read_schema(file).names)
+        columns = [name for name in wanted if name in there]
+        table = pq.read_table(file, columns=["language", "domain", *columns])
+        table = table.filter(pc.not_equal(table["domain"], "parallel"))
+        for language in pc.unique(table["language"]).to_pylist():
+            rows = table.filter(pc.equal(table["language"], language))
+            parts.setdefault(language, []).append(rows.select(columns))
+        context.progress(done + 1, len(files), "files", "reading signals")
+    result = {}
+    for language, tables in parts.items():
+        whole = pa.concat_tables(tables, promote_options="default")
+        result[language] = {name: whole[name].to_numpy() for name in whole.column_names}
+    return result

@@ -1,0 +1,168 @@
+"""Lists of words as tables that the kernels look bare words up in.
+
+An entry is cut into bare words as text is: "Don't" is `dont`; in Chinese, Japanese and Thai it is segmented. Banned
+entries of several words are found as a sequence (RedPajama-v2 does so). Stop words of several words, which the
+Vietnamese list has, are left out: a single word is looked up.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from diglot.base.artifact import UserError
+from diglot.text.languages import base_code
+from diglot.text.unicode import HASH_SEED, absorb, finish, kernel
+
+STOP, GOPHER, BANNED, LOREM, IPSUM, JAVASCRIPT = (1 << bit for bit in range(6))
+
+
+class WordLists(NamedTuple):
+    """Lists of words of a language; a signal whose list is None is not measured (NaN).
+
+    Attributes:
+        stop_words: of the language, as `stopwordsiso.stopwords` has them.
+        banned_words: words and sequences of words, as a file of LDNOOBW has them, one a line.
+        gopher_stop_words: Gopher's eight (`GOPHER_STOP_WORDS`) where the text is English.
+    """
+
+    stop_words: tuple[str, ...] | None = None
+    banned_words: tuple[str, ...] | None = None
+    gopher_stop_words: tuple[str, ...] | None = None
+
+
+GOPHER_STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
+
+
+class Lexicon(NamedTuple):
+    """Tables with open addressing.
+
+    Attributes:
+        keys: uint64 [slots], hashes of bare words; 0 is an empty slot.
+        flags: int64 [slots], which lists a word is on; `BANNED`: a banned sequence begins with it.
+        stamps: int64 [slots], the document that a word was last found in.
+        sequences: uint64 [slots], hashes of banned sequences of bare words.
+        longest: words of the longest of them.
+    """
+
+    keys: np.ndarray
+    flags: np.ndarray
+    stamps: np.ndarray
+    sequences: np.ndarray
+    longest: int
+
+
+def make_lexicon(singles: Iterable[tuple[int, int]], sequences: Iterable[tuple[int, ...]]) -> Lexicon:
+    """Make the tables.
+
+    Args:
+        singles: hashes of bare words, with their flags; the flags of equal ones are joined.
+        sequences: hashes of the bare words of each banned entry.
+    """
+    flags: dict[int, int] = {}
+    for hashed, flag in singles:
+        flags[hashed] = flags.get(hashed, 0) | flag
+    entries = sorted({sequence for sequence in sequences if sequence})
+    for sequence in entries:
+        flags[sequence[0]] = flags.get(sequence[0], 0) | BANNED
+    keys, places = _make_table(sorted(flags))
+    values = np.zeros(len(keys), np.int64)
+    for hashed, slot in places.items():
+        values[slot] = flags[hashed]
+    hashes = sorted({_hash_sequence(sequence) for sequence in entries})
+    longest = max(map(len, entries), default=0)
+    return Lexicon(keys, values, np.full(len(keys), -1, np.int64), _make_table(hashes)[0], longest)
+
+
+def _make_table(hashes: list[int]) -> tuple[np.ndarray, dict[int, int]]:
+    size = 64
+    while size < 4 * len(hashes):
+        size *= 2
+    keys, places = np.zeros(size, np.uint64), {}
+    for hashed in hashes:
+        slot = hashed % size
+        while keys[slot]:
+            slot = (slot + 1) % size
+        keys[slot], places[hashed] = hashed, slot
+    return keys, places
+
+
+def _hash_sequence(sequence: tuple[int, ...]) -> int:
+    state = HASH_SEED
+    for hashed in sequence:
+        state = np.uint64(absorb(state, np.uint64(hashed)))  # a kernel's result is a Python int
+    return int(finish(state))
+
+
+@kernel
+def find(keys, hashed):
+    """The slot of a hash, -1 if it is not there."""
+    mask = np.uint64(len(keys) - 1)
+    slot = hashed & mask
+    while keys[slot] != 0:
+        if keys[slot] == hashed:
+            return np.int64(slot)
+        slot = (slot + np.uint64(1)) & mask
+    return -1
+
+
+@kernel
+def count_banned(lexicon, bare, num_words):
+    """The number of places where a banned sequence begins, counted once for each length of sequence there."""
+    banned = 0
+    for place in range(num_words):
+        if bare[place] == 0:
+            continue
+        slot = find(lexicon.keys, bare[place])
+        if slot < 0 or not lexicon.flags[slot] & BANNED:
+            continue
+        state, taken, at = HASH_SEED, 0, place
+        while at < num_words and taken < lexicon.longest:
+            if bare[at] != 0:
+                state = absorb(state, bare[at])
+                taken += 1
+                banned += find(lexicon.sequences, finish(state)) >= 0
+            at += 1
+    return banned
+
+
+@functools.cache
+def word_lists(language: str, banned: str | None) -> WordLists:
+    """The lists of a language.
+
+    Args:
+        language: its code.
+        banned: a JSONL file with a language and its words in each line (`{"lang": "en", "words": […]}`), or a folder
+            with a file for each language, named by its code, with an entry in each line (LDNOOBW's own form).
+
+    Raises:
+        UserError: the banned words cannot be read.
+    """
+    import stopwordsiso
+
+    code = base_code(language)
+    return WordLists(
+        stop_words=tuple(sorted(stopwordsiso.stopwords(code))) if stopwordsiso.has_lang(code) else None,
+        banned_words=_banned_words(Path(banned).expanduser()).get(code) if banned else None,
+        gopher_stop_words=GOPHER_STOP_WORDS if code == "en" else None,
+    )
+
+
+@functools.cache
+def _banned_words(path: Path) -> dict[str, tuple[str, ...]]:
+    try:
+        if path.is_dir():
+            files = [file for file in sorted(path.iterdir()) if 2 <= len(file.name) <= 3]
+            return {file.name: tuple(filter(None, file.read_text("utf-8").split("\n"))) for file in files}
+        lines = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line.strip()]
+        return {line["lang"]: tuple(line["words"]) for line in lines}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"banned_words: {path} cannot be read ({error}); give a JSONL file with lang and words in each line, or a "
+            "folder with a file for each language"
+        ) from error

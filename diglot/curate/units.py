@@ -1,0 +1,136 @@
+"""Units of work: which files, cut into shards, are read and measured by whom.
+
+The files of a source are put into **groups**, in order: a big file is a group, and small ones are taken together.
+A group is cut into **shards** by the reader. Both depend on the files alone. How many tasks share a group's shards
+depends on the number of workers: part j of p takes every p-th shard, and skips the others unparsed. So the shards,
+and all that is made of them, are the same whoever does the work, and a shard that is done is not done again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from diglot.base.artifact import UserError
+from diglot.base.executor import check_stopping, whole_file
+from diglot.read.files import DataFile, RawShard, Reading, find_files, read_shards
+from diglot.recipe import Curate, Source
+
+GROUP_BYTES = 64 << 20  # on disk; smaller files are read together, up to this
+PART_BYTES = 4 << 20  # a task is not worth less
+
+
+class Unit(NamedTuple):
+    """A task: every p-th shard of a group of files.
+
+    Attributes:
+        source: the name of the source.
+        group: number of the group among all groups of all sources.
+        files: what to read, in order.
+        reading: how to read it.
+        part, parts: the shards k with k % parts == part.
+    """
+
+    source: str
+    group: int
+    files: list[DataFile]
+    reading: Reading
+    part: int
+    parts: int
+
+
+def units_of(settings: Curate, base: Path | None, stage: str, workers: int) -> list[Unit]:
+    """All units of all sources, in order.
+
+    Raises:
+        UserError: a source's files cannot be found.
+    """
+    groups = []
+    for name, source in settings.sources.items():
+        where = f"source {name!r}"
+        remedy = f"give a folder or file that can be read: diglot run RECIPE {stage}.sources.{name}.path=FOLDER"
+        paths = [source.path] if isinstance(source.path, str) else source.path
+        files = [file for path in paths for file in find_files(path, where, remedy, base)]
+        reading = Reading(
+            fields=text_fields(source), url=source.url, html=source.html, limit=source.limit,
+            max_record_bytes=settings.max_record_bytes, where=where, remedy=remedy,
+        )  # fmt: skip
+        groups += [(name, reading, group) for group in _grouped(files, source.limit)]
+    units = []
+    for number, (name, reading, files) in enumerate(groups):
+        parts = _parts(files, workers, len(groups))
+        units += [Unit(name, number, files, reading, part, parts) for part in range(parts)]
+    return units
+
+
+def text_fields(source: Source) -> list[str]:
+    """The fields that hold the text, or the texts of a pair."""
+    fields = [source.text or ("src" if source.target_language else "text")]
+    return [*fields, source.target_text] if source.target_language else fields
+
+
+def _grouped(files: list[DataFile], limit: int | None) -> list[list[DataFile]]:
+    """Consecutive files, up to `GROUP_BYTES`; all in one group where records are counted up to a limit."""
+    if limit is not None:
+        return [files]
+    groups: list[list[DataFile]] = []
+    size = 0
+    for file in files:
+        bytes_of_file = GROUP_BYTES if file.size is None else file.size
+        if not groups or size + bytes_of_file > GROUP_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append(file)
+        size += bytes_of_file
+    return groups
+
+
+def _parts(files: list[DataFile], workers: int, num_groups: int) -> int:
+    """How many tasks share a group: enough to busy all workers, but none with next to nothing to do."""
+    worth = sum(file.size or GROUP_BYTES for file in files) // PART_BYTES
+    return max(1, min(workers, worth)) if num_groups < 4 * workers else 1
+
+
+def shard_name(group: int, shard: int) -> str:
+    """What the files of a shard are called."""
+    return f"{group:05}-{shard:05}"
+
+
+def work(unit: Unit, folder: Path, handle: Callable[[RawShard], dict[str, Any]]) -> int:
+    """Read a unit and handle each of its shards that is not done; returns the number of shards in the group.
+
+    Args:
+        unit: what to read.
+        folder: where `GROUP-SHARD.json` marks what is done.
+        handle: returns the account to be written there.
+    """
+
+    def wanted(shard: int) -> bool:
+        check_stopping()
+        mine = shard % unit.parts == unit.part
+        return mine and not (folder / f"{shard_name(unit.group, shard)}.json").exists()
+
+    last = -1
+    for raw in read_shards(unit.files, unit.reading, wanted):
+        last = raw.number
+        if raw.records is not None:
+            account = json.dumps(handle(raw), ensure_ascii=False)
+            with whole_file(folder / f"{shard_name(unit.group, raw.number)}.json") as partial:
+                partial.write_text(account, encoding="utf-8")
+    return last + 1
+
+
+def accounts_of(folder: Path, groups: dict[int, int]) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """The accounts of all shards (group, shard, account), in order.
+
+    Raises:
+        UserError: one is missing; the input was changed meanwhile.
+    """
+    for group, shards in sorted(groups.items()):
+        for shard in range(shards):
+            file = folder / f"{shard_name(group, shard)}.json"
+            if not file.exists():
+                raise UserError(f"{file} is missing: the input was changed while it was read; run the command again")
+            yield group, shard, json.loads(file.read_text())

@@ -1,0 +1,408 @@
+"""The stage `encode`: documents, conversations and preference pairs become memory-mapped tokens.
+
+Text is encoded in chunks, on several threads, and written straight into `.npy` files, so memory stays bounded by a
+few chunks whatever the size of the corpus, and threads change nothing. What encodes it (`encoder.py`) is first compared
+with the `tokenizers` library on texts of every source. Special tokens never come from text: a web page that says "</s>"
+or "<|user|>" is encoded as those characters.
+"""
+
+from __future__ import annotations
+
+import array
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+from diglot.base.artifact import Artifact, Context, Inputs, UserError, hash_file
+from diglot.base.executor import open_engine
+from diglot.encode.encoder import Encoder
+from diglot.recipe import Encode
+from diglot.text.unicode import text_buffers
+from diglot.tokenizer.chat import Chat, load_chat
+from diglot.tokenizer.folder import load_tokenizer, special_ids, tokenizer_hash
+from diglot.tokens.shards import INDEX, Form, Split, sum_groups
+
+SPLITS: dict[Split, str] = {"train": "documents", "heldout": "heldout"}  # and the corpus's folder
+CHUNK_ROWS, CHUNK_BYTES = 1000, 1_000_000  # what a thread has in memory at a time
+CHECKED = 200  # documents at a source's beginning whose ids are checked, and as many spread over it
+CHECKED_SHARE = 0.01  # of a source's bytes, in characters: the library is slow
+LEAST_CHECKED, MOST_CHECKED = 100_000, 2_000_000  # characters of a source
+
+
+class Origin(NamedTuple):
+    """A source to be encoded, and the artifact it is in."""
+
+    name: str
+    form: Form
+    language: str
+    domain: str
+    artifact: Artifact
+
+
+class Encoded(NamedTuple):
+    """One document."""
+
+    id: str
+    ids: list[int]
+    targets: list[int] | None
+    bytes: int
+
+
+class EncodedTexts(NamedTuple):
+    """Documents of a chunk of text.
+
+    Attributes:
+        names: their ids, an Arrow array.
+        tokens: all their tokens, one document after the other, each between BOS and EOS.
+        lengths: int64 [documents], tokens of each.
+        bytes: int64 [documents], UTF-8 bytes of each.
+        columns: the corpus's columns that are kept, by name.
+    """
+
+    names: pa.Array
+    tokens: np.ndarray
+    lengths: np.ndarray
+    bytes: np.ndarray
+    columns: dict[str, pa.Array]
+
+
+class NpyFile:
+    """A flat `.npy` file that is appended to; its header, written again at the end, has room to grow."""
+
+    def __init__(self, file: Path, dtype: np.dtype):
+        self.dtype, self.size = dtype, 0
+        self._stream = file.open("wb")
+        self._write_header()
+
+    def _write_header(self) -> None:
+        header = {"shape": (self.size,), "fortran_order": False, "descr": np.lib.format.dtype_to_descr(self.dtype)}
+        np.lib.format.write_array_header_1_0(self._stream, header)
+
+    def append(self, values: list[int] | array.array | np.ndarray) -> None:
+        """Write values after those written before."""
+        self._stream.write(np.ascontiguousarray(values, dtype=self.dtype).data)
+        self.size += len(values)
+
+    def __enter__(self) -> NpyFile:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stream.seek(0)
+        self._write_header()
+        self._stream.close()
+
+
+class ShardWriter:
+    """Writes the files of one split of one source; see shards.py for what they are."""
+
+    def __init__(self, folder: Path, origin: Origin, split: Split, dtype: np.dtype, keep: list[str]):
+        self.prefix = f"{folder}/{origin.name}.{split}"
+        self.has_targets = origin.form != "text"
+        self.offsets = array.array("q", [0])
+        self.bytes = array.array("q")
+        self._open = ExitStack()
+        self._tokens = self._open.enter_context(NpyFile(self._file("tokens.npy"), dtype))
+        if self.has_targets:
+            self._targets = self._open.enter_context(NpyFile(self._file("targets.npy"), np.dtype(np.uint8)))
+        self._columns = {
+            name: self._open.enter_context(NpyFile(self._file(f"column.{name}.npy"), np.dtype(np.float32)))
+            for name in keep
+        }
+        schema = pa.schema([("id", pa.string())])
+        self._ids = self._open.enter_context(
+            parquet.ParquetWriter(self._file("ids.parquet"), schema, compression="zstd")
+        )
+
+    def _file(self, suffix: str) -> Path:
+        return Path(f"{self.prefix}.{suffix}")
+
+    def append_texts(self, texts: EncodedTexts) -> None:
+        """Write documents of text after those written before."""
+        ends = self._tokens.size + np.cumsum(texts.lengths)
+        self._tokens.append(texts.tokens)
+        self.offsets.frombytes(ends.tobytes())
+        self.bytes.frombytes(texts.bytes.tobytes())
+        for name, file in self._columns.items():
+            file.append(texts.columns[name].cast(pa.float32()).fill_null(np.nan).to_numpy(zero_copy_only=False))
+        self._ids.write_table(pa.table({"id": texts.names.cast(pa.string())}))
+
+    def append(self, documents: list[Encoded]) -> None:
+        """Write documents after those written before."""
+        for document in documents:
+            self._tokens.append(document.ids)
+            if document.targets is not None:
+                self._targets.append(document.targets)
+            self.offsets.append(self._tokens.size)
+            self.bytes.append(document.bytes)
+        self._ids.write_table(pa.table({"id": pa.array([document.id for document in documents], pa.string())}))
+
+    def close(self) -> dict[str, Any]:
+        """Finish the files; returns the split's entry in the index."""
+        self._open.close()
+        for name, values in (("offsets", self.offsets), ("bytes", self.bytes)):
+            with NpyFile(self._file(f"{name}.npy"), np.dtype(np.int64)) as file:
+                file.append(values)
+        if not self.has_targets:
+            with NpyFile(self._file("groups.npy"), np.dtype(np.int64)) as file:
+                file.append(sum_groups(np.asarray(self.offsets)))
+        parts = ["tokens.npy", "offsets.npy", "bytes.npy", *(["targets.npy"] if self.has_targets else [])]
+        parts += [f"column.{name}.npy" for name in self._columns]
+        hashes = " ".join(hash_file(self._file(part)) for part in parts)
+        return {
+            "documents": len(self.bytes),
+            "tokens": self._tokens.size,
+            "bytes": sum(self.bytes),
+            "content": hashlib.sha256(hashes.encode()).hexdigest()[:32],
+        }
+
+
+def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+    """Encode every source of the inputs.
+
+    Raises:
+        UserError: two inputs have a source of one name, `sources` or `keep` name what is not there, or a source has
+            nothing to train on; or there are conversations, and the tokenizer has no chat format known here.
+    """
+    folder = inputs.one("tokenizer").path
+    special = special_ids(folder)
+    vocabulary_size = load_tokenizer(folder).get_vocab_size(with_added_tokens=True)
+    dtype = np.dtype(np.uint16 if vocabulary_size <= 1 << 16 else np.uint32)
+    origins = find_sources(inputs, settings.sources)
+    chat = load_chat(folder) if any(origin.form != "text" for origin in origins) else None
+    encoder = checked_encoder(folder, [origin for origin in origins if origin.form == "text"])
+    total = sum(_count_documents(origin, split) for origin in origins for split in SPLITS)
+    sources: dict[str, dict[str, Any]] = {}
+    done = 0
+    for origin in origins:
+        entry: dict[str, Any] = {"form": origin.form, "language": origin.language, "domain": origin.domain}
+        keep = list(dict.fromkeys(settings.keep)) if origin.form == "text" else []
+        if keep:
+            entry["columns"] = keep
+        for split in SPLITS:
+            writer = ShardWriter(output, origin, split, dtype, keep)
+            if origin.form == "text":
+                for texts in encode_texts(origin, split, keep, encoder, special, dtype, context):
+                    writer.append_texts(texts)
+                    done += len(texts.lengths)
+                    context.progress(done, total, "documents", origin.name)
+            else:
+                assert chat is not None
+                for conversations in encode_conversations(origin, split, chat):
+                    writer.append(conversations)
+                    done += len(conversations) // (2 if origin.form == "pairs" else 1)
+                    context.progress(done, total, "documents", origin.name)
+            entry[split] = writer.close()
+        if not entry["train"]["documents"]:
+            raise UserError(f"source {origin.name!r} of stage {origin.artifact.stage!r} has nothing to train on")
+        sources[origin.name] = entry
+    index = {
+        "tokenizer": tokenizer_hash(folder),
+        "vocabulary_size": vocabulary_size,
+        "dtype": dtype.name,
+        "special": special,
+        "sources": sources,
+    }
+    (output / INDEX).write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    engine = {"name": encoder.engine, "documents_checked": encoder.checked, "difference": encoder.difference}
+    return {**_summary(index), "engine": engine}
+
+
+def find_sources(inputs: Inputs, wanted: list[str] | None) -> list[Origin]:
+    """The sources of all inputs, in the order of roles, artifacts and their ledgers.
+
+    Raises:
+        UserError: a name is there twice, or is wanted and not there.
+    """
+    found: dict[str, Origin] = {}
+    roles: tuple[tuple[str, Form], ...] = (("corpus", "text"), ("tasks", "chat"), ("preferences", "pairs"))
+    for role, form in roles:
+        for artifact in inputs.many(role):
+            ledger = json.loads(artifact.file("ledger.json").read_text(encoding="utf-8"))
+            for name, entry in ledger["sources"].items():
+                if role == "corpus" and not entry["kept"]["documents"]:
+                    continue  # what is left of a source that was sorted by language
+                if name in found and (wanted is None or name in wanted):
+                    raise UserError(
+                        f"source {name!r} is in both {found[name].artifact.stage!r} and {artifact.stage!r}; "
+                        "mixtures go by name: give one of them another"
+                    )
+                found[name] = Origin(name, form, entry["language"], entry["domain"], artifact)
+    missing = [name for name in wanted or [] if name not in found]
+    if missing:
+        raise UserError(f"sources: no {', '.join(missing)} in the inputs; there are {', '.join(found)}")
+    if not found:
+        raise UserError("encode: nothing to encode; give it a corpus, tasks or preferences in `from`")
+    return [origin for name, origin in found.items() if wanted is None or name in wanted]
+
+
+def _count_documents(origin: Origin, split: Split) -> int:
+    ledger = json.loads(origin.artifact.file("ledger.json").read_text(encoding="utf-8"))
+    entry = ledger["sources"][origin.name]
+    return entry["kept" if split == "train" else "held_out"]["documents"]
+
+
+def checked_encoder(folder: Path, origins: list[Origin]) -> Encoder:
+    """The encoder of a tokenizer, compared with the `tokenizers` library on texts of every source."""
+    encoder = Encoder(folder)
+    for origin in origins:
+        encoder.check(texts_to_check(origin))
+    return encoder
+
+
+def texts_to_check(origin: Origin) -> list[str]:
+    """The beginnings of a source's first documents and of some spread over it."""
+    files = [parquet.ParquetFile(file) for file in _text_files(origin, "train")]
+    groups = [(file, group) for file in files for group in range(file.num_row_groups)]
+    spread = [groups[len(groups) * part // 4] for part in range(min(4, len(groups)))]
+    texts: list[str] = []
+    for (file, group), number in zip([*groups[:1], *spread], [CHECKED, *[CHECKED // 4] * 4], strict=False):
+        column = file.read_row_group(group, columns=["text"]).column("text")
+        step = max(1, len(column) // number) if texts else 1
+        texts += column.take(list(range(0, len(column), step))[:number]).to_pylist()
+    size = sum(file.metadata.row_group(group).total_byte_size for file, group in groups)
+    wanted = min(max(int(CHECKED_SHARE * size), LEAST_CHECKED), MOST_CHECKED)
+    for file in files:
+        file.close()
+    return [text[: wanted // len(texts)] for text in texts]
+
+
+def encode_texts(
+    origin: Origin,
+    split: Split,
+    keep: list[str],
+    encoder: Encoder,
+    special: dict[str, int],
+    dtype: np.dtype,
+    context: Context,
+) -> Iterator[EncodedTexts]:
+    """Encode one split of a source of text, a chunk at a time, on several threads."""
+    encode = functools.partial(_encode_chunk, encoder=encoder, special=special, dtype=dtype)
+    with open_engine("threads", context.workers, lambda: None) as engine:
+        yield from engine.map(encode, _text_chunks(origin, split, keep))
+
+
+def _encode_chunk(
+    chunk: tuple[pa.Array, pa.Array, dict[str, pa.Array]], encoder: Encoder, special: dict[str, int], dtype: np.dtype
+) -> EncodedTexts:
+    names, texts, columns = chunk
+    ids, offsets = encoder.encode_array(texts)
+    ends = offsets + 2 * np.arange(len(offsets))
+    tokens, inside = np.empty(ends[-1], dtype), np.ones(ends[-1], bool)
+    for place, token in ((ends[:-1], special["bos"]), (ends[1:] - 1, special["eos"])):
+        tokens[place], inside[place] = token, False
+    tokens[inside] = ids
+    return EncodedTexts(names, tokens, np.diff(ends), np.diff(text_buffers(texts)[1]), columns)
+
+
+def encode_conversations(origin: Origin, split: Split, chat: Chat) -> Iterator[list[Encoded]]:
+    """Encode one split of a source of conversations or pairs, a chunk at a time."""
+    chunk: list[Encoded] = []
+    for record in _json_records(origin, split):
+        if origin.form == "chat":
+            chunk.append(_encode_conversation(record["id"], record["messages"], chat))
+        else:
+            for answer in ("chosen", "rejected"):
+                messages = record["prompt"] + record[answer]
+                chunk.append(_encode_conversation(record["id"], messages, chat, record[answer]))
+        if len(chunk) >= CHUNK_ROWS:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _text_files(origin: Origin, split: Split) -> list[Path]:
+    pattern = re.compile(re.escape(origin.name) + r"-\d+\.parquet")  # `wiki` must not match `wiki-2-00000`
+    folder = origin.artifact.file(SPLITS[split])
+    return sorted(file for file in folder.glob("*.parquet") if pattern.fullmatch(file.name))
+
+
+def _text_chunks(
+    origin: Origin, split: Split, keep: list[str]
+) -> Iterator[tuple[pa.Array, pa.Array, dict[str, pa.Array]]]:
+    """The ids, the texts (`large_string`) and the kept columns of documents.
+
+    Raises:
+        UserError: the corpus has no such column of numbers.
+    """
+    for file in _text_files(origin, split):
+        with parquet.ParquetFile(file) as documents:
+            _check_columns(origin, documents.schema_arrow, keep)
+            for batch in documents.iter_batches(CHUNK_ROWS, columns=["id", "text", *keep], use_threads=False):
+                names, texts = batch.column("id"), batch.column("text").cast(pa.large_string())
+                columns = {name: batch.column(name) for name in keep}
+                for begin, end in _bounded(text_buffers(texts)[1]):
+                    chosen = {name: column[begin:end] for name, column in columns.items()}
+                    yield names[begin:end], texts[begin:end], chosen
+
+
+def _check_columns(origin: Origin, schema: pa.Schema, keep: list[str]) -> None:
+    numbers = [
+        column.name for column in schema if pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
+    ]
+    if missing := [name for name in keep if name not in numbers]:
+        raise UserError(
+            f"keep: source {origin.name!r} of stage {origin.artifact.stage!r} has no column of numbers "
+            f"{missing[0]!r}; it has {', '.join(numbers) or 'none'}"
+        )
+
+
+def _bounded(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Cut texts (by where they begin and end) where their bytes exceed a chunk's."""
+    begin = 0
+    while begin < len(offsets) - 1:
+        end = int(np.searchsorted(offsets, offsets[begin] + CHUNK_BYTES))
+        end = min(max(end, begin + 1), len(offsets) - 1)
+        yield begin, end
+        begin = end
+
+
+def _json_records(origin: Origin, split: Split) -> Iterator[dict[str, Any]]:
+    with origin.artifact.file(f"{split}.jsonl").open(encoding="utf-8", newline="\n") as lines:
+        for line in lines:
+            record = json.loads(line)
+            if record["source"] == origin.name:
+                yield record
+
+
+def _encode_conversation(
+    id_: str, messages: list[dict[str, str]], chat: Chat, predicted: list[dict[str, str]] | None = None
+) -> Encoded:
+    """Encode a conversation; where only `predicted`, its last messages, are to be predicted, mask the others."""
+    ids, targets = chat.encode(messages)
+    if predicted is None:
+        predicted = [message for message in messages if message["role"] == "assistant"]
+    else:
+        prompt, _ = chat.encode(messages[: -len(predicted)])
+        targets = [0] * len(prompt) + targets[len(prompt) :]
+    return Encoded(id_, ids, targets, sum(len(message["content"].encode()) for message in predicted))
+
+
+def _summary(index: dict[str, Any]) -> dict[str, Any]:
+    """Headline numbers: tokens by source, and by language for training."""
+    languages: dict[str, int] = {}
+    for entry in index["sources"].values():
+        languages[entry["language"]] = languages.get(entry["language"], 0) + entry["train"]["tokens"]
+    counts = ("documents", "tokens", "bytes")
+    return {
+        "tokenizer": index["tokenizer"],
+        "vocabulary_size": index["vocabulary_size"],
+        "tokens": sum(entry["train"]["tokens"] for entry in index["sources"].values()),
+        "languages": languages,
+        "sources": {
+            name: {
+                **{key: entry[key] for key in ("form", "language", "domain")},
+                **{split: {count: entry[split][count] for count in counts} for split in SPLITS},
+            }
+            for name, entry in index["sources"].items()
+        },
+    }

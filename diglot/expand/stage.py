@@ -1,0 +1,252 @@
+"""Surgery: a trained model gets the rows of an extended tokenizer, and more layers where they are asked for.
+
+**Rows** belong to token strings: old ones stay bit for bit, wherever their ids went, and new ones start from old ones
+(initialization.py, focus.py, distillation.py). A row that the old model had for padding and that is a token now is
+initialised like any other new token: shapes would not show that it is new.
+
+**Layers** are spread evenly over the depth and start as the identity (LLaMA Pro, Wu et al. 2024, 3.1; Kuwain 2504.15120):
+each is a copy of the layer below whose attention and feed-forward write zeros into the residual stream. So the logits
+are the old ones, bit for bit, until the new layers are trained.
+
+    4 layers + 2:  0  1  [2]  3  4  [5]        2 is a copy of 1, 5 of the old layer 3
+
+Tensors pass through one at a time, so a model of any size goes through the memory of its two largest tensors; only
+`distillation` runs the model and loads it. `diglot-surgery.json` in the model's folder says what is new, for training
+that starts with it:
+
+    {"new_rows": [[32000, 48000]], "new_layers": [2, 5]}        rows from the first to before the second number
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from diglot.base.artifact import Context, Inputs, UserError
+from diglot.expand import distillation
+from diglot.expand.focus import focus_mixtures
+from diglot.expand.initialization import Alignment, Mixture, align, byte_lengths, expand_rows, norms, sub_token_mixtures
+from diglot.expand.sampled import TokenSample
+from diglot.model.architectures import embedding_names, read_config
+from diglot.model.decoder import DecoderConfig
+from diglot.model.huggingface import describe, huggingface_names, load_decoder, write_description
+from diglot.model.weights import SURGERY, StoredWeights, write_weights
+from diglot.tokenizer.folder import load_tokenizer, read_tokenizer, special_tokens, tokenizer_size
+
+if TYPE_CHECKING:
+    from diglot.recipe import Expand
+
+ROLES = ("embedding", "output")  # of the tensors that have one row a token, in the order of `embedding_names`
+LAYER = re.compile(r"(?P<stem>model\.layers|transformer\.h)\.(?P<number>\d+)\.(?P<rest>.+)")
+INTO_RESIDUAL = re.compile(r"(self_attn\.o_proj|mlp\.down_proj|attn\.c_proj|mlp\.c_proj)\.(weight|bias)")
+
+
+@dataclass
+class NewRows:
+    """How the rows of new tokens start.
+
+    Attributes:
+        mixtures: of old rows, by new id; None draws all new rows at random.
+        given: rows that were trained, by role and new id.
+        facts: for the summary.
+    """
+
+    mixtures: dict[int, Mixture] | None
+    given: dict[str, dict[int, Tensor]]
+    facts: dict[str, Any]
+
+
+def run(settings: Expand, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+    """Write the model with the rows of the extended tokenizer.
+
+    Returns:
+        Rows before and after, new tokens, sub-tokens per new token, mean norms of old and new rows, what the
+        initialisation learnt from, which layers are new, and the shape.
+
+    Raises:
+        UserError: the tokenizer lacks tokens of the model's own, so it is not an extension of it.
+    """
+    model, tokenizer = inputs.one("model").path, inputs.one("tokenizer").path
+    new_tokenizer = read_tokenizer(tokenizer)
+    alignment = align(read_tokenizer(model), new_tokenizer)
+    before, weights = read_config(model), StoredWeights(model)
+    rows = math.ceil(tokenizer_size(new_tokenizer) / settings.pad_vocabulary_to) * settings.pad_vocabulary_to
+    layers = spread(before.num_layers, settings.new_layers)
+    after = replace(before, vocabulary_size=rows, num_layers=len(layers))
+    names = huggingface_names(model, before, weights)
+    new = new_rows(settings, inputs, alignment, context)
+    measured: dict[str, Any] = {}
+
+    def grown(name: str) -> Tensor:
+        if name not in by_token:
+            return stored_tensor(weights, names, layers, name)
+        role = ROLES[by_token.index(name)]
+        seed = Random(f"{context.seed}/{settings.seed}/rows").getrandbits(62) + ROLES.index(role)
+        old_VD = weights.tensor(names[name])
+        new_VD = expand_rows(old_VD, alignment, rows, seed, new.mixtures, new.given.get(role))
+        measured[role] = norms(new_VD, alignment)
+        return new_VD
+
+    by_token = embedding_names(before)
+    dtype = weights.shapes()[names[by_token[0]]].dtype
+    write_description(after, dtype, output, tokenizer, stops=_kept_stops(model, alignment))
+    write_model(output, after, weights, names, layers, grown, context)
+    new_layers = [place for place, (_, is_new) in enumerate(layers) if is_new]
+    facts = {"new_rows": ranges(alignment.new_ids), "new_layers": new_layers}
+    (output / SURGERY).write_text(json.dumps(facts, sort_keys=True) + "\n", encoding="utf-8")
+    return _summary(settings, alignment, before, after) | {
+        **new.facts,
+        "new_layers": new_layers,
+        "norms": {role: measured[role] for role in ROLES if role in measured},
+        **describe(after),
+    }
+
+
+def _summary(settings: Expand, alignment: Alignment, before: DecoderConfig, after: DecoderConfig) -> dict[str, Any]:
+    spelled = [len(ids) for ids in alignment.sub_tokens.values()]
+    return {
+        "rows_before": before.vocabulary_size,
+        "rows_after": after.vocabulary_size,
+        "new_tokens": len(alignment.new_ids),
+        "new_special_tokens": len(alignment.special),
+        "new_tokens_without_spelling": len(alignment.unspelled),
+        "sub_tokens_per_new_token": round(sum(spelled) / len(spelled), 3) if spelled else 0.0,
+        "initialization": settings.initialization,
+    }
+
+
+def _kept_stops(model: Path, alignment: Alignment) -> list[int]:
+    """The ids that end the old model's generations, as they are called now."""
+    new_ids = dict(alignment.kept)
+    return [new_ids[stop] for stop in special_tokens(model)["stops"] if stop in new_ids]
+
+
+def ranges(ids: list[int]) -> list[list[int]]:
+    """Ascending ids as ranges [start, end)."""
+    found: list[list[int]] = []
+    for id in ids:
+        if found and found[-1][1] == id:
+            found[-1][1] += 1
+        else:
+            found.append([id, id + 1])
+    return found
+
+
+# --- rows -----------------------------------------------------------------------------------------------------
+
+
+def new_rows(settings: Expand, inputs: Inputs, alignment: Alignment, context: Context) -> NewRows:
+    """What the rows of new tokens are made of; reads the corpus where the initialisation learns from it."""
+    model, tokenizer = inputs.one("model").path, inputs.one("tokenizer").path
+    kind, mixtures = settings.initialization, sub_token_mixtures(alignment)
+    if kind == "random":
+        return NewRows(None, {}, {})
+    if kind == "mean":
+        return NewRows(mixtures, {}, {})
+    if kind == "weighted-mean":
+        return NewRows(sub_token_mixtures(alignment, byte_lengths(read_tokenizer(model))), {}, {})
+    if not inputs.many("corpus"):
+        raise UserError(f"initialization {kind} learns from text: give a corpus (--corpus, or corpus in `from`)")
+    new_tokenizer = load_tokenizer(tokenizer)
+    size = tokenizer_size(new_tokenizer)
+    sample = TokenSample(inputs.many("corpus"), new_tokenizer, f"{context.seed}/{settings.seed}/sample")
+    if kind == "focus":
+        found = focus_mixtures(sample, alignment, size, context.progress)
+        facts: dict[str, Any] = {
+            "tokens_by_similarity": len(found),
+            "similar_tokens_each": round(sum(len(m.old_ids) for m in found.values()) / max(1, len(found)), 3),
+        }
+        return NewRows(mixtures | found, {}, {"focus": facts | {"bytes": round(sample.bytes)}})
+    snippets = distillation.collect(sample, alignment, size, settings.distillation, context.progress)
+    given, losses = _distil(settings, model, alignment, snippets, context)
+    tenth = max(1, len(losses) // 10)
+    facts = {
+        "tokens": len(given["embedding"]),
+        "snippets": len(snippets.texts),
+        "steps": len(losses),
+        "loss_first_tenth": round(sum(losses[:tenth]) / tenth, 6),
+        "loss_last_tenth": round(sum(losses[-tenth:]) / tenth, 6),
+    }
+    return NewRows(mixtures, given, {"distillation": facts})
+
+
+def _distil(
+    settings: Expand, model: Path, alignment: Alignment, snippets: distillation.Snippets, context: Context
+) -> tuple[dict[str, dict[int, Tensor]], list[float]]:
+    """Run the old model over the snippets, on the GPU where there is one."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_num_threads(context.workers)
+    decoder = load_decoder(model).to("cuda" if torch.cuda.is_available() else "cpu")
+    bos = special_tokens(model)["bos_token_id"]
+    seed = Random(f"{context.seed}/{settings.seed}/distillation").getrandbits(62)
+    return distillation.distil(decoder, alignment, snippets, bos, settings.distillation, seed, context.progress)
+
+
+# --- layers ---------------------------------------------------------------------------------------------------
+
+
+def spread(num_layers: int, new_layers: int) -> list[tuple[int, bool]]:
+    """The expanded model's layers: the old layer that each comes from, and whether it is new.
+
+    New layers stand behind equal parts of the depth, the last one on top.
+    """
+    behind = [round((number + 1) * num_layers / new_layers) - 1 for number in range(new_layers)]
+    layers = []
+    for layer in range(num_layers):
+        layers += [(layer, False), *((layer, True) for place in behind if max(0, place) == layer)]
+    return layers
+
+
+def stored_tensor(weights: StoredWeights, names: dict[str, str], layers: list[tuple[int, bool]], name: str) -> Tensor:
+    """A tensor of the expanded model that has no rows of tokens."""
+    match = LAYER.fullmatch(name)
+    if match is None:
+        return weights.tensor(names[name])
+    layer, is_new = layers[int(match["number"])]
+    tensor = weights.tensor(names[f"{match['stem']}.{layer}.{match['rest']}"])
+    return torch.zeros_like(tensor) if is_new and INTO_RESIDUAL.fullmatch(match["rest"]) else tensor
+
+
+def write_model(
+    folder: Path,
+    config: DecoderConfig,
+    weights: StoredWeights,
+    names: dict[str, str],
+    layers: list[tuple[int, bool]],
+    tensor: Callable[[str], Tensor],
+    context: Context,
+) -> None:
+    """Write the expanded model's weights, each in the type of what it comes from."""
+    stored = weights.shapes()
+    places: dict[int, list[int]] = {}
+    for place, (layer, _) in enumerate(layers):
+        places.setdefault(layer, []).append(place)
+    by_token = embedding_names(config)
+    shapes: dict[str, Tensor] = {}
+    for name, own in names.items():
+        match = LAYER.fullmatch(name)
+        if match is not None:
+            for place in places[int(match["number"])]:
+                shapes[f"{match['stem']}.{place}.{match['rest']}"] = stored[own]
+        elif name in by_token:
+            shapes[name] = stored[own].new_empty(config.vocabulary_size, config.hidden_size)
+        else:
+            shapes[name] = stored[own]
+    done = 0
+
+    def reported(name: str) -> Tensor:
+        nonlocal done
+        done += 1
+        context.progress(done, len(shapes), "tensors", name)
+        return tensor(name)
+
+    write_weights(folder, shapes, reported)

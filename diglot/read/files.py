@@ -1,0 +1,284 @@
+r"""Reading raw data: files, folders, globs and URLs, one record at a time, whatever is broken in them.
+
+| suffix | a record is |
+|---|---|
+| `.jsonl`, `.ndjson`, `.json` | a line (split on `\n` only); of a `.json` file that begins with `[`, an element |
+| `.parquet` | a row |
+| `.txt` | the whole file, as `{"text": …}` |
+| `.html`, `.htm` | the whole file: its main text, as `{"text": …}` |
+| `.warc`, `.wet` | a page: `{"id", "url", "date", "text"}` of HTML responses and of WET's texts |
+
+All but Parquet may also end in `.gz` or `.zst`. Folders are searched for these suffixes, in the order of names.
+Blank lines are not records, nor are WARC's requests and notes. URLs (`hf://datasets/…`, `s3://…`, `https://…`) are
+opened through fsspec; `hf://datasets/ORG/NAME` stands for the Parquet and JSONL files of a data set on the hub.
+
+A broken record becomes a `Broken` with its reason, and reading goes on:
+
+    invalid_utf8 · invalid_json · oversized_record · truncated_archive (what came before the break was read; the
+    record cut off is lost) · unreadable_file · unreadable_rows (of a Parquet file) · broken_warc_record
+    no_main_text · broken_html · not_html (a response with something else) · http_status (an error page, a redirect)
+
+What leaves nothing to go on with (a missing path, no readable record at all, no network) is a `UserError`.
+
+**Shards.** `read_shards` cuts files into stretches of 32 MB (decompressed) or 20,000 records, by what is in them
+alone. Workers that share a big file each go through it, and parse only the shards that they want:
+
+    for shard in read_shards(files, reading, lambda number: number % 4 == 0):
+        if shard.records is not None: ...  # this worker's
+
+**Memory.** Two shards, parsed (the caller's and the one in the making), a record of `max_record_bytes` and a few
+chunks of 1 MB, whatever the size of the file: about 2 × 32 MB + 20 MB for texts that Python holds in as many bytes as
+UTF-8 does. One in Latin script with an emoji takes four bytes a character. Parquet adds a batch of 8 MB and some
+pages, which are as large as the writer made them: Arrow puts 1024 rows into one, so 100 MB at 100 KB a row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from diglot.base.artifact import UserError
+from diglot.read.parquet import raw_rows
+from diglot.read.records import (
+    Broken,
+    DataFile,
+    Raw,
+    Reading,
+    Record,
+    chunks_of,
+    network,
+    parse_json,
+    parse_text,
+    raw_json,
+    raw_lines,
+    raw_whole,
+)
+from diglot.read.web import main_text_of, parse_page, parse_warc, raw_warc
+
+__all__ = ["Broken", "DataFile", "RawShard", "Reading", "Record", "find_files", "read_records", "read_shards"]
+
+FORMATS = {
+    ".jsonl": "lines", ".ndjson": "lines", ".json": "json", ".parquet": "parquet", ".txt": "text",
+    ".html": "html", ".htm": "html", ".warc": "warc", ".wet": "warc",
+}  # fmt: skip
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+GLOB_CHARACTERS = "*?["
+HUB_FORMATS = ("lines", "parquet")  # beside them lie files that are no data: README, dataset_infos.json
+SHARD_BYTES = 32_000_000
+SHARD_RECORDS = 20_000
+
+
+class RawShard(NamedTuple):
+    """A stretch of a list of files.
+
+    Attributes:
+        number: from 0.
+        records: what is in it, in order; None if it was not wanted.
+    """
+
+    number: int
+    records: list[Record | Broken] | None
+
+
+def read_shards(
+    files: list[DataFile], reading: Reading, wanted: Callable[[int], bool] = lambda number: True
+) -> Iterator[RawShard]:
+    """Cut files into shards, and parse those that are wanted.
+
+    Where shards begin and end depends on the files alone, not on which are wanted, so what is made of a shard can be
+    kept. A shard ends behind the record that fills it; it may go on into the next file. A shard that is not wanted
+    costs decompression and the search for line ends; of Parquet files its row groups are not even read.
+
+    Args:
+        files: read in this order.
+        reading: how.
+        wanted: asked once for each shard, when it begins.
+
+    Raises:
+        UserError: a file may not be read, the network fails in the middle of one, an extra is not installed.
+    """
+    number, num_records, num_bytes, total = 0, 0, 0, 0
+    records: list[Record | Broken] | None = None
+    for file in files:
+        for line, size, content in _raw_records(file, reading):
+            if not num_records:
+                records = [] if wanted(number) else None
+            if records is not None:
+                records.append(_parse(file, reading, line, content))
+            num_records, num_bytes, total = num_records + 1, num_bytes + size, total + 1
+            if num_records == SHARD_RECORDS or num_bytes >= SHARD_BYTES or total == reading.limit:
+                yield RawShard(number, records)
+                number, num_records, num_bytes, records = number + 1, 0, 0, None
+            if total == reading.limit:
+                return
+    if num_records:
+        yield RawShard(number, records)
+
+
+def read_records(
+    path: str | list[str],
+    *,
+    stage: str,
+    source: str,
+    base: Path | None = None,
+    limit: int | None = None,
+    max_record_bytes: int = 20_000_000,
+) -> Iterator[Record | Broken]:
+    """Read all records of a source, in a fixed order.
+
+    Args:
+        path: files, folders, globs or URLs.
+        stage: name of the stage, for messages.
+        source: name of the source, for messages.
+        base: what relative paths are relative to; the working folder by default.
+        limit: read at most this many records, broken ones included.
+        max_record_bytes: longer records are broken.
+
+    Raises:
+        UserError: a path is missing or of unknown kind, the network or hub cannot be reached, or there is not one
+            readable record.
+    """
+    where = f"source {source!r}"
+    remedy = f"give a folder or file that can be read: diglot run RECIPE {stage}.sources.{source}.path=FOLDER"
+    paths = [path] if isinstance(path, str) else path
+    files = [file for one in paths for file in find_files(one, where, remedy, base)]
+    reading = Reading(max_record_bytes=max_record_bytes, where=where, remedy=remedy)
+    raw_records = ((file, *raw) for file in files for raw in _raw_records(file, reading))
+    good, reasons = 0, Counter[str]()
+    examples: list[str] = []
+    for file, line, _, content in itertools.islice(raw_records, limit):
+        record = _parse(file, reading, line, content)
+        if isinstance(record, Broken):
+            reasons[record.reason] += 1
+            examples += [f"{record.file}, line {record.line}: {record.detail}"] if len(examples) < 3 else []
+        else:
+            good += 1
+        yield record
+    if not good:
+        found = ", ".join(f"{number} × {reason}" for reason, number in reasons.most_common()) or "no records"
+        shown = "; ".join([*examples, *(file.label for file in files[:3] if not examples)])
+        raise UserError(f"{where}: nothing could be read: {found} ({shown}); {remedy}")
+
+
+def _raw_records(file: DataFile, reading: Reading) -> Iterator[Raw]:
+    """A file's records, cut out and not yet parsed."""
+    max_bytes = reading.max_record_bytes
+    try:
+        if file.format == "parquet":
+            yield from raw_rows(file, reading)
+            return
+        cut = {"lines": raw_lines, "json": raw_json, "warc": raw_warc}.get(file.format, raw_whole)
+        with contextlib.closing(chunks_of(file, reading)) as chunks:
+            yield from cut(file, chunks, max_bytes)
+    except PermissionError as error:
+        raise UserError(
+            f"{reading.where}: {file.label} may not be read ({error.strerror}); {reading.remedy}"
+        ) from error
+
+
+def _parse(file: DataFile, reading: Reading, line: int, content: Any) -> Record | Broken:
+    """Parse a raw record."""
+    if file.format == "lines" and isinstance(content, bytes):  # first: most records are these
+        record = parse_json(file, line, content)
+    elif isinstance(content, Broken | Record):
+        record = content
+    elif file.format == "parquet":
+        record = content()
+    elif file.format == "text":
+        record = parse_text(file, line, content)
+    elif file.format == "html":
+        return parse_page(file, line, content)
+    elif file.format == "warc":
+        return parse_warc(file, line, content)
+    else:
+        record = parse_json(file, line, content)
+    if reading.html and isinstance(record, Record):
+        return main_text_of(record, reading)
+    return record
+
+
+# --- finding files --------------------------------------------------------------------------------------------
+
+
+def find_files(path: str, where: str, remedy: str, base: Path | None = None) -> list[DataFile]:
+    """The files that a path, folder, glob or URL stands for, in the order of their names.
+
+    Raises:
+        UserError: there are none, or one is of a kind that cannot be read.
+    """
+    if "://" in path:
+        return _find_remote(path, where, remedy)
+    full = (base or Path.cwd()) / Path(path).expanduser()
+    if full.is_file():
+        if _format_of(full.name) is None:
+            raise UserError(f"{where}: {full} is of no known kind ({_known_suffixes()}); {remedy}")
+        found = [full]
+    elif full.is_dir():
+        found = sorted(file for file in full.rglob("*") if file.is_file() and _format_of(file.name))
+    elif any(character in path for character in GLOB_CHARACTERS):
+        root = Path(full.anchor)
+        matches = root.glob(str(full.relative_to(root)))
+        found = sorted(file for file in matches if file.is_file() and _format_of(file.name))
+    else:
+        raise UserError(f"{where}: there is no file or folder {full}; {remedy}")
+    if not found:
+        raise UserError(f"{where}: no files of a known kind ({_known_suffixes()}) in {full}; {remedy}")
+    return [_data_file(str(file), str(file), file.stat().st_size) for file in found]
+
+
+def _find_remote(url: str, where: str, remedy: str) -> list[DataFile]:
+    with network(url, where, remedy):
+        import fsspec
+
+        filesystem, path = fsspec.core.url_to_fs(url)
+        sizes = _sizes(filesystem, path, url)
+    if url.startswith("hf://") and len({_format_of(name) for name in sizes}) > 1:
+        data = {name: size for name, size in sizes.items() if _format_of(name) in HUB_FORMATS}
+        sizes = data or sizes
+    if not sizes:
+        raise UserError(f"{where}: no files of a known kind ({_known_suffixes()}) at {url}; {remedy}")
+    return [
+        _data_file(filesystem.unstrip_protocol(name), name, size, filesystem) for name, size in sorted(sizes.items())
+    ]
+
+
+def _sizes(filesystem: Any, path: str, url: str) -> dict[str, int | None]:
+    """The names of the readable files at a remote path, with their sizes where the listing has them."""
+    is_address = url.startswith(("http://", "https://"))  # there ? begins the query
+    if any(character in path for character in ("*" if is_address else GLOB_CHARACTERS)):
+        found = filesystem.glob(path, detail=True)
+    elif _format_of(path):  # before isdir: that would fetch all of a file at an https address, to look for links
+        found = {path: filesystem.info(path)}
+        if found[path].get("type") == "directory":
+            found = filesystem.find(path, detail=True)
+    else:
+        found = filesystem.find(path, detail=True)
+    return {str(name): info.get("size") for name, info in found.items() if _format_of(str(name))}
+
+
+def _data_file(label: str, path: str, size: int | None, filesystem: Any = None) -> DataFile:
+    name = _file_name(path)
+    compression = COMPRESSIONS.get(Path(name.lower()).suffix)
+    return DataFile(label, name, _format_of(path) or "", compression, path, size, filesystem)
+
+
+def _file_name(path: str) -> str:
+    path = urlsplit(path).path if "://" in path else path
+    return path.rsplit("/", 1)[-1]
+
+
+def _format_of(path: str) -> str | None:
+    name = Path(_file_name(path).lower())
+    if name.suffix in COMPRESSIONS:
+        inner = FORMATS.get(Path(name.stem).suffix)
+        return inner if inner != "parquet" else None
+    return FORMATS.get(name.suffix)
+
+
+def _known_suffixes() -> str:
+    return f"{', '.join(FORMATS)}; compressed: {', '.join(COMPRESSIONS)}"

@@ -1,0 +1,480 @@
+r"""Containers and formats: from the bytes of a file to its records.
+
+A format has two steps. The first cuts a file into **raw records**, cheaply: `(line, size, content)`, where content
+is what the second step needs, or `Broken`. The second parses one. So a reader that wants every tenth shard of a
+file pays for decompression and for finding line ends, and for nothing else.
+
+    raw_lines, parse_json      JSONL: the line's bytes
+    raw_elements               a `.json` file that holds one array: already parsed
+    raw_whole, parse_text      a file is a document
+
+Parquet is in `parquet.py`, WARC and HTML are in `web.py`. Nothing here holds more than a record and a chunk.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Generator, Iterator
+from typing import Any, NamedTuple
+
+import orjson
+import pyarrow as pa
+
+from diglot.base.artifact import UserError
+from diglot.base.format import excerpt
+
+CHUNK_BYTES = 1 << 20
+BYTE_ORDER_MARK = codecs.BOM_UTF8
+EXCERPT_BYTES = 1000
+
+
+class Record(NamedTuple):
+    """A record as it stands in a file.
+
+    Attributes:
+        file: the file's name, without folders.
+        line: its line, row, element or WARC record, from 1.
+        value: its fields.
+    """
+
+    file: str
+    line: int
+    value: dict[str, Any]
+
+
+class Broken(NamedTuple):
+    """A record that could not be read, or is no document.
+
+    Attributes:
+        file, line: as in `Record`.
+        reason: one of those in `diglot.read.files`.
+        detail: what was wrong with it.
+        excerpt: its beginning.
+        size: its bytes, as far as known.
+    """
+
+    file: str
+    line: int
+    reason: str
+    detail: str
+    excerpt: str
+    size: int
+
+
+class Reading(NamedTuple):
+    """How to read the files of a source.
+
+    Attributes:
+        fields: the field that holds the text, or both of a pair. Of Parquet files that have the first, only these,
+            `id` and the url are read; all columns if empty.
+        url: the field that holds the address.
+        html: the first of the fields holds an HTML page: its main text replaces it.
+        limit: read at most this many records of all files together, broken ones included.
+        max_record_bytes: longer records are broken.
+        where: what the files are, for messages: `source 'web'`.
+        remedy: what to do where they cannot be read.
+    """
+
+    fields: list[str] = []  # noqa: RUF012 (never changed; a NamedTuple has no factories)
+    url: str = "url"
+    html: bool = False
+    limit: int | None = None
+    max_record_bytes: int = 20_000_000
+    where: str = "the source"
+    remedy: str = "give a folder or file that can be read"
+
+
+class DataFile(NamedTuple):
+    """A file to read; it pickles.
+
+    Attributes:
+        label: how it is called in messages.
+        name: its name without folders.
+        format: one of `FORMATS` in `diglot.read.files`.
+        compression: what Arrow calls it.
+        path: where it is, in its filesystem.
+        size: bytes as stored, where that is known.
+        filesystem: of fsspec; None: this machine's.
+    """
+
+    label: str
+    name: str
+    format: str
+    compression: str | None
+    path: str
+    size: int | None = None
+    filesystem: Any = None
+
+
+# (line, size in bytes, what the parser needs)
+Raw = tuple[int, int, Any]
+
+
+# --- opening --------------------------------------------------------------------------------------------------
+
+
+def open_file(file: DataFile, reading: Reading) -> Any:
+    """An Arrow stream of a file's bytes as stored, to be read from its beginning to its end.
+
+    Raises:
+        UserError: a remote file cannot be reached, now or in the middle of reading.
+    """
+    if file.filesystem is None:
+        return pa.OSFile(file.path)
+    # In steps, fsspec asks a web server for ranges, which not all of them give.
+    options = {"block_size": 0} if _is_address(file) else {}
+    with network(file.label, reading.where, reading.remedy):
+        opened = file.filesystem.open(file.path, "rb", **options)
+    return pa.PythonFile(_RemoteFile(opened, file, reading), "r")
+
+
+def open_seekable(file: DataFile, reading: Reading) -> Any:
+    """The same for formats that need to jump about; what comes from a server that can't is copied to disk first."""
+    if file.filesystem is None:
+        return pa.OSFile(file.path)
+    with network(file.label, reading.where, reading.remedy):
+        opened = file.filesystem.open(file.path, "rb")
+        try:
+            opened.seek(-1, 2)
+            opened.read(1)
+            opened.seek(0)
+            return pa.PythonFile(_RemoteFile(opened, file, reading, sequential=False), "r")
+        except ValueError:  # fsspec's for a web server without ranges
+            opened.close()
+    copy = tempfile.TemporaryFile()  # noqa: SIM115 (closed by the stream that is returned)
+    with open_file(file, reading) as stream:
+        shutil.copyfileobj(stream, copy, CHUNK_BYTES)
+    copy.seek(0)
+    return pa.PythonFile(copy, "r")
+
+
+def _is_address(file: DataFile) -> bool:
+    return file.path.startswith(("http://", "https://"))
+
+
+class _RemoteFile:
+    """A remote file whose failures are those of the network, not of the data in it."""
+
+    def __init__(self, opened: Any, file: DataFile, reading: Reading, sequential: bool = True):
+        self.opened, self.file, self.reading = opened, file, reading
+        self.sequential, self.num_read = sequential, 0
+
+    def read(self, size: int = -1) -> bytes:
+        with network(self.file.label, self.reading.where, self.reading.remedy):
+            content = self.opened.read(size)
+            self.num_read += len(content)
+            if self.sequential and not content and size and self.num_read < (self.file.size or 0):
+                raise ConnectionError(f"it ended after {self.num_read:,} of {self.file.size:,} bytes")
+            return content
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.opened, name)
+
+
+@contextlib.contextmanager
+def network(url: str, where: str, remedy: str) -> Iterator[None]:
+    """Turns whatever a remote filesystem raises into a `UserError`."""
+    try:
+        yield
+    except UserError:
+        raise
+    except ImportError as error:  # fsspec's message names the package
+        raise UserError(f"{where}: {url} needs a package that is missing: {error}; or {remedy}") from error
+    except Exception as error:  # each filesystem of fsspec has exceptions of its own
+        reason = f"{type(error).__name__}: {error}".split("\n")[0]
+        raise UserError(
+            f"{where}: cannot read {url} ({excerpt(reason)}); try again, or, without a network, {remedy}"
+        ) from error
+
+
+class TruncatedError(Exception):
+    """A compressed file breaks off, or what follows in it cannot be decompressed."""
+
+
+def chunks_of(file: DataFile, reading: Reading) -> Generator[bytes, None, None]:
+    """The decompressed bytes of a file.
+
+    Arrow loses what it has decompressed in a call that fails, so after a failure the file is read again up to
+    there and on in ever smaller steps, until all that can be had is had.
+
+    Raises:
+        TruncatedError: after all that can be had.
+    """
+    if file.compression is None:
+        with open_file(file, reading) as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                yield chunk
+        return
+    offset, size = 0, CHUNK_BYTES
+    while True:
+        try:
+            with pa.CompressedInputStream(open_file(file, reading), file.compression) as stream:
+                to_skip = offset
+                while to_skip:
+                    to_skip -= len(stream.read(min(to_skip, CHUNK_BYTES)))
+                while chunk := stream.read(size):
+                    offset += len(chunk)
+                    yield chunk
+                return
+        except (OSError, pa.ArrowException) as error:
+            if size == 1:
+                raise TruncatedError(f"after {offset:,} bytes: {error}") from error
+            size = max(1, size // 32)
+
+
+# --- lines ----------------------------------------------------------------------------------------------------
+
+
+class _Unfinished:
+    """The beginning of a line whose end is in a chunk to come; of too long a one only an excerpt is held."""
+
+    def __init__(self, max_bytes: int):
+        self.max_bytes, self.size, self.start = max_bytes, 0, b""
+        self.parts: list[bytes] = []
+
+    def add(self, piece: bytes) -> None:
+        self.size += len(piece)
+        if len(self.start) < EXCERPT_BYTES:
+            self.start += piece[: EXCERPT_BYTES - len(self.start)]
+        if self.size <= self.max_bytes:
+            self.parts.append(piece)
+        else:
+            self.parts.clear()
+
+    def take(self) -> tuple[int, bytes]:
+        """The size and the line, or its excerpt if it is too long; leaves none."""
+        size, content = self.size, b"".join(self.parts) if self.size <= self.max_bytes else self.start
+        self.size, self.start = 0, b""
+        self.parts.clear()
+        return size, content
+
+
+def raw_lines(file: DataFile, chunks: Iterator[bytes], max_bytes: int) -> Iterator[Raw]:
+    r"""The lines that are not blank, split on `\n`; of a longer one no more than max_bytes and a chunk are held."""
+    line, unfinished = 1, _Unfinished(max_bytes)
+    try:
+        for chunk in without_byte_order_mark(chunks):
+            pieces = chunk.split(b"\n")
+            last = pieces.pop()
+            for content in pieces:
+                size = len(content)
+                if unfinished.size:
+                    unfinished.add(content)
+                    size, content = unfinished.take()
+                if size > max_bytes:
+                    yield line, size, oversized(file, line, content, size, max_bytes)
+                elif content and not content.isspace():
+                    yield line, size, content
+                line += 1
+            unfinished.add(last)
+    except TruncatedError as error:
+        size, content = unfinished.take()
+        yield line, size, Broken(file.name, line, "truncated_archive", str(error), shown(content), size)
+        return
+    size, content = unfinished.take()
+    if size > max_bytes:
+        yield line, size, oversized(file, line, content, size, max_bytes)
+    elif content and not content.isspace():
+        yield line, size, content
+
+
+def without_byte_order_mark(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The chunks of a file without the mark that some programs put in front of UTF-8."""
+    start = b""
+    for chunk in chunks:  # the first chunks of an archive that breaks off may be a byte each
+        start += chunk
+        if len(start) >= len(BYTE_ORDER_MARK):
+            break
+    yield start.removeprefix(BYTE_ORDER_MARK)
+    yield from chunks
+
+
+def parse_json(file: DataFile, line: int, content: bytes) -> Record | Broken:
+    """A line of JSONL as a record."""
+    try:
+        value = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        value = _parse_strange_json(file, line, content)
+        if isinstance(value, Broken):
+            return value
+    if not isinstance(value, dict):
+        return broken(file, line, "invalid_json", f"an object is wanted, not {type(value).__name__}", content)
+    return Record(file.name, line, value)
+
+
+def _parse_strange_json(file: DataFile, line: int, content: bytes) -> Any:
+    """What orjson refuses and Python's own parser may take: NaN, infinite numbers, half surrogate pairs."""
+    try:
+        return json.loads(content.decode())
+    except UnicodeDecodeError as error:
+        return broken(file, line, "invalid_utf8", f"byte {error.start} of the line: {error.reason}", content)
+    except (ValueError, RecursionError) as error:
+        return broken(file, line, "invalid_json", str(error), content)
+
+
+# --- arrays ---------------------------------------------------------------------------------------------------
+
+
+def raw_json(file: DataFile, chunks: Iterator[bytes], max_bytes: int) -> Iterator[Raw]:
+    """A `.json` file: the elements of an array if it begins with `[`, and lines otherwise."""
+    chunks = without_byte_order_mark(chunks)
+    try:
+        first = next(chunks, b"")
+    except TruncatedError as error:
+        yield 1, 0, broken(file, 1, "truncated_archive", str(error), b"")
+        return
+
+    def all_chunks() -> Iterator[bytes]:
+        yield first
+        yield from chunks
+
+    yield from (raw_elements if first.lstrip().startswith(b"[") else raw_lines)(file, all_chunks(), max_bytes)
+
+
+def raw_elements(file: DataFile, chunks: Iterator[bytes], max_bytes: int) -> Iterator[Raw]:
+    """The elements of an array, parsed one after the other; after one that is broken nothing can be found."""
+    elements = _Elements(chunks, max_bytes)
+    number = 1
+    try:
+        for value, size in elements:
+            if isinstance(value, dict):
+                yield number, size, Record(file.name, number, value)
+            else:
+                detail = f"an object is wanted, not {type(value).__name__}"
+                yield number, size, broken(file, number, "invalid_json", detail, json.dumps(value).encode())
+            number += 1
+    except TruncatedError as error:
+        yield number, 0, broken(file, number, "truncated_archive", str(error), elements.rest())
+    except UnicodeDecodeError as error:
+        yield (number, 0, broken(file, number, "invalid_utf8", f"{error.reason}, and all after it", elements.rest()))
+    except (ValueError, RecursionError) as error:
+        yield number, 0, broken(file, number, "invalid_json", f"{error}, and all after it", elements.rest())
+
+
+class _Elements:
+    """Iterates over the elements of a JSON array with the characters of each, holding one element and a chunk."""
+
+    def __init__(self, chunks: Iterator[bytes], max_bytes: int):
+        self.chunks, self.max_bytes = chunks, max_bytes
+        self.decoder, self.to_text = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")()
+        self.text, self.place, self.ended = "", 0, False
+
+    def rest(self) -> bytes:
+        return self.text[self.place :][:EXCERPT_BYTES].encode(errors="replace")
+
+    def __iter__(self) -> Iterator[tuple[Any, int]]:
+        self._next_character("[")
+        if self._peek() == "]":
+            return
+        while True:
+            self._peek()
+            value, size = self._value()
+            yield value, size
+            if self._next_character(",]") == "]":
+                return
+
+    def _more(self) -> bool:
+        if self.ended:
+            return False
+        # As much again as is held: an element is parsed a few times at most, however many chunks it fills.
+        parts, wanted = [self.text[self.place :]], len(self.text) - self.place
+        while wanted >= 0 and not self.ended:
+            chunk = next(self.chunks, b"")
+            self.ended = not chunk
+            parts.append(self.to_text.decode(chunk, self.ended))
+            wanted -= len(parts[-1]) or 1
+        self.text, self.place = "".join(parts), 0
+        return True
+
+    def _peek(self) -> str:
+        """The next character that is not white; empty at the end."""
+        while True:
+            while self.place < len(self.text) and self.text[self.place] in " \t\r\n":
+                self.place += 1
+            if self.place < len(self.text) or not self._more():
+                return self.text[self.place : self.place + 1]
+
+    def _next_character(self, wanted: str) -> str:
+        found = self._peek()
+        if not found or found not in wanted:
+            raise ValueError(f"{' or '.join(wanted)} is wanted, not {found or 'the end of the file'!r}")
+        self.place += 1
+        return found
+
+    def _value(self) -> tuple[Any, int]:
+        while True:
+            try:
+                value, end = self.decoder.raw_decode(self.text, self.place)
+                following = self.text[end : end + 1]
+                is_cut_off = not following or (isinstance(value, int | float) and following in "0123456789.eE+-")
+                if not is_cut_off or self.ended:  # a number may go on in the next chunk
+                    size, self.place = end - self.place, end
+                    return value, size
+            except ValueError:
+                if self.ended:
+                    raise
+            if len(self.text) - self.place > self.max_bytes:
+                raise ValueError(f"more than max_record_bytes ({self.max_bytes:,}) without an end")
+            if not self._more():
+                self.ended = True
+
+
+# --- whole files ----------------------------------------------------------------------------------------------
+
+
+def raw_whole(file: DataFile, chunks: Iterator[bytes], max_bytes: int) -> Iterator[Raw]:
+    """The one raw record of a file that is a document."""
+    content, size = bytearray(), 0
+    try:
+        for chunk in chunks:
+            size += len(chunk)
+            if size <= max_bytes:
+                content += chunk
+    except TruncatedError as error:
+        yield 1, size, broken(file, 1, "truncated_archive", str(error), bytes(content))
+        return
+    if size > max_bytes:
+        yield 1, size, oversized(file, 1, bytes(content[:EXCERPT_BYTES]), size, max_bytes)
+    else:
+        yield 1, size, bytes(content)
+
+
+def parse_text(file: DataFile, line: int, content: bytes) -> Record | Broken:
+    """A text file as a record."""
+    try:
+        return Record(file.name, line, {"text": content.removeprefix(BYTE_ORDER_MARK).decode()})
+    except UnicodeDecodeError as error:
+        return broken(file, line, "invalid_utf8", str(error), content)
+
+
+# --- what is broken -------------------------------------------------------------------------------------------
+
+
+def broken(file: DataFile, line: int, reason: str, detail: str, content: bytes) -> Broken:
+    """A broken record with all its bytes."""
+    return Broken(file.name, line, reason, detail, shown(content), len(content))
+
+
+def oversized(file: DataFile, line: int, start: bytes, size: int, max_bytes: int) -> Broken:
+    """A record that is too long, of which the start is known."""
+    detail = f"{size:,} bytes, more than max_record_bytes ({max_bytes:,})"
+    return Broken(file.name, line, "oversized_record", detail, shown(start), size)
+
+
+def shown(content: bytes) -> str:
+    """The beginning of what may not be UTF-8."""
+    return excerpt(content[:EXCERPT_BYTES].decode(errors="replace"))
+
+
+def field_of(value: dict[str, Any], name: str) -> Any:
+    """A field of a record, or one within another: `translation.en`."""
+    found = value.get(name)
+    if found is None and "." in name:
+        found = value
+        for part in name.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+    return found

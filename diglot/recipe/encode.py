@@ -1,0 +1,31 @@
+"""Settings of encoding."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from diglot.recipe.common import Name, Role, Stage
+
+
+class Encode(Stage):
+    """Encode text, tasks and preferences into memory-mapped token shards."""
+
+    makes: ClassVar[str] = "tokens"
+    reads: ClassVar[dict[str, Role]] = {
+        "tokenizer": Role(("tokenizer", "model")),
+        "corpus": Role(("corpus",), required=False, many=True),
+        "tasks": Role(("tasks",), required=False, many=True),
+        "preferences": Role(("preferences",), required=False, many=True),
+    }
+    function: ClassVar[str] = "diglot.encode.stage:run"
+    version: ClassVar[int] = 2
+
+    do: Literal["encode"] = "encode"
+    sources: list[Name] | None = Field(None, description="Encode these sources only.")
+    keep: list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]] = Field(
+        [],
+        description="Columns of the corpus to keep beside the tokens of text, for `document_weights` of training.",
+        examples=["[cluster_size]"],
+    )

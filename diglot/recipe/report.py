@@ -1,0 +1,26 @@
+"""Settings of the report."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from diglot.recipe.common import Role, Stage
+
+
+class Report(Stage):
+    """One offline HTML page about a whole run."""
+
+    makes: ClassVar[str] = "report"
+    reads: ClassVar[dict[str, Role]] = {
+        "stages": Role(("text", "corpus", "tasks", "preferences", "tokenizer", "tokens", "model", "scores"), many=True)
+    }
+    reads_everything: ClassVar[bool] = True
+    function: ClassVar[str] = "diglot.report.page:run"
+    extra: ClassVar[str | None] = "report"
+
+    do: Literal["report"] = "report"
+    title: str | None = None
+    before: str | None = Field(None, description="The evaluate stage to compare with; the first if absent.")
+    after: str | None = Field(None, description="The evaluate stage to show; the last if absent.")

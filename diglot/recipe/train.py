@@ -1,0 +1,317 @@
+"""Settings of the stages that make, import, expand and merge models, and of training."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from diglot.recipe.common import Count, Momentum, Name, Role, Settings, Share, Stage
+
+
+class DocumentWeight(Settings):
+    """How often documents of a source are read: once a pass, or more or less often by a column that `encode` kept."""
+
+    column: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(
+        description="Of the corpus, kept with `keep` of the encode stage.", examples=["cluster_size"]
+    )
+    by: Literal["quantile", "log", "value"] = Field(
+        "quantile",
+        description="quantile: from low for the least number to high for the largest, by rank; log: 1 + ln(number) "
+        "(cluster sizes, after FineWeb2's rehydration, 2506.20920); value: the number itself.",
+    )
+    low: Annotated[float, Field(ge=0, le=16)] = Field(0.5, description="No weight is below.")
+    high: Annotated[float, Field(gt=0, le=16)] = Field(2.0, description="No weight is above.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> DocumentWeight:
+        if self.low > self.high:
+            raise ValueError(f"low ({self.low:g}) is above high ({self.high:g})")
+        return self
+
+
+class Phase(Settings):
+    """A stretch of training with one mixture, one learning-rate shape, and one choice of what is trained."""
+
+    name: Name
+    share: Share = Field(1.0, description="Share of the stage's steps; the shares of all phases add up to 1.")
+    mixture: dict[Name, Annotated[float, Field(gt=0)]] | None = Field(
+        None, description="Share of training tokens by source; by size if absent."
+    )
+    max_epochs: dict[Name, Annotated[float, Field(gt=0)]] = Field(
+        {},
+        description="Times that a source (or each of a language) is read at most when the phase ends, earlier phases "
+        "included; what is left of its share goes to the others. Up to 4 are nearly as good as new text (2305.16264).",
+    )
+    ramp: bool = Field(False, description="Move from the mixture before to this one over the phase.")
+    learning_rate: Annotated[float, Field(gt=0)] | None = Field(None, description="Peak; the stage's if absent.")
+    warmup: Share = Field(0.0, description="Share of the phase's steps spent warming up from `warmup_from`.")
+    shape: Literal["constant", "cosine", "linear", "one-minus-sqrt", "continue"] = Field(
+        "constant",
+        description="Of the learning rate after the warm-up; continue: the curve of the phase before goes on over this one.",
+    )
+    final: Share = Field(0.1, description="Learning rate at the end over the peak; PolyLM 3.2: 10%.")
+    trains: Literal["all", "embeddings", "new-rows", "new-layers", "new-rows-and-layers"] = Field(
+        "all",
+        description="What moves; all else stays bit for bit. embeddings: with the output weight; new-rows: the rows "
+        "of new tokens in both (EEVE, 2402.14714); new-layers: the layers that expand added (Kuwain, 2504.15120).",
+    )
+    rates: dict[Literal["embeddings", "output", "matrices", "vectors"], Annotated[float, Field(ge=0)]] = Field(
+        {}, description="Learning rate of a group of parameters over the phase's; 0 freezes it."
+    )
+
+    @model_validator(mode="after")
+    def _a_curve_of_its_own(self) -> Phase:
+        if self.shape == "continue":
+            for name in ("learning_rate", "warmup", "final"):
+                # Not `model_fields_set`: the other processes of a launcher get all settings, defaults too.
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name} would do nothing: the curve of the phase before goes on")
+        return self
+
+    @model_validator(mode="after")
+    def _rates_of_what_is_trained(self) -> Phase:
+        tables, layers = {"embeddings", "output"}, {"matrices", "vectors"}
+        frozen = {"embeddings": layers, "new-rows": layers, "new-layers": tables}.get(self.trains, set())
+        if idle := sorted(frozen & set(self.rates)):
+            raise ValueError(f"rates.{idle[0]} would do nothing: the phase trains {self.trains}")
+        return self
+
+
+class Parallel(Settings):
+    """How the processes of a launcher (torchrun, srun) share one model; what is left over shards it (FSDP2)."""
+
+    tensor: Count = Field(
+        1, description="Processes that each layer is cut into: tensor and sequence parallel; PolyLM: 8."
+    )
+    context: Count = Field(
+        1, description="Processes that share the tokens of every row, for long documents; Llama 3 (2407.21783)."
+    )
+    replicas: Count = Field(1, description="Whole copies of the shards (hybrid sharding).")
+
+
+class GuardSettings(Settings):
+    """What is done about spikes of the loss and the gradient; see diglot/train/guard.py."""
+
+    deviations: Annotated[float, Field(gt=0)] = Field(
+        6.0, description="A step this far above the mean of the window is skipped; OLMo-core."
+    )
+    window: Annotated[int, Field(ge=4)] = Field(128, description="Steps of the statistics; OLMo-core.")
+    rollback_after: Annotated[int, Field(ge=2)] = Field(
+        3, description="So many skips within a quarter of a window: back to an older checkpoint."
+    )
+    pass_over: Count = Field(
+        100,
+        description="Steps' data that a rollback passes over, twice as many each further time; PaLM (2204.02311): 200-500.",
+    )
+    max_rollbacks: Annotated[int, Field(ge=0)] = Field(3, description="Then the run stops.")
+
+
+class Training(Stage):
+    """What all stages that train a model share: one loop for language modelling, fine-tuning and preferences."""
+
+    reads: ClassVar[dict[str, Role]] = {"model": Role(("model",)), "tokens": Role(("tokens",), many=True)}
+    neutral: ClassVar[frozenset[str]] = frozenset(
+        {
+            "checkpoint_every",
+            "keep_checkpoints",
+            "keep_checkpoint_every",
+            "asynchronous_checkpoints",
+            "parallel",
+            "activation_checkpointing",
+        }
+    )
+
+    objective: Literal["lm", "sft", "dpo"] = "lm"
+    steps: Count
+    phases: list[Phase] = Field([Phase(name="all")])
+    batch_size: Count = Field(512, description="Sequences a step; PolyLM 3.2 (1.7B).")
+    micro_batch_size: Count | None = Field(None, description="Sequences in memory at a time; the batch if absent.")
+    sequence_length: Count = Field(2048, description="Tokens a sequence; PolyLM 3.2.")
+    document_weights: dict[Name, DocumentWeight] = Field(
+        {}, description="How often documents are read, by source or language; each once a pass if absent."
+    )
+    warmup_from: Annotated[float, Field(ge=0)] = Field(1e-7, description="PolyLM 3.2.")
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw",
+        description="muon: for the layers' matrices, at AdamW's rates (Moonlight, 2502.16982); AdamW for the rest.",
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.1, description="PolyLM 3.2.")
+    betas: tuple[Momentum, Momentum] = Field((0.9, 0.95), description="PolyLM 3.2.", strict=False)
+    epsilon: Annotated[float, Field(gt=0)] = Field(1e-8, description="PolyLM's released scripts.")
+    gradient_clip: Annotated[float, Field(gt=0)] = Field(1.0, description="PolyLM 3.2.")
+    beta: Annotated[float, Field(gt=0)] = Field(0.1, description="DPO: weight of the KL penalty.")
+    z_loss: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="Coefficient of log²Z, beside the cross-entropy: logits don't drift. PaLM (2204.02311): 1e-4. "
+        "Logged losses are without.",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="Of products and gathered weights; trained weights, moments and sums of gradients are float32.",
+    )
+    float32_residual: bool = Field(
+        False,
+        description="Under bfloat16, keep the residual stream and attention in float32: ended PolyLM's loss spikes (3.3).",
+    )
+    float8: bool = Field(
+        False,
+        description="Layers' products in float8 under bfloat16: GPUs from compute capability 8.9 on, with torchao.",
+    )
+    compile: bool = Field(
+        False,
+        description="torch.compile of the layers: the first step takes a minute, and rounding changes; needs a C++ compiler.",
+    )
+    parallel: Parallel = Parallel()
+    activation_checkpointing: bool = Field(
+        False, description="Keep only the layers' inputs and compute the rest twice: less memory, a third more time."
+    )
+    guard: GuardSettings = GuardSettings()
+    evaluate_every: Count = Field(100, description="Steps between evaluations on held-out text.")
+    evaluate_tokens: Count = Field(50_000, description="Held-out tokens a source in each evaluation.")
+    checkpoint_every: Count = Field(100, description="Steps between checkpoints.")
+    keep_checkpoints: Count = Field(2, description="The newest that are kept; older checkpoints are removed.")
+    keep_checkpoint_every: Count | None = Field(
+        None, description="Checkpoints of multiples of so many steps are kept until the stage is done."
+    )
+    asynchronous_checkpoints: bool = Field(
+        True, description="Train on while a checkpoint is written; takes CPU memory for a copy of weights and moments."
+    )
+    continues: Literal["weights", "optimizer", "run"] = Field(
+        "weights",
+        description="What is taken over from the train stage that made the model: its weights; the optimizer's state "
+        "too; or the whole run: its place in the data as well, so that both stages together are one run.",
+    )
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _phases_fill_the_steps(self) -> Training:
+        total = sum(phase.share for phase in self.phases)
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the shares of the phases add up to {total:g}, not to 1")
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) < len(names):
+            raise ValueError("two phases have the same name")
+        if self.phases[0].shape == "continue":
+            raise ValueError(f"phase {names[0]!r} is the first: there is no curve to continue")
+        if self.phases[0].ramp and self.continues != "run":
+            raise ValueError(f"phase {names[0]!r} is the first: there is no mixture to ramp from")
+        if self.batch_size % (self.micro_batch_size or self.batch_size):
+            raise ValueError("batch_size must be a multiple of micro_batch_size")
+        return self
+
+    @model_validator(mode="after")
+    def _settings_of_the_precision(self) -> Training:
+        for name in ("float32_residual", "float8"):
+            if getattr(self, name) and self.precision == "float32":
+                raise ValueError(f"{name} would do nothing: precision is float32; set precision: bfloat16")
+        if self.float8 and self.parallel.tensor > 1:
+            raise ValueError("float8 is for parallel.tensor 1: matrices that are cut were not tried in float8")
+        if self.compile and self.parallel.tensor > 1:
+            raise ValueError(
+                "compile is for parallel.tensor 1: torch fails on what tensor parallel passes between compiled pieces"
+            )
+        if self.z_loss and self.objective == "dpo":
+            raise ValueError("z_loss is for lm and sft: dpo's loss has no Z")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_that_are_cut(self) -> Training:
+        pieces = 2 * self.parallel.context
+        if pieces > 2 and self.objective == "dpo":
+            raise ValueError("parallel.context is for lm and sft: dpo needs a pair's answers whole")
+        if pieces > 2 and self.sequence_length % pieces:
+            raise ValueError(
+                f"sequence_length ({self.sequence_length}) is not a multiple of {pieces}: parallel.context "
+                f"{self.parallel.context} cuts rows into so many pieces"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_are_not_continued(self) -> Training:
+        if self.continues == "run" and self.objective == "dpo":
+            raise ValueError("continues: run is not for dpo: it compares with the model that a run began with")
+        return self
+
+    def refuses(self, role: str, other: Stage, step: int | None) -> str | None:
+        """A continued run needs the optimizer's state, and steps of the same size."""
+        if role != "model" or self.continues == "weights":
+            return None
+        if not isinstance(other, Train):
+            return f"continues: {self.continues} needs the model of a train stage; this one is made by {other.do}"
+        if not other.export_optimizer:
+            return f"continues: {self.continues} needs the optimizer's state: set export_optimizer: true there"
+        if self.continues == "run":
+            for name in ("objective", "batch_size", "sequence_length", "document_weights"):
+                if getattr(self, name) != getattr(other, name):
+                    return f"continues: run needs the same {name} in both stages"
+        return None
+
+
+class Train(Training):
+    """Train a model: one loop for language modelling, supervised fine-tuning and preferences (DPO)."""
+
+    makes: ClassVar[str] = "model"
+    function: ClassVar[str] = "diglot.train.loop:run"
+
+    do: Literal["train"] = "train"
+    learning_rate: Annotated[float, Field(gt=0)] = Field(3e-5, description="ALLaM, learning-rate slides.")
+    rewarm_steps: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Steps of warm-up after every resume (ALLaM, slides). Above 0, a run that was killed does not end as "
+        "one that was not.",
+    )
+    export_every: Count | None = Field(
+        None, description="Keep the model every so many steps, for others to read as STAGE@STEP."
+    )
+    exports: list[Count] = Field([], description="More steps at which the model is kept.")
+    export_optimizer: bool = Field(
+        False, description="Keep the optimizer's state with each kept model, for stages that continue it."
+    )
+
+    @model_validator(mode="after")
+    def _exports_within_the_steps(self) -> Train:
+        if beyond := [step for step in self.exports if step > self.steps]:
+            raise ValueError(f"exports: step {beyond[0]} is beyond the stage's {self.steps} steps")
+        return self
+
+    def kept_steps(self) -> list[int]:
+        """The steps whose models can be read as STAGE@STEP, in rising order; the last is the stage's own model."""
+        regular = range(self.export_every, self.steps, self.export_every) if self.export_every else []
+        return sorted({*regular, *self.exports, self.steps})
+
+
+class Sweep(Training):
+    """Try learning rates: a short run with each, as ALLaM did; which one gives the fewest bits per byte?"""
+
+    makes: ClassVar[str] = "sweep"
+    function: ClassVar[str] = "diglot.train.sweep:run"
+
+    do: Literal["sweep"] = "sweep"
+    learning_rates: list[Annotated[float, Field(gt=0)]] = Field(
+        min_length=2,
+        description="Peaks to try, one run each; every run reads the same data.",
+        examples=[[1e-5, 3e-5, 1e-4]],
+    )
+
+    @model_validator(mode="after")
+    def _one_run_a_rate(self) -> Sweep:
+        if len(set(self.learning_rates)) < len(self.learning_rates):
+            raise ValueError("learning_rates names a rate twice")
+        for name in ("pass_over", "max_rollbacks"):
+            if getattr(self.guard, name) != GuardSettings.model_fields[name].default:
+                raise ValueError(
+                    f"guard.{name} would do nothing: a rate that needs a rollback is too high, and its run ends"
+                )
+        for phase in self.phases:
+            if phase.learning_rate is not None:
+                raise ValueError(
+                    f"phase {phase.name!r} has a learning_rate of its own, which no run would change; leave it out"
+                )
+        return self
+
+    def at(self, rate: float) -> Train:
+        """The train stage with one of the rates. A rate that the guard would roll back for is too high: it stops."""
+        shared = {name: getattr(self, name) for name in Training.model_fields if name not in ("do", "from_")}
+        guard = self.guard.model_copy(update={"max_rollbacks": 0})
+        return Train(**{**shared, "from": self.from_, "learning_rate": rate, "guard": guard})

@@ -1,0 +1,73 @@
+"""Settings of the stages that translate, and that make parallel documents."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from diglot.recipe.common import Count, Language, Name, Role, Settings, Share, Stage
+from diglot.recipe.source import Source, source_paths
+
+
+class Endpoint(Settings):
+    """An OpenAI-compatible model server."""
+
+    url: str = Field(description="Its base address, such as http://127.0.0.1:8000/v1.")
+    model: str
+    key_variable: str = Field("OPENAI_API_KEY", description="The environment variable that holds the key, if any.")
+    price_in: Annotated[float, Field(ge=0)] = Field(0.0, description="Cost of a million prompt tokens.")
+    price_out: Annotated[float, Field(ge=0)] = Field(0.0, description="Cost of a million completion tokens.")
+    concurrency: Count = Field(8, description="Requests at a time.")
+    timeout: Annotated[float, Field(gt=0)] = Field(120.0, description="Seconds to wait for an answer.")
+    retries: int = Field(5, ge=0, description="Tries after a failure, ever more seconds apart.")
+
+
+class Translate(Stage):
+    """Translate a corpus, paragraph by paragraph, through an endpoint (ALLaM: half of its Arabic is translated)."""
+
+    makes: ClassVar[str] = "text"
+    reads: ClassVar[dict[str, Role]] = {"corpus": Role(("corpus",))}
+    function: ClassVar[str] = "diglot.translate.stage:run"
+    neutral: ClassVar[frozenset[str]] = frozenset(
+        {"max_cost"}
+        | {f"endpoint.{name}" for name in ("url", "key_variable", "price_in", "price_out", "concurrency")}
+        | {"endpoint.timeout", "endpoint.retries"}
+    )
+    extra: ClassVar[str | None] = "translate"
+
+    do: Literal["translate"] = "translate"
+    endpoint: Endpoint
+    target_language: Language
+    sources: list[Name] | None = Field(None, description="Translate these sources of the corpus only.")
+    documents: Count | None = Field(None, description="At most this many of each source.")
+    prompt: str = Field(
+        "Translate this text from {source_language} to {target_language}. Answer with the translation only.\n\n{text}",
+        description="With {source_language}, {target_language} and {text}.",
+    )
+    max_characters: Count = Field(2000, description="Longer paragraphs are cut at the ends of sentences.")
+    max_tokens: Count = Field(2048, description="Tokens of an answer at most.")
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    language_confidence: Share = Field(0.6, description="Answers identified as another language are dropped.")
+    max_cost: Annotated[float, Field(ge=0)] | None = Field(None, description="Stop, with an error, beyond this.")
+
+
+class MakeParallel(Stage):
+    """Build parallel documents from sentence pairs, to train on as text (PolyLM 3.1; ALLaM: parallel data)."""
+
+    makes: ClassVar[str] = "text"
+    reads: ClassVar[dict[str, Role]] = {"text": Role(("text",), required=False)}
+    function: ClassVar[str] = "diglot.translate.pairs:run"
+
+    do: Literal["make-parallel"] = "make-parallel"
+    sources: dict[Name, Source] = Field(description="Pairs: `language`, `target_language`, and the two text fields.")
+    group: str | None = Field("doc", description="The field by which pairs belong to a document; unknown ones: alone.")
+    characters: Count = Field(2000, description="Pairs are joined up to about this length of a document.")
+    form: Literal["lines", "blocks", "mixed"] = Field(
+        "mixed", description="Sentence by sentence, or all of one language and then the other; mixed: half of each."
+    )
+    seed: int = 0
+
+    def outside_paths(self) -> dict[tuple, str]:
+        """The sources' paths."""
+        return source_paths(self)

@@ -1,0 +1,398 @@
+"""The stage `translate`: the documents of a corpus in another language, through an OpenAI-compatible endpoint.
+
+Half of ALLaM's Arabic is translated English. A document is cut into paragraphs (at blank lines), each is translated by
+itself, and what stood between them is put back, so paragraph i of a translation is that of paragraph i of its source:
+
+    # Rivers                    asked for
+                                white space: kept
+    The Nile is long. It …      asked for; beyond `max_characters` cut at the ends of sentences, joined again
+    https://example.org         no letters but in URLs: passed through
+    ```python … ```             a fence of code: passed through
+
+Equal paragraphs share one request. Three passes go over the corpus, in its order:
+
+1. ask for every paragraph that is not in the journal (`endpoint.Journal`, in the scratch folder)
+2. ask again, a little hotter, for those whose answer does not pass (`Checker`)
+3. put the documents together; one with a paragraph that failed twice is dropped, counted by the reason:
+
+       refused · cut_off · empty_answer · untranslated (the source again) · length_ratio · wrong_language ·
+       low_confidence · nothing_to_translate (no paragraph to ask for)
+
+Passes 1 and 2 write nothing but the journal, and pass 3 depends on nothing else. So a killed run goes on where it was,
+and makes the same bytes as one that was not killed.
+
+The artifact: `SOURCE.jsonl` (`id`, `text`, `language`, `source_id`, `source_language`, `domain`, `origin`, `model`,
+`paragraphs`), for a stage `curate`; `pairs/SOURCE.jsonl` (`id`, `src`, `tgt`, `doc`, `src_lang`, `tgt_lang`, `domain`),
+for `make-parallel`; `ledger.json`, by source in documents and characters of the *source*: read = kept + dropped, and
+`translated`, what came out. Held-out documents of the corpus are not translated; nor are parallel data and sources that
+are in the target language already. Memory: about 300 bytes a request.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from diglot.base.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.format import excerpt
+from diglot.base.ledger import Sample, SourceLedger, least
+from diglot.endpoint.client import Client, Completion, Journal, Refused, Request
+from diglot.recipe import Translate
+from diglot.text.hashing import keyed_hash
+from diglot.text.language_id import LOW_CONFIDENCE, SHORT_BYTES, WRONG_LANGUAGE, load_identifier
+from diglot.text.languages import language_name
+from diglot.translate.pairs import lengths_differ, write_json
+from diglot.translate.paragraphs import Piece, join, split
+
+COPY_CHARACTERS = 30  # shorter texts, such as names, may well be the same in both languages
+RETRY_TEMPERATURE = 0.5  # the same request at temperature 0 has the same answer
+BATCH_DOCUMENTS = 256
+COLUMNS = ["id", "text", "language", "domain", "source"]
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+class Failure(NamedTuple):
+    """Why a document, or a piece of it, has no translation."""
+
+    reason: str
+    detail: str
+
+
+def run(settings: Translate, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+    """Translate a corpus.
+
+    Raises:
+        UserError: the settings cannot be met, the endpoint cannot be used, max_cost is spent, or not one document
+            could be translated.
+    """
+    _check(settings)
+    corpus = inputs.one("corpus")
+    chosen, left_out = _choose_sources(corpus, settings)
+    with Journal(context.scratch / "answers.jsonl") as journal, Client(settings.endpoint, settings.max_cost) as client:
+        translator = Translator(settings, client, journal)
+        for attempt in (1, 2):
+            _ask(translator, corpus, chosen, attempt, context)
+        ledgers, results = _write(translator, corpus, chosen, output, context)
+        tokens = {"prompt": journal.prompt_tokens, "completion": journal.completion_tokens}
+        cost = round(client.cost(*tokens.values()), 6)
+        requests = len(journal)
+    if not any(ledger.kept.documents for ledger in ledgers.values()):
+        raise UserError(_nothing_translated(ledgers))
+    entries = {name: {**ledger.as_json(), "translated": results[name]} for name, ledger in ledgers.items()}
+    write_json(output / "ledger.json", {"sources": entries})
+    read = sum(ledger.read.documents for ledger in ledgers.values())
+    reasons = sorted({reason for ledger in ledgers.values() for reason in ledger.dropped})
+    return {
+        **{key: sum(result[key] for result in results.values()) for key in next(iter(results.values()))},
+        "read": read,
+        "dropped": {
+            r: sum(ledger.dropped[r].documents for ledger in ledgers.values() if r in ledger.dropped) for r in reasons
+        },
+        "requests": requests,
+        "tokens": tokens,
+        "cost": cost,
+        "model": settings.endpoint.model,
+        "left_out": left_out,
+    }
+
+
+def _check(settings: Translate) -> None:
+    try:
+        names = {name for _, name, _, _ in string.Formatter().parse(settings.prompt) if name is not None}
+    except ValueError as error:
+        raise UserError(f"prompt: {error}; write {{{{ and }}}} for braces that are meant") from error
+    known = {"source_language", "target_language", "text"}
+    if names - known or "text" not in names:
+        raise UserError(
+            f"prompt: has {', '.join(f'{{{name}}}' for name in sorted(names)) or 'no fields'}; {{text}} must be in it, "
+            "{source_language} and {target_language} may be, and no others ({{ and }} for braces that are meant)"
+        )
+    if settings.language_confidence > 0 and not load_identifier().knows(settings.target_language):
+        raise UserError(
+            f"target_language: the built-in identifier does not know {settings.target_language!r}; correct it, or set "
+            "language_confidence: 0 to take the answers in whatever language they are"
+        )
+
+
+# --- the corpus -----------------------------------------------------------------------------------------------
+
+
+def _choose_sources(corpus: Artifact, settings: Translate) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """The sources to translate with their language and domain, and why others are left out.
+
+    Raises:
+        UserError: a source that is asked for is not in the corpus, or cannot be translated.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for file in _files(corpus):
+        columns = ["source", "language", "domain"]
+        for row in pq.read_table(file, columns=columns).group_by(columns).aggregate([]).to_pylist():
+            found.setdefault(row["source"], {"language": row["language"], "domain": row["domain"]})
+    wrong = {name: why for name in sorted(found) if (why := _unsuitable(name, found[name], settings))}
+    for name in settings.sources or []:
+        if name not in found:
+            raise UserError(f"sources: there is no {name!r} in {corpus.path}; it has {', '.join(sorted(found))}")
+        if name in wrong:
+            raise UserError(f"sources: {name!r} {wrong[name]}; leave it out")
+    chosen = {name: found[name] for name in sorted(settings.sources or found) if name not in wrong}
+    if not chosen:
+        reasons = "; ".join(f"{name!r} {why}" for name, why in wrong.items()) or "it is empty"
+        raise UserError(f"{corpus.path}: there is nothing to translate: {reasons}")
+    return chosen, {} if settings.sources else wrong
+
+
+def _unsuitable(name: str, about: dict[str, str], settings: Translate) -> str | None:
+    if about["language"] == settings.target_language:
+        return f"is in {language_name(settings.target_language)} already"
+    if about["domain"] == "parallel":
+        return "is in two languages already"
+    return None if SAFE_NAME.fullmatch(name) else "has a name that no file should have"
+
+
+def _files(corpus: Artifact) -> list[Path]:
+    return sorted(corpus.file("documents").glob("*.parquet"))
+
+
+def _documents(corpus: Artifact, chosen: dict[str, Any], limit: int | None) -> Iterator[dict[str, str]]:
+    """The documents to translate, in the corpus's order; of each source the first `limit`."""
+    taken = dict.fromkeys(chosen, 0)
+    for file in _files(corpus):
+        for batch in pq.ParquetFile(file).iter_batches(BATCH_DOCUMENTS, columns=COLUMNS):
+            for document in batch.to_pylist():
+                name = document["source"]
+                if name in taken and (limit is None or taken[name] < limit):
+                    taken[name] += 1
+                    yield document
+
+
+# --- asking ---------------------------------------------------------------------------------------------------
+
+
+class Translator:
+    """Turns pieces into requests, and answers into translations."""
+
+    def __init__(self, settings: Translate, client: Client, journal: Journal):
+        self.settings, self.client, self.journal = settings, client, journal
+        self.language = language_name(settings.target_language)
+
+    def request(self, document: dict[str, str], piece: Piece, attempt: int) -> Request:
+        """What to ask for a piece."""
+        settings = self.settings
+        prompt = settings.prompt.format(
+            source_language=language_name(document["language"]), target_language=self.language, text=piece.text
+        )
+        temperature = settings.temperature if attempt == 1 else max(settings.temperature, RETRY_TEMPERATURE)
+        options = {"max_tokens": settings.max_tokens, "temperature": temperature}
+        return Request([{"role": "user", "content": prompt}], options, attempt)
+
+    def requests(self, document: dict[str, str], attempt: int) -> list[Request]:
+        """What to ask for a document: at first for all pieces, then for those that have no good answer."""
+        pieces = [piece for piece in split(document["text"], self.settings.max_characters)[0] if piece.asks]
+        if attempt > 1:
+            outcomes = self.outcomes(document, pieces, 1)
+            pieces = [piece for piece, o in zip(pieces, outcomes, strict=True) if isinstance(o, Failure)]
+        return [self.request(document, piece, attempt) for piece in pieces]
+
+    def outcomes(self, document: dict[str, str], pieces: list[Piece], attempt: int) -> list[str | Failure]:
+        """The translations of pieces, or what is wrong with them."""
+        keys = [self.client.key(self.request(document, piece, attempt)) for piece in pieces]
+        answers = [self.journal.get(key) for key in keys]
+        outcomes = [accept(piece.text, answer) for piece, answer in zip(pieces, answers, strict=True)]
+        texts = [outcome if isinstance(outcome, str) else "" for outcome in outcomes]
+        for place, failure in enumerate(self.check_language(texts, document["language"])):
+            if failure and texts[place]:
+                outcomes[place] = failure
+        return outcomes
+
+    def translate(self, document: dict[str, str], pieces: list[Piece]) -> list[str] | Failure:
+        """The texts of all pieces of a document, or what is wrong with the first that failed twice."""
+        asking = [piece for piece in pieces if piece.asks]
+        if not asking:
+            return Failure("nothing_to_translate", "no paragraph has letters outside URLs and code")
+        outcomes = self.outcomes(document, asking, 1)
+        for place, outcome in enumerate(outcomes):
+            if isinstance(outcome, Failure):
+                [again] = self.outcomes(document, [asking[place]], 2)
+                if isinstance(again, Failure):
+                    return again if again.reason != "refused" else outcome
+                outcomes[place] = again
+        translated = iter(outcomes)
+        return [str(next(translated)) if piece.asks else piece.text for piece in pieces]
+
+    def check_language(self, texts: list[str], source_language: str) -> list[Failure | None]:
+        """What is wrong with the language of answers.
+
+        Short ones fail only if they are in the source language: of real translations under 200 bytes up to 2%
+        (Japanese) are identified as a third language, a neighbour mostly.
+        """
+        settings = self.settings
+        if settings.language_confidence == 0:
+            return [None] * len(texts)
+        array, wanted, identifier = (pa.array(texts, pa.large_string()), [settings.target_language], load_identifier())
+        identified = identifier.identify(array, wanted)
+        verdicts, _ = identifier.verdicts(array, identified, wanted, [settings.language_confidence])
+        foreign = identifier.differs(identified, [source_language])
+        reasons = {WRONG_LANGUAGE: "wrong_language", LOW_CONFIDENCE: "low_confidence"}
+        failures: list[Failure | None] = [None] * len(texts)
+        for place in np.flatnonzero(verdicts).tolist():
+            if len(texts[place].encode()) >= SHORT_BYTES or not foreign[place]:
+                details = identifier.describe(identified, place, wanted)
+                failures[place] = Failure(reasons[int(verdicts[place])], details)
+        return failures
+
+
+def accept(source: str, answer: Completion | None) -> str | Failure:
+    """A translation, as far as can be said without knowing languages.
+
+    Blank lines in it become line ends, and line ends become spaces where the source has none: paragraphs stay aligned.
+    """
+    if answer is None or answer.finish_reason == "content_filter":
+        return Failure("refused", "the server did not answer this" if answer is None else "content_filter")
+    text = answer.text.strip()
+    if answer.finish_reason == "length":
+        return Failure(
+            "cut_off", f"after {answer.completion_tokens} tokens (max_tokens, max_characters): …{text[-60:]}"
+        )
+    if not text:
+        return Failure("empty_answer", "")
+    if len(source) >= COPY_CHARACTERS and " ".join(text.split()) == " ".join(source.split()):
+        return Failure("untranslated", "the answer is the source")
+    if lengths_differ(source, text):
+        return Failure("length_ratio", f"{len(source):,} characters became {len(text):,}: {excerpt(text[:120])}")
+    return re.sub(r"\n\s*\n" if "\n" in source else r"\s*\n\s*", "\n" if "\n" in source else " ", text)
+
+
+def _ask(translator: Translator, corpus: Artifact, chosen: dict[str, Any], attempt: int, context: Context) -> None:
+    """Ask for what is not in the journal, and say how it goes."""
+
+    def requests() -> Iterator[Request]:
+        for document in _documents(corpus, chosen, translator.settings.documents):
+            yield from translator.requests(document, attempt)
+
+    client, journal = translator.client, translator.journal
+    held = len(journal)
+    missing = len({key for request in requests() if (key := client.key(request)) not in journal})
+    refused = 0
+    for done, outcome in enumerate(client.ask_all(requests(), journal), 1):
+        refused += isinstance(outcome, Refused)
+        notes = [f"cost {client.cost(journal.prompt_tokens, journal.completion_tokens):.4g}"]
+        notes += [f"{held:,} answered before"] if held and attempt == 1 else []
+        notes += [f"{refused:,} refused"] if refused else []
+        context.progress(done, missing, ("paragraphs", "second tries")[attempt - 1], "; ".join(notes))
+
+
+# --- writing --------------------------------------------------------------------------------------------------
+
+
+def _write(
+    translator: Translator, corpus: Artifact, chosen: dict[str, dict[str, str]], output: Path, context: Context
+) -> tuple[dict[str, SourceLedger], dict[str, dict[str, int]]]:
+    """Put the documents together; returns the ledger and what came out, by source."""
+    settings = translator.settings
+    ledgers = {name: SourceLedger(about["language"], about["domain"]) for name, about in chosen.items()}
+    results = {name: dict.fromkeys(("documents", "paragraphs", "characters", "bytes"), 0) for name in chosen}
+    (output / "pairs").mkdir()
+    with ExitStack() as stack:
+        streams = {
+            (folder, name): stack.enter_context(
+                (output / folder / f"{name}.jsonl").open("w", encoding="utf-8", newline="\n")
+            )
+            for folder in ("", "pairs")
+            for name in chosen
+        }
+        for number, document in enumerate(_documents(corpus, chosen, settings.documents), 1):
+            name, text = document["source"], document["text"]
+            pieces, end = split(text, settings.max_characters)
+            translated = translator.translate(document, pieces)
+            _account(ledgers[name], document, translated, context)
+            if isinstance(translated, Failure):
+                continue
+            record = _record(document, pieces, translated, end, settings)
+            streams["", name].write(json.dumps(record, ensure_ascii=False) + "\n")
+            for pair in _pairs(document, pieces, record["paragraphs"], settings):
+                streams["pairs", name].write(json.dumps(pair, ensure_ascii=False) + "\n")
+            counts = (1, len(record["paragraphs"]), len(record["text"]), len(record["text"].encode()))
+            for key, count in zip(results[name], counts, strict=True):
+                results[name][key] += count
+            if number % 1000 == 0:
+                context.progress(number, None, "documents", "written")
+    for name, ledger in ledgers.items():
+        ledger.check(name)
+    return ledgers, results
+
+
+def _account(ledger: SourceLedger, document: dict[str, str], translated: list[str] | Failure, context: Context) -> None:
+    id_, text = document["id"], document["text"]
+    size = (1, len(text), len(text.encode()))
+    ledger.read.add(*size)
+    shown = Sample(keyed_hash(f"{context.seed}/samples", id_), id_, excerpt(text), "")
+    if isinstance(translated, Failure):
+        ledger.drop(translated.reason, *size)
+        ledger.sample(translated.reason, [shown._replace(detail=translated.detail)])
+    else:
+        ledger.kept.add(*size)
+        shown = shown._replace(detail=excerpt("\n".join(translated)))
+        ledger.kept_samples = least([*ledger.kept_samples, shown])
+
+
+def _record(
+    document: dict[str, str], pieces: list[Piece], translated: list[str], end: str, settings: Translate
+) -> dict[str, Any]:
+    language = settings.target_language
+    paragraphs = []
+    for _, both in groupby(zip(pieces, translated, strict=True), lambda both: both[0].paragraph):
+        parts, texts = zip(*both, strict=True)
+        paragraphs.append(join([parts[0]._replace(before=""), *parts[1:]], list(texts), "", language))
+    return {
+        "id": f"{document['id']}/translated",
+        "text": join(pieces, translated, end, language),
+        "language": language,
+        "source_id": document["id"],
+        "source_language": document["language"],
+        "domain": document["domain"],
+        "origin": "translated",
+        "model": settings.endpoint.model,
+        "paragraphs": paragraphs,
+    }
+
+
+def _pairs(
+    document: dict[str, str], pieces: list[Piece], paragraphs: list[str], settings: Translate
+) -> Iterator[dict[str, str]]:
+    """The paragraphs of a document with their translations, but for those that were passed through."""
+    for number, group in groupby(pieces, lambda piece: piece.paragraph):
+        parts = list(group)
+        if any(piece.asks for piece in parts):
+            yield {
+                "id": f"{document['id']}/{number}",
+                "src": "".join(piece.before + piece.text for piece in parts)[len(parts[0].before) :],
+                "tgt": paragraphs[number],
+                "doc": document["id"],
+                "src_lang": document["language"],
+                "tgt_lang": settings.target_language,
+                "domain": document["domain"],
+            }
+
+
+def _nothing_translated(ledgers: dict[str, SourceLedger]) -> str:
+    dropped = [
+        (counts.documents, reason, ledger) for ledger in ledgers.values() for reason, counts in ledger.dropped.items()
+    ]
+    dropped.sort(key=lambda found: (-found[0], found[1]))
+    listed = ", ".join(f"{number:,} × {reason}" for number, reason, _ in dropped[:5])
+    _, reason, ledger = dropped[0]
+    sample = ledger.samples[reason][0]
+    return (
+        f"not one document could be translated ({listed}; such as {sample.id}: {sample.detail or reason}); see what "
+        "the model answers, and change the endpoint, the prompt or the limits"
+    )
