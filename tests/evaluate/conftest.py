@@ -1,6 +1,5 @@
 """A random model and a model that knows its sentences by heart, on disk."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from transformers.utils import logging
 from diglot.evaluate.language_model import LanguageModel
 
 logging.disable_progress_bar()
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tokenizer"))  # base tokenizers
 
 
 @pytest.fixture(scope="session")

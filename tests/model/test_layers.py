@@ -130,6 +130,7 @@ shapes = huggingface_shapes(config)
 write_weights(folder, shapes, lambda name: torch.randn(shapes[name].shape), 100_000_000)
 (folder / "config.json").write_text(json.dumps(config_json(config, torch.float32)))
 """
+HELPERS = Path(__file__).resolve().parents[1] / "helpers"
 MEASURE = """
 import sys
 from pathlib import Path
@@ -177,9 +178,7 @@ def test_a_large_model_passes_through_little_memory(what, large, tmp_path):
     tokenizer = write_tokenizer(tmp_path / "tokenizer", NEW_MERGES, new_letters="كتاب")
     (tmp_path / "out").mkdir()
     arguments = [what, str(large), str(tokenizer), str(tmp_path / "out")]
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *arguments], capture_output=True, text=True, cwd=Path(__file__).parent
-    )
+    done = subprocess.run([sys.executable, "-c", MEASURE, *arguments], capture_output=True, text=True, cwd=HELPERS)
     assert done.returncode == 0, done.stderr
     # A tensor of 98 MB and one of 123, and what converting a chunk of rows takes; the model itself has 760 MB.
     assert float(done.stdout.split()[-1]) < 260

@@ -206,6 +206,7 @@ shapes = huggingface_shapes(config)
 write_weights(folder, shapes, lambda name: torch.randn(shapes[name].shape), 100_000_000)
 (folder / "config.json").write_text(json.dumps(config_json(config, torch.float32)))
 """
+HELPERS = Path(__file__).resolve().parents[1] / "helpers"
 MEASURE = """
 import sys
 from pathlib import Path
@@ -251,7 +252,7 @@ def test_large_models_pass_through_little_memory(method, limit, large, tmp_path)
         [sys.executable, "-c", MEASURE, method, *map(str, large), str(tmp_path / "out")],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parent,
+        cwd=HELPERS,
     )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout.split()[-1]) < limit

@@ -4,7 +4,6 @@ import importlib.util
 import itertools
 import json
 import random
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from base_tokenizers import BASES
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -22,10 +22,6 @@ from diglot.encode import encoder as encoder_module
 from diglot.encode.encoder import Encoder
 from diglot.tokenizer import byte_fallback, byte_level
 from diglot.tokenizer.folder import load_tokenizer
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tokenizer"))
-
-from base_tokenizers import BASES
 
 SENTENCES = [
     "The baker doesn't sell (fresh) bread on Sundays: 12 loaves, 3.50 each!  \n\tif x == _name:\n        return\r\n",

@@ -1,11 +1,11 @@
 """Spellings and weights of new rows, for tokenizers of every kind in use."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from base_tokenizers import BASES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
@@ -20,9 +20,6 @@ from diglot.expand.initialization import (
     unknown_id,
 )
 from diglot.tokenizer.folder import read_tokenizer
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tokenizer"))
-from base_tokenizers import BASES
 
 TEXTS = [
     "the library of the town was open and the people were reading there every day.",
