@@ -8,21 +8,9 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TOP = ["load", "flow", "artifact", "cli", "terminal"]
-FOLDERS = {
-    "recipe": "what a recipe may say, by area",
-    "world": "the small invented world",
-    "corpus": "raw text → corpus",
-    "tokenizer": "corpus → tokenizer",
-    "tokens": "text → tokens, and their order",
-    "model": "the decoder, import and export, surgery, merging",
-    "train": "tokens → model",
-    "align": "instructions and preferences",
-    "evaluate": "model → scores",
-    "serve": "talking to a model",
-    "report": "everything → one page",
-    "plan": "what training would take, before it starts",
-}
+TOP = ["cli", "stage_commands", "load", "flow", "terminal"]
+ROOMS = ["base", "text", "recipe", "endpoint", "read", "curate", "quality", "translate", "align", "tokenizer", "encode",
+         "tokens", "model", "expand", "merge", "train", "evaluate", "serve", "plan", "report", "world"]  # fmt: skip
 
 
 def first_sentence(file: Path) -> str:
@@ -36,8 +24,8 @@ def tree() -> str:
     package = ROOT / "diglot"
     lines = ["# The tree", "", "Made by `make docs` from the files themselves.", "", "```", "diglot/"]
     lines += [f"├── {name + '.py':<24}{first_sentence(package / f'{name}.py')}" for name in TOP]
-    for folder, meaning in FOLDERS.items():
-        lines.append(f"├── {folder + '/':<24}{meaning}")
+    for folder in ROOMS:
+        lines.append(f"├── {folder + '/':<24}{first_sentence(package / folder / '__init__.py')}")
         lines += files_of(package / folder, "│   ")
     return "\n".join([*lines, "```", ""])
 

@@ -1,63 +1,84 @@
-"""The layout of the project: who may import whom, and what must stay light."""
+"""The walls of the house: who may import whom, what must stay light, and how long things may be (docs/decisions.md)."""
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "diglot"
-ROAD = ["world", "corpus", "tokenizer", "tokens", "model", "train", "align", "evaluate", "serve", "report", "plan"]
-TOP = {file.stem for file in PACKAGE.glob("*.py")}
-FOR_FOLDERS = {"artifact", "recipe"}
-FOR_THE_COMMAND = {"__main__", "cli", "stage_commands", "terminal", "flow", "load"}
+# A room of the ground floor imports those before it; a stage imports the ground floor and itself.
+GROUND = ["base", "text", "recipe", "endpoint", "read", "tokenizer", "tokens", "model"]
+STAGES = ["world", "curate", "quality", "translate", "align", "encode", "expand", "merge", "train", "evaluate", "serve"]
+ABOVE = ["report", "plan"]  # they look at what stages made and will make
+LIBRARIES = {"curate": {"quality"}, "serve": {"evaluate"}, "plan": {"report"}}  # rooms that these may look into as well
+COMMAND = {"__init__", "__main__", "cli", "stage_commands", "terminal", "flow", "load"}
+WITHOUT_TORCH = ["base", "text", "recipe", "endpoint", "read", "curate", "quality", "translate", "align", "world",
+                 "tokenizer", "tokens", "encode"]  # fmt: skip
+MAX_FILE_LINES = 600
+MAX_FUNCTION_LINES_P99 = 50
 
 
-def imports(file: Path) -> list[str]:
+def imports(file: Path) -> Iterator[str]:
     """Modules of the package that a file imports, without the package's name."""
-    found = []
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            found += [name.name for name in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found += [f"{node.module}.{name.name}" for name in node.names] if node.module == "diglot" else [node.module]
-    return [name.removeprefix("diglot.") for name in found if name.startswith("diglot.")]
+            names = [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "diglot":
+            folder = PACKAGE.parent.joinpath(*node.module.split("."))
+            inside = [name.name for name in node.names if (folder / f"{name.name}.py").is_file()]
+            names = [f"{node.module}.{name}" for name in inside] or [node.module]
+        else:
+            continue
+        yield from (name.removeprefix("diglot.") for name in names if name.startswith("diglot."))
 
 
-def test_every_folder_is_on_the_road() -> None:
-    assert {path.name for path in PACKAGE.iterdir() if path.is_dir()} - {"__pycache__", "recipe"} <= set(ROAD)
+def allowed(room: str) -> set[str]:
+    if room in GROUND:
+        return set(GROUND[: GROUND.index(room) + 1])
+    return {*GROUND, room} | LIBRARIES.get(room, set())
 
 
-@pytest.mark.parametrize("folder", ROAD)
-def test_a_folder_imports_only_what_comes_before_it(folder: str) -> None:
-    allowed = FOR_FOLDERS | set(ROAD[: ROAD.index(folder) + 1]) if folder != "world" else FOR_FOLDERS | {"world"}
-    allowed -= {"world"} if folder != "world" else set()
-    for file in sorted((PACKAGE / folder).rglob("*.py")):
+def test_every_room_is_known() -> None:
+    rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert rooms == {*GROUND, *STAGES, *ABOVE}
+    assert {file.stem for file in PACKAGE.glob("*.py")} == COMMAND
+
+
+@pytest.mark.parametrize("room", [*GROUND, *STAGES, *ABOVE])
+def test_a_room_imports_the_ground_floor_and_no_other_stage(room: str) -> None:
+    for file in sorted((PACKAGE / room).rglob("*.py")):
         for module in imports(file):
-            assert module.split(".")[0] in allowed, f"{file.relative_to(PACKAGE)} imports diglot.{module}"
+            assert module.split(".")[0] in allowed(room), f"{file.relative_to(PACKAGE)} imports diglot.{module}"
 
 
-@pytest.mark.parametrize("folder", ["world", "corpus", "tokenizer", "tokens"])
-def test_data_folders_never_import_torch(folder: str) -> None:
-    for file in sorted((PACKAGE / folder).rglob("*.py")):
-        names = [
-            name
-            for node in ast.walk(ast.parse(file.read_text()))
-            for name in (
-                [n.name for n in node.names]
-                if isinstance(node, ast.Import)
-                else [node.module or ""]
-                if isinstance(node, ast.ImportFrom)
-                else []
-            )
-        ]
-        assert not [name for name in names if name.split(".")[0] == "torch"], file
+def test_no_circle_of_files() -> None:
+    graph = {
+        ".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): set(imports(file))
+        for file in PACKAGE.rglob("*.py")
+    }
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " → ".join([*path[path.index(module) :], module])
+        if module not in done:
+            for other in sorted(graph.get(module, ())):
+                visit(other, (*path, module))
+            done.add(module)
+
+    for module in sorted(graph):
+        visit(module, ())
 
 
-def test_top_level_files_know_no_folder_when_imported() -> None:
-    for name in sorted(TOP - FOR_THE_COMMAND):
-        assert not [module for module in imports(PACKAGE / f"{name}.py") if module.split(".")[0] in ROAD]
+@pytest.mark.parametrize("room", WITHOUT_TORCH)
+def test_rooms_of_data_never_import_torch(room: str) -> None:
+    for file in sorted((PACKAGE / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert "torch" not in {name.split(".")[0] for name in names}, file
 
 
 def test_import_and_help_are_light() -> None:
@@ -69,10 +90,16 @@ def test_import_and_help_are_light() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_files_stay_readable() -> None:
-    long = {
-        str(file.relative_to(PACKAGE)): text.count("\n")
+def test_files_fit_a_sitting() -> None:
+    lines = {str(file.relative_to(PACKAGE)): file.read_text().count("\n") for file in PACKAGE.rglob("*.py")}
+    assert not {name: number for name, number in lines.items() if number > MAX_FILE_LINES}
+
+
+def test_functions_fit_a_screen() -> None:
+    lengths = sorted(
+        node.end_lineno - node.lineno + 1
         for file in PACKAGE.rglob("*.py")
-        if (text := file.read_text()).count("\n") > 600
-    }
-    assert not long
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    assert lengths[int(0.99 * len(lengths))] <= MAX_FUNCTION_LINES_P99

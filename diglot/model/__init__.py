@@ -1,1 +1,1 @@
-"""Models: one decoder, its loss, Hugging Face folders in and out, surgery and merging."""
+"""Models: one decoder, its loss, and Hugging Face folders in and out."""

@@ -305,7 +305,7 @@ def test_the_hash_seed_of_python_changes_nothing(tmp_path):
     write_jsonl(tmp_path / "a.jsonl", records(ENGLISH, 30))
     script = (
         "import sys; from pathlib import Path; from diglot.base.artifact import *; from diglot.recipe import *\n"
-        "from diglot.corpus import curate; out = Path(sys.argv[2]); out.mkdir(); Path(str(out) + 's').mkdir()\n"
+        "from diglot.curate import stage as curate; out = Path(sys.argv[2]); out.mkdir(); Path(str(out) + 's').mkdir()\n"
         "curate.run(Curate(sources={'s': Source(path=sys.argv[1], language='en')}), Inputs({}), out,\n"
         "           Context(name='c', seed=0, scratch=Path(str(out) + 's')))\n"
         "print(content_hash(out))"

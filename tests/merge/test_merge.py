@@ -15,6 +15,7 @@ from diglot.merge.stage import run
 from diglot.model import weights as weights_module
 from diglot.model.huggingface import load_decoder, save_decoder
 from diglot.recipe import Merge
+from diglot.tokenizer.folder import read_tokenizer
 
 
 def make(folder, seed, kind="llama", **changes):
@@ -212,8 +213,9 @@ import sys
 from pathlib import Path
 from model_builders import inputs
 from diglot.base.artifact import Context
-from diglot.model import huggingface, merge
+from diglot.merge import stage as merge
 from diglot.recipe import Merge
+from diglot.tokenizer.folder import read_tokenizer
 from transformers import CONFIG_MAPPING; CONFIG_MAPPING["llama"]  # loaded before, as it is not the model's memory
 
 def megabytes(field):
@@ -222,7 +224,7 @@ def megabytes(field):
             return int(line.split()[1]) / 1024
 
 method, first, second, base, output = sys.argv[1], *map(Path, sys.argv[2:])
-huggingface.read_tokenizer(first)
+read_tokenizer(first)
 Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
 before = megabytes("VmRSS")
 roles = {"models": [first, second]} | ({} if method == "linear" else {"base": base})

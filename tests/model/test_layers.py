@@ -136,8 +136,10 @@ import sys
 from pathlib import Path
 from model_builders import inputs
 from diglot.base.artifact import Context
-from diglot.model import huggingface, surgery
+from diglot.expand import stage as expand
+from diglot.model import huggingface
 from diglot.recipe import Expand, ImportModel
+from diglot.tokenizer.folder import read_tokenizer
 from transformers import CONFIG_MAPPING; CONFIG_MAPPING["llama"]  # loaded before, as it is not the model's memory
 
 def megabytes(field):
@@ -147,14 +149,14 @@ def megabytes(field):
 
 what, model, tokenizer, output = sys.argv[1], *map(Path, sys.argv[2:])
 context = Context("x", 0, output)
-huggingface.read_tokenizer(tokenizer)
+read_tokenizer(tokenizer)
 Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
 before = megabytes("VmRSS")
 if what == "import":
     huggingface.run(ImportModel(do="import-model", path=str(model)), inputs(), output, context)
 else:
     settings = Expand(do="expand", new_layers=2, initialization=what, pad_vocabulary_to=40_000)
-    surgery.run(settings, inputs(model=model, tokenizer=tokenizer), output, context)
+    expand.run(settings, inputs(model=model, tokenizer=tokenizer), output, context)
 print(megabytes("VmHWM") - before)
 """
 

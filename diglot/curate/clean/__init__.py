@@ -1,0 +1,1 @@
+"""Line-wise corrections, and rules on lines."""

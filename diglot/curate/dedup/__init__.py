@@ -1,0 +1,1 @@
+"""Deduplication: of documents, exact and near, and of lines and paragraphs."""

@@ -1,0 +1,1 @@
+"""Signals: numbers measured on a document."""

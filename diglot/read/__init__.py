@@ -1,0 +1,1 @@
+"""Reading: raw files as records, and a corpus as documents."""

@@ -1,0 +1,1 @@
+"""Learning byte-pair encoding: the trainer in kernels."""
