@@ -332,7 +332,7 @@ def _telling_script(data, start, end, script_of, bytes_of_script):
 @kernel
 def _is_all_capitals(data, start, end):
     """Whether a text has no small ASCII letters."""
-    for at in range(start, end):  # noqa: SIM110 (numba compiles no generators)
+    for at in range(start, end):
         if 97 <= data[at] <= 122:
             return False
     return True

@@ -15,7 +15,6 @@ from diglot.merge.stage import run
 from diglot.model import weights as weights_module
 from diglot.model.huggingface import load_decoder, save_decoder
 from diglot.recipe import Merge
-from diglot.tokenizer.folder import read_tokenizer
 
 
 def make(folder, seed, kind="llama", **changes):

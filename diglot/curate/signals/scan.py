@@ -352,7 +352,7 @@ def _sum_lengths(words, num_words, num_lines, counts):
 
 @kernel
 def _contains(values, value):
-    for other in values:  # noqa: SIM110 (numba compiles no generators)
+    for other in values:
         if other == value:
             return True
     return False
