@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from rounding import rounding
 
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.loss import cross_entropy
@@ -15,6 +16,7 @@ from diglot.tokens.shards import TokenSource
 from diglot.train.objectives import MicroBatch, answer_log_probabilities, micro_batches
 
 VOCABULARY = 97
+ROUNDINGS = 32  # of a forward pass through two layers; found were 2, of gradients 5
 SHAPES = {
     "rotary": {"positions": "rotary", "normalization": "rms", "activation": "swiglu", "num_key_value_heads": 2},
     "learned": {
@@ -70,11 +72,14 @@ def test_the_loss_of_a_document_is_the_same_packed_and_alone(
         loss, own_L = cross_entropy(model(tokens_1L).flatten(0, 1), model.output_weight(), targets_L)
         loss.backward()
         packed_L = losses_N[(micro.documents_BT == number).flatten()]
-        count = int((targets_L != IGNORED).sum())
-        assert abs(float(packed_L.double().sum() - own_L.double().sum())) / count < 1e-6
-        assert own_L.sum() / count > 1  # and the losses are not trivial
+        packed_L = packed_L[targets_L != IGNORED]
+        own_L = own_L[targets_L != IGNORED]
+        torch.testing.assert_close(packed_L, own_L, atol=rounding(own_L, ROUNDINGS), rtol=0)
+        assert own_L.mean() > 1  # and the losses are not trivial
+    # A gradient that is zero in theory (of the keys' bias) is what is left of numbers as large as the others.
+    close = rounding(torch.cat([packed.flatten() for packed in packed_gradients]), ROUNDINGS)
     for parameter, packed in zip(model.parameters(), packed_gradients, strict=True):
-        assert torch.allclose(parameter.grad, packed, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(parameter.grad, packed, rtol=0, atol=close)
 
 
 @pytest.mark.parametrize("positions", SHAPES)
@@ -91,7 +96,7 @@ def test_the_probability_of_an_answer_is_the_same_packed_and_alone(
             log_probabilities_LV = (model(tokens_1L)[0] @ model.output_weight().T).log_softmax(-1)
             valid = targets_L != IGNORED
             own = log_probabilities_LV[valid].gather(1, targets_L[valid, None]).sum()
-            assert abs(float(value - own)) / int(valid.sum()) < 1e-6
+            assert abs(float(value - own)) <= rounding(own, ROUNDINGS)
 
 
 @pytest.mark.parametrize("positions", SHAPES)
