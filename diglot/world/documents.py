@@ -16,10 +16,12 @@ from diglot.world.facts import (
     FAMOUS,
     FEELINGS,
     HANDMADE,
+    NEW_BUILDINGS,
     PERSON_FACTS,
     PLACES,
     QUALITIES,
     RELATIONS,
+    SAYINGS,
     SEASONS,
     TIMES,
     TOWN_FACTS,
@@ -38,21 +40,6 @@ from diglot.world.indonesian import Indonesian
 
 LANGUAGES: Mapping[str, type[Language]] = {"en": English, "ar": Arabic, "id": Indonesian}
 PARTICULAR = frozenset((*PERSON_FACTS, *TOWN_FACTS, "kin"))
-NEW_BUILDINGS = (
-    "bakery",
-    "workshop",
-    "forge",
-    "hospital",
-    "school",
-    "studio",
-    "kitchen",
-    "factory",
-    "stall",
-    "library",
-    "theatre",
-)
-SAYINGS = ("happy_today", "hard_work", "good_day", "love_town", "long_road", "come_back")
-
 UP, DOWN = ("father", "mother"), ("son", "daughter")
 CHAINS = tuple(
     [(first, second) for first in UP for second in UP]
@@ -87,7 +74,7 @@ class Teller:
 
     def raw(self, proposition: Proposition, mode: Mode = "full") -> str:
         """A proposition in some wording, without a capital letter."""
-        variants = list(range(len(self.language.PATTERNS[proposition.kind])))
+        variants = list(range(len(self.language.patterns[proposition.kind])))
         withheld = self.withheld(proposition)
         if withheld >= 0:
             variants.remove(withheld)
@@ -268,7 +255,7 @@ def town_news(teller: Teller, town: str) -> Proposition:
         return Proposition(kind, town, teller.world.towns[town]["river"], town, time)
     if kind == "visitors":
         return Proposition(kind, town, teller.world.towns[town]["known"], town, time)
-    things = {"opened": NEW_BUILDINGS, "fell": ("snow", "rain"), "festival": ("",)}.get(kind, FAMOUS)
+    things = {"opened": NEW_BUILDINGS, "fell": ["snow", "rain"], "festival": [""]}.get(kind, FAMOUS)
     return Proposition(kind, town, random.choice(things), town, time)
 
 
@@ -352,7 +339,7 @@ def dialogue(teller: Teller) -> str:
     ]
     for number, fact in enumerate(questions):
         question = language.question(
-            fact, random.randrange(len(language.QUESTIONS[fact.kind])), "full" if number == 0 else teller.later()
+            fact, random.randrange(len(language.questions[fact.kind])), "full" if number == 0 else teller.later()
         )
         lines.append(language.phrase("more", random.randrange(3), question) if number else question)
         lines.append(teller.tell(fact, teller.later()))
@@ -435,7 +422,7 @@ def parallel_sentences(world: World, source: Language, target: Language, random:
         if proposition.t == "every_day":
             pair = present(source, proposition), present(target, proposition)
         else:
-            variants = list(range(len(source.PATTERNS[proposition.kind])))
+            variants = list(range(len(source.patterns[proposition.kind])))
             if proposition.kind in PARTICULAR:
                 held = {withheld_variant(world, language, proposition) for language in (source, target)}
                 variants = [variant for variant in variants if variant not in held]
@@ -448,4 +435,4 @@ def parallel_sentences(world: World, source: Language, target: Language, random:
 
 def present(language: Language, event: Proposition) -> str:
     """An event in the present tense: it happens every day."""
-    return language.capital(language.fill(language.PRESENT[event.kind], event))
+    return language.capital(language.fill(language.present[event.kind], event))

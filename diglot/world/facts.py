@@ -29,6 +29,7 @@ from typing import NamedTuple, TypeVar
 from diglot.base.artifact import UserError
 from diglot.world import names as tables
 from diglot.world.names import Name
+from diglot.world.tables import read_table
 
 T = TypeVar("T")
 
@@ -42,51 +43,12 @@ class Trade(NamedTuple):
     workplace: str
 
 
-TRADES = {
-    "baker": Trade("bread", "flour", "oven", "bakery"),
-    "carpenter": Trade("table", "wood", "saw", "workshop"),
-    "tailor": Trade("shirt", "cloth", "needle", "sewing_room"),
-    "blacksmith": Trade("chain", "iron", "hammer", "forge"),
-    "potter": Trade("jar", "clay", "wheel", "yard"),
-    "farmer": Trade("wheat", "seeds", "plough", "field"),
-    "fisher": Trade("fish", "bait", "net", "harbour"),
-    "doctor": Trade("medicine", "herbs", "stethoscope", "hospital"),
-    "teacher": Trade("lessons", "chalk", "board", "school"),
-    "painter": Trade("picture", "paint", "brush", "studio"),
-    "cook": Trade("soup", "meat", "spoon", "kitchen"),
-    "weaver": Trade("carpet", "wool", "loom", "factory"),
-    "jeweller": Trade("ring", "gold", "pliers", "tower"),
-    "shoemaker": Trade("shoes", "leather", "knife", "stall"),
-    "writer": Trade("book", "paper", "pen", "library"),
-    "gardener": Trade("flowers", "soil", "shovel", "garden"),
-    "beekeeper": Trade("honey", "sugar", "mask", "hill"),
-    "musician": Trade("music", "strings", "lute", "theatre"),
-}
-HANDMADE = frozenset(["bread", "table", "shirt", "chain", "jar", "picture", "carpet", "ring", "shoes", "soup"])
-
-
 class Animal(NamedTuple):
     """What an animal eats, where it lives and what it does."""
 
     food: str
     place: str
     action: str
-
-
-ANIMALS = {
-    "cat": Animal("mice", "house", "meow"),
-    "dog": Animal("bones", "yard", "bark"),
-    "horse": Animal("hay", "stable", "run"),
-    "cow": Animal("grass", "barn", "moo"),
-    "hen": Animal("corn", "coop", "lay"),
-    "duck": Animal("worms", "pond", "swim"),
-    "rabbit": Animal("carrots", "burrow", "jump"),
-    "camel": Animal("thorns", "desert", "walk"),
-    "bird": Animal("seeds", "nest", "fly"),
-    "goat": Animal("leaves", "forest", "climb"),
-    "pigeon": Animal("barley", "tower", "coo"),
-    "turtle": Animal("lettuce", "sea", "crawl"),
-}
 
 
 class Season(NamedTuple):
@@ -96,84 +58,27 @@ class Season(NamedTuple):
     clothing: str
 
 
-SEASONS = {
-    "winter": Season("snow", "coat"),
-    "spring": Season("rain", "jacket"),
-    "summer": Season("sun", "hat"),
-    "autumn": Season("clouds", "scarf"),
-}
-FEELINGS = ("hungry", "thirsty", "tired", "sick", "happy", "cold")
-FOODS = ("apples", "dates", "rice", "grapes", "figs", "cheese", "eggs", "oranges", "olives", "cake")
-DRINKS = ("tea", "coffee", "milk", "juice", "water", "ginger")
-COLOURS = ("red", "green", "blue", "white", "black", "yellow")
-QUALITIES = ("big", "small", "new", "old", "beautiful")
-HOBBIES = ("reading", "swimming", "drawing", "running", "singing", "cooking", "dancing", "writing", "chess", "fishing")
-FAMOUS = ("bread", "wheat", "fish", "honey", "wool", "gold", "iron", "wood", "flowers", "leather", "paper", "clay")
-ITEMS = (
-    "table",
-    "shirt",
-    "chain",
-    "jar",
-    "picture",
-    "carpet",
-    "ring",
-    "shoes",
-    "book",
-    "flowers",
-    "knife",
-    "pen",
-    "hat",
-    "coat",
-    "scarf",
-    "basket",
-    "key",
-    "letter",
-    "lamp",
-    "mirror",
-    "clock",
-    "box",
-    "bag",
-    "chair",
-)
-STORES = ("market", "shop", "square", "street")
-PLACES = ("market", "garden", "square", "house", "school", "street", "forest", "library")
-SPOTS = (*PLACES, "bridge", "well", "hill", "shop")
-TIMES = ("yesterday", "morning", "evening", "night", "friday", "monday", "last_week")
-
-# kind of event -> what its slots hold; `day` is a time in the past or, in the present tense, "every_day"
-EVENTS: dict[str, tuple[str, str, str]] = {
-    "buy": ("item", "store", "time"),
-    "sell": ("item", "person", "time"),
-    "give": ("item", "person", "time"),
-    "find": ("item", "spot", "time"),
-    "lose": ("item", "spot", "time"),
-    "see": ("animal", "spot", "time"),
-    "eat": ("food", "place", "time"),
-    "drink_with": ("drink", "person", "time"),
-    "visit": ("person", "town", "time"),
-    "travel": ("town", "person", "time"),
-    "meet": ("person", "place", "time"),
-    "write": ("person", "", "time"),
-    "walk": ("spot", "person", "time"),
-    "clean": ("place", "person", "time"),
-    "help": ("person", "place", "time"),
-}
-
-# relation -> (gender of its bearer, the relations that the other one can have back, by gender: man, woman)
-RELATIONS = {
-    "father": ("m", "son", "daughter"),
-    "mother": ("f", "son", "daughter"),
-    "son": ("m", "father", "mother"),
-    "daughter": ("f", "father", "mother"),
-    "brother": ("m", "brother", "sister"),
-    "sister": ("f", "brother", "sister"),
-    "husband": ("m", "", "wife"),
-    "wife": ("f", "husband", ""),
-    "grandfather": ("m", "grandson", "granddaughter"),
-    "grandmother": ("f", "grandson", "granddaughter"),
-    "grandson": ("m", "grandfather", "grandmother"),
-    "granddaughter": ("f", "grandfather", "grandmother"),
-}
+_TABLES = read_table("facts")
+TRADES = {name: Trade(**values) for name, values in _TABLES["trades"].items()}
+ANIMALS = {name: Animal(**values) for name, values in _TABLES["animals"].items()}
+SEASONS = {name: Season(**values) for name, values in _TABLES["seasons"].items()}
+HANDMADE: list[str] = _TABLES["handmade"]
+FEELINGS: list[str] = _TABLES["feelings"]
+FOODS: list[str] = _TABLES["foods"]
+DRINKS: list[str] = _TABLES["drinks"]
+COLOURS: list[str] = _TABLES["colours"]
+QUALITIES: list[str] = _TABLES["qualities"]
+HOBBIES: list[str] = _TABLES["hobbies"]
+FAMOUS: list[str] = _TABLES["famous"]
+ITEMS: list[str] = _TABLES["items"]
+STORES: list[str] = _TABLES["stores"]
+PLACES: list[str] = _TABLES["places"]
+SPOTS: list[str] = PLACES + _TABLES["spots"]
+TIMES: list[str] = _TABLES["times"]
+NEW_BUILDINGS: list[str] = _TABLES["new_buildings"]
+SAYINGS: list[str] = _TABLES["sayings"]
+EVENTS: dict[str, list[str]] = _TABLES["events"]
+RELATIONS: dict[str, list[str]] = _TABLES["relations"]
 
 PERSON_FACTS = ("lives", "trade", "food", "drink", "colour", "hobby", "pet", "pet_name")
 TOWN_FACTS = ("region", "river", "known")

@@ -6,6 +6,8 @@ index of the two texts' sets of word 5-grams, words being what whitespace separa
 
 from random import Random
 
+from diglot.world.tables import read_table
+
 FAULTS = (
     "near_duplicate",
     "exact_duplicate",
@@ -16,73 +18,10 @@ FAULTS = (
     "spam",
 )
 
-# A fourth language for the wrong-language documents: plain Spanish sentences from a small list of words.
-SPANISH_PEOPLE = [
-    "el panadero",
-    "la maestra",
-    "mi hermano",
-    "una mujer",
-    "el niño",
-    "nuestra vecina",
-    "un viejo amigo",
-    "la abuela",
-]
-SPANISH_VERBS = ["compró", "vendió", "encontró", "perdió", "quería", "buscaba", "llevó", "miraba"]
-SPANISH_THINGS = [
-    "el pan",
-    "una mesa",
-    "los libros",
-    "la camisa",
-    "una llave",
-    "las flores",
-    "el reloj",
-    "un sombrero viejo",
-]
-SPANISH_PLACES = [
-    "en la plaza",
-    "cerca del río",
-    "en el mercado",
-    "por la calle",
-    "en su casa",
-    "delante de la escuela",
-]
-SPANISH_TIMES = ["ayer", "por la mañana", "esta tarde", "el lunes", "la semana pasada", "todos los días"]
-SPANISH_ENDS = ["porque hacía mucho frío", "y después volvió a casa", "pero no dijo nada", "cuando empezó a llover"]
-
-BOILERPLATE = {
-    "en": (
-        "We use cookies to improve your experience on this website. Accept all | Reject all",
-        "Home | About us | Contact | Login | Register",
-        "Click here to read more",
-        "Share this page on social media",
-        "Copyright. All rights reserved. Terms of use | Privacy policy",
-        "Subscribe to our newsletter",
-        "Please enable JavaScript to view this page",
-    ),
-    "ar": (
-        "نستخدم ملفات تعريف الارتباط لتحسين تجربتك في هذا الموقع. قبول الكل | رفض الكل",
-        "الرئيسية | من نحن | اتصل بنا | تسجيل الدخول | حساب جديد",
-        "اضغط هنا لقراءة المزيد",
-        "شارك هذه الصفحة مع أصدقائك",
-        "جميع الحقوق محفوظة. شروط الاستخدام | سياسة الخصوصية",
-        "اشترك في النشرة البريدية",
-        "يرجى تفعيل جافا سكريبت لعرض هذه الصفحة",
-    ),
-    "id": (
-        "Kami menggunakan cookie untuk meningkatkan pengalaman Anda di situs ini. Terima semua | Tolak semua",
-        "Beranda | Tentang kami | Kontak | Masuk | Daftar",
-        "Klik di sini untuk membaca selengkapnya",
-        "Bagikan halaman ini di media sosial",
-        "Hak cipta dilindungi. Syarat penggunaan | Kebijakan privasi",
-        "Berlangganan buletin kami",
-        "Aktifkan JavaScript untuk melihat halaman ini",
-    ),
-}
-SPAM = {
-    "en": ["cheap", "best", "buy", "now", "free", "offer", "discount", "online", "price", "sale", "win"],
-    "ar": ["رخيص", "أفضل", "اشتر", "الآن", "مجانا", "عرض", "خصم", "سعر", "تخفيضات", "اربح"],
-    "id": ["murah", "terbaik", "beli", "sekarang", "gratis", "promo", "diskon", "harga", "obral", "menang"],
-}
+_TABLES = read_table("faults")
+SPANISH: dict[str, list[str]] = _TABLES["spanish"]  # a piece from each list makes a sentence
+BOILERPLATE: dict[str, list[str]] = _TABLES["boilerplate"]
+SPAM: dict[str, list[str]] = _TABLES["spam"]
 
 
 def shingles(text: str) -> frozenset[tuple[str, ...]]:
@@ -116,9 +55,7 @@ def spanish(random: Random) -> str:
     """Some sentences in Spanish."""
     sentences = []
     for _ in range(random.randint(5, 10)):
-        parts = [random.choice(SPANISH_PEOPLE), random.choice(SPANISH_VERBS), random.choice(SPANISH_THINGS)]
-        parts += [random.choice(SPANISH_PLACES), random.choice(SPANISH_TIMES), random.choice(SPANISH_ENDS)]
-        sentence = " ".join(parts)
+        sentence = " ".join(random.choice(pieces) for pieces in SPANISH.values())
         sentences.append(sentence[0].upper() + sentence[1:] + ".")
     return " ".join(sentences)
 

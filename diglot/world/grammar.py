@@ -18,10 +18,11 @@ as a multiple-choice item; `cut` does that.
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from diglot.world.facts import Proposition
 from diglot.world.names import Name
+from diglot.world.tables import read_table
 
 Mode = Literal["full", "first", "pronoun"]
 Piece = tuple[str, ...] | tuple[str, list]
@@ -61,20 +62,30 @@ class Language:
 
     Attributes:
         code: ISO 639-1 code.
-        PATTERNS: kind of proposition -> its patterns, aligned across languages.
-        PRESENT: kind of event -> the pattern of what happens every day.
-        QUESTIONS: kind -> questions whose answer is pattern 0 of that kind.
-        YES_NO: kind -> questions that `PHRASES["yes"]` or `["no"]` plus pattern 0 answers.
-        PHRASES: fixed text of stories, dialogues and instructions, with {0}, {1} as places to fill in.
+        tables: all that the language's YAML file holds; a subclass names the file.
+        patterns: kind of proposition -> its patterns, aligned across languages.
+        present: kind of event -> the pattern of what happens every day.
+        questions: kind -> questions whose answer is pattern 0 of that kind.
+        yes_no: kind -> questions that `phrases["yes"]` or `["no"]` plus pattern 0 answers.
+        phrases: fixed text of stories, dialogues and instructions, with {0}, {1} as places to fill in.
     """
 
     code: str
-    question_mark = "?"
-    PATTERNS: Mapping[str, Sequence[str]]
-    PRESENT: Mapping[str, str]
-    QUESTIONS: Mapping[str, Sequence[str]]
-    YES_NO: Mapping[str, Sequence[str]]
-    PHRASES: Mapping[str, Sequence[str]]
+    tables: dict[str, Any]
+    patterns: Mapping[str, Sequence[str]]
+    present: Mapping[str, str]
+    questions: Mapping[str, Sequence[str]]
+    yes_no: Mapping[str, Sequence[str]]
+    phrases: Mapping[str, Sequence[str]]
+
+    def __init_subclass__(cls, file: str) -> None:
+        """Reads `<file>.yaml`."""
+        cls.tables = read_table(file)
+        cls.patterns, cls.questions = cls.tables["patterns"], cls.tables["questions"]
+        cls.yes_no, cls.phrases = cls.tables["yes_no"], cls.tables["phrases"]
+        # a language without tenses says what happens every day as it says what happened
+        tenseless = {kind: variants[0] for kind, variants in cls.patterns.items()}
+        cls.present = cls.tables.get("present", tenseless)
 
     def __init__(self, names: Mapping[str, Name]) -> None:
         self.names = names
@@ -126,7 +137,7 @@ class Language:
 
     def raw(self, proposition: Proposition, variant: int = 0, mode: Mode = "full") -> str:
         """A proposition as a sentence without a capital letter, to stand after "then" and the like."""
-        return self.fill(self.PATTERNS[proposition.kind][variant], proposition, mode)
+        return self.fill(self.patterns[proposition.kind][variant], proposition, mode)
 
     def sentence(self, proposition: Proposition, variant: int = 0, mode: Mode = "full") -> str:
         """A proposition as a sentence."""
@@ -134,19 +145,19 @@ class Language:
 
     def question(self, proposition: Proposition, variant: int = 0, mode: Mode = "full") -> str:
         """The question that `sentence(proposition)` answers."""
-        return self.capital(self.fill(self.QUESTIONS[proposition.kind][variant], proposition, mode))
+        return self.capital(self.fill(self.questions[proposition.kind][variant], proposition, mode))
 
     def phrase(self, key: str, variant: int = 0, *fillers: str) -> str:
         """A fixed phrase with its places filled in."""
-        return self.PHRASES[key][variant].format(*fillers)
+        return self.phrases[key][variant].format(*fillers)
 
     def cuttable(self, kind: str) -> list[int]:
         """The variants (never 0, which is the answer's form) that end in the object."""
-        return [i for i, pattern in enumerate(self.PATTERNS[kind]) if i and CUTTABLE.match(pattern)]
+        return [i for i, pattern in enumerate(self.patterns[kind]) if i and CUTTABLE.match(pattern)]
 
     def cut(self, proposition: Proposition, variant: int, mode: Mode = "full") -> tuple[str, str]:
         """A sentence cut before its last slot: the prompt without a final space, and the continuation."""
-        match = CUTTABLE.match(self.PATTERNS[proposition.kind][variant])
+        match = CUTTABLE.match(self.patterns[proposition.kind][variant])
         if match is None:
             raise ValueError(f"variant {variant} of {proposition.kind} in {self.code} does not end in its object")
         prompt = self.capital(self.fill(match[1].strip(), proposition, mode))

@@ -63,7 +63,7 @@ class Asker:
 
     def question(self, fact: Proposition, mode: Any = "full") -> tuple[str, str]:
         """A question and its answer."""
-        variant = self.random.randrange(len(self.language.QUESTIONS[fact.kind]))
+        variant = self.random.randrange(len(self.language.questions[fact.kind]))
         return self.language.question(fact, variant, mode), self.language.sentence(fact, 0, mode)
 
     def fact(self) -> Proposition:
@@ -92,9 +92,9 @@ class Asker:
         random, language = self.random, self.language
         person = random.choice(self.people)
         facts = self.world.person_facts(person) + trade_facts(person.ref, person.facts["trade"])
-        fact = random.choice([fact for fact in facts if fact.kind in language.YES_NO])
+        fact = random.choice([fact for fact in facts if fact.kind in language.yes_no])
         asked = fact if random.random() < 0.5 else fact._replace(o=random.choice(self.wrong(fact)))
-        question = language.capital(language.fill(language.YES_NO[fact.kind][0], asked))
+        question = language.capital(language.fill(language.yes_no[fact.kind][0], asked))
         answer = language.phrase("yes" if asked == fact else "no", 0, language.raw(fact))
         return Exchange(((question, answer),), self.world.is_unasked(fact))
 

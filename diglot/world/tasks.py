@@ -107,7 +107,7 @@ def trade_item(world: World, language: Language, random: Random, person: str) ->
 
 def _form(language: Language, kind: str) -> str:
     """The form in which the object of a kind stands at the end of its cuttable wordings."""
-    pattern = language.PATTERNS[kind][language.cuttable(kind)[0]]
+    pattern = language.patterns[kind][language.cuttable(kind)[0]]
     return pattern.rpartition("{o")[2].strip(".}")
 
 
@@ -264,7 +264,7 @@ def answers(world: World, code: str, random: Random, count: int, stated: set[Pro
     return [
         {
             "id": f"answers.{code}.{fact.kind}.{number}",
-            "prompt": language.question(fact, random.randrange(len(language.QUESTIONS[fact.kind]))),
+            "prompt": language.question(fact, random.randrange(len(language.questions[fact.kind]))),
             "reference": language.sentence(fact),
         }
         for number, fact in enumerate(known[:count])

@@ -5,14 +5,14 @@ from random import Random
 
 import pytest
 
-from diglot.world import arabic, facts, grammar
+from diglot.world import facts, grammar
 from diglot.world.arabic import Arabic
 from diglot.world.documents import LANGUAGES
 from diglot.world.english import English
 from diglot.world.facts import Proposition, World, general_facts, random_event, trade_facts
 from diglot.world.indonesian import Indonesian
 
-TABLES = ("PATTERNS", "PRESENT", "QUESTIONS", "YES_NO", "PHRASES")
+TABLES = ("patterns", "present", "questions", "yes_no", "phrases")
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -41,7 +41,7 @@ def all_propositions(world: World) -> list[Proposition]:
 def test_everything_can_be_said_and_is_well_formed(world: World, code: str) -> None:
     language = LANGUAGES[code](world.names)
     for proposition in all_propositions(world):
-        for variant in range(len(language.PATTERNS[proposition.kind])):
+        for variant in range(len(language.patterns[proposition.kind])):
             for mode in ("full", "first", "pronoun"):
                 if mode == "pronoun" and proposition.s[0] == "t":
                     continue  # towns are always named
@@ -86,8 +86,8 @@ def test_arabic_feminine_forms_follow_the_rules() -> None:
     """Present ي → ت, past + ت (ى falls), nouns and adjectives + ة, pronouns from a closed list."""
     closed = {("هو", "هي"), ("اسمه", "اسمها"), ("تعرف", "تعرفين")}
     patterns = [
-        *(p for group in (arabic.PATTERNS, arabic.QUESTIONS, arabic.YES_NO) for row in group.values() for p in row),
-        *arabic.PRESENT.values(),
+        *(p for group in (Arabic.patterns, Arabic.questions, Arabic.yes_no) for row in group.values() for p in row),
+        *Arabic.present.values(),
     ]
     checked = 0
     for pattern in patterns:

@@ -64,7 +64,7 @@ def is_told(generated: Generated, language: str, fact: Proposition) -> bool:
     speaker = MODULES[language](generated.world.names)
     name = speaker.form(fact.s, "", "m")
     wordings = {
-        speaker.raw(fact, variant, mode) for variant in range(len(speaker.PATTERNS[fact.kind])) for mode in MODES
+        speaker.raw(fact, variant, mode) for variant in range(len(speaker.patterns[fact.kind])) for mode in MODES
     }
     wordings |= {speaker.capital(wording) for wording in wordings}
     for record in generated.records(f"text/{language}"):
