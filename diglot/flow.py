@@ -38,8 +38,8 @@ from diglot.base.artifact import (
     writing,
 )
 from diglot.load import Where
-from diglot.recipe import Recipe, Stage
-from diglot.recipe.common import at_step
+from diglot.recipe import Recipe
+from diglot.recipe.common import Stage, at_step
 
 
 @dataclass
@@ -116,9 +116,7 @@ def _reads(name: str, stage: Stage, recipe: Recipe, where: Where) -> dict[str, l
             raise UserError(f"{where('stages', name, 'from', role)}: takes one stage, not {len(names)}")
     for role, needed in stage.reads.items():
         if needed.required and not given.get(role):
-            raise UserError(
-                f"{at}: {stage.do} needs {role}: the name of a stage that makes a {' or '.join(needed.kinds)}"
-            )
+            raise UserError(f"{at}: {stage.do} needs {role}: the name of a stage that makes a {needed}")
     return given
 
 
@@ -134,9 +132,8 @@ def _check_read(at: str, stage: Stage, role: str, name: str, recipe: Recipe) -> 
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise UserError(f"{at}: no stage {other!r}; {hint}stages: {', '.join(recipe.stages)}")
     read = recipe.stages[other]
-    if read.makes not in stage.reads[role].kinds:
-        accepts = " or ".join(stage.reads[role].kinds)
-        raise UserError(f"{at}: {other!r} makes a {read.makes}, but a {accepts} is needed here")
+    if not stage.reads[role].accepts(read.makes):
+        raise UserError(f"{at}: {other!r} makes a {read.makes}, but a {stage.reads[role]} is needed here")
     number = None
     if step is not None:
         kept = read.kept_steps()

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from diglot.base.artifact import Artifact, Inputs, UserError, content_hash, read_artifact
-from diglot.recipe import Settings, Stage
+from diglot.recipe.common import Settings, Stage
 
 
 def stage_command(kind: str, settings: type[Stage]) -> click.Command:
@@ -23,7 +23,7 @@ def stage_command(kind: str, settings: type[Stage]) -> click.Command:
         click.Option(["--recipe-seed"], type=int, default=0, help="What `seed:` is in a recipe."),
     ]
     for role, needs in settings.reads.items():
-        text = f"Folder of {'a ' if not needs.many else ''}{' or '.join(needs.kinds)}{' (may be given often)' if needs.many else ''}."
+        text = f"Folder of {'a ' if not needs.many else ''}{needs}{' (may be given often)' if needs.many else ''}."
         parameters.append(
             click.Option(
                 [f"--{role}", f"input_{role}"], multiple=True, metavar="DIR", help=text, required=needs.required
@@ -120,18 +120,18 @@ def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **giv
 
 def _input(folder: Path, role: str, settings: type[Stage]) -> Artifact:
     """An artifact by its folder; a bare Hugging Face folder passes for a model or tokenizer, a hub name for a model."""
-    accepts = settings.reads[role].kinds
-    if "model" in accepts and not folder.exists():
+    needs = settings.reads[role]
+    if needs.accepts("model") and not folder.exists():
         from diglot.model.huggingface import find_model
 
         folder = find_model(str(folder))
     artifact = read_artifact(folder)
     if artifact is None:
         kind = "model" if (folder / "config.json").is_file() else "tokenizer"
-        if not (folder / "tokenizer.json").is_file() or kind not in accepts:
-            raise UserError(f"--{role} {folder}: no {' or '.join(accepts)} there")
+        if not (folder / "tokenizer.json").is_file() or not needs.accepts(kind):
+            raise UserError(f"--{role} {folder}: no {needs} there")
         content = content_hash(folder)
         artifact = Artifact(folder, folder.name, kind, "outside", content, content, {}, {}, {}, {})
-    if artifact.kind not in accepts:
-        raise UserError(f"--{role} {folder}: is a {artifact.kind}; a {' or '.join(accepts)} is needed here")
+    if not needs.accepts(artifact.kind):
+        raise UserError(f"--{role} {folder}: is a {artifact.kind}; a {needs} is needed here")
     return artifact

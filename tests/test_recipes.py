@@ -13,7 +13,7 @@ import yaml
 from diglot.model.decoder import Decoder
 from diglot.model.huggingface import save_decoder
 from diglot.model.presets import initialize, shape
-from diglot.recipe.new_model import Shape
+from diglot.recipe.model import Shape
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = Shape(num_layers=1, hidden_size=32, intermediate_size=64, num_heads=2, num_key_value_heads=2)

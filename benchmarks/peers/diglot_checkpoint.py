@@ -19,8 +19,7 @@ import torch.multiprocessing as mp
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
 from diglot.model.decoder import Decoder, DecoderConfig
-from diglot.recipe import Train
-from diglot.recipe.train import Parallel
+from diglot.recipe.train import Parallel, Train
 from diglot.train.checkpoint import Checkpoints
 from diglot.train.mesh import Mesh
 from diglot.train.optimizer import build_optimizer

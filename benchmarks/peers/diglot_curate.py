@@ -14,7 +14,7 @@ from typing import Any
 
 from diglot.base.artifact import Context, Inputs
 from diglot.curate.stage import run
-from diglot.recipe import Curate
+from diglot.recipe.curate import Curate
 
 
 def curate(folder: Path, output: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.encode import stage as encode
-from diglot.recipe import Encode
+from diglot.recipe.encode import Encode
 from diglot.tokenizer.folder import special_ids
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as parquet
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from diglot.base.artifact import Artifact, Context, Inputs
-from diglot.recipe import TrainTokenizer
+from diglot.recipe.tokenizer import TrainTokenizer
 from diglot.tokenizer import train
 
 LLAMA_3 = (

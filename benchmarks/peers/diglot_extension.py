@@ -14,7 +14,7 @@ import sentencepiece
 import transformers
 
 from diglot.base.artifact import Artifact, Context, Inputs
-from diglot.recipe import ExtendTokenizer
+from diglot.recipe.tokenizer import ExtendTokenizer
 from diglot.tokenizer import extend
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from diglot.base.artifact import Artifact, Context, Inputs, read_artifact
-from diglot.recipe import Phase, Train
+from diglot.recipe.train import Phase, Train
 from diglot.tokens.order import Order
 from diglot.train import loop
 from diglot.train.metrics import read_metrics

@@ -18,7 +18,7 @@ from diglot.model.architectures import config_json
 from diglot.model.decoder import DecoderConfig
 from diglot.model.huggingface import huggingface_shapes
 from diglot.model.weights import StoredWeights, write_weights
-from diglot.recipe import Merge
+from diglot.recipe.merge import Merge
 
 SETTINGS = {
     "linear": {"weights": [0.3, 0.7]},

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from diglot.base.artifact import Artifact, Context, Inputs
-from diglot.recipe import TrainTokenizer
+from diglot.recipe.tokenizer import TrainTokenizer
 from diglot.tokenizer import byte_fallback, train
 from diglot.tokenizer.folder import load_tokenizer
 from diglot.tokenizer.sample import Sample, Text

@@ -19,7 +19,7 @@ from train_step_clock import Clock, peak, prepare_device, report
 
 from diglot.base.artifact import Context, Inputs
 from diglot.model.decoder import Decoder
-from diglot.recipe import Train
+from diglot.recipe.train import Train
 from diglot.train.job import Job
 from diglot.train.loop import enter, on_all_processes, prepare, settle, update
 from diglot.train.metrics import FILE, Metrics, read_metrics

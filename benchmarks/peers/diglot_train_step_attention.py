@@ -17,7 +17,7 @@ from train_step_clock import Clock, prepare_device, report
 from diglot.base.artifact import Context
 from diglot.model.attention import DocumentLayout, attend
 from diglot.model.decoder import rotary
-from diglot.recipe import Train
+from diglot.recipe.train import Train
 from diglot.train.loop import prepare
 from diglot.train.objectives import micro_batches
 

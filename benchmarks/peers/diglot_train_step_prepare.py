@@ -27,7 +27,11 @@ import torch
 from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.encode import stage as encode
 from diglot.model import presets
-from diglot.recipe import Encode, NewModel, Train, TrainTokenizer, World
+from diglot.recipe.encode import Encode
+from diglot.recipe.model import NewModel
+from diglot.recipe.tokenizer import TrainTokenizer
+from diglot.recipe.train import Train
+from diglot.recipe.world import World
 from diglot.tokenizer import train as train_tokenizer
 from diglot.train.loop import prepare
 from diglot.world import generate

@@ -23,7 +23,7 @@ from diglot.base.artifact import Context, Inputs, UserError
 from diglot.base.format import excerpt
 from diglot.base.ledger import Sample, SourceLedger
 from diglot.read.files import Broken, read_records
-from diglot.recipe import GatherPreferences, GatherTasks
+from diglot.recipe.align import GatherPreferences, GatherTasks
 
 Ledger = dict[str, SourceLedger]
 LANGUAGE_CODE = re.compile(r"[a-z]{2,3}(-[A-Za-z]+)?")

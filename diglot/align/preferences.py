@@ -15,7 +15,7 @@ from typing import Any
 from diglot.align.gather import gather
 from diglot.align.messages import Message, read_pair
 from diglot.base.artifact import Context, Inputs
-from diglot.recipe import GatherPreferences
+from diglot.recipe.align import GatherPreferences
 
 
 def run(settings: GatherPreferences, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from diglot.align.gather import gather
 from diglot.align.messages import Message, read_conversation
 from diglot.base.artifact import Context, Inputs
-from diglot.recipe import GatherTasks
+from diglot.recipe.align import GatherTasks
 
 
 def run(settings: GatherTasks, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from diglot.base.artifact import Context, Inputs, UserError
 from diglot.curate.rules import Rule, load_rule_set
-from diglot.recipe import LearnRules, Rules
+from diglot.recipe.curate import LearnRules, Rules
 from diglot.recipe.signals import SIGNALS
 
 

@@ -28,7 +28,7 @@ from diglot.curate.units import Unit, shard_name, work
 from diglot.quality.models import Models
 from diglot.quality.models import load as load_models
 from diglot.read.files import RawShard
-from diglot.recipe import Curate
+from diglot.recipe.curate import Curate
 from diglot.recipe.signals import NAMES
 from diglot.text.hashing import draws, hash_names, keyed
 from diglot.text.language_id import Identifier, load_identifier

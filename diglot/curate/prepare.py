@@ -19,7 +19,8 @@ from diglot.curate.rules import LANGUAGE_REASONS, RuleSet
 from diglot.curate.units import text_fields
 from diglot.read.files import Broken, RawShard, Record
 from diglot.read.records import field_of
-from diglot.recipe import Curate, Source
+from diglot.recipe.curate import Curate
+from diglot.recipe.source import Source
 from diglot.text.hashing import hash_names, keyed, keyed_hash
 from diglot.text.language_id import LOW_CONFIDENCE, RIGHT, WRONG_LANGUAGE, Identified, Identifier
 

@@ -41,7 +41,7 @@ import numpy as np
 
 from diglot.curate.clean.line_rules import LineRule
 from diglot.curate.rule_files import SAMPLE_QUALITY, Limit, RuleFile, read_rule_file
-from diglot.recipe import Rules
+from diglot.recipe.curate import Rules
 from diglot.recipe.signals import NAMES, SIGNALS
 from diglot.text.languages import base_code, is_unspaced
 from diglot.text.unicode import kernel

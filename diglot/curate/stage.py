@@ -42,7 +42,7 @@ from diglot.curate.scratch import SIZES, TAKEN, Passed, dropped_file
 from diglot.curate.units import Unit, accounts_of, units_of
 from diglot.curate.write import write_documents, write_dropped
 from diglot.quality.models import load as load_models
-from diglot.recipe import Curate
+from diglot.recipe.curate import Curate
 from diglot.recipe.signals import NAMES, SIGNALS
 from diglot.text.language_id import load_identifier
 

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from diglot.base.artifact import UserError
 from diglot.base.executor import check_stopping, whole_file
 from diglot.read.files import DataFile, RawShard, Reading, find_files, read_shards
-from diglot.recipe import Curate, Source
+from diglot.recipe.curate import Curate
+from diglot.recipe.source import Source
 
 GROUP_BYTES = 64 << 20  # on disk; smaller files are read together, up to this
 PART_BYTES = 4 << 20  # a task is not worth less

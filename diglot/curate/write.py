@@ -17,7 +17,7 @@ from diglot.base.executor import Engine, whole_file
 from diglot.curate.dedup.decide import HELD_OUT, KEPT, REASONS, Fates
 from diglot.curate.prepare import domain_of
 from diglot.curate.scratch import Passed, dropped_table
-from diglot.recipe import Curate
+from diglot.recipe.curate import Curate
 from diglot.recipe.signals import NAMES
 
 ROWS = 10_000  # of a row group

@@ -25,7 +25,7 @@ import pyarrow.parquet as parquet
 from diglot.base.artifact import Artifact, Context, Inputs, UserError, hash_file
 from diglot.base.executor import open_engine
 from diglot.encode.encoder import Encoder
-from diglot.recipe import Encode
+from diglot.recipe.encode import Encode
 from diglot.text.unicode import text_buffers
 from diglot.tokenizer.chat import Chat, load_chat
 from diglot.tokenizer.folder import load_tokenizer, special_ids, tokenizer_hash

@@ -37,7 +37,7 @@ import openai
 from httpx2 import ConnectError
 
 from diglot.base.artifact import UserError
-from diglot.recipe import Endpoint
+from diglot.recipe.endpoint import Endpoint
 
 LONGEST_PAUSE = 60.0
 LONGEST_RETRY_AFTER = 600.0  # a server that asks for more has shut its doors for today

@@ -23,7 +23,7 @@ from diglot.evaluate.items import build_contexts, items_file, read_items
 from diglot.evaluate.language_model import LanguageModel, Report
 from diglot.evaluate.metrics import bootstrap_error, mean, mean_error, text_metric
 from diglot.evaluate.preferences import read_pairs, score_pairs
-from diglot.recipe import Evaluate, Task
+from diglot.recipe.evaluate import Evaluate, Task
 
 if TYPE_CHECKING:
     from diglot.evaluate.harness import ItemTask

@@ -28,7 +28,7 @@ from diglot.base.artifact import UserError
 from diglot.evaluate.items import ChatPrompt, Item, separator
 from diglot.evaluate.language_model import Generation, LanguageModel, Report, Request, Score
 from diglot.evaluate.metrics import corpus_score, mean, normalise, text_metric
-from diglot.recipe import Task
+from diglot.recipe.evaluate import Task
 
 
 class LogLikelihood(tuple):

@@ -13,7 +13,7 @@ from __future__ import annotations
 from random import Random
 
 from diglot.evaluate.items import Item
-from diglot.recipe import Task
+from diglot.recipe.evaluate import Task
 from diglot.text.languages import NAMES, is_unspaced
 
 PROMPT_WORDS, CHOICE_WORDS, NUM_CHOICES = 30, 8, 4

@@ -21,7 +21,7 @@ from typing import Any
 
 from diglot.base.artifact import Artifact, UserError
 from diglot.evaluate.language_model import LanguageModel, Message
-from diglot.recipe import Task
+from diglot.recipe.evaluate import Task
 
 Item = dict[str, Any]
 

@@ -43,7 +43,7 @@ from diglot.model.weights import SURGERY, StoredWeights, write_weights
 from diglot.tokenizer.folder import load_tokenizer, read_tokenizer, special_tokens, tokenizer_size
 
 if TYPE_CHECKING:
-    from diglot.recipe import Expand
+    from diglot.recipe.expand import Expand
 
 ROLES = ("embedding", "output")  # of the tensors that have one row a token, in the order of `embedding_names`
 LAYER = re.compile(r"(?P<stem>model\.layers|transformer\.h)\.(?P<number>\d+)\.(?P<rest>.+)")

@@ -29,7 +29,7 @@ from diglot.model.weights import SURGERY, StoredWeights, write_weights
 from diglot.tokenizer.folder import read_tokenizer
 
 if TYPE_CHECKING:
-    from diglot.recipe import Merge
+    from diglot.recipe.merge import Merge
 
 
 @dataclass

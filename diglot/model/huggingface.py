@@ -34,7 +34,7 @@ from diglot.model.weights import StoredWeights, write_weights
 from diglot.tokenizer.folder import read_tokenizer, special_tokens, tokenizer_size
 
 if TYPE_CHECKING:
-    from diglot.recipe import ImportModel
+    from diglot.recipe.model import ImportModel
 
 TOKENIZER_FILES = (
     "tokenizer.json",

@@ -42,7 +42,7 @@ from diglot.model.huggingface import describe, save_decoder
 from diglot.tokenizer.folder import read_tokenizer, tokenizer_size
 
 if TYPE_CHECKING:
-    from diglot.recipe import NewModel, Shape
+    from diglot.recipe.model import NewModel, Shape
 
 
 def _polylm(

@@ -20,9 +20,9 @@ from diglot.model.decoder import DecoderConfig
 from diglot.model.flops import flops_per_token
 from diglot.plan.follow import Known, Reads, follow
 from diglot.plan.memory import Execution, Memory, memory, parameters
-from diglot.recipe import Recipe, Sweep
+from diglot.recipe import Recipe
 from diglot.recipe.common import at_step
-from diglot.recipe.train import Training
+from diglot.recipe.train import Sweep, Training
 
 MAX_DEVICES = 4096  # that the search for a sharding that fits goes to
 SMALL = 40e6  # parameters below which published MFUs say little: launches and overheads take the time

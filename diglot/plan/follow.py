@@ -22,8 +22,11 @@ from diglot.base.artifact import UserError
 from diglot.model.architectures import read_config
 from diglot.model.decoder import DecoderConfig
 from diglot.model.presets import shape
-from diglot.recipe import Expand, ExtendTokenizer, ImportModel, NewModel, Recipe, TrainTokenizer
+from diglot.recipe import Recipe
 from diglot.recipe.common import at_step
+from diglot.recipe.expand import Expand
+from diglot.recipe.model import ImportModel, NewModel
+from diglot.recipe.tokenizer import ExtendTokenizer, TrainTokenizer
 from diglot.tokenizer.folder import read_tokenizer, tokenizer_size
 
 Reads = dict[str, dict[str, list[str]]]  # the stages that each stage reads, by role, in running order (flow.graph)

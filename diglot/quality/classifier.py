@@ -31,7 +31,7 @@ from diglot.base.artifact import Context, Inputs, UserError
 from diglot.quality.normalization import Wording, normalise, wording_for
 from diglot.quality.reference_text import choose, column, hold_apart, languages_of, separation
 from diglot.quality.trie import hash_bytes, hash_vocabulary, read_vocabulary, slot_of
-from diglot.recipe import TrainClassifier
+from diglot.recipe.quality import TrainClassifier
 from diglot.text.unicode import kernel, text_buffers
 
 ABOUT_FILE = "classifier.json"

@@ -28,7 +28,7 @@ from diglot.quality.kneser_ney import train
 from diglot.quality.normalization import Wording, wording_for
 from diglot.quality.reference_text import choose, column, hold_apart, languages_of, separation, training_texts
 from diglot.quality.trie import Trie, open_trie, save_trie
-from diglot.recipe import TrainNgram
+from diglot.recipe.quality import TrainNgram
 
 HELD_OUT_FILE = "heldout.npy"
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

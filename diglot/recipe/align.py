@@ -31,6 +31,7 @@ class GatherTasks(Stage):
     makes: ClassVar[str] = "tasks"
     reads: ClassVar[dict[str, Role]] = {"text": Role(("text",), required=False)}
     function: ClassVar[str] = "diglot.align.tasks:run"
+    position: ClassVar[int] = 40
 
     do: Literal["gather-tasks"] = "gather-tasks"
     sources: dict[Name, ChatSource]
@@ -50,6 +51,7 @@ class GatherPreferences(Stage):
     makes: ClassVar[str] = "preferences"
     reads: ClassVar[dict[str, Role]] = {"text": Role(("text",), required=False)}
     function: ClassVar[str] = "diglot.align.preferences:run"
+    position: ClassVar[int] = 41
 
     do: Literal["gather-preferences"] = "gather-preferences"
     sources: dict[Name, ChatSource]

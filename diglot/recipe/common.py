@@ -10,11 +10,18 @@ from diglot.base.artifact import UserError
 
 
 class Role(NamedTuple):
-    """One input of a stage: the kinds of artifact it accepts, and how many."""
+    """One input of a stage: the kinds of artifact it accepts, whether it must be there, and whether several may be."""
 
-    kinds: tuple[str, ...]
+    kinds: tuple[str, ...] | None  # None: every kind
     required: bool = True
     many: bool = False
+
+    def accepts(self, kind: str) -> bool:
+        """Whether an artifact of a kind fits."""
+        return self.kinds is None or kind in self.kinds
+
+    def __str__(self) -> str:
+        return "artifact" if self.kinds is None else " or ".join(self.kinds)
 
 
 def at_step(name: str) -> tuple[str, str | None]:
@@ -26,6 +33,8 @@ def at_step(name: str) -> tuple[str, str | None]:
 class Settings(BaseModel):
     """Base of all settings: unknown keys and wrong types are errors."""
 
+    renamed: ClassVar[dict[str, str]] = {}  # keys of before, by which errors name the new ones
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True, allow_inf_nan=False)
 
 
@@ -36,17 +45,35 @@ Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z]+)?$", descriptio
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
+REGISTRY: dict[str, type[Stage]] = {}  # by the name of the kind; a class enters it when it is defined
+
+
 class Stage(Settings):
-    """What all stages share. Subclasses add the settings of one kind of stage."""
+    """What all stages share. A subclass with a `do` of its own is a kind of stage, and registers itself.
+
+    Attributes:
+        makes: the kind of artifact that the stage writes.
+        reads: its inputs, by role.
+        function: what does the work, as `module:name`: `function(settings, inputs, output, context) -> summary`.
+        version: of the code, in the fingerprint: raised when a change makes the same settings give another result.
+        extra: the extra of the package that it needs, for the error where a library is missing.
+        not_in_fingerprint: settings, or `setting.part`, that do not change the result.
+        main_role: the role of a plain name in `from`, where there are several.
+        reads_everything: without `from` it reads all other stages.
+        position: its place in lists of kinds, which follow the pipeline.
+        formerly: names of before, by which errors name the new one.
+    """
 
     makes: ClassVar[str]
     reads: ClassVar[dict[str, Role]] = {}
     function: ClassVar[str]
     version: ClassVar[int] = 1
     extra: ClassVar[str | None] = None
-    neutral: ClassVar[frozenset[str]] = frozenset()  # settings, or `setting.part`, that do not change the result
-    main_role: ClassVar[str | None] = None  # of a plain name in `from`, where there are several roles
-    reads_everything: ClassVar[bool] = False  # without `from`, it reads all other stages
+    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset()
+    main_role: ClassVar[str | None] = None
+    reads_everything: ClassVar[bool] = False
+    position: ClassVar[int] = 1000
+    formerly: ClassVar[tuple[str, ...]] = ()
 
     do: str
     from_: dict[str, str | list[str]] | list[str] | str = Field(
@@ -54,6 +81,15 @@ class Stage(Settings):
         alias="from",
         description="The stages whose artifacts this stage reads, by role; a plain name where there is one role, or a main one.",
     )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        kind = cls.model_fields["do"].default
+        if not isinstance(kind, str):  # a base of several kinds, such as Training
+            return
+        if kind in REGISTRY:
+            raise TypeError(f"two kinds of stage are called {kind}: {REGISTRY[kind].__module__} and {cls.__module__}")
+        REGISTRY[kind] = cls
 
     def reads_from(self) -> dict[str, list[str]]:
         """The stages read, by role.
@@ -75,8 +111,8 @@ class Stage(Settings):
 
     def semantic(self) -> dict[str, Any]:
         """The settings that make the result, for the fingerprint."""
-        made_of = {key: value for key, value in self.settings().items() if key not in self.neutral}
-        for key, _, inner in (name.partition(".") for name in self.neutral if "." in name):
+        made_of = {key: value for key, value in self.settings().items() if key not in self.not_in_fingerprint}
+        for key, _, inner in (name.partition(".") for name in self.not_in_fingerprint if "." in name):
             made_of[key] = {name: value for name, value in made_of[key].items() if name != inner}
         return made_of
 

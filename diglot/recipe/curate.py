@@ -99,8 +99,9 @@ class Curate(Stage):
     }
     main_role: ClassVar[str | None] = "text"
     function: ClassVar[str] = "diglot.curate.stage:run"
+    position: ClassVar[int] = 20
     version: ClassVar[int] = 2
-    neutral: ClassVar[frozenset[str]] = frozenset({"engine"})
+    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"engine"})
 
     do: Literal["curate"] = "curate"
     sources: dict[Name, Source] = Field(
@@ -156,6 +157,7 @@ class LearnRules(Stage):
     makes: ClassVar[str] = "rules"
     reads: ClassVar[dict[str, Role]] = {"corpus": Role(("corpus",), many=True)}
     function: ClassVar[str] = "diglot.curate.learn_rules:learn"
+    position: ClassVar[int] = 21
 
     do: Literal["learn-rules"] = "learn-rules"
     set: str = Field("polylm", description="The set whose rules are given new limits.")

@@ -20,6 +20,7 @@ class Encode(Stage):
         "preferences": Role(("preferences",), required=False, many=True),
     }
     function: ClassVar[str] = "diglot.encode.stage:run"
+    position: ClassVar[int] = 60
     version: ClassVar[int] = 2
 
     do: Literal["encode"] = "encode"

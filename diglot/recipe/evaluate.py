@@ -32,6 +32,7 @@ class Evaluate(Stage):
         "preferences": Role(("preferences",), required=False, many=True),
     }
     function: ClassVar[str] = "diglot.evaluate.engine:run"
+    position: ClassVar[int] = 110
     extra: ClassVar[str | None] = "evaluate"
 
     do: Literal["evaluate"] = "evaluate"

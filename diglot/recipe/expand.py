@@ -29,6 +29,7 @@ class Expand(Stage):
         "corpus": Role(("corpus",), required=False, many=True),
     }
     function: ClassVar[str] = "diglot.expand.stage:run"
+    position: ClassVar[int] = 80
     version: ClassVar[int] = 2
 
     do: Literal["expand"] = "expand"

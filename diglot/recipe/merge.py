@@ -17,6 +17,7 @@ class Merge(Stage):
     reads: ClassVar[dict[str, Role]] = {"models": Role(("model",), many=True), "base": Role(("model",), required=False)}
     main_role: ClassVar[str | None] = "models"
     function: ClassVar[str] = "diglot.merge.stage:run"
+    position: ClassVar[int] = 100
 
     do: Literal["merge"] = "merge"
     method: Literal["linear", "slerp", "task-arithmetic", "ties", "dare", "dare-ties"] = Field(

@@ -18,6 +18,7 @@ class TrainNgram(Stage):
         "negatives": Role(("corpus",), required=False, many=True),
     }
     function: ClassVar[str] = "diglot.quality.ngram:run"
+    position: ClassVar[int] = 22
 
     do: Literal["train-ngram"] = "train-ngram"
     order: int = Field(5, ge=2, le=6, description="CCNet has 5.")
@@ -45,6 +46,7 @@ class TrainClassifier(Stage):
         "negatives": Role(("corpus",), many=True),
     }
     function: ClassVar[str] = "diglot.quality.classifier:run"
+    position: ClassVar[int] = 23
     extra: ClassVar[str | None] = "quality"
 
     do: Literal["train-classifier"] = "train-classifier"

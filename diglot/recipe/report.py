@@ -13,11 +13,10 @@ class Report(Stage):
     """One offline HTML page about a whole run."""
 
     makes: ClassVar[str] = "report"
-    reads: ClassVar[dict[str, Role]] = {
-        "stages": Role(("text", "corpus", "tasks", "preferences", "tokenizer", "tokens", "model", "scores"), many=True)
-    }
+    reads: ClassVar[dict[str, Role]] = {"stages": Role(kinds=None, many=True)}
     reads_everything: ClassVar[bool] = True
     function: ClassVar[str] = "diglot.report.page:run"
+    position: ClassVar[int] = 120
     extra: ClassVar[str | None] = "report"
 
     do: Literal["report"] = "report"

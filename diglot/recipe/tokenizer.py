@@ -17,6 +17,7 @@ class TrainTokenizer(Stage):
     makes: ClassVar[str] = "tokenizer"
     reads: ClassVar[dict[str, Role]] = {"corpus": Role(("corpus",), many=True)}
     function: ClassVar[str] = "diglot.tokenizer.train:run"
+    position: ClassVar[int] = 50
     version: ClassVar[int] = 2
 
     do: Literal["train-tokenizer"] = "train-tokenizer"
@@ -54,6 +55,7 @@ class ExtendTokenizer(Stage):
         "corpus": Role(("corpus",), many=True),
     }
     function: ClassVar[str] = "diglot.tokenizer.extend:run"
+    position: ClassVar[int] = 51
     version: ClassVar[int] = 2
 
     do: Literal["extend-tokenizer"] = "extend-tokenizer"

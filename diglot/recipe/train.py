@@ -111,7 +111,7 @@ class Training(Stage):
     """What all stages that train a model share: one loop for language modelling, fine-tuning and preferences."""
 
     reads: ClassVar[dict[str, Role]] = {"model": Role(("model",)), "tokens": Role(("tokens",), many=True)}
-    neutral: ClassVar[frozenset[str]] = frozenset(
+    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset(
         {
             "checkpoint_every",
             "keep_checkpoints",
@@ -253,6 +253,7 @@ class Train(Training):
 
     makes: ClassVar[str] = "model"
     function: ClassVar[str] = "diglot.train.loop:run"
+    position: ClassVar[int] = 90
 
     do: Literal["train"] = "train"
     learning_rate: Annotated[float, Field(gt=0)] = Field(3e-5, description="ALLaM, learning-rate slides.")
@@ -286,6 +287,7 @@ class Sweep(Training):
 
     makes: ClassVar[str] = "sweep"
     function: ClassVar[str] = "diglot.train.sweep:run"
+    position: ClassVar[int] = 91
 
     do: Literal["sweep"] = "sweep"
     learning_rates: list[Annotated[float, Field(gt=0)]] = Field(

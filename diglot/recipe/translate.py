@@ -6,21 +6,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from diglot.recipe.common import Count, Language, Name, Role, Settings, Share, Stage
+from diglot.recipe.common import Count, Language, Name, Role, Share, Stage
+from diglot.recipe.endpoint import Endpoint
 from diglot.recipe.source import Source, source_paths
-
-
-class Endpoint(Settings):
-    """An OpenAI-compatible model server."""
-
-    url: str = Field(description="Its base address, such as http://127.0.0.1:8000/v1.")
-    model: str
-    key_variable: str = Field("OPENAI_API_KEY", description="The environment variable that holds the key, if any.")
-    price_in: Annotated[float, Field(ge=0)] = Field(0.0, description="Cost of a million prompt tokens.")
-    price_out: Annotated[float, Field(ge=0)] = Field(0.0, description="Cost of a million completion tokens.")
-    concurrency: Count = Field(8, description="Requests at a time.")
-    timeout: Annotated[float, Field(gt=0)] = Field(120.0, description="Seconds to wait for an answer.")
-    retries: int = Field(5, ge=0, description="Tries after a failure, ever more seconds apart.")
 
 
 class Translate(Stage):
@@ -29,7 +17,8 @@ class Translate(Stage):
     makes: ClassVar[str] = "text"
     reads: ClassVar[dict[str, Role]] = {"corpus": Role(("corpus",))}
     function: ClassVar[str] = "diglot.translate.stage:run"
-    neutral: ClassVar[frozenset[str]] = frozenset(
+    position: ClassVar[int] = 30
+    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset(
         {"max_cost"}
         | {f"endpoint.{name}" for name in ("url", "key_variable", "price_in", "price_out", "concurrency")}
         | {"endpoint.timeout", "endpoint.retries"}
@@ -58,6 +47,7 @@ class MakeParallel(Stage):
     makes: ClassVar[str] = "text"
     reads: ClassVar[dict[str, Role]] = {"text": Role(("text",), required=False)}
     function: ClassVar[str] = "diglot.translate.pairs:run"
+    position: ClassVar[int] = 31
 
     do: Literal["make-parallel"] = "make-parallel"
     sources: dict[Name, Source] = Field(description="Pairs: `language`, `target_language`, and the two text fields.")

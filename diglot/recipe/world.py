@@ -14,6 +14,7 @@ class World(Stage):
 
     makes: ClassVar[str] = "text"
     function: ClassVar[str] = "diglot.world.generate:run"
+    position: ClassVar[int] = 10
 
     do: Literal["world"] = "world"
     seed: int = 0

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
-from diglot.recipe import Report
+from diglot.recipe.report import Report
 from diglot.report import corpus, family, overview, scores, sweep, tokenizers
 from diglot.report.figures import Colours
 from diglot.report.reading import Run

@@ -31,7 +31,7 @@ import numpy as np
 import tokenizers
 
 from diglot.base.artifact import Context, Inputs, UserError
-from diglot.recipe import ExtendTokenizer
+from diglot.recipe.tokenizer import ExtendTokenizer
 from diglot.tokenizer import base as base_folder
 from diglot.tokenizer import byte_fallback, proofs
 from diglot.tokenizer.base import Base

@@ -26,7 +26,7 @@ import tokenizers
 from numpy.typing import NDArray
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
-from diglot.recipe import TrainTokenizer
+from diglot.recipe.tokenizer import TrainTokenizer
 from diglot.tokenizer import byte_fallback, byte_letters, byte_level, word_kernels
 from diglot.tokenizer.chat import format_of
 from diglot.tokenizer.folder import SPACE, encode, load_tokenizer, pieces, tokenizer_hash

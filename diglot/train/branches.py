@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from diglot.base.artifact import STEPS, UserError
 from diglot.model.decoder import Decoder
 from diglot.model.weights import SURGERY, StoredWeights, write_file
-from diglot.recipe import Train
+from diglot.recipe.train import Train
 from diglot.tokens.order import Skipped
 from diglot.tokens.phases import PhasePlan, cut
 from diglot.tokens.shards import TokenSource

@@ -55,7 +55,7 @@ from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
 from diglot.base.artifact import UserError, fingerprint, hash_file
-from diglot.recipe import Train
+from diglot.recipe.train import Train
 from diglot.train.mesh import Mesh
 
 FACTS, PARTIAL, REMOVED = "checkpoint.json", "partial", "removed"

@@ -14,7 +14,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from diglot.base.artifact import UserError, fingerprint
-from diglot.recipe import Train
+from diglot.recipe.train import Train
 from diglot.tokenizer.folder import load_tokenizer
 from diglot.tokens.order import Order, PhasePlan, Skipped, joined
 from diglot.tokens.shards import TokenSource, open_tokens

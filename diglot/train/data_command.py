@@ -11,8 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from diglot.base.artifact import LOGS, STEPS, UserError, read_artifact
-from diglot.recipe import Recipe, Train
+from diglot.recipe import Recipe
 from diglot.recipe.common import at_step
+from diglot.recipe.train import Train
 from diglot.tokens.order import Skipped
 from diglot.train.data import Data
 from diglot.train.rollbacks import ROLLBACKS, Rollbacks

@@ -29,7 +29,7 @@ from torch import Tensor
 from diglot.base.artifact import UserError
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.weights import SURGERY
-from diglot.recipe import Phase
+from diglot.recipe.train import Phase
 from diglot.train.mesh import part_of
 from diglot.train.optimizer import Rows, parameter_groups
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from diglot.model.decoder import Decoder
-from diglot.recipe import Train
+from diglot.recipe.train import Train
 from diglot.tokens.order import Order
 from diglot.tokens.shards import TokenSource
 from diglot.train.branches import Exports

@@ -43,7 +43,7 @@ from diglot.base.artifact import Artifact, Context, Inputs, UserError
 if TYPE_CHECKING:
     from torch.distributed import Store
 
-    from diglot.recipe import Stage
+    from diglot.recipe.common import Stage
 
 # How long a process waits for another one before it gives up. The others wait while the first one writes a model.
 TIMEOUT = "DIGLOT_TIMEOUT_SECONDS"

@@ -31,8 +31,7 @@ import torch
 
 from diglot.base.artifact import LOGS, Context, Inputs, UserError
 from diglot.model.loss import is_slow_in_bfloat16
-from diglot.recipe import Train
-from diglot.recipe.train import Training
+from diglot.recipe.train import Train, Training
 from diglot.tokenizer.folder import tokenizer_hash
 from diglot.tokens.order import joined
 from diglot.tokens.packing import Batch

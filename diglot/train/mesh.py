@@ -66,8 +66,7 @@ from diglot.model.huggingface import (
     write_description,
 )
 from diglot.model.weights import StoredWeights, write_weights
-from diglot.recipe import Train
-from diglot.recipe.train import Parallel
+from diglot.recipe.train import Parallel, Train
 from diglot.tokens.packing import IGNORED, Batch
 
 # Gathering a weight that is cut twice takes two steps, says torch each time.

@@ -21,7 +21,7 @@ from torch import Tensor
 from diglot.base.devices import device_called
 from diglot.model.decoder import DecoderConfig
 from diglot.model.flops import flops_per_token
-from diglot.recipe import Train
+from diglot.recipe.train import Train
 from diglot.train.mesh import Mesh
 from diglot.train.schedule import PhaseSchedule
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from diglot.model.decoder import Decoder
-from diglot.recipe import Train
+from diglot.recipe.train import Train
 from diglot.train.mesh import local
 from diglot.train.muon import step_matrix
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diglot.base.artifact import UserError
-from diglot.recipe import Phase, Train
+from diglot.recipe.train import Phase, Train
 
 RESUMES = "resumes.json"
 

@@ -32,7 +32,7 @@ from typing import Any
 import torch.distributed as dist
 
 from diglot.base.artifact import LOGS, Context, Inputs, UserError
-from diglot.recipe import Sweep
+from diglot.recipe.train import Sweep
 from diglot.tokens.shards import open_tokens
 from diglot.train import loop
 from diglot.train.metrics import FILE, read_metrics

@@ -31,7 +31,8 @@ from diglot.base.artifact import Context, Inputs, UserError
 from diglot.base.format import excerpt
 from diglot.base.ledger import Sample, SourceLedger, least
 from diglot.read.files import Broken, Record, read_records
-from diglot.recipe import MakeParallel, Source
+from diglot.recipe.source import Source
+from diglot.recipe.translate import MakeParallel
 from diglot.text.hashing import keyed_hash
 from diglot.text.languages import language_name
 

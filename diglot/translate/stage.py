@@ -47,7 +47,7 @@ from diglot.base.artifact import Artifact, Context, Inputs, UserError
 from diglot.base.format import excerpt
 from diglot.base.ledger import Sample, SourceLedger, least
 from diglot.endpoint.client import Client, Completion, Journal, Refused, Request
-from diglot.recipe import Translate
+from diglot.recipe.translate import Translate
 from diglot.text.hashing import keyed_hash
 from diglot.text.language_id import LOW_CONFIDENCE, SHORT_BYTES, WRONG_LANGUAGE, load_identifier
 from diglot.text.languages import language_name

@@ -26,7 +26,7 @@ from diglot.world.facts import ANIMALS, SEASONS, TRADES, Proposition, World, mak
 from diglot.world.instructions import Asker, messages
 
 if TYPE_CHECKING:
-    from diglot.recipe import World as WorldSettings
+    from diglot.recipe.world import World as WorldSettings
 
 CHOICE_TASKS = ("cloze", "facts", "transfer")
 

@@ -9,7 +9,7 @@ import pytest
 
 from diglot.align import preferences, tasks
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
-from diglot.recipe import GatherPreferences, GatherTasks
+from diglot.recipe.align import GatherPreferences, GatherTasks
 
 Records = list[dict[str, Any]]
 

@@ -16,7 +16,8 @@ from corpus_files import ARABIC, ENGLISH, sentences, write_jsonl
 
 from diglot.base.artifact import Context, Inputs, content_hash
 from diglot.curate import stage as curate
-from diglot.recipe import Curate, Source
+from diglot.recipe.curate import Curate
+from diglot.recipe.source import Source
 
 pytestmark = pytest.mark.slow
 ray_cluster = pytest.importorskip("ray.cluster_utils", reason="the extra `cluster` is not installed")

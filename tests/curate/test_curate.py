@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from diglot.base.artifact import UserError, content_hash
 from diglot.read import files
-from diglot.recipe import Deduplication, Rules, Source
+from diglot.recipe.curate import Deduplication, Rules
 from diglot.recipe.signals import NAMES, SIGNALS
+from diglot.recipe.source import Source
 
 COLUMNS = ["id", "text", "language", "domain", "source", "origin", "url", "cluster_size", *NAMES]
 
@@ -304,7 +305,8 @@ def test_the_hash_seed_of_python_changes_nothing(tmp_path):
 
     write_jsonl(tmp_path / "a.jsonl", records(ENGLISH, 30))
     script = (
-        "import sys; from pathlib import Path; from diglot.base.artifact import *; from diglot.recipe import *\n"
+        "import sys; from pathlib import Path; from diglot.base.artifact import *; from diglot.recipe.curate import Curate\n"
+        "from diglot.recipe.source import Source\n"
         "from diglot.curate import stage as curate; out = Path(sys.argv[2]); out.mkdir(); Path(str(out) + 's').mkdir()\n"
         "curate.run(Curate(sources={'s': Source(path=sys.argv[1], language='en')}), Inputs({}), out,\n"
         "           Context(name='c', seed=0, scratch=Path(str(out) + 's')))\n"

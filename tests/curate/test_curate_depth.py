@@ -10,7 +10,9 @@ from curate_run import documents, run
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
 from diglot.curate import learn_rules
 from diglot.quality import classifier, ngram
-from diglot.recipe import Decontamination, Deduplication, LearnRules, Rules, Source, TrainClassifier, TrainNgram
+from diglot.recipe.curate import Decontamination, Deduplication, LearnRules, Rules
+from diglot.recipe.quality import TrainClassifier, TrainNgram
+from diglot.recipe.source import Source
 
 
 def balanced(ledger):

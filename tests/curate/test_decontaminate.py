@@ -8,7 +8,7 @@ from corpus_files import ARABIC, ENGLISH, sentences, write_jsonl
 
 from diglot.base.artifact import UserError
 from diglot.curate import decontaminate
-from diglot.recipe import Decontamination
+from diglot.recipe.curate import Decontamination
 
 
 def table_of(folder, records, **settings):

@@ -155,7 +155,7 @@ def test_documents_past_a_word_of_bits_are_told_apart(tmp_path):
 
 def test_the_boilerplate_of_the_invented_world_is_found(tmp_path, context):
     """Every notice is taken out of all documents but the first, and nothing else is."""
-    from diglot.recipe import World
+    from diglot.recipe.world import World
     from diglot.world import generate
     from diglot.world.faults import BOILERPLATE
 

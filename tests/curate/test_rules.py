@@ -27,7 +27,7 @@ from diglot.curate.rules import (
     reasons_in_order,
     thresholds,
 )
-from diglot.recipe import LearnRules, Rules
+from diglot.recipe.curate import LearnRules, Rules
 from diglot.recipe.signals import NAMES, SIGNALS
 
 DOCS = Path(__file__).parents[2] / "docs" / "corpus.md"

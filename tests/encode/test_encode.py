@@ -15,7 +15,7 @@ from tokenizers import models, trainers
 from diglot.base.artifact import Artifact, Context, Inputs, UserError, content_hash
 from diglot.encode import encoder
 from diglot.encode import stage as encode
-from diglot.recipe import Encode
+from diglot.recipe.encode import Encode
 from diglot.recipe.train import DocumentWeight
 from diglot.tokenizer import byte_fallback
 from diglot.tokenizer.folder import load_tokenizer, special_ids, tokenizer_hash

@@ -12,7 +12,7 @@ from corpus_files import ARABIC, ENGLISH
 
 from diglot.base.artifact import UserError
 from diglot.endpoint.client import Client, Completion, Journal, Refused, Request
-from diglot.recipe import Endpoint
+from diglot.recipe.endpoint import Endpoint
 
 SECRET = "sk-Zq81-do-not-tell"
 

@@ -14,7 +14,8 @@ from diglot.evaluate.harness import Adapter
 from diglot.evaluate.items import build_contexts
 from diglot.evaluate.language_model import LanguageModel
 from diglot.evaluate.preferences import answer_request
-from diglot.recipe import Encode, Task
+from diglot.recipe.encode import Encode
+from diglot.recipe.evaluate import Task
 from diglot.serve.chat import Conversation
 from diglot.tokens.shards import open_tokens
 

@@ -15,7 +15,7 @@ from diglot.evaluate import engine
 from diglot.evaluate.bits import bits_per_byte, read_held_out
 from diglot.evaluate.metrics import ratio_error
 from diglot.evaluate.preferences import read_pairs, score_pairs
-from diglot.recipe import Evaluate
+from diglot.recipe.evaluate import Evaluate
 
 
 def artifact(path, kind) -> Artifact:

@@ -10,7 +10,7 @@ from diglot.base.artifact import UserError
 from diglot.evaluate.harness import Adapter, ItemTask
 from diglot.evaluate.items import build_contexts
 from diglot.evaluate.language_model import LanguageModel
-from diglot.recipe import Task
+from diglot.recipe.evaluate import Task
 
 CHOICES = [
     {

@@ -6,7 +6,7 @@ import pytest
 
 from diglot.base.artifact import UserError
 from diglot.evaluate.items import ChatPrompt, build_contexts, read_items, separator
-from diglot.recipe import Task
+from diglot.recipe.evaluate import Task
 
 GOOD = {"id": "a", "prompt": "The baker sells", "choices": ["bread", "iron"], "answer": 0}
 

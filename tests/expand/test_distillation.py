@@ -12,8 +12,7 @@ from diglot.expand.distillation import BARRIER, Reader, collect, distil, windows
 from diglot.expand.initialization import Alignment, align
 from diglot.expand.stage import run
 from diglot.model.huggingface import load_decoder
-from diglot.recipe import Expand
-from diglot.recipe.expand import Distillation
+from diglot.recipe.expand import Distillation, Expand
 from diglot.tokenizer.folder import read_tokenizer
 
 NEW = [("▁the", "r"), ("▁ther", "e"), ("l", "o"), ("lo", "w"), ("▁a", "n"), ("▁an", "d"), ("▁a", "t")]

@@ -14,7 +14,7 @@ from diglot.expand.focus import compress, count_contexts, focus_mixtures, positi
 from diglot.expand.initialization import Alignment
 from diglot.expand.stage import run
 from diglot.model.huggingface import load_decoder
-from diglot.recipe import Expand
+from diglot.recipe.expand import Expand
 
 
 def silent(done, total, unit, note=""):

@@ -9,7 +9,7 @@ from diglot.base.artifact import UserError, content_hash
 from diglot.expand.initialization import Alignment, align, expand_rows, sub_token_mixtures
 from diglot.expand.stage import run
 from diglot.model.huggingface import load_decoder
-from diglot.recipe import Expand
+from diglot.recipe.expand import Expand
 from diglot.tokenizer.folder import read_tokenizer
 
 SHAPES = {

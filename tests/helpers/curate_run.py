@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 
 from diglot.base.artifact import Context, Inputs
 from diglot.curate import stage as curate
-from diglot.recipe import Curate
+from diglot.recipe.curate import Curate
 
 
 def run(folder, sources, workers=2, inputs=None, **options):

@@ -14,7 +14,7 @@ from diglot.merge.methods import merger
 from diglot.merge.stage import run
 from diglot.model import weights as weights_module
 from diglot.model.huggingface import load_decoder, save_decoder
-from diglot.recipe import Merge
+from diglot.recipe.merge import Merge
 
 
 def make(folder, seed, kind="llama", **changes):
@@ -213,7 +213,7 @@ from pathlib import Path
 from model_builders import inputs
 from diglot.base.artifact import Context
 from diglot.merge import stage as merge
-from diglot.recipe import Merge
+from diglot.recipe.merge import Merge
 from diglot.tokenizer.folder import read_tokenizer
 from transformers import CONFIG_MAPPING; CONFIG_MAPPING["llama"]  # loaded before, as it is not the model's memory
 

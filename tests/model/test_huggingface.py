@@ -17,7 +17,7 @@ from diglot.model.decoder import Decoder, rotary_frequencies
 from diglot.model.huggingface import find_model, load_decoder, run, save_decoder, write_description
 from diglot.model.presets import PRESETS
 from diglot.model.weights import StoredWeights, write_weights
-from diglot.recipe import ImportModel
+from diglot.recipe.model import ImportModel
 
 LLAMA3 = {
     "rope_type": "llama3",

@@ -17,7 +17,7 @@ from model_builders import NEW_MERGES, inputs, save, transformers_model, vocabul
 
 from diglot.expand.stage import ranges, run, spread
 from diglot.model.weights import StoredWeights
-from diglot.recipe import Expand
+from diglot.recipe.expand import Expand
 
 MODELS = {
     "llama": ("llama", {"attention_bias": True, "mlp_bias": True}),
@@ -138,7 +138,8 @@ from model_builders import inputs
 from diglot.base.artifact import Context
 from diglot.expand import stage as expand
 from diglot.model import huggingface
-from diglot.recipe import Expand, ImportModel
+from diglot.recipe.expand import Expand
+from diglot.recipe.model import ImportModel
 from diglot.tokenizer.folder import read_tokenizer
 from transformers import CONFIG_MAPPING; CONFIG_MAPPING["llama"]  # loaded before, as it is not the model's memory
 

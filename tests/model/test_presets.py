@@ -10,7 +10,7 @@ from diglot.model.architectures import config_json
 from diglot.model.decoder import Decoder
 from diglot.model.huggingface import count_parameters, load_decoder
 from diglot.model.presets import PRESETS, initialize, run, shape
-from diglot.recipe import NewModel, Shape
+from diglot.recipe.model import NewModel, Shape
 
 PUBLISHED = {
     "polylm-1.7b": 1_737_084_928,

@@ -12,7 +12,8 @@ import torch
 from diglot.model.decoder import Decoder
 from diglot.model.loss import cross_entropy
 from diglot.model.presets import shape
-from diglot.recipe import Shape, Train
+from diglot.recipe.model import Shape
+from diglot.recipe.train import Train
 from diglot.train.optimizer import build_optimizer, take_step
 
 

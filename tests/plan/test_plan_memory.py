@@ -23,7 +23,8 @@ from diglot.plan.memory import (
     parameter_shapes,
     parameters,
 )
-from diglot.recipe import Shape, Train
+from diglot.recipe.model import Shape
+from diglot.recipe.train import Train
 from diglot.train.optimizer import build_optimizer
 
 POLYLM = {"num_layers": 6, "hidden_size": 256, "intermediate_size": 1024, "num_heads": 8}

@@ -10,7 +10,7 @@ from quality_corpora import corpus, document, shuffled
 from diglot.base.artifact import Inputs, UserError
 from diglot.quality.classifier import open_classifier, run
 from diglot.quality.normalization import normalise
-from diglot.recipe import TrainClassifier
+from diglot.recipe.quality import TrainClassifier
 
 fasttext = pytest.importorskip("fasttext")
 

@@ -12,7 +12,7 @@ from quality_corpora import corpus, document, shuffled
 from diglot.base.artifact import Context, Inputs, UserError, writing
 from diglot.quality import classifier, ngram
 from diglot.quality.models import load
-from diglot.recipe import TrainClassifier, TrainNgram
+from diglot.recipe.quality import TrainClassifier, TrainNgram
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from diglot.quality.ngram import open_model, rank, run
 from diglot.quality.normalization import Wording, normalise
 from diglot.quality.reference_text import separation
 from diglot.quality.trie import Trie, open_trie
-from diglot.recipe import TrainNgram
+from diglot.recipe.quality import TrainNgram
 
 WORDING = Wording()
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

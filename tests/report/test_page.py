@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from small_run import write_run
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
-from diglot.recipe import Report
+from diglot.recipe.report import Report
 from diglot.report.page import render, run, sections_of
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}

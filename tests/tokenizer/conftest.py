@@ -7,7 +7,7 @@ import pytest
 from tokenizer_corpora import ARABIC, ENGLISH, INDONESIAN, artifact, varied, write_corpus
 
 from diglot.base.artifact import Artifact, Context, Inputs
-from diglot.recipe import ExtendTokenizer, TrainTokenizer
+from diglot.recipe.tokenizer import ExtendTokenizer, TrainTokenizer
 from diglot.tokenizer import extend, train
 
 

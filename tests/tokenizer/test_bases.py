@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diglot.base.artifact import Artifact, Context, Inputs
-from diglot.recipe import ExtendTokenizer
+from diglot.recipe.tokenizer import ExtendTokenizer
 from diglot.tokenizer import extend
 from diglot.tokenizer.folder import load_tokenizer, pieces
 from diglot.tokenizer.proofs import arbitrary_texts, round_trip_failures, unreachable_tokens

@@ -270,7 +270,7 @@ def test_the_same_bytes_whatever_the_threads_and_hash_seed(corpus, tmp_path):
     """The library trains with hash maps and threads: its result must not show it."""
     code = (
         "import sys, pathlib; from diglot.base.artifact import Artifact, Context, Inputs;"
-        "from diglot.recipe import ExtendTokenizer, TrainTokenizer; from diglot.tokenizer import extend, train;"
+        "from diglot.recipe.tokenizer import ExtendTokenizer, TrainTokenizer; from diglot.tokenizer import extend, train;"
         "corpus, output = map(pathlib.Path, sys.argv[1:]);"
         "made = lambda path: Artifact(path, 'x', 'x', 'x', '', '', {}, {}, {}, {});"
         "[(output / name).mkdir(parents=True) for name in ('base', 'bytes', 'extended')];"

@@ -6,7 +6,9 @@ import pytest
 from tiny_run import artifact, sentences
 
 from diglot.base.artifact import Artifact, Context, Inputs
-from diglot.recipe import Encode, NewModel, TrainTokenizer
+from diglot.recipe.encode import Encode
+from diglot.recipe.model import NewModel
+from diglot.recipe.tokenizer import TrainTokenizer
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from tiny_run import artifact, losses, settings, train
 from diglot.base.artifact import Inputs, UserError, content_hash
 from diglot.model.huggingface import load_decoder
 from diglot.model.weights import StoredWeights
-from diglot.recipe import Phase
+from diglot.recipe.train import Phase
 from diglot.train import loop
 from diglot.train.branches import CONTINUE, MOMENTS, RECORD
 

@@ -6,7 +6,7 @@ import pytest
 from tiny_run import settings, train
 
 from diglot.base.artifact import Context, Inputs, UserError
-from diglot.recipe import Phase
+from diglot.recipe.train import Phase
 from diglot.train import loop
 from diglot.train.data import Data, data_order
 from diglot.train.metrics import read_metrics

@@ -12,8 +12,8 @@ from diglot.base.artifact import Context, Inputs, UserError, content_hash
 from diglot.model import presets
 from diglot.model.huggingface import load_decoder
 from diglot.model.weights import SURGERY
-from diglot.recipe import NewModel, Phase, Train
-from diglot.recipe.new_model import Shape
+from diglot.recipe.model import NewModel, Shape
+from diglot.recipe.train import Phase, Train
 from diglot.report.figures import rate_curve
 from diglot.report.reading import read_training
 from diglot.train import job, loop

@@ -16,8 +16,7 @@ from mesh_work import run_on
 from tiny_run import settings, train
 
 from diglot.base.artifact import Inputs, UserError, content_hash
-from diglot.recipe import Phase
-from diglot.recipe.train import GuardSettings
+from diglot.recipe.train import GuardSettings, Phase
 from diglot.tokens.order import Order, joined
 from diglot.train import loop
 from diglot.train.data import Data

@@ -17,7 +17,7 @@ from tiny_run import artifact, losses, settings, train
 
 from diglot.base.artifact import Context, Inputs, UserError, content_hash
 from diglot.model.huggingface import load_decoder
-from diglot.recipe import Phase
+from diglot.recipe.train import Phase
 from diglot.train import loop
 from diglot.train.metrics import Metrics, read_metrics
 from diglot.train.objectives import answer_log_probabilities, micro_batches

@@ -12,8 +12,8 @@ from diglot.base.artifact import Context, Inputs
 from diglot.model import presets
 from diglot.model.huggingface import load_decoder
 from diglot.model.weights import SURGERY, StoredWeights
-from diglot.recipe import NewModel, Phase
-from diglot.recipe.new_model import Shape
+from diglot.recipe.model import NewModel, Shape
+from diglot.recipe.train import Phase
 from diglot.train.metrics import read_metrics
 
 SMALL = {"num_layers": 2, "hidden_size": 64, "intermediate_size": 96, "num_heads": 4, "num_key_value_heads": 2}

@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tenso
 from diglot.base.artifact import Inputs, UserError, content_hash
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.huggingface import load_decoder
-from diglot.recipe import Phase
+from diglot.recipe.train import Phase
 from diglot.train import loop, muon
 from diglot.train.freezing import Surgery, select
 from diglot.train.optimizer import Optimizer, Rows, build_optimizer, take_step

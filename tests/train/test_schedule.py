@@ -13,7 +13,7 @@ from tiny_run import losses, settings
 from tiny_run import train as train_run
 
 from diglot.base.artifact import Inputs, UserError
-from diglot.recipe import Phase, Train
+from diglot.recipe.train import Phase, Train
 from diglot.train import loop
 from diglot.train.metrics import read_metrics
 from diglot.train.schedule import PhaseSchedule, phase_at, phase_steps, read_resumes, rewarmed, schedule, write_resumes

@@ -11,7 +11,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Placement, Replicate, Shard, distribute_tensor
 
 from diglot.model.decoder import Decoder, DecoderConfig
-from diglot.recipe import Phase, Train
+from diglot.recipe.train import Phase, Train
 from diglot.train.freezing import Surgery, select
 from diglot.train.optimizer import build_optimizer, drop_frozen_gradients, effective_rates, take_step
 

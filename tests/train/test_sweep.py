@@ -18,7 +18,7 @@ import torch.multiprocessing as mp
 from tiny_run import artifact, settings, train
 
 from diglot.base.artifact import Context, Inputs, UserError, content_hash
-from diglot.recipe import Sweep
+from diglot.recipe.train import Sweep
 from diglot.train import sweep
 from diglot.train.metrics import read_metrics
 
@@ -141,7 +141,7 @@ def code(inputs: Inputs, folder: Path, given: Sweep) -> str:
     from test_sweep import run
     from tiny_run import artifact
     from diglot.base.artifact import Inputs
-    from diglot.recipe import Sweep
+    from diglot.recipe.train import Sweep
     given = Sweep.model_validate_json({given.model_dump_json(by_alias=True)!r})
     inputs = Inputs({{role: [artifact(Path(path), role)] for role, path in {paths!r}.items()}})
     run(inputs, Path({str(folder)!r}), given)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from diglot.base.artifact import Artifact, Context, Inputs
-from diglot.recipe import Phase, Train
+from diglot.recipe.train import Phase, Train
 from diglot.train import loop
 from diglot.train.metrics import read_metrics
 

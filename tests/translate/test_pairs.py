@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError, content_hash
 from diglot.read.files import Broken, Record, read_records
-from diglot.recipe import MakeParallel, Source
+from diglot.recipe.source import Source
+from diglot.recipe.translate import MakeParallel
 from diglot.translate import pairs
 from diglot.translate.pairs import Pair, grouped, lengths_differ, rendered
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from diglot.base.artifact import Context, Inputs, UserError, content_hash, read_artifact, writing
 from diglot.endpoint.client import Completion
 from diglot.read.files import read_records
-from diglot.recipe import Endpoint, Translate
+from diglot.recipe.endpoint import Endpoint
+from diglot.recipe.translate import Translate
 from diglot.translate import stage as translate
 from diglot.translate.paragraphs import join, split
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diglot.base.artifact import Context
-from diglot.recipe import World as WorldSettings
+from diglot.recipe.world import World as WorldSettings
 from diglot.world.facts import World, make_world
 from diglot.world.generate import run
 

@@ -21,7 +21,7 @@ from diglot.base.ledger import SAMPLES, Sample, least
 from diglot.curate.dedup.duplicates import SignedShard, equal_documents, near_duplicates
 from diglot.curate.dedup.minhash import agreement
 from diglot.curate.scratch import Passed, starts_of
-from diglot.recipe import Curate
+from diglot.recipe.curate import Curate
 from diglot.text.hashing import hash_names, keyed
 from diglot.text.languages import is_unspaced
 

@@ -28,6 +28,7 @@ class NewModel(Stage):
     makes: ClassVar[str] = "model"
     reads: ClassVar[dict[str, Role]] = {"tokenizer": Role(("tokenizer",))}
     function: ClassVar[str] = "diglot.model.presets:run"
+    position: ClassVar[int] = 70
 
     do: Literal["new-model"] = "new-model"
     preset: str
@@ -41,6 +42,7 @@ class ImportModel(Stage):
 
     makes: ClassVar[str] = "model"
     function: ClassVar[str] = "diglot.model.huggingface:run"
+    position: ClassVar[int] = 71
 
     do: Literal["import-model"] = "import-model"
     path: str

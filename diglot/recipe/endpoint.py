@@ -1,0 +1,22 @@
+"""Settings of a model server: what every stage that asks one says about it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from diglot.recipe.common import Count, Settings
+
+
+class Endpoint(Settings):
+    """An OpenAI-compatible model server."""
+
+    url: str = Field(description="Its base address, such as http://127.0.0.1:8000/v1.")
+    model: str
+    key_variable: str = Field("OPENAI_API_KEY", description="The environment variable that holds the key, if any.")
+    price_in: Annotated[float, Field(ge=0)] = Field(0.0, description="Cost of a million prompt tokens.")
+    price_out: Annotated[float, Field(ge=0)] = Field(0.0, description="Cost of a million completion tokens.")
+    concurrency: Count = Field(8, description="Requests at a time.")
+    timeout: Annotated[float, Field(gt=0)] = Field(120.0, description="Seconds to wait for an answer.")
+    retries: int = Field(5, ge=0, description="Tries after a failure, ever more seconds apart.")
