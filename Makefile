@@ -48,8 +48,8 @@ TWO := -n 2 --dist loadfile
 test: setup  ## All tests but the longest
 	$(BIN)/python -m pytest -q -m 'not full' $(TWO)
 
-test-full: setup  ## All tests
-	$(BIN)/python -m pytest -q $(TWO)
+test-full: setup  ## All tests, and random searches that look ten times as far
+	$(BIN)/python -m pytest -q --hypothesis-profile=wide $(TWO)
 
 check: setup  ## Lint, types and the fast tests
 	$(BIN)/ruff check .

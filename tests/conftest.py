@@ -1,6 +1,7 @@
 """What all tests share: the folder of real data, and quiet threads."""
 
 import os
+import sys
 from pathlib import Path
 
 # With another process on a core, two spinning torch threads ran at a quarter of one thread's speed.
@@ -8,16 +9,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import examples  # noqa: F401  (registers the profiles)
 import hypothesis
 import pytest
 
 from diglot.base.artifact import Context
 
-# How fast examples are made says how busy the machine is, not whether the code is right.
-hypothesis.settings.register_profile(
-    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("unhurried")
+hypothesis.settings.load_profile("few")  # `--hypothesis-profile=wide` comes after this file and wins
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,3 +35,10 @@ def context(tmp_path: Path) -> Context:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     return Context(name="test", seed=0, scratch=scratch, workers=2)
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """Torch's own generator starts anew, so that a test's weights do not depend on the tests before it."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from diglot import flow
@@ -281,7 +282,7 @@ def test_a_broken_manifest_is_named(tmp_path: Path) -> None:
         read_artifact(tmp_path)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.dictionaries(st.text("abc", min_size=1, max_size=3), st.binary(max_size=20), max_size=5))
 def test_content_hash_is_of_names_and_bytes(files: dict[str, bytes]) -> None:
     import tempfile

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from corpus_files import ARABIC, ENGLISH, SPANISH, sentences, write_jsonl
 from curate_run import documents, run
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -265,7 +266,7 @@ lines = st.binary(max_size=40) | st.text(max_size=40).map(lambda text: json.dump
 
 
 @given(st.lists(lines, max_size=12))
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_the_ledger_balances_whatever_is_read(tmp_path_factory, lines):
     folder = tmp_path_factory.mktemp("fuzz")
     file = write_jsonl(folder / "a.jsonl", records(ENGLISH, 2))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from examples import examples
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from diglot.curate.clean.line_rules import LINE_RULES
@@ -198,7 +199,7 @@ texts = st.lists(pieces, max_size=12).map("".join)
 @given(st.lists(texts, max_size=4))
 @example(["a\r\n\r\n\r\n\r\n b", "\r", "\u200d"])
 @example([f"a \n\t{LONG}  b", f"  {LONG}\n {LONG} b", f"a  {LONG} b\t"])
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_corrections_are_those_of_plain_python(given_texts):
     result = correct(array(given_texts))
     for place, text in enumerate(given_texts):
@@ -229,7 +230,7 @@ def test_words_may_be_long_across_chunks():
 
 
 @given(st.lists(texts, max_size=4))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_characters_are_conserved(given_texts):
     result = correct(array(given_texts), line_rules=ALL_LINE_RULES)
     for text, new, read, removed in zip(
@@ -244,7 +245,6 @@ def test_characters_are_conserved(given_texts):
 
 
 @given(st.lists(st.text("abc ابت字.,!(", min_size=1, max_size=20).map(str.strip).filter(bool), max_size=8))
-@settings(deadline=None)
 def test_ordinary_text_is_left_as_it_is(lines):
     text = "\n".join(" ".join(line.split()) for line in lines)
     assert corrected(text) == text
@@ -334,7 +334,7 @@ ORDERED = sorted(ALL_LINE_RULES, key=lambda rule: LINE_RULES.index(rule.name))
     st.lists(st.sampled_from(LINES) | st.text("ab .!?\"'J", max_size=30), max_size=10),
     st.sets(st.sampled_from(ALL_LINE_RULES), min_size=1),
 )
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_lines_go_by_c4s_rules(lines, rules):
     text = "\n".join(lines)
     result = correct(array([text]), False, tuple(sorted(rules)))

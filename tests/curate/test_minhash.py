@@ -4,7 +4,8 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from signed_shards import BANDS, ROWS, plain_jaccard, plain_shingles
 
@@ -65,7 +66,7 @@ PIECES = ["a", "b", "A", "é", "É", "中", "文", "İ", "ß", "😀", "！", "-
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=60).map("".join) | st.text(max_size=40)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.lists(TEXTS, min_size=2, max_size=4), st.booleans())
 def test_jaccard_is_that_of_sets_in_python(texts, by_characters):
     pairs = [(i, j) for i in range(len(texts)) for j in range(len(texts))]
@@ -73,7 +74,7 @@ def test_jaccard_is_that_of_sets_in_python(texts, by_characters):
     assert jaccard(array(texts), np.array(pairs), 5, by_characters).tolist() == expected
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(TEXTS, TEXTS, st.booleans())
 def test_equal_shingles_have_equal_signatures(one, other, by_characters):
     result = signed([one, other], by_characters)

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from corpus_files import ARABIC, ENGLISH, sentences
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from diglot.curate.dedup import repeated_lines
@@ -103,7 +104,7 @@ units = st.lists(
 ).map("\n".join)  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.lists(st.lists(units, max_size=4), min_size=1, max_size=4), st.sampled_from(["lines", "paragraphs"]), st.integers(1, 3))  # fmt: skip
 def test_any_layout_as_plain_python(tmp_path_factory, shards, kind, limit):
     assert run(tmp_path_factory.mktemp("units"), shards, kind, limit)[0] == naive(shards, kind, limit)

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
@@ -191,7 +192,7 @@ def test_an_empty_file_is_no_rule_set():
 
 
 @given(st.text(max_size=60) | st.text("rules:{}[]- \nlimit,onlyax_w012", max_size=80))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_any_text_is_read_or_refused(text):
     try:
         parse_rule_file(text, "x.yaml")
@@ -218,7 +219,7 @@ def test_the_order_of_reasons():
 
 
 @given(st.integers(0, 2**32), st.sampled_from(["polylm", "gopher", "fineweb2-like", "allam-english"]))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_first_broken_is_the_first_in_a_plain_loop(seed, name):
     rng = np.random.default_rng(seed)
     rules = load_rule_set(Rules(set=name), None, None).rules_for("en", False)
@@ -286,7 +287,7 @@ def test_thresholds():
 @given(
     values=st.lists(st.floats(0, 2e7) | st.sampled_from([0, 0.025, 0.3, 0.5, 1, 10, 100, np.nan, np.inf]), max_size=40)
 )
-@settings(max_examples=20, deadline=None)
+@examples(20)
 def test_a_histogram_is_numpys(signal, values):
     edges, given_values = histogram_edges(signal), np.array(values, float)
     assert (np.diff(edges) > 0).all()

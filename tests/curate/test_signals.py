@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 from corpus_files import ARABIC, ENGLISH, sentences
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from plain_signals import plain_signals
 
@@ -28,7 +29,7 @@ def check(texts: list[str], language: str | None = None) -> None:
 
 
 @given(st.lists(st.text(max_size=80), max_size=5), st.sampled_from([None, "en", "ja", "zh", "zh-Hant", "th"]))
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_any_text_is_measured_as_defined(texts, language):
     check(texts, language)
 
@@ -47,13 +48,13 @@ PARTS = [
     st.lists(st.lists(st.sampled_from(PARTS), max_size=120).map("".join), min_size=1, max_size=4),
     st.sampled_from([None, "en", "ja", "zh", "th"]),
 )
-@settings(max_examples=250, deadline=None)
+@examples(250)
 def test_contrived_text_is_measured_as_defined(texts, language):
     check(texts, language)
 
 
 @given(st.lists(st.lists(st.sampled_from(["a ", "b ", "c ", "a b c d e f g h i j ", "\n"]), max_size=60).map("".join)))
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_repetitive_text_is_measured_as_defined(texts):
     check(texts)
 

@@ -21,7 +21,8 @@ from corpus_files import (
     warc_record,
     zstd,
 )
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from diglot.read import files as reading_module
@@ -161,7 +162,7 @@ FILES[".PARQUET"] = parquet_bytes(compression="none", use_dictionary=False)
     st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 60), st.binary(max_size=60)), max_size=5),
     st.floats(0.01, 1.5),
 )
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(250, suppress_health_check=list(HealthCheck))
 def test_damaged_files_never_give_a_traceback(tmp_path_factory, suffix, damages, share):
     """Stretches replaced and the end cut off; and who wants every second shard gets just these."""
     content = bytearray(FILES[suffix])
@@ -180,7 +181,7 @@ def test_damaged_files_never_give_a_traceback(tmp_path_factory, suffix, damages,
 
 
 @given(st.binary(max_size=400), st.sampled_from(sorted(FILES)))
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(200, suppress_health_check=list(HealthCheck))
 def test_random_bytes_under_any_suffix(tmp_path_factory, content, suffix):
     file = tmp_path_factory.mktemp("fuzz") / f"a{suffix}"
     file.write_bytes(content)

@@ -5,7 +5,8 @@ import math
 import pytest
 import tiny_model
 import torch
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
@@ -142,7 +143,7 @@ def test_prompts_need_room(random_model):
 
 
 @given(text=st.text("ab\n.", max_size=20), stops=st.lists(st.sampled_from(["\n", "ab", "."]), max_size=3))
-@settings(max_examples=50)
+@examples(50)
 def test_cutting_keeps_the_longest_part_without_a_stop(text, stops):
     cut = cut_at(text, stops)
     assert text.startswith(cut)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from model_builders import inputs, save, transformers_model, vocabulary, write_corpus, write_tokenizer
@@ -46,7 +47,7 @@ def test_sparsemax_of_many_equal_scores_uses_them_all(size):
 
 
 @given(st.lists(st.lists(st.integers(0, 9), max_size=15), min_size=1, max_size=5))
-@settings(max_examples=40)
+@examples(40)
 def test_contexts_are_counted_on_both_sides(documents):
     sample = [np.array(ids, dtype=np.int64) for ids in documents]
     totals = np.bincount(np.concatenate(sample), minlength=10)

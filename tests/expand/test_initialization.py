@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from base_tokenizers import BASES
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -111,7 +112,7 @@ def test_lengths_add_up_to_the_bytes_of_a_text(kind, bases):
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
-@settings(max_examples=60)
+@examples(60)
 def test_lengths_add_up_whatever_the_text(bases, text):
     for kind in ("gpt-2", "llama-3"):
         tokenizer = read_tokenizer(bases[kind])

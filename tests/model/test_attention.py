@@ -1,7 +1,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.attention.bias import causal_lower_right
 
@@ -34,7 +35,7 @@ def batches(draw, multiple=1):
     return torch.tensor(rows, dtype=torch.int32)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(batches(), st.sampled_from([(2, 2), (4, 2), (4, 1)]))
 def test_attention_equals_a_dense_mask_in_values_and_gradients(documents_BT, heads):
     torch.manual_seed(0)
@@ -49,7 +50,7 @@ def test_attention_equals_a_dense_mask_in_values_and_gradients(documents_BT, hea
 
 
 @given(batches())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_layout_gives_every_token_one_slot_and_its_place_in_its_document(documents_BT):
     layout = DocumentLayout.of(documents_BT)
     N = documents_BT.numel()
@@ -108,7 +109,7 @@ class AtHand(RowCut):
         return tuple(torch.cat([part.flatten(0, 1) for part in parts]) for parts in self.parts)
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(st.data(), st.sampled_from([2, 3, 4]), st.sampled_from([(2, 2), (4, 2)]))
 def test_rows_cut_over_processes_equal_whole_rows(data, size, heads):
     documents_BT = data.draw(batches(2 * size))

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from model_builders import SPECIALS, inputs, save, transformers_model, write_tokenizer
 from safetensors.torch import load_file, save_file
@@ -275,7 +276,7 @@ def test_an_index_cannot_reach_outside_its_folder(tmp_path):
     st.sampled_from([1e4, 5e5, 1e6]),
     st.sampled_from([2048, 8192]),
 )
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_rotary_frequencies_equal_transformers(kind, factor, head_size, theta, original):
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 

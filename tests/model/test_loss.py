@@ -1,7 +1,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from diglot.model import loss as module
@@ -136,7 +137,7 @@ def test_a_tied_weight_gets_both_gradients():
     torch.testing.assert_close(ours, torch.autograd.grad(whole, weight)[0], atol=2e-5, rtol=1e-4)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.lists(st.sampled_from([-100, 0, 3, V - 1]), min_size=1, max_size=20), st.integers(0, 100))
 def test_log_probabilities_equal_log_softmax(targets, seed):
     torch.manual_seed(seed)

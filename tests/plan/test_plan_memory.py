@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from diglot.base.devices import GIB
@@ -57,7 +58,7 @@ def test_parameters_add_up_to_the_decoders(preset):
 
 
 @given(data_parallel=st.integers(1, 300), power=st.integers(0, 3))
-@settings(max_examples=20)
+@examples(20)
 def test_ranks_together_hold_at_least_everything(data_parallel, power):
     config = PRESETS["qwen3-0.6b"]
     execution = Execution(data_parallel=data_parallel, tensor_parallel=2**power)
@@ -149,7 +150,7 @@ executions = st.builds(
 
 
 @given(execution=executions, preset=st.sampled_from(["tiny", "qwen3-0.6b", "polylm-1.7b", "llama-3-8b"]))
-@settings(max_examples=60)
+@examples(60)
 def test_more_work_holds_more_and_more_ranks_hold_less(execution, preset):
     config = PRESETS[preset]
     held = memory(config, execution)

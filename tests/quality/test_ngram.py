@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from quality_corpora import corpus, document, shuffled
 
@@ -218,7 +219,7 @@ def test_a_broken_arpa_file_is_refused_with_its_line(tmp_path, text, said):
     assert said in str(error.value)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.data())
 def test_cut_and_changed_arpa_files_never_crash(tmp_path_factory, data):
     tmp = tmp_path_factory.mktemp("arpa")
@@ -248,7 +249,7 @@ def test_wording_is_guessed(tmp_path):
 
 
 @given(st.text(max_size=80), st.booleans())
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_normalising(text, characters):
     wording = Wording(characters=characters)
     (once,) = normalise(texts_of([text]), wording).to_pylist()

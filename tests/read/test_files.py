@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from corpus_files import COMPRESS, DATA, RECORDS, broken, good, parquet_bytes, read, warc_record, zstd
-from hypothesis import example, given, settings
+from examples import examples
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from diglot.base.artifact import UserError
@@ -77,7 +78,7 @@ ELEMENTS = st.recursive(
 @given(st.lists(ELEMENTS, max_size=6), st.integers(1, 9), st.sampled_from([None, 1]))
 @example([[], 0.0], 1, 1)
 @example([1e-7, -25, True], 2, None)
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_the_elements_of_an_array_are_those_python_finds(tmp_path_factory, values, chunk, indent):
     """Whatever chunks the file is read in."""
     file = tmp_path_factory.mktemp("array") / "a.json"
@@ -155,7 +156,7 @@ def test_broken_records_are_counted_with_their_reason(tmp_path):
 
 
 @given(st.lists(st.binary(max_size=50), max_size=20))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_every_line_that_is_not_blank_is_accounted_for(tmp_path_factory, lines):
     file = tmp_path_factory.mktemp("fuzz") / "a.jsonl"
     content = b"\n".join([b'{"text": "good"}', *lines])
@@ -164,7 +165,7 @@ def test_every_line_that_is_not_blank_is_accounted_for(tmp_path_factory, lines):
 
 
 @given(st.binary(max_size=300), st.sampled_from(["gz", "zst", "plain"]))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_random_bytes_are_never_a_traceback(tmp_path_factory, content, kind):
     name = "a.json" if kind == "plain" else f"a.jsonl.{kind}"
     file = tmp_path_factory.mktemp("fuzz") / name

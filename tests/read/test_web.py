@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 from corpus_files import ARABIC, ENGLISH, html_page, http_response, sentences, warc_record, write_jsonl
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from diglot.base.artifact import UserError
@@ -222,7 +223,7 @@ def test_a_truncated_archive_is_read_up_to_its_end(tmp_path, share):
 
 
 @given(st.lists(st.sampled_from(["response", "request", "conversion", "garbage"]), max_size=8), st.integers(1, 40))
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(60, suppress_health_check=list(HealthCheck))
 def test_records_are_cut_out_whatever_the_chunks(tmp_path_factory, kinds, chunk):
     parts = {
         "response": warc_record("response", http_response(b"x", "text/plain")),

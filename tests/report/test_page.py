@@ -12,7 +12,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from small_run import write_run
 
@@ -170,7 +171,7 @@ def test_ledger_figure_accounts_for_every_document(html: str) -> None:
         assert sum(trace["customdata"][index] for trace in bars["data"]) == 12_000
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chosen=st.sets(st.integers(0, 18)))
 def test_any_part_of_a_run_makes_a_page(artifacts: list[Artifact], chosen: set[int]) -> None:
     part = [artifact for number, artifact in enumerate(artifacts) if number in chosen]

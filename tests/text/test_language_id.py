@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from corpus_files import ARABIC, ENGLISH, SPANISH, sentences
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from diglot.base.artifact import UserError
@@ -125,7 +126,7 @@ def test_the_windows_never_split_a_character():
     assert codes_of(*("x" * shift + long for shift in range(4))) == ["ar"] * 4
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.text(max_size=30).map(lambda text: text * 50), min_size=1, max_size=5))
 def test_any_text_is_identified_and_alone_as_among_others(texts):
     together = IDENTIFIER.identify(array_of(*texts), ["en", "ar"])

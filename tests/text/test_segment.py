@@ -3,7 +3,8 @@ from importlib import resources
 
 import budoux
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from diglot.text.segment import model_name, segment
@@ -44,7 +45,7 @@ def test_segments_are_the_packages_on_written_examples(name):
     st.lists(st.text(st.sampled_from("今日は天気です。、の中国人操作系统กลุ่มสามารถ ab1\n😀"), max_size=40), max_size=4),
     st.sampled_from(MODELS),
 )
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_segments_are_the_packages_on_any_text(texts, name):
     check(texts, name)
 

@@ -7,7 +7,8 @@ import base_tokenizers
 import pytest
 import sentencepiece
 import tokenizer_corpora as corpora
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from diglot.base.artifact import Artifact, Context, Inputs
@@ -107,7 +108,7 @@ def test_any_text(base, extended):
     before = sentencepiece.SentencePieceProcessor(model_file=str(base.path / model.name)) if library else None
 
     @given(ANY_TEXT)
-    @settings(max_examples=300)
+    @examples(300)
     def check(text):
         if not round_trip_failures(was, [text]):
             assert round_trip_failures(now, [text]) == []

@@ -11,7 +11,8 @@ import base_tokenizers
 import chat_templates
 import pytest
 import tokenizers
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 from transformers import AutoTokenizer
@@ -166,7 +167,7 @@ def test_ids_and_text_are_those_of_the_chat_template(folder, add_generation_prom
 
 
 @given(messages=conversations(content_texts().filter(starts_a_line)), add_generation_prompt=st.booleans())
-@settings(max_examples=30)
+@examples(30)
 def test_ids_are_the_templates_whatever_is_said(folder, messages, add_generation_prompt):
     if folder.name == "qwen-3" and messages[-1]["role"] == "assistant":
         messages = [*messages, {"role": "user", "content": "so?"}]
@@ -197,7 +198,7 @@ def test_our_format_begins_with_nothing_where_the_base_has_no_such_token(tmp_pat
 
 
 @given(messages=conversations(content_texts()))
-@settings(max_examples=30)
+@examples(30)
 def test_targets_are_the_answers_and_what_ends_them(folder, messages):
     if folder.name in ("ours in llama-2", "chatml in llama-2", "ours in unigram"):
         pytest.skip("its base does not keep all text, with a chat format or without")
@@ -213,7 +214,7 @@ def test_targets_are_the_answers_and_what_ends_them(folder, messages):
 
 
 @given(messages=conversations(content_texts()))
-@settings(max_examples=30)
+@examples(30)
 def test_a_prompt_is_the_beginning_of_the_conversation(folder, messages):
     whole, targets = folder.chat.encode(messages)
     answers = [number for number, message in enumerate(messages) if message["role"] == "assistant"]
@@ -259,7 +260,7 @@ def test_the_line_break_after_an_answer_in_chatml_is_not_predicted(qwen):
 
 
 @given(data=st.data(), text=content_texts(), role=st.sampled_from(list(ROLES)))
-@settings(max_examples=30)
+@examples(30)
 def test_no_content_can_forge_a_special_token(folder, data, text, role):
     special = {token.content for token in folder.automatic.added_tokens_decoder.values() if token.special}
     forged = (

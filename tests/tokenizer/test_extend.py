@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tokenizer_corpora as corpora
 import tokenizers
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, processors
 
@@ -84,12 +85,12 @@ def test_any_text_survives_and_latin_text_is_cut_as_before(english, corpus, exte
     base, extended = load_tokenizer(english.path), load_tokenizer(artifact.path)
 
     @given(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("تعلمال ▁،"), max_size=40))
-    @settings(max_examples=200, deadline=None)
+    @examples(200)
     def survives(text):
         assert round_trip_failures(extended, [text]) == []
 
     @given(st.text(st.characters(max_codepoint=0x24F), max_size=40))
-    @settings(max_examples=200, deadline=None)
+    @examples(200)
     def unchanged(text):
         assert ids(base, text) == ids(extended, text)
 

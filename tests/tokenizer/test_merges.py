@@ -8,7 +8,8 @@ from random import Random
 import numpy as np
 import pytest
 import tokenizers
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import models, pre_tokenizers, trainers
 
@@ -174,7 +175,7 @@ OPTIONS = st.fixed_dictionaries(
 
 
 @given(TEXTS, OPTIONS)
-@settings(max_examples=150)
+@examples(150)
 def test_characters_merge_as_defined(texts, options):
     pieces = [letter.encode() for letter in LETTERS]
     rows = [([LETTERS.index(letter) for letter in word], *counts) for word, *counts in texts]
@@ -182,7 +183,7 @@ def test_characters_merge_as_defined(texts, options):
 
 
 @given(TEXTS, OPTIONS)
-@settings(max_examples=150)
+@examples(150)
 def test_bytes_merge_as_defined(texts, options):
     """Pieces may begin and end within a character."""
     pieces = [bytes([value]) for value in range(256)]
@@ -191,7 +192,7 @@ def test_bytes_merge_as_defined(texts, options):
 
 
 @given(TEXTS, OPTIONS, st.booleans())
-@settings(max_examples=150)
+@examples(150)
 def test_parity_merges_as_defined(texts, options, every_split):
     pieces = [letter.encode() for letter in LETTERS]
     rows = [([LETTERS.index(letter) for letter in word], *counts) for word, *counts in texts]

@@ -7,7 +7,8 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 import tokenizer_corpora as corpora
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, trainers
 
@@ -95,7 +96,7 @@ def test_decoding_undoes_encoding_on_any_text(trained):
     text = st.text(st.characters(exclude_categories=["Cs"])) | st.text("▁\ue000 01a\n<s>|ا", max_size=12)
 
     @given(st.lists(text, max_size=5))
-    @settings(max_examples=200, deadline=None)
+    @examples(200)
     def check(texts):
         assert round_trip_failures(tokenizer, texts) == []
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from diglot.base.artifact import UserError
@@ -25,7 +26,7 @@ def test_after_any_number_of_rows_each_source_is_within_one_row_of_its_share(row
         assert np.abs(seen - planned).max() < 1
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(
     weights=st.lists(st.floats(0.001, 1), min_size=1, max_size=8),
     fill=st.lists(st.floats(0.3, 1), min_size=8, max_size=8),

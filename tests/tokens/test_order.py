@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from diglot.base.artifact import UserError
@@ -14,7 +15,7 @@ from diglot.tokens.packing import IGNORED, Batch
 from diglot.tokens.shards import TokenSource
 
 Make = Callable[..., TokenSource]
-function_scoped = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+function_scoped = examples(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 lengths = st.lists(st.integers(2, 40), min_size=1, max_size=30)
 
 

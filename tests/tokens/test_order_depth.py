@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from diglot.base.artifact import UserError
@@ -23,7 +24,7 @@ from diglot.tokens.phases import SMALLEST_STAIR, cut
 from diglot.tokens.shards import TokenSource
 
 Make = Callable[..., TokenSource]
-function_scoped = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+function_scoped = examples(30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from diglot.tokens.packing import IGNORED, heldout_batches
@@ -13,7 +14,7 @@ from diglot.tokens.shards import TokenSource
 Make = Callable[..., TokenSource]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lengths=st.lists(st.integers(2, 40), min_size=1, max_size=30),
     sequence_length=st.integers(2, 50),

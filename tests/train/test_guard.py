@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from examples import examples
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from mesh_work import run_on
 from tiny_run import settings, train
@@ -51,7 +51,7 @@ def by_hand(given: GuardSettings, losses: list[float], norms: list[float]) -> li
     return skips
 
 
-@hypothesis_settings(deadline=None, max_examples=60)
+@examples(60)
 @given(st.lists(st.tuples(values, values), max_size=40), st.sampled_from([4, 8, 16]))
 def test_the_rule(steps: list[tuple[float, float]], window: int) -> None:
     losses, norms = [a for a, _ in steps], [b for _, b in steps]

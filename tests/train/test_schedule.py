@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from examples import examples
 from hypothesis import given
-from hypothesis import settings as examples
 from hypothesis import strategies as st
 from tiny_run import losses, settings
 from tiny_run import train as train_run
@@ -76,7 +76,7 @@ def plan_of(steps: int, phases: list[dict], **changes) -> tuple[Train, list[Phas
     return settings, schedule(settings)
 
 
-few = examples(max_examples=40, deadline=None)
+few = examples(40)
 
 
 @few

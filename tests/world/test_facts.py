@@ -3,7 +3,8 @@
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from diglot.world import facts
@@ -56,7 +57,7 @@ def test_what_follows_from_two_relations_holds_in_the_world(world: World) -> Non
 
 
 @given(st.integers())
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_puzzles_have_one_right_conclusion(seed: int) -> None:
     men, women = [f"m{i}" for i in range(9)], [f"w{i}" for i in range(9)]
     premises, conclusion = puzzle(Random(seed), men, women)

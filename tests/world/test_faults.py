@@ -3,7 +3,8 @@
 from collections import defaultdict
 from random import Random
 
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from world_files import SETTINGS, Generated
 
@@ -22,7 +23,7 @@ def oracle(one: str, other: str) -> float:
 
 
 @given(TEXT, TEXT)
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_jaccard_agrees_with_another_implementation(one: str, other: str) -> None:
     assert faults.jaccard(one, other) == oracle(one, other) == faults.jaccard(other, one)
 
@@ -89,7 +90,7 @@ def test_faults_look_like_what_they_are_called(generated: Generated) -> None:
 
 
 @given(st.integers())
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_mojibake_can_be_undone(seed: int) -> None:
     """It is real text, wrongly decoded: encoding it back gives the Arabic again."""
     text = "تعيش ميريلا فيلسو في أومبر. هي خبازة."
