@@ -100,7 +100,8 @@ def to_specification(file: Path) -> dict[str, Any]:
     if model.charsmap:
         rules.append({"type": "Precompiled", "precompiled_charsmap": base64.b64encode(model.charsmap).decode()})
     if model.remove_extra_whitespaces:
-        rules.append({"type": "Strip", "strip_left": True, "strip_right": True})
+        # Spaces alone: the library's Strip takes other white space too, such as U+0085, which SentencePiece keeps.
+        rules.append({"type": "Replace", "pattern": {"Regex": r"\A +| +\z"}, "content": ""})
         rules.append({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "})
     if model.add_dummy_prefix:
         rules.append({"type": "Prepend", "prepend": "▁"})

@@ -8,16 +8,18 @@ import pytest
 import sentencepiece
 import tokenizer_corpora as corpora
 from examples import examples
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.recipe.tokenizer import ExtendTokenizer
-from diglot.tokenizer import extend
+from diglot.tokenizer import extend, proofs
 from diglot.tokenizer.folder import load_tokenizer, pieces
-from diglot.tokenizer.proofs import arbitrary_texts, round_trip_failures, unreachable_tokens
+from diglot.tokenizer.proofs import arbitrary_texts, round_trip_failures, same_pieces, unreachable_tokens
 
 LANGUAGES = ["ar", "id", "th"]
+# Found by search: an unknown token of the base hides that U+0085 is white space to one of its two files alone.
+FOUND = ["\x85°", "°\x85", "a\x85b", *(f"{between}°{between}ك a{between}ใ" for between in proofs.AWKWARD)]
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("การเتعلم the▁\n،"), max_size=40)
 
 
@@ -107,14 +109,20 @@ def test_any_text(base, extended):
     library = sentencepiece.SentencePieceProcessor(model_file=str(model)) if model.exists() else None
     before = sentencepiece.SentencePieceProcessor(model_file=str(base.path / model.name)) if library else None
 
+    def agree(library, tokenizer, text):
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        return same_pieces(text, library.encode(text, out_type=str), ids, tokenizer, library.id_to_piece(library.unk_id()))
+
     @given(ANY_TEXT)
     @examples(300)
     def check(text):
         if not round_trip_failures(was, [text]):
             assert round_trip_failures(now, [text]) == []
-        if library and before.encode(text) == was.encode(text, add_special_tokens=False).ids:
+        if library and agree(before, was, text):
             assert library.encode(text) == now.encode(text, add_special_tokens=False).ids
 
+    for text in FOUND:
+        check = example(text)(check)
     check()
 
 
