@@ -111,7 +111,9 @@ def test_any_text(base, extended):
 
     def agree(library, tokenizer, text):
         ids = tokenizer.encode(text, add_special_tokens=False).ids
-        return same_pieces(text, library.encode(text, out_type=str), ids, tokenizer, library.id_to_piece(library.unk_id()))
+        return same_pieces(
+            text, library.encode(text, out_type=str), ids, tokenizer, library.id_to_piece(library.unk_id())
+        )
 
     @given(ANY_TEXT)
     @examples(300)
