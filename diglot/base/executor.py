@@ -1,12 +1,12 @@
-"""Engines: where the tasks of the stage run, on the threads of this machine or on a Ray cluster.
+"""Executors: where the tasks of the stage run, on the threads of this machine or on a Ray cluster.
 
 A task is a function of a module and one argument that pickles; its results are small, and its data goes through
 files in the scratch folder (on a cluster, a folder that all nodes share). Files appear whole (`whole_file`), so a
 task that is run again, after its worker or its node was killed, changes nothing. Results come in the order of
 tasks. Hence one corpus, to the byte, from one thread or a thousand nodes.
 
-    with open_engine("threads", workers=2, tick=show_progress) as engine:
-        for result in engine.map(function, tasks): ...
+    with open_executor("threads", workers=2, tick=show_progress) as executor:
+        for result in executor.map(function, tasks): ...
 
 Ray: `RAY_ADDRESS` names the cluster; without it Ray is started on this machine.
 """
@@ -35,7 +35,7 @@ RETRIES = 20  # of a task whose worker or node died; what a task itself raises i
 _stopping = threading.Event()
 
 
-class Engine(Protocol):
+class Executor(Protocol):
     """Runs tasks side by side."""
 
     workers: int
@@ -45,8 +45,8 @@ class Engine(Protocol):
 
 
 @contextlib.contextmanager
-def open_engine(kind: str, workers: int, tick: Callable[[], None]) -> Iterator[Engine]:
-    """An engine.
+def open_executor(kind: str, workers: int, tick: Callable[[], None]) -> Iterator[Executor]:
+    """An executor.
 
     Args:
         kind: `threads` or `ray`.
@@ -105,12 +105,12 @@ class _Threads:
                 self.tick()
 
 
-def _open_ray(tick: Callable[[], None]) -> Iterator[Engine]:
+def _open_ray(tick: Callable[[], None]) -> Iterator[Executor]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
     except ImportError as error:
-        raise UserError("engine: ray: Ray is not installed; pip install 'diglot[cluster]'") from error
+        raise UserError("executor: ray: Ray is not installed; pip install 'diglot[cluster]'") from error
     ours = not ray.is_initialized()
     address = os.environ.get("RAY_ADDRESS")
     if ours:
@@ -122,7 +122,7 @@ def _open_ray(tick: Callable[[], None]) -> Iterator[Engine]:
         except Exception as error:  # what Ray raises differs with what is wrong
             reason = str(error).strip().split("\n")[0]
             raise UserError(
-                f"engine: ray: cannot reach a cluster ({reason}); start one (ray start --head) and set RAY_ADDRESS"
+                f"executor: ray: cannot reach a cluster ({reason}); start one (ray start --head) and set RAY_ADDRESS"
             ) from error
     try:
         yield _Ray(ray, tick)
@@ -156,7 +156,7 @@ class _Ray:
         except self.ray.exceptions.RayError as error:
             reason = str(error).strip().split("\n")[0]
             raise UserError(
-                f"engine: ray: a task was lost ({reason}); run the same command again: finished shards are kept"
+                f"executor: ray: a task was lost ({reason}); run the same command again: finished shards are kept"
             ) from error
 
 

@@ -58,7 +58,7 @@ class SourceLedger:
     held_out: Counts = field(default_factory=Counts)
     dropped: dict[str, Counts] = field(default_factory=dict)
     corrected: dict[str, Counts] = field(default_factory=dict)
-    alone: dict[str, int] = field(default_factory=dict)
+    unconditional: dict[str, int] = field(default_factory=dict)
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     kept_samples: list[Sample] = field(default_factory=list)
 
@@ -77,8 +77,8 @@ class SourceLedger:
             self.drop(reason, **counts)
         for reason, samples in part["samples"].items():
             self.sample(reason, [Sample(*sample) for sample in samples])
-        for rule, number in part["alone"].items():
-            self.alone[rule] = self.alone.get(rule, 0) + number
+        for rule, number in part["unconditional"].items():
+            self.unconditional[rule] = self.unconditional.get(rule, 0) + number
 
     def check(self, name: str) -> None:
         """Make sure that the account balances.
@@ -103,10 +103,10 @@ class SourceLedger:
     def as_json(self) -> dict[str, Any]:
         """For `ledger.json`; reasons in alphabetical order.
 
-        `alone` says how many documents each rule breaks, whatever other rules they break as well.
+        `unconditional` says how many documents each rule breaks, whatever other rules they break as well.
         """
         fields = asdict(self)
-        for key in ("dropped", "corrected", "alone", "samples"):
+        for key in ("dropped", "corrected", "unconditional", "samples"):
             fields[key] = dict(sorted(fields[key].items()))
         for counts in fields["corrected"].values():
             del counts["bytes"]

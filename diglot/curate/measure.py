@@ -20,7 +20,7 @@ from diglot.curate import decontaminate
 from diglot.curate.dedup import repeated_lines
 from diglot.curate.dedup.minhash import band_keys, sign
 from diglot.curate.prepare import Part, byte_lengths, domain_of, prepare, sample_text
-from diglot.curate.rules import Rule, RuleSet, alone, first_broken, histogram, load_rule_set, reasons_in_order
+from diglot.curate.rules import Rule, RuleSet, first_broken, histogram, load_rule_set, reasons_in_order, unconditional
 from diglot.curate.scratch import SIZES, dropped_file, write_dropped, write_passed
 from diglot.curate.signals.lexicon import word_lists
 from diglot.curate.signals.measure import TEXT_SIGNALS, measure
@@ -185,7 +185,7 @@ def _measure_part(
         dropped[names[place]] = part.texts.ids.take(pa.array(chosen)).to_pylist()
         ledger.drop(names[place], len(chosen), sizes[chosen, 0].sum(), sizes[chosen, 1].sum())
     ledger.samples = _samples(tools, part, names, reasons, details, rules, signals, id_hashes)
-    ledger.alone = alone(rules, signals, drawn)
+    ledger.unconditional = unconditional(rules, signals, drawn)
     passed = np.flatnonzero(reasons < 0)
     wanted = job.settings.deduplication
     by_characters = any(is_unspaced(language) for language in part.languages)

@@ -235,7 +235,7 @@ def first_broken(rules: list[Rule], signals: np.ndarray, verdicts: np.ndarray, d
     return result
 
 
-def alone(rules: list[Rule], signals: np.ndarray, draws: np.ndarray) -> dict[str, int]:
+def unconditional(rules: list[Rule], signals: np.ndarray, draws: np.ndarray) -> dict[str, int]:
     """How many documents each rule breaks, whatever other rules they break as well; arguments of `first_broken`."""
     return {rule.name: int(np.count_nonzero(rule.broken(signals[:, _COLUMN[rule.signal]], draws))) for rule in rules}
 

@@ -11,7 +11,7 @@ The steps are PolyLM's (3.1); what each rule is and where it comes from stands i
    document is trained on (`fates`)
 5. write `documents/`, `heldout/` and `dropped/`, and the ledger, which must balance
 
-Steps 2 to 5 are tasks of an engine: threads, or Ray. The corpus is the same whatever runs them, however many, and
+Steps 2 to 5 are tasks of an executor: threads, or Ray. The corpus is the same whatever runs them, however many, and
 whatever is killed meanwhile: a shard of step 3 that is done is not done again. `language_confidence: 0` switches
 language identification off. Memory: a shard of 32 MB a worker, with its working arrays about 0.5 GB each, and
 `fates` and `duplicates` for the whole corpus; text is never held beyond a shard.
@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from diglot.base.artifact import Context, Inputs, UserError
-from diglot.base.executor import Engine, open_engine
+from diglot.base.executor import Executor, open_executor
 from diglot.base.format import excerpt
 from diglot.base.ledger import UNKNOWN_LANGUAGE, Counts, SourceLedger
 from diglot.curate import decontaminate
@@ -98,16 +98,16 @@ def run(settings: Curate, inputs: Inputs, output: Path, context: Context) -> dic
     )
     _check_settings(job)
     progress = _Progress(context, job.folder)
-    with open_engine(settings.engine, context.workers, progress.tick) as engine:
-        units = units_of(settings, job.base, context.name, engine.workers)
-        job, evaluation_sets = _with_tables(job, units, engine, context)
-        measured = _measure(job, units, engine, context, progress)
+    with open_executor(settings.executor, context.workers, progress.tick) as executor:
+        units = units_of(settings, job.base, context.name, executor.workers)
+        job, evaluation_sets = _with_tables(job, units, executor, context)
+        measured = _measure(job, units, executor, context, progress)
         accounts = measured.accounts
-        fates = decide(measured.shards, settings, engine, context.scratch / "compared", _seed(settings, context))
+        fates = decide(measured.shards, settings, executor, context.scratch / "compared", _seed(settings, context))
         _settle(accounts, fates)
         _check_something_left(accounts, context)
-        write_documents(fates, settings, output, engine, context)
-        write_dropped(measured.dropped, fates, output, engine)
+        write_documents(fates, settings, output, executor, context)
+        write_dropped(measured.dropped, fates, output, executor)
     _write_evidence(measured, fates, job, output)
     summary = _summary(accounts)
     return {**summary, "evaluation_sets": evaluation_sets._asdict()} if evaluation_sets else summary
@@ -171,7 +171,7 @@ class _Progress:
 
 
 def _with_tables(
-    job: Job, units: list[Unit], engine: Engine, context: Context
+    job: Job, units: list[Unit], executor: Executor, context: Context
 ) -> tuple[Job, decontaminate.Built | None]:
     """Build what shards are compared with: the evaluation sets' n-grams, and repeated lines and paragraphs."""
     settings, scratch, evaluation_sets = job.settings, context.scratch, None
@@ -183,24 +183,24 @@ def _with_tables(
         folder = scratch / "units"
         folder.mkdir(parents=True, exist_ok=True)
         counting = job._replace(folder=folder)
-        for _ in engine.map(count_units, [(counting, unit) for unit in units]):
+        for _ in executor.map(count_units, [(counting, unit) for unit in units]):
             pass
         tables = []
         for kind, limit in kinds(settings):
             table = scratch / f"repeated-{kind}.npy"
             files = sorted(folder.glob(f"*.{kind}.npy"))
-            repeated_lines.build_table(files, limit, table, engine.map)
+            repeated_lines.build_table(files, limit, table, executor.map)
             tables.append((kind, table))
         job = job._replace(repeated=tuple(tables), key=f"{job.key}/repeated")
     return job, evaluation_sets
 
 
-def _measure(job: Job, units: list[Unit], engine: Engine, context: Context, progress: _Progress) -> Measured:
+def _measure(job: Job, units: list[Unit], executor: Executor, context: Context, progress: _Progress) -> Measured:
     """Measure all units."""
     job.folder.mkdir(parents=True, exist_ok=True)
     progress.total = sum(file.size or 0 for unit in units for file in unit.files if unit.part == 0) / 1e6
     groups = {}
-    for unit, shards in zip(units, engine.map(measure_unit, [(job, unit) for unit in units]), strict=True):
+    for unit, shards in zip(units, executor.map(measure_unit, [(job, unit) for unit in units]), strict=True):
         groups[unit.group] = shards
         progress.unit_done(unit)
     accounts = _accounts(job.settings)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from diglot.base.artifact import Context
-from diglot.base.executor import Engine, whole_file
+from diglot.base.executor import Executor, whole_file
 from diglot.curate.dedup.decide import HELD_OUT, KEPT, REASONS, Fates
 from diglot.curate.prepare import domain_of
 from diglot.curate.scratch import Passed, dropped_table
@@ -59,20 +59,20 @@ class Dropping(NamedTuple):
     file: Path
 
 
-def write_documents(fates: Fates, settings: Curate, output: Path, engine: Engine, context: Context) -> None:
+def write_documents(fates: Fates, settings: Curate, output: Path, executor: Executor, context: Context) -> None:
     """Write the documents that stay.
 
     Args:
         fates: of all documents.
         settings: of the stage.
         output: the artifact's folder.
-        engine: runs the tasks, one a shard.
+        executor: runs the tasks, one a shard.
         context: of the stage.
     """
     for folder in ("documents", "heldout"):
         (output / folder).mkdir(exist_ok=True)
     tasks = _tasks(fates, settings, output, context.scratch / "held_out")
-    for done, _ in enumerate(engine.map(_write_shard, tasks), 1):
+    for done, _ in enumerate(executor.map(_write_shard, tasks), 1):
         context.progress(done, len(tasks), "shards", "written")
     sources = dict.fromkeys(shard.source for shard in fates.shards)
     for name in sources:
@@ -134,14 +134,14 @@ def _write_shard(task: Writing) -> None:
             _write_table(result.filter(pa.array(chosen)), file)
 
 
-def write_dropped(shards: list[tuple[str, Path]], fates: Fates, output: Path, engine: Engine) -> None:
+def write_dropped(shards: list[tuple[str, Path]], fates: Fates, output: Path, executor: Executor) -> None:
     """Write the ids of the documents that do not stay, with the reasons.
 
     Args:
         shards: the source, and the file of what did not pass the rules.
         fates: of what did.
         output: the artifact's folder.
-        engine: runs the tasks, one a shard.
+        executor: runs the tasks, one a shard.
     """
     (output / "dropped").mkdir(exist_ok=True)
     passed: dict[str, list[tuple[str, Passed, np.ndarray]]] = {}
@@ -154,7 +154,7 @@ def write_dropped(shards: list[tuple[str, Path]], fates: Fates, output: Path, en
         number = numbers[source] = numbers.get(source, -1) + 1
         target = output / "dropped" / f"{source}-{number:05}.parquet"
         tasks.append(Dropping(file, passed.get(file.name[: len("00000-00000")], []), target))
-    for _ in engine.map(_write_dropped, tasks):
+    for _ in executor.map(_write_dropped, tasks):
         pass
 
 

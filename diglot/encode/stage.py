@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError, hash_file
-from diglot.base.executor import open_engine
+from diglot.base.executor import open_executor
 from diglot.encode.encoder import Encoder
 from diglot.recipe.encode import Encode
 from diglot.text.unicode import text_buffers
@@ -286,8 +286,8 @@ def encode_texts(
 ) -> Iterator[EncodedTexts]:
     """Encode one split of a source of text, a chunk at a time, on several threads."""
     encode = functools.partial(_encode_chunk, encoder=encoder, special=special, dtype=dtype)
-    with open_engine("threads", context.workers, lambda: None) as engine:
-        yield from engine.map(encode, _text_chunks(origin, split, keep))
+    with open_executor("threads", context.workers, lambda: None) as executor:
+        yield from executor.map(encode, _text_chunks(origin, split, keep))
 
 
 def _encode_chunk(

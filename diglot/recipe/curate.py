@@ -101,7 +101,8 @@ class Curate(Stage):
     function: ClassVar[str] = "diglot.curate.stage:run"
     position: ClassVar[int] = 20
     version: ClassVar[int] = 2
-    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"engine"})
+    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"executor"})
+    renamed: ClassVar[dict[str, str]] = {"engine": "executor"}
 
     do: Literal["curate"] = "curate"
     sources: dict[Name, Source] = Field(
@@ -130,7 +131,7 @@ class Curate(Stage):
     held_out: Share = Field(0.02, description="Share of documents kept out of training, for bits per byte.")
     max_held_out: Count = Field(500, description="At most this many held-out documents a source.")
     max_record_bytes: Count = Field(20_000_000, description="Longer records are counted as oversized and dropped.")
-    engine: Literal["threads", "ray"] = Field(
+    executor: Literal["threads", "ray"] = Field(
         "threads", description="threads: this machine; ray: the cluster that RAY_ADDRESS names. Same result."
     )
     seed: int = 0
@@ -167,9 +168,3 @@ class LearnRules(Stage):
     def outside_paths(self) -> dict[tuple, str]:
         """The rule set's file, where it is one of the user's."""
         return {("set",): self.set} if _is_file(self.set) else {}
-
-
-# --- quality --------------------------------------------------------------------------------------------------
-
-
-# --- translation ----------------------------------------------------------------------------------------------

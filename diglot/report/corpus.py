@@ -133,7 +133,7 @@ def _page(name: str, entry: dict[str, Any], place: int, signals: dict[str, Any])
     """Everything about one source: reasons, corrections, samples and signals."""
     read = entry["read"]["documents"]
     dropped = {reason: count["documents"] for reason, count in (entry.get("dropped") or {}).items()}
-    alone = entry.get("alone") or {}
+    unconditional = entry.get("unconditional") or {}
     most = max(dropped.values(), default=1)
     reasons = [
         {
@@ -141,7 +141,7 @@ def _page(name: str, entry: dict[str, Any], place: int, signals: dict[str, Any])
             "documents": number(documents),
             "share": share(documents, read),
             "width": f"{100 * documents / most:.1f}",
-            "alone": number(alone[reason]) if reason in alone else "",
+            "unconditional": number(unconditional[reason]) if reason in unconditional else "",
         }
         for reason, documents in _ranked(dropped)
     ]
@@ -157,7 +157,7 @@ def _page(name: str, entry: dict[str, Any], place: int, signals: dict[str, Any])
     return {
         **_row(name, entry, place),
         "dropped_by": reasons,
-        "has_alone": bool(alone),
+        "has_unconditional": bool(unconditional),
         "corrected": corrected,
         "kept_samples": (entry.get("kept_samples") or [])[: 2 * MAX_SAMPLES],
         "samples": [group for group in samples if group["samples"]],

@@ -114,7 +114,7 @@ def _rule(name: str, low: float | None, high: float | None) -> str:
 def _broken(name: str, entry: dict[str, Any]) -> str:
     """How many documents break a signal's rules, whatever they were dropped for."""
     rules = (f"min_{name}", f"max_{name}")
-    number_of = sum((entry.get("alone") or {}).get(rule, 0) for rule in rules)
+    number_of = sum((entry.get("unconditional") or {}).get(rule, 0) for rule in rules)
     return f"{number(number_of)} break it ({share(number_of, entry['read']['documents'])})" if number_of else ""
 
 

@@ -54,7 +54,18 @@ def _read(artifact: Artifact, name: str) -> Any:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for name in columns:
-        right = name in ("read", "kept", "held out", "dropped", "documents", "share", "alone", "low", "high", "size")
+        right = name in (
+            "read",
+            "kept",
+            "held out",
+            "dropped",
+            "documents",
+            "share",
+            "unconditional",
+            "low",
+            "high",
+            "size",
+        )
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     return table
 
@@ -72,13 +83,19 @@ def _sources(ledgers: dict[str, Any]) -> Table:
 
 def _reasons(ledger: dict[str, Any]) -> Table:
     table = _table(
-        "Dropped, by the first reason; `alone`: all that break the rule", "reason", "documents", "share", "alone"
+        "Dropped, by the first reason; `unconditional`: all that break the rule",
+        "reason",
+        "documents",
+        "share",
+        "unconditional",
     )
     read = max(ledger["read"]["documents"], 1)
     for reason, counts in sorted(ledger["dropped"].items(), key=lambda item: -item[1]["documents"]):
-        alone = ledger.get("alone", {}).get(reason)
+        unconditional = ledger.get("unconditional", {}).get(reason)
         number = counts["documents"]
-        table.add_row(reason, f"{number:,}", f"{number / read:.1%}", f"{alone:,}" if alone is not None else "")
+        table.add_row(
+            reason, f"{number:,}", f"{number / read:.1%}", f"{unconditional:,}" if unconditional is not None else ""
+        )
     return table
 
 

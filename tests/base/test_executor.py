@@ -1,4 +1,4 @@
-"""The engines run the same tasks to the same results; files they write are whole or absent."""
+"""The executors run the same tasks to the same results; files they write are whole or absent."""
 
 import threading
 import time
@@ -6,7 +6,7 @@ import time
 import pytest
 
 from diglot.base.artifact import UserError
-from diglot.base.executor import check_stopping, open_engine, whole_file
+from diglot.base.executor import check_stopping, open_executor, whole_file
 
 
 def square(number):
@@ -29,8 +29,8 @@ def wait_to_be_stopped(number):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_results_come_in_the_order_of_tasks(workers):
-    with open_engine("threads", workers, lambda: None) as engine:
-        assert list(engine.map(square, range(20))) == [number * number for number in range(20)]
+    with open_executor("threads", workers, lambda: None) as executor:
+        assert list(executor.map(square, range(20))) == [number * number for number in range(20)]
 
 
 def test_few_more_tasks_than_workers_are_held():
@@ -41,28 +41,28 @@ def test_few_more_tasks_than_workers_are_held():
             taken.append(number)
             yield number
 
-    with open_engine("threads", 2, lambda: None) as engine:
-        results = engine.map(square, tasks())
+    with open_executor("threads", 2, lambda: None) as executor:
+        results = executor.map(square, tasks())
         next(results)
         assert len(taken) <= 4
 
 
 def test_an_error_of_a_task_is_the_stages():
-    with pytest.raises(UserError, match="three"), open_engine("threads", 2, lambda: None) as engine:
-        list(engine.map(fail_at_three, range(9)))
+    with pytest.raises(UserError, match="three"), open_executor("threads", 2, lambda: None) as executor:
+        list(executor.map(fail_at_three, range(9)))
 
 
 def test_a_tick_comes_while_results_are_awaited():
     ticks = []
-    with open_engine("threads", 1, lambda: ticks.append(1)) as engine:
-        list(engine.map(time.sleep, [1.3]))
+    with open_executor("threads", 1, lambda: ticks.append(1)) as executor:
+        list(executor.map(time.sleep, [1.3]))
     assert len(ticks) >= 2
 
 
 def test_an_interrupted_stage_does_not_wait_for_long_tasks():
     began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), open_engine("threads", 2, lambda: None) as engine:
-        results = engine.map(wait_to_be_stopped, range(4))
+    with pytest.raises(KeyboardInterrupt), open_executor("threads", 2, lambda: None) as executor:
+        results = executor.map(wait_to_be_stopped, range(4))
         threading.Timer(0.2, lambda: None).start()
         del results
         raise KeyboardInterrupt
@@ -83,5 +83,5 @@ def test_a_file_is_whole_or_absent(tmp_path):
 def test_a_cluster_out_of_reach_is_said_plainly(monkeypatch):
     pytest.importorskip("ray", reason="the extra `cluster` is not installed")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    with pytest.raises(UserError, match="RAY_ADDRESS"), open_engine("ray", 1, lambda: None):
+    with pytest.raises(UserError, match="RAY_ADDRESS"), open_executor("ray", 1, lambda: None):
         pass

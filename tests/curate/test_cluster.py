@@ -36,14 +36,14 @@ def raw(tmp_path_factory):
     return folder
 
 
-def make(raw, folder, engine):
+def make(raw, folder, executor):
     """Run the stage, on the scratch folder of an earlier try where there is one."""
     sources = {
         f"file{number}": Source(path=str(raw / f"{number}.jsonl"), language="en" if number % 2 else "ar")
         for number in range(10)
     }
     sources["mixed"] = Source(path=[str(raw / "0.jsonl"), str(raw / "mixed.jsonl")], languages=["ar", "en"])
-    settings = Curate(sources=sources, engine=engine, deduplication={"lines": 20})
+    settings = Curate(sources=sources, executor=executor, deduplication={"lines": 20})
     output, scratch = folder / "corpus", folder / "scratch"
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)

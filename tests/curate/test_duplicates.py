@@ -11,7 +11,7 @@ import pytest
 from corpus_files import ARABIC, ENGLISH, sentences
 from signed_shards import BANDS, ROWS, all_alive, plain_jaccard, write_columns, write_shards
 
-from diglot.base.executor import open_engine
+from diglot.base.executor import open_executor
 from diglot.curate.dedup import duplicates
 from diglot.curate.dedup.duplicates import SignedShard, equal_documents, near_duplicates
 from diglot.read.files import Record, read_records
@@ -192,7 +192,7 @@ def mixed() -> list[str]:
 
 
 def backwards(function, tasks):
-    """An engine that runs the last task first, and all of them as if elsewhere."""
+    """An executor that runs the last task first, and all of them as if elsewhere."""
     pickled = [pickle.dumps(task) for task in tasks]
     results = [pickle.dumps(function(pickle.loads(task))) for task in reversed(pickled)]
     return map(pickle.loads, reversed(results))
@@ -217,9 +217,9 @@ def test_the_result_does_not_depend_on_shards_memory_or_order_of_work(mixed, tmp
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_the_result_does_not_depend_on_the_number_of_workers(mixed, workers, tmp_path):
     shards = write_shards(tmp_path, mixed, rows=250)
-    with open_engine("threads", workers, lambda: None) as engine:
-        found = near(tmp_path, shards, 20_000, engine.map)
-        exact = equal_documents(shards, "hash", tmp_path / "alive.npy", engine.map, 5000)
+    with open_executor("threads", workers, lambda: None) as executor:
+        found = near(tmp_path, shards, 20_000, executor.map)
+        exact = equal_documents(shards, "hash", tmp_path / "alive.npy", executor.map, 5000)
     assert same(found, near(tmp_path, shards))
     assert same(exact, equal_documents(shards, "hash", tmp_path / "alive.npy", map, MEMORY))
 

@@ -20,13 +20,13 @@ from diglot.curate.rule_files import SAMPLE_QUALITY, Limit, parse_rule_file, rea
 from diglot.curate.rules import (
     LANGUAGE_REASONS,
     Rule,
-    alone,
     first_broken,
     histogram,
     histogram_edges,
     load_rule_set,
     reasons_in_order,
     thresholds,
+    unconditional,
 )
 from diglot.recipe.curate import LearnRules, Rules
 from diglot.recipe.signals import NAMES, SIGNALS
@@ -243,7 +243,7 @@ def test_first_broken_is_the_first_in_a_plain_loop(seed, name):
                 broken.append(reason)
                 counts[reason] += 1
         assert (order[found] if found >= 0 else None) == (broken[0] if broken else None)
-    assert alone(rules, signals, draws) == counts
+    assert unconditional(rules, signals, draws) == counts
 
 
 def test_what_was_not_measured_passes():

@@ -74,7 +74,7 @@ def ledger() -> dict[str, Any]:
             "held_out": count(held_out),
             "dropped": {reason: count(number) for reason, number in dropped.items()},
             "corrected": {"urls": {"documents": 12, "characters": 300}},
-            "alone": {reason: number + 5 for reason, number in dropped.items() if reason.startswith("m")},
+            "unconditional": {reason: number + 5 for reason, number in dropped.items() if reason.startswith("m")},
             "samples": {
                 reason: [{"id": f"{language}-7", "excerpt": excerpt, "detail": "0.42 > 0.2"}] for reason in dropped
             },

@@ -39,7 +39,7 @@ def corpus_of(folder: Path, files: dict[str, Any], settings: dict[str, Any] | No
 
 def test_a_source_says_why_and_how_many_break_a_rule_anyway(artifacts: list[Artifact]) -> None:
     page = text_of(artifacts).data["pages"][0]
-    assert [(row["reason"], row["documents"], row["alone"]) for row in page["dropped_by"]] == [
+    assert [(row["reason"], row["documents"], row["unconditional"]) for row in page["dropped_by"]] == [
         ("near duplicate", "410", ""),
         ("wrong language", "260", ""),
         ("max duplicate lines", "190", "195"),
@@ -127,7 +127,7 @@ def test_thirty_six_sources_with_all_signals_are_still_a_page(tmp_path: Path) ->
 def test_a_corpus_without_the_newer_files_is_shown_all_the_same(tmp_path: Path) -> None:
     account = ledger()
     for entry in account["sources"].values():
-        for key in ("alone", "kept_samples", "samples", "corrected"):
+        for key in ("unconditional", "kept_samples", "samples", "corrected"):
             entry.pop(key)
     data = text_of([corpus_of(tmp_path, {"ledger.json": account})]).data
     assert (data["clusters"], data["lines"]) == ([], [])

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from diglot.base.executor import Engine
+from diglot.base.executor import Executor
 from diglot.base.format import excerpt
 from diglot.base.ledger import SAMPLES, Sample, least
 from diglot.curate.dedup.duplicates import SignedShard, equal_documents, near_duplicates
@@ -76,29 +76,29 @@ class Fates:
         return self.fates[self.starts[place] : self.starts[place + 1]]
 
 
-def decide(shards: list[Located], settings: Curate, engine: Engine, scratch: Path, seed: str) -> Fates:
+def decide(shards: list[Located], settings: Curate, executor: Executor, scratch: Path, seed: str) -> Fates:
     """Find the duplicates, and hold out a share of what each source has left.
 
     Args:
         shards: all documents that passed the rules.
         settings: of the stage.
-        engine: runs the comparisons.
+        executor: runs the comparisons.
         scratch: a folder for what does not belong into memory.
         seed: key of the held-out split.
     """
     scratch.mkdir(exist_ok=True)
     starts = starts_of(shard.passed for shard in shards)
     fates = np.lib.format.open_memmap(scratch / "fates.npy", "w+", np.uint8, (int(starts[-1]),))
-    dropped, kept_by = _duplicates(shards, starts, fates, settings, engine, scratch)
+    dropped, kept_by = _duplicates(shards, starts, fates, settings, executor, scratch)
     leaders, sizes = np.unique(kept_by, return_counts=True)
     found = Fates(shards, starts, fates, dropped, kept_by, leaders, sizes + 1, np.empty(0, np.int64), [])
-    _name_repeated(found, engine, scratch)
+    _name_repeated(found, executor, scratch)
     _hold_out(shards, starts, fates, settings, seed)
     return found
 
 
 def _duplicates(
-    shards: list[Located], starts: np.ndarray, fates: np.ndarray, settings: Curate, engine: Engine, scratch: Path
+    shards: list[Located], starts: np.ndarray, fates: np.ndarray, settings: Curate, executor: Executor, scratch: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     wanted = settings.deduplication
     groups: dict[tuple, int] = {}
@@ -112,10 +112,10 @@ def _duplicates(
             continue
         np.save(alive, fates == KEPT)
         if fate == NEAR_DUPLICATE:
-            found = near_duplicates(signed, wanted, alive, engine.map, scratch, MEMORY)
+            found = near_duplicates(signed, wanted, alive, executor.map, scratch, MEMORY)
         else:
             column = "hash" if fate == EXACT_DUPLICATE else "url_hash"
-            found = equal_documents(signed, column, alive, engine.map, MEMORY)
+            found = equal_documents(signed, column, alive, executor.map, MEMORY)
         fates[found[0]] = fate
         pairs.append(found)
     dropped = np.concatenate([np.empty(0, np.int64), *(documents for documents, _ in pairs)])
@@ -150,12 +150,12 @@ def _looked_up(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.n
     return np.where(keys[places] == wanted, values[places], wanted)
 
 
-def _name_repeated(fates: Fates, engine: Engine, scratch: Path) -> None:
+def _name_repeated(fates: Fates, executor: Executor, scratch: Path) -> None:
     """Give documents that stay, and whose id another one before them has, an id of their own."""
     alive = scratch / "alive.npy"
     np.save(alive, fates.fates == KEPT)
     signed = _signed(fates.shards, fates.starts, [0] * len(fates.shards))
-    fates.repeated, _ = equal_documents(signed, "id_hash", alive, engine.map, MEMORY)
+    fates.repeated, _ = equal_documents(signed, "id_hash", alive, executor.map, MEMORY)
     known = _look_up(fates, fates.repeated)
     own = [known[document][0] for document in fates.repeated.tolist()]
     times: dict[str, int] = {}

@@ -5,7 +5,7 @@ them but the first. Units are equal if their letters and digits are, and where w
 of letters and digits are left alone: headings, "Yes.", list numbers. Two passes over the corpus:
 
     write_units(file, texts, "lines", number)         # of each shard: 16 bytes a unit and document, sorted by hash
-    build_table(files, limit, table, engine.map)      # those found too often; out of core, by ranges of the hash
+    build_table(files, limit, table, executor.map)      # those found too often; out of core, by ranges of the hash
     remove(texts, number, load(table))                # of each shard, in the second pass
 
 A place is a shard's number and a document's row in it, so "the first" does not depend on who counts. Memory: `MEMORY`
