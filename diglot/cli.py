@@ -202,7 +202,7 @@ def show_command(run: Path, as_json: bool, stage: str | None, source: str | None
     """
     from diglot import flow, terminal
     from diglot.load import Where
-    from diglot.report.family import family_tree
+    from diglot.report.lineage import lineage_tree
 
     alone = read_artifact(run) if run.is_dir() else None
     if alone and alone.kind == "corpus" and not as_json:
@@ -220,7 +220,7 @@ def show_command(run: Path, as_json: bool, stage: str | None, source: str | None
         models = terminal.members(steps, artifacts)
         if len(models) > 1:
             console.print()
-            console.print(family_tree(models), soft_wrap=False)
+            console.print(lineage_tree(models), soft_wrap=False)
         _closing(console, steps)
         return
     report = next((a.path / "report.html" for a in artifacts.values() if a.kind == "report"), None)

@@ -37,6 +37,7 @@ from diglot.base.artifact import (
     read_artifact,
     writing,
 )
+from diglot.base.format import excerpt
 from diglot.load import Where
 from diglot.recipe import Recipe
 from diglot.recipe.common import Stage, at_step
@@ -207,7 +208,7 @@ def _what_changed(step: Step, artifact: Artifact) -> str:
     if artifact.do != step.settings.do:
         return f"was made by {artifact.do}"
     changes = [
-        f"{key}: {_short(old)} → {_short(new)}"
+        f"{key}: {_shown(old)} → {_shown(new)}"
         for key, old, new in _differences(artifact.settings, step.settings.settings())
     ]
     if before.get("version") != after["version"]:
@@ -236,9 +237,8 @@ def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, An
         yield prefix, old, new
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else text[:37] + "…"
+def _shown(value: Any) -> str:
+    return excerpt(json.dumps(value, ensure_ascii=False), 40)
 
 
 class FileHashes:

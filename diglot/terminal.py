@@ -21,10 +21,10 @@ from rich.progress import (
 from rich.table import Table
 
 from diglot.base.artifact import Artifact
+from diglot.base.format import duration, short
 from diglot.flow import Step
 from diglot.recipe.common import at_step
-from diglot.report.family import Member, about, at
-from diglot.report.results import duration
+from diglot.report.lineage import Member, about, at
 
 STATE_STYLE = {"done": "green", "stale": "yellow", "to do": "cyan"}
 
@@ -32,14 +32,6 @@ STATE_STYLE = {"done": "green", "stale": "yellow", "to do": "cyan"}
 def make_console() -> Console:
     """The terminal; in a pipe, lines are not broken."""
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-
-
-def quantity(value: float) -> str:
-    """A number for reading: 950, 12.3k, 4.56M, 1.2B."""
-    for size, letter in ((1e9, "B"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= size:
-            return f"{value / (1e3 if letter == 'k' else size):.3g}{letter}"
-    return f"{value:g}"
 
 
 class StageProgress:
@@ -77,7 +69,7 @@ class StageProgress:
 
     def _update(self, task: Any, done: float, total: float | None, unit: str, note: str) -> None:
         if self.bar:
-            rate = f"{quantity(float(f'{done / max(time.monotonic() - self.clock, 1e-3):.3g}'))}/s"
+            rate = f"{short(done / max(time.monotonic() - self.clock, 1e-3))}/s"
             self.bar.update(task, completed=done, total=total, unit=unit, note=note, rate=rate)
 
     def _line(self, name: str, done: float, total: float | None, unit: str, note: str) -> None:
@@ -86,8 +78,8 @@ class StageProgress:
             return
         self.spoke, rate = now, done / (now - self.clock)
         left = f", {duration((total - done) / rate)} left" if total and rate else ""
-        of = f"{quantity(done)}/{quantity(total)}" if total else quantity(done)
-        self.console.print(f"    {name}: {of} {unit}, {rate:.3g}/s{left} {note}", markup=False, highlight=False)
+        of = f"{short(done)}/{short(total)}" if total else short(done)
+        self.console.print(f"    {name}: {of} {unit}, {short(rate)}/s{left} {note}", markup=False, highlight=False)
 
     def finished(self, step: Step, artifact: Artifact) -> None:
         """Announce a finished stage with its headline numbers."""
@@ -110,16 +102,12 @@ def headline(artifact: Artifact) -> str:
     for key, value in artifact.summary.items():
         title = key.replace("_", " ")
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            parts.append(f"{title} {_number(value)}")
+            parts.append(f"{title} {short(value)}")
         elif (
             isinstance(value, dict) and 0 < len(value) <= 4 and all(isinstance(v, (int, float)) for v in value.values())
         ):
-            parts.append(f"{title} " + ", ".join(f"{k} {_number(v)}" for k, v in value.items()))
+            parts.append(f"{title} " + ", ".join(f"{k} {short(v)}" for k, v in value.items()))
     return " · ".join(parts[:5])
-
-
-def _number(value: float) -> str:
-    return quantity(value) if isinstance(value, int) else quantity(float(f"{value:.4g}"))
 
 
 def plan_table(steps: list[Step]) -> Table:
@@ -151,7 +139,7 @@ def run_table(steps: list[Step], artifacts: dict[str, Artifact]) -> Table:
 
 
 def members(steps: list[Step], artifacts: dict[str, Artifact]) -> list[Member]:
-    """The family of a run's models, made or to be made."""
+    """The lineage of a run's models, made or to be made."""
     models = {step.name for step in steps if step.settings.makes == "model"}
     found = []
     for step in steps:

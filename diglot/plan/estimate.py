@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from diglot.base.artifact import UserError
-from diglot.base.devices import GIB, Cluster
+from diglot.base.devices import Cluster
+from diglot.base.format import gibibytes
 from diglot.model.decoder import DecoderConfig
 from diglot.model.flops import flops_per_token
 from diglot.plan.follow import Known, Reads, follow
@@ -273,17 +274,19 @@ def judge(config: DecoderConfig, execution: Execution, cluster: Cluster, capacit
     """Whether it fits; where it does not, what would: fewer sequences, checkpointing, more devices."""
     needed = memory(config, execution).total
     if needed <= capacity:
-        return f"fits: {_gib(needed)} of {_gib(capacity)}"
+        return f"fits: {gibibytes(needed)} GiB of {gibibytes(capacity)} GiB"
     remedies = []
     for ways in _changes(execution):
         for words, changed in ways:
             total = memory(config, changed).total
             if total <= capacity:
-                remedies.append(f"fits with {words} ({_gib(total)})")
+                remedies.append(f"fits with {words} ({gibibytes(total)} GiB)")
                 break
     if not cluster.device.one_process:
         remedies.append(_smallest_text(config, execution, cluster, capacity))
-    return f"does not fit: {_gib(needed)} of {_gib(capacity)}; " + "; ".join(remedies or ["no way found"])
+    return f"does not fit: {gibibytes(needed)} GiB of {gibibytes(capacity)} GiB; " + "; ".join(
+        remedies or ["no way found"]
+    )
 
 
 def _changes(execution: Execution) -> Iterator[list[tuple[str, Execution]]]:
@@ -338,8 +341,3 @@ def smallest_sharding(
             cut *= 2
         devices *= 2
     return None
-
-
-def _gib(size: float) -> str:
-    gib = size / GIB
-    return f"{gib:,.0f} GiB" if gib >= 100 else f"{gib:.1f} GiB"

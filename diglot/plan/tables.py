@@ -12,52 +12,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from diglot.base.devices import GIB, Cluster
+from diglot.base.devices import Cluster
+from diglot.base.format import digits, duration, energy, gibibytes, scientific, short
 from diglot.plan.estimate import Assumptions, StagePlan
 from diglot.plan.memory import MARGIN, Memory
 
 WIDTH = 100
 CATEGORIES = ("weights", "gradients", "optimizer", "gathered", "activations", "loss")
-
-
-def short(value: float) -> str:
-    """A number in three digits: 950, 12.3k, 4.56M, 13.9B, 1.2T."""
-    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= 0.9995 * size:
-            return f"{value / size:.3g}{letter}" if value < 999.5 * size else f"{value / size:,.0f}{letter}"
-    return f"{value:.3g}"
-
-
-def power(value: float) -> str:
-    """8.84e10."""
-    return f"{value:.2e}".replace("e+", "e")
-
-
-def time(seconds: float) -> str:
-    """24.7 days, 3.2 h, 41 min or 12 s."""
-    for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:,.1f} {unit}" if seconds < 1000 * size else f"{seconds / size:,.0f} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-
-
-def hours(value: float) -> str:
-    """151,947, 3.2 or <0.1."""
-    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}" if value >= 0.1 else "<0.1"
-
-
-def energy(kwh: float) -> str:
-    """412 MWh, 3.1 kWh or 12 Wh."""
-    for size, unit in ((1e3, "MWh"), (1, "kWh")):
-        if kwh >= size:
-            return f"{kwh / size:,.3g} {unit}" if kwh / size < 1000 else f"{kwh / size:,.0f} {unit}"
-    return f"{kwh * 1000:.2g} Wh"
-
-
-def gib(size: float) -> str:
-    """Bytes in GiB."""
-    value = size / GIB
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 
 def _table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
@@ -98,20 +59,20 @@ def compute_table(plans: Sequence[StagePlan], cluster: Cluster, assumptions: Ass
     for plan in plans:
         row = [
             short(plan.tokens),
-            power(plan.flops_per_token),
-            power(plan.flops),
+            scientific(plan.flops_per_token),
+            scientific(plan.flops),
             f"{plan.tokens_per_second:,.0f}",
             f"{plan.mfu:.1%}",
-            time(plan.seconds),
-            hours(plan.device_hours),
+            duration(plan.seconds),
+            digits(plan.device_hours),
             energy(plan.energy_kwh),
         ]
         table.add_row(plan.name, *row, *([f"{plan.cost:,.0f}"] if plan.cost is not None else []))
     if len(plans) > 1:
-        total = [short(sum(p.tokens for p in plans)), "", power(sum(p.flops for p in plans)), "", ""]
+        total = [short(sum(p.tokens for p in plans)), "", scientific(sum(p.flops for p in plans)), "", ""]
         total += [
-            time(sum(p.seconds for p in plans)),
-            hours(sum(p.device_hours for p in plans)),
+            duration(sum(p.seconds for p in plans)),
+            digits(sum(p.device_hours for p in plans)),
             energy(sum(p.energy_kwh for p in plans)),
         ]
         total += [f"{sum(p.cost or 0 for p in plans):,.0f}"] if priced else []
@@ -133,15 +94,15 @@ def memory_table(plans: Sequence[StagePlan]) -> Table:
             sizes.insert(1, execution.context_parallel)
         for on, held in ((asked, plan.memory), (not asked, plan.other_memory)):
             first = [plan.name, "×".join(map(str, sizes)), f"{execution.micro_batch_size}×{execution.sequence_length}"]
-            cells = [gib(held.categories[name]) for name in CATEGORIES]
-            cells[0] = gib(held.categories["weights"] + held.categories.get("reference", 0))
+            cells = [gibibytes(held.categories[name]) for name in CATEGORIES]
+            cells[0] = gibibytes(held.categories["weights"] + held.categories.get("reference", 0))
             style = "bold" if on == asked else "dim"
             table.add_row(
                 *(first if on == asked else ["", "", ""]),
                 "yes" if on else "no",
                 *cells,
-                gib(held.margin),
-                gib(held.total),
+                gibibytes(held.margin),
+                gibibytes(held.total),
                 style=style,
             )
     return table
@@ -153,7 +114,7 @@ def verdict_line(plan: StagePlan) -> Text:
     line.append(plan.verdict, style="green" if plan.fits else "red")
     more = [f"most at: {plan.memory.moment}"]
     if plan.whole_loss > 0.05 * plan.memory.peak:
-        more.append(f"a loss over all logits at once: {gib(plan.whole_loss)} GiB more")
+        more.append(f"a loss over all logits at once: {gibibytes(plan.whole_loss)} GiB more")
     line.append(f" ({'; '.join(more)})", style="not bold")
     return line
 
@@ -199,14 +160,14 @@ def dry_run_table(results: Sequence[tuple[str, dict[str, Any], Memory]]) -> Tabl
         table.add_row(
             name,
             f"{found['ranks']}",
-            gib(found["weights"]),
-            gib(found["optimizer"]),
-            gib(inside["gathered"]) if inside else "–",
-            gib(inside["activations and loss"]) if inside else "–",
-            gib(found["peak"]) if inside else "–",
-            gib(formula.peak),
+            gibibytes(found["weights"]),
+            gibibytes(found["optimizer"]),
+            gibibytes(inside["gathered"]) if inside else "–",
+            gibibytes(inside["activations and loss"]) if inside else "–",
+            gibibytes(found["peak"]) if inside else "–",
+            gibibytes(formula.peak),
             f"{found['seconds']:.0f} s",
-            f"{gib(found['host_bytes'])}",
+            f"{gibibytes(found['host_bytes'])}",
         )
     return table
 

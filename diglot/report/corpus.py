@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from diglot.base.artifact import Artifact
+from diglot.base.format import digits, join, number, share, words
 from diglot.base.ledger import UNKNOWN_LANGUAGE
 from diglot.report import figures
 from diglot.report.distributions import distributions, shown
 from diglot.report.figures import Colours
 from diglot.report.reading import Run, read_json
 from diglot.report.results import shown_language
-from diglot.report.section import Section, join, number, plot, share, words
+from diglot.report.section import Section, plot
 
 MAX_SAMPLES, MAX_CLUSTERS, MAX_LINES, MAX_IDS = 3, 20, 20, 5
 
@@ -221,7 +222,7 @@ def _model(artifact: Artifact) -> dict[str, Any]:
     }
     columns = list(dict.fromkeys(key for facts in languages.values() for key in facts))
     rows = [
-        {"language": language, "cells": [_measured(facts.get(key)) for key in columns]}
+        {"language": language, "cells": [digits(facts.get(key), 4) for key in columns]}
         for language, facts in languages.items()
     ]
     named = join([shown_language(language) for language in languages]) if languages else "no language yet"
@@ -237,12 +238,6 @@ def _numbers(facts: dict[str, Any], prefix: str = "") -> dict[str, float]:
         elif isinstance(value, int | float) and not isinstance(value, bool):
             found[prefix + words(key)] = value
     return found
-
-
-def _measured(value: float | None) -> str:
-    if value is None or isinstance(value, int):
-        return number(value)
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
 def _learnt(artifact: Artifact) -> dict[str, Any]:

@@ -13,8 +13,8 @@ import math
 from bisect import bisect_right
 from typing import Any
 
+from diglot.base.format import digits, number, share, words
 from diglot.recipe.signals import SIGNALS
-from diglot.report.section import number, share, words
 
 BIN, HEIGHT = 4, 48  # units of a picture
 CATALOGUE = {signal.name: signal for signal in SIGNALS}
@@ -120,8 +120,5 @@ def _broken(name: str, entry: dict[str, Any]) -> str:
 
 def shown(name: str, value: float) -> str:
     """A value of a signal: shares in percent, counts with separators."""
-    if not math.isfinite(value):
-        return "∞" if value > 0 else "−∞"
-    if name in CATALOGUE and CATALOGUE[name].scale in ("share", "ratio"):
-        return f"{100 * value:.3g}%"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    is_share = name in CATALOGUE and CATALOGUE[name].scale in ("share", "ratio") and math.isfinite(value)
+    return f"{digits(100 * value)}%" if is_share else digits(value)

@@ -14,9 +14,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from diglot.base.format import join, words
 from diglot.report.reading import Training
 from diglot.report.results import INTERVAL, Comparison, shown_language
-from diglot.report.section import join, words
 
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#7A8B00"]
 NEUTRAL, FAINT, DROPPED = "#7A8694", "rgba(128,138,150,0.35)", "#E08214"
@@ -367,10 +367,10 @@ def preference_curve(training: Training, key: str, colours: Colours) -> go.Figur
     return fig
 
 
-def road_of_bits(
+def bits_over_tokens(
     segments: list[dict[str, Any]], points: list[dict[str, Any]], stages: list[tuple[str, int, int]], colours: Colours
 ) -> go.Figure:
-    """Bits per byte by language over all tokens of the road.
+    """Bits per byte by language over all tokens trained on.
 
     Args:
         segments: one a train stage: `{"stage", "languages": {language: [(tokens, bits)]}}`.

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from diglot.base.artifact import Artifact, UserError
+from diglot.base.format import excerpt
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 CELLS = 10
@@ -137,7 +138,7 @@ def _samples(ledger: dict[str, Any]) -> Iterator[RenderableType]:
             yield Text(f"\n{reason}", style="bold")
         for sample in samples[:SAMPLES]:
             yield Text(f"  {sample['id']}  {sample['detail']}", style="dim")
-            yield Text("  " + " ".join(sample["excerpt"].split())[:200])
+            yield Text("  " + excerpt(" ".join(sample["excerpt"].split()), 200))
 
 
 def _is_of(source: str, cluster: dict[str, Any]) -> bool:
@@ -147,6 +148,6 @@ def _is_of(source: str, cluster: dict[str, Any]) -> bool:
 def _clusters(clusters: list[dict[str, Any]]) -> Table:
     table = _table("Largest clusters of duplicates", "size", "reason", "kept", "beginning")
     for cluster in clusters:
-        beginning = " ".join(cluster["excerpt"].split())[:80]
+        beginning = excerpt(" ".join(cluster["excerpt"].split()), 80)
         table.add_row(f"{cluster['size']:,}", cluster["reason"], Text(cluster["kept"]), Text(beginning))
     return table

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from diglot.base.format import join
 from diglot.report.page import render
-from diglot.report.section import Section, join, plot
+from diglot.report.section import Section, plot
 from diglot.report.tokenizer_figures import gini_bars, side_by_side
 from diglot.report.tokenizer_tables import Measure, best_of, language_labels, lossy_costs, measures_of
 from diglot.report.tokenizers import direction, piece_parts

@@ -1,4 +1,4 @@
-"""The sections about a run as a whole: the headline, the road, the cost, and where everything came from.
+"""The sections about a run as a whole: the headline, the pipeline, the cost, and where everything came from.
 
 Every function of a section takes the run and the colours and gives a `Section`, or None where the run has nothing to
 show. The macros of the same names in `sections.html.jinja` lay them out.
@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from diglot.base.artifact import Artifact
+from diglot.base.format import duration, join, megabytes, number, share
 from diglot.report import figures
 from diglot.report.figures import Colours
 from diglot.report.reading import Run
@@ -19,12 +20,11 @@ from diglot.report.results import (
     INTERVAL,
     Comparison,
     before_and_after,
-    duration,
     headline_comparisons,
     new_languages,
     shown_language,
 )
-from diglot.report.section import Section, join, number, plot, share
+from diglot.report.section import Section, plot
 
 ROW_HEIGHT, RAIL_WIDTH = 38, 120  # pixels; the stylesheet has the same row height
 
@@ -48,7 +48,7 @@ def headline(run: Run, colours: Colours, before: str | None, after: str | None) 
     """What was learnt and kept, and what it cost."""
     first, last = before_and_after(run.artifacts, before, after)
     seconds = total_seconds(run)
-    tiles = [("whole road", duration(seconds)), ("stages", str(len(run.artifacts)))]
+    tiles = [("whole run", duration(seconds)), ("stages", str(len(run.artifacts)))]
     if run.trainings:
         tiles.append(("tokens trained on", number(sum(training.tokens for training in run.trainings))))
     if parameters := _parameters(run):
@@ -66,7 +66,7 @@ def headline(run: Run, colours: Colours, before: str | None, after: str | None) 
     if any(item.either.kind == "bits" for item in rows):
         caption = "Bits per byte of held-out text (lower is better): ○ before, ● after."
         plots.append(plot("headline-bits", figures.bits_before_after(rows, colours), caption))
-    finding = f"{finding_of_comparisons(rows, new)} The whole road took {duration(seconds)}{_on(run)}."
+    finding = f"{finding_of_comparisons(rows, new)} The whole run took {duration(seconds)}{_on(run)}."
     data = {"tiles": tiles, "rows": rows, "plots": plots, "before": first and first.stage, "after": last.stage}
     return Section("headline", "What was learnt", finding.strip(), data)
 
@@ -128,7 +128,7 @@ def _parameters(run: Run) -> int | None:
     return next((value for value in reversed(found) if isinstance(value, int)), None)
 
 
-def road(run: Run, colours: Colours) -> Section | None:
+def pipeline(run: Run, colours: Colours) -> Section | None:
     """All stages in run order, with arcs from what each was made from."""
     if not run.artifacts:
         return None
@@ -159,7 +159,7 @@ def road(run: Run, colours: Colours) -> Section | None:
         f"{longest.stage} with {duration(longest.provenance.get('seconds'))}."
     )
     size = {"width": RAIL_WIDTH, "height": len(rows) * ROW_HEIGHT}
-    return Section("road", "The road", finding, {"rows": rows, "arcs": arcs, **size})
+    return Section("pipeline", "The pipeline", finding, {"rows": rows, "arcs": arcs, **size})
 
 
 def cost(run: Run, colours: Colours) -> Section | None:
@@ -170,9 +170,9 @@ def cost(run: Run, colours: Colours) -> Section | None:
     trained = sum(seconds[item.artifact.stage] for item in run.trainings)
     total = sum(seconds.values())
     memory = max((item.memory_mb for item in run.trainings if item.memory_mb), default=None)
-    finding = f"The road took {duration(total)}{_on(run)}"
+    finding = f"The run took {duration(total)}{_on(run)}"
     finding += f", {share(trained, total)} of it training" if trained else ""
-    finding += f"; peak memory in training was {memory:,.0f} MB." if memory else "."
+    finding += f"; peak memory in training was {megabytes(memory)}." if memory else "."
     rows = [
         {
             "stage": item.artifact.stage,
@@ -180,7 +180,7 @@ def cost(run: Run, colours: Colours) -> Section | None:
             "steps": number(len(item.steps)),
             "seconds": duration(seconds[item.artifact.stage]),
             "speed": number(_mean([record.get("tokens_per_second") for record in item.steps])),
-            "memory": f"{item.memory_mb:,.0f} MB" if item.memory_mb else "–",
+            "memory": megabytes(item.memory_mb),
             "parameters": number(item.artifact.summary.get("parameters")),
         }
         for item in run.trainings

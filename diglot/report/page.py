@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
 from diglot.recipe.report import Report
-from diglot.report import corpus, family, overview, scores, sweep, tokenizers
+from diglot.report import corpus, lineage, overview, scores, sweep, tokenizers
 from diglot.report.figures import Colours
 from diglot.report.reading import Run
 from diglot.report.results import shown_language
@@ -56,8 +56,8 @@ def sections_of(artifacts: Sequence[Artifact], before: str | None, after: str | 
     colours = Colours(all_of.languages(), all_of.source_languages())
     sections = [
         overview.headline(all_of, colours, before, after) if artifacts else None,
-        overview.road(all_of, colours),
-        family.family(all_of),
+        overview.pipeline(all_of, colours),
+        lineage.lineage(all_of),
         corpus.text(all_of, colours),
         corpus.judges(all_of, colours),
         tokenizers.tokenizer(all_of, colours),

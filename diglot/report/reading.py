@@ -198,7 +198,7 @@ def _strings(value: Any) -> list[str]:
 
 
 def token_offsets(run: Run) -> dict[str, int]:
-    """Tokens that every artifact's ancestors were trained on, by stage: where a model stands on the road.
+    """Tokens that every artifact's ancestors were trained on, by stage: where a model stands in the pipeline.
 
     A stage begins where the longest of its inputs ended, so branches from one checkpoint begin at one place; one that
     was taken at a step begins there.

@@ -266,15 +266,3 @@ def in_reading_order(comparisons: list[Comparison], new: list[str]) -> list[Comp
     kinds = ["task", "bits", "preference", "margin", "gain"]
     languages = [*new, *dict.fromkeys(item.either.language for item in comparisons)]
     return sorted(comparisons, key=lambda item: (languages.index(item.either.language), kinds.index(item.either.kind)))
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as people say them: 4.2 s, 3 min 12 s, 2 h 05 min."""
-    if seconds is None:
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,10 +1,11 @@
-"""The sections about what models can do: bits per byte along the road, and the scores of all evaluate stages."""
+"""The sections about what models can do: bits per byte along the pipeline, and the scores of all evaluate stages."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from diglot.base.artifact import Artifact
+from diglot.base.format import join, number
 from diglot.report import figures
 from diglot.report.figures import Colours
 from diglot.report.reading import Run, read_lines, token_offsets
@@ -18,13 +19,13 @@ from diglot.report.results import (
     scores_of,
     shown_language,
 )
-from diglot.report.section import Section, join, number, plot
+from diglot.report.section import Section, plot
 
 NUM_SAMPLES = 3  # the first items of a task, not chosen ones
 
 
 def bits(run: Run, colours: Colours) -> Section | None:
-    """Bits per byte by language along the whole road."""
+    """Bits per byte by language along the whole pipeline."""
     starts = token_offsets(run)
     parallel = {name for name, language in run.source_languages().items() if name == language}
     segments = []
@@ -58,9 +59,9 @@ def bits(run: Run, colours: Colours) -> Section | None:
         "Held-out bits per byte over all tokens trained on, stages named above. Dotted: what lies between two "
         "measurements, such as surgery or a merge. ◇: evaluate stages, with 95% intervals."
     )
-    figure = figures.road_of_bits(segments, points, spans, colours)
+    figure = figures.bits_over_tokens(segments, points, spans, colours)
     finding = f"From the first to the last measurement in training: {_changes(segments)}; lower is better."
-    return Section("bits", "Bits per byte along the road", finding, {"plots": [plot("bits", figure, caption)]})
+    return Section("bits", "Bits per byte along the pipeline", finding, {"plots": [plot("bits", figure, caption)]})
 
 
 def _changes(segments: list[dict[str, Any]]) -> str:

@@ -1,9 +1,8 @@
-"""The pieces that a section of the page is made of: its finding and data, its figures, its numbers in words."""
+"""The pieces that a section of the page is made of: its finding and data, and its figures."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,29 +38,3 @@ def plot(name: str, figure: go.Figure, caption: str) -> Plot:
     spec = json.dumps(json.loads(figure.to_json()), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     spec = spec.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     return Plot(name, Markup(spec), figure.layout.height, caption)  # noqa: S704  (no "<" is left in it)
-
-
-def number(value: float | None) -> str:
-    """A count as people read it: 950, 12,300, 5.2 million."""
-    if value is None:
-        return "–"
-    for size, word in ((1e9, " billion"), (1e6, " million")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{word}"
-    return f"{value:,.0f}"
-
-
-def share(part: float, whole: float) -> str:
-    """A share in percent."""
-    return f"{100 * part / whole:.1f}%" if whole else "–"
-
-
-def words(name: str) -> str:
-    """A name from a file in words: near_duplicate is near duplicate."""
-    return name.replace("_", " ")
-
-
-def join(parts: Iterable[str]) -> str:
-    """Words in a row: a, b and c."""
-    *most, last = [*parts] or [""]
-    return f"{', '.join(most)} and {last}" if most else last

@@ -9,11 +9,12 @@ from typing import Any
 import plotly.graph_objects as go
 
 from diglot.base.artifact import Artifact
+from diglot.base.format import digits, duration, join, megabytes, number, scientific
 from diglot.report import figures
 from diglot.report.figures import NEUTRAL, Colours, escape, figure, label_ends, thin
 from diglot.report.reading import Run, Training, read_json, read_lines
-from diglot.report.results import duration, shown_language
-from diglot.report.section import Section, join, number, plot
+from diglot.report.results import shown_language
+from diglot.report.section import Section, plot
 
 MAX_POINTS = 200
 HEAT = [(0x8C, 0xBB, 0xDC), (0x7B, 0x5E, 0xA7), (0xC2, 0x18, 0x2B)]  # of the lowest, middle and highest rate
@@ -29,14 +30,6 @@ def sweeps(run: Run, colours: Colours) -> Section | None:
     return Section("sweep", "Learning rates", finding, {"stages": stages})
 
 
-def shown_rate(rate: float) -> str:
-    """A learning rate as people write it: 3e-4, and 0.3."""
-    if rate >= 0.1:
-        return f"{rate:g}"
-    mantissa, _, exponent = f"{rate:.2e}".partition("e")
-    return f"{float(mantissa):g}e{int(exponent)}"
-
-
 def _finding(artifact: Artifact, content: dict[str, Any]) -> str:
     runs = sorted(content["runs"], key=lambda each: each["learning_rate"])
     best = next((each for each in runs if each["learning_rate"] == content["best"]), None)
@@ -44,9 +37,9 @@ def _finding(artifact: Artifact, content: dict[str, Any]) -> str:
         return f"{artifact.stage}: all {len(runs)} learning rates diverged; try lower ones."
     names = [shown_language(name) for name in best["heldout"]]
     over = f", the mean of {join(names)}" if len(names) > 1 else ""
-    text = f"{artifact.stage}: of {len(runs)} learning rates {shown_rate(best['learning_rate'])} did best: "
+    text = f"{artifact.stage}: of {len(runs)} learning rates {scientific(best['learning_rate'])} did best: "
     text += f"{best['mean']:.3f} {content['measure']} on held-out text{over}."
-    if lost := [shown_rate(each["learning_rate"]) for each in runs if each["diverged"]]:
+    if lost := [scientific(each["learning_rate"]) for each in runs if each["diverged"]]:
         text += f" {join(lost)} diverged."
     if best in (runs[0], runs[-1]):
         text += f" It is the {'lowest' if best is runs[0] else 'highest'} that was tried: the best may lie beyond it."
@@ -81,18 +74,14 @@ def _row(each: dict[str, Any], columns: list[str], best: float | None) -> dict[s
     if each["diverged"]:
         notes.insert(0, f"ended at step {each['steps']}" if each["why"] else "worse than at the start")
     return {
-        "rate": shown_rate(each["learning_rate"]),
+        "rate": scientific(each["learning_rate"]),
         "best": each["learning_rate"] == best,
-        "numbers": [_text(each["heldout"].get(column)) for column in columns],
-        "mean": _text(each["mean"]),
-        "loss": _text(each["loss"]),
-        "norm": _text(each["largest_gradient_norm"], 3),
+        "numbers": [digits(each["heldout"].get(column), 4) for column in columns],
+        "mean": digits(each["mean"], 4),
+        "loss": digits(each["loss"], 4),
+        "norm": digits(each["largest_gradient_norm"]),
         "note": ", ".join(notes),
     }
-
-
-def _text(value: float | None, digits: int = 4) -> str:
-    return "–" if value is None else f"{value:.{digits}g}"
 
 
 def heldout_by_rate(content: dict[str, Any], colours: Colours) -> go.Figure:
@@ -120,7 +109,7 @@ def heldout_by_rate(content: dict[str, Any], colours: Colours) -> go.Figure:
     rates = [each["learning_rate"] for each in runs]
     span = math.log10(rates[-1] / rates[0])
     fig.update_xaxes(
-        title="learning rate", type="log", tickvals=rates, ticktext=[shown_rate(rate) for rate in rates],
+        title="learning rate", type="log", tickvals=rates, ticktext=[scientific(rate) for rate in rates],
         range=[math.log10(rates[0]) - 0.04 * span, math.log10(rates[-1]) + 0.04 * span], showgrid=False,
     )  # fmt: skip
     fig.update_yaxes(title=content["measure"])
@@ -131,7 +120,7 @@ def _mark(fig: go.Figure, best: float | None, diverged: Sequence[float]) -> None
     """A line at the best rate, and a cross above each that diverged."""
     if best is not None:
         fig.add_vline(x=best, line={"color": NEUTRAL, "width": 1, "dash": "dash"})
-        _write(fig, best, f"best: {shown_rate(best)}")
+        _write(fig, best, f"best: {scientific(best)}")
     for rate in diverged:
         _write(fig, rate, "×")
 
@@ -152,7 +141,7 @@ def loss_curves(curves: Sequence[tuple[dict[str, Any], list[dict[str, Any]]]]) -
         size = max(1, -(-len(steps) // MAX_POINTS))
         x = [record["step"] for record in steps[::size]]
         values = thin([record.get("loss") for record in steps], size)
-        colour, label = _heat(place / max(1, len(curves) - 1)), shown_rate(each["learning_rate"])
+        colour, label = _heat(place / max(1, len(curves) - 1)), scientific(each["learning_rate"])
         fig.add_scatter(
             x=x, y=values, mode="lines", line={"color": colour, "width": 1.8},
             hovertemplate=f"{label}: %{{y:.3f}} at step %{{x}}<extra></extra>",
@@ -231,7 +220,7 @@ def _train_stage(item: Training, colours: Colours) -> dict[str, Any]:
     facts = [settings.get("objective", "lm"), f"{len(item.steps):,} steps", f"{number(item.tokens)} tokens"]
     facts.append(duration(item.artifact.provenance.get("seconds")))
     if item.memory_mb:
-        facts.append(f"peak memory {item.memory_mb:,.0f} MB")
+        facts.append(f"peak memory {megabytes(item.memory_mb)}")
     if utilisation := [record["mfu"] for record in item.steps if record.get("mfu")]:
         facts.append(f"MFU {sum(utilisation) / len(utilisation):.0%}")
     if item.skipped:

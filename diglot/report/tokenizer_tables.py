@@ -5,7 +5,6 @@ Everything here is made from what `diglot.tokenizer.compare.compare` returns, as
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,8 +14,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from diglot.base.format import join, one_line, share
 from diglot.report.results import RIGHT_TO_LEFT, shown_language
-from diglot.report.section import join
 from diglot.text.languages import base_code
 
 LOSSY = 0.01  # share of tokens that are unknown, above which a tokenizer loses text
@@ -50,7 +49,7 @@ class Measure(NamedTuple):
 
     def text(self, value: float) -> str:
         """A value as shown."""
-        return f"{100 * value:.1f}%" if self.percent else f"{value:.{self.decimals}f}"
+        return share(value) if self.percent else f"{value:.{self.decimals}f}"
 
 
 def measures_of(result: Mapping[str, Any]) -> list[Measure]:
@@ -150,7 +149,7 @@ def _table(measure: Measure, result: Mapping[str, Any]) -> Table:
     )  # fmt: skip
     table.add_column("", overflow="fold")
     for name in measure.values:
-        table.add_column(Text(printable(name)), justify="right", overflow="fold")
+        table.add_column(Text(one_line(name)), justify="right", overflow="fold")
     for language, label in language_labels(result["languages"]).items():
         known = {name: of[language] for name, of in measure.values.items() if language in of}
         if known:
@@ -159,7 +158,7 @@ def _table(measure: Measure, result: Mapping[str, Any]) -> Table:
                 _cell(measure, known.get(name), name == best, language in measure.lossy[name])
                 for name in measure.values
             ]
-            table.add_row(Text(printable(label)), *cells)
+            table.add_row(Text(one_line(label)), *cells)
     if measure.key == "premium":
         table.add_section()
         loses = lossy_costs(result)
@@ -192,9 +191,9 @@ def _examples(result: Mapping[str, Any], width: int) -> Iterator[RenderableType]
     room = max(20, width - names - 11)
     for example in result["examples"]:
         rtl = is_right_to_left(example["language"])
-        yield Text.assemble((labels[example["language"]], "bold"), "  ", isolated(printable(example["text"]), rtl))
+        yield Text.assemble((labels[example["language"]], "bold"), "  ", isolated(one_line(example["text"]), rtl))
         lines = [
-            f"  {printable(name)}{' ' * (names - cell_len(name))}  {len(cut):>4}  {isolated(_fitting(cut, room), rtl)}"
+            f"  {one_line(name)}{' ' * (names - cell_len(name))}  {len(cut):>4}  {isolated(_fitting(cut, room), rtl)}"
             for name, cut in example["pieces"].items()
         ]
         yield Text("\n".join(lines) + "\n", no_wrap=True)
@@ -204,7 +203,7 @@ def _fitting(cut: Sequence[str], room: int) -> str:
     """Pieces with bars between them, as many as fit; bytes without 0x."""
     shown = ""
     for number, piece in enumerate(cut):
-        text = printable(piece).replace("<0x", "<")
+        text = one_line(piece).replace("<0x", "<")
         longer = f"{shown} | {text}" if shown else text
         if cell_len(longer) > room - (4 if number < len(cut) - 1 else 0):
             return f"{shown} | …"
@@ -215,8 +214,3 @@ def _fitting(cut: Sequence[str], room: int) -> str:
 def isolated(text: str, right_to_left: bool) -> str:
     """Text that keeps its own direction inside a line: a terminal that knows directions then shows the pieces in order."""
     return f"{RIGHT_TO_LEFT_ISOLATE}{text}{END_OF_ISOLATE}" if right_to_left else text
-
-
-def printable(text: str) -> str:
-    """Text without what steers a terminal: control characters become a dot."""
-    return "".join("·" if unicodedata.category(character) == "Cc" else character for character in text)

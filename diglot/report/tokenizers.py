@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from diglot.base.artifact import Artifact
+from diglot.base.format import join, number, words
 from diglot.report import tokenizer_figures
 from diglot.report.figures import Colours
 from diglot.report.reading import Run
 from diglot.report.results import shown_language
-from diglot.report.section import Plot, Section, join, number, plot, words
+from diglot.report.section import Plot, Section, plot
 from diglot.report.tokenizer_tables import is_right_to_left
 
 MAX_EXAMPLES = 3

@@ -12,7 +12,6 @@ says so. Right-to-left text is printed in logical order: terminals do the reorde
 from __future__ import annotations
 
 import contextlib
-import unicodedata
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from rich.text import Text
 from transformers import DynamicCache
 
 from diglot.base.artifact import UserError
+from diglot.base.format import printable
 from diglot.evaluate.language_model import LanguageModel, Message
 
 
@@ -124,11 +124,6 @@ class Conversation:
             return int(logits_V.argmax())
         shares_V = torch.softmax(logits_V / self.temperature, dim=-1)
         return int(torch.multinomial(shares_V, 1, generator=self.random))
-
-
-def printable(text: str) -> str:
-    """Text without control characters: a model must not be able to steer the terminal."""
-    return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) != "Cc")
 
 
 def chat(

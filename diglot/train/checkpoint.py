@@ -55,6 +55,7 @@ from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
 from diglot.base.artifact import UserError, fingerprint, hash_file
+from diglot.base.format import megabytes
 from diglot.recipe.train import Train
 from diglot.train.mesh import Mesh
 
@@ -197,7 +198,7 @@ class Checkpoints:
         older = self._finished()
         intact = f"{older[-1].name}, the newest whole one, is intact" if older else "there is none yet"
         explained = UserError(
-            f"{self.folder}: the checkpoint of step {step} could not be written: {trouble[0]} ({free:,.0f} MB are free "
+            f"{self.folder}: the checkpoint of step {step} could not be written: {trouble[0]} ({megabytes(free)} are free "
             f"there); {intact}. Make room there, or lower keep_checkpoints; then the same command goes on"
         )
         explained.__cause__ = trouble[0]

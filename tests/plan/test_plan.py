@@ -20,7 +20,6 @@ from diglot.model.presets import PRESETS
 from diglot.plan.estimate import Assumptions, plan_recipe
 from diglot.plan.follow import follow
 from diglot.plan.memory import memory
-from diglot.plan.tables import energy, hours, power, short, time
 
 RECIPES = Path(__file__).resolve().parent.parent.parent / "recipes"
 
@@ -379,16 +378,6 @@ def test_nothing_is_written(file, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     assert run(file, "--cluster", "h100:8").exit_code == 0
     assert sorted(tmp_path.rglob("*")) == before
-
-
-@pytest.mark.parametrize(
-    ("value", "says"),
-    [(short(950), "950"), (short(13_906_790_400), "13.9B"), (short(999_600), "1M"), (short(640e9), "640B"),
-     (power(8.84e10), "8.84e10"), (time(2_136_752), "24.7 days"), (time(5400), "90.0 min"), (time(0.42), "0.4 s"),
-     (energy(72_900), "72.9 MWh"), (energy(0.00012), "0.12 Wh"), (hours(151_947.2), "151,947"), (hours(0.01), "<0.1")],
-)  # fmt: skip
-def test_numbers_are_readable(value, says):
-    assert value == says
 
 
 def test_where_is_only_asked_for_places():

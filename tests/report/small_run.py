@@ -261,7 +261,7 @@ def many_sources() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def write_run(folder: Path) -> list[Artifact]:
-    """A whole small road: base model, extension, two phases of continued training, merge, SFT, DPO."""
+    """A whole small run: base model, extension, two phases of continued training, merge, SFT, DPO."""
     writer = Writer(folder)
     writer.write("world", "world", "text", {}, {"documents": {"en": 12000, "ar": 12000}}, {"languages": ["en", "ar"]})
     sources = {

@@ -203,7 +203,7 @@ def test_quality_models_show_every_number_by_language(artifacts: list[Artifact])
     assert model["columns"] == ["perplexity", "auc", "documents", "recall", "quantiles 50%"]
     assert [row["cells"] for row in model["rows"]] == [
         ["141.2", "0.981", "500", "–", "–"],
-        ["388.0", "0.974", "480", "0.900", "300.0"],
+        ["388", "0.974", "480", "0.9", "300"],
     ]
     assert section.finding == "ngram judges English and Arabic. learnt learnt 3 limits for 2 languages from trusted text."  # fmt: skip
 

@@ -24,8 +24,8 @@ from diglot.report.page import render, run, sections_of
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 SECTIONS = [
     "headline",
-    "road",
-    "family",
+    "pipeline",
+    "lineage",
     "text",
     "judges",
     "tokenizer",
@@ -143,7 +143,7 @@ def test_headline_states_the_finding_with_numbers(artifacts: list[Artifact]) -> 
     finding = sections_of(artifacts, None, None)[0].finding
     assert finding.startswith("Arabic was learnt: cloze-ar 26% → 76% (chance 25%)")
     assert "English was kept: cloze-en 86% → 84%" in finding
-    assert finding.endswith("The whole road took 11 min 33 s on 2 cores, Linux x86_64.")
+    assert finding.endswith("The whole run took 11 min 33 s on 2 cores, Linux x86_64.")
 
 
 def test_loss_of_the_base_language_is_said(artifacts: list[Artifact]) -> None:
@@ -154,7 +154,7 @@ def test_loss_of_the_base_language_is_said(artifacts: list[Artifact]) -> None:
     assert "English lost on 1 of 4 measures: cloze-en 86% → 40%" in finding
 
 
-def test_road_of_bits_has_every_language_and_the_parallel_text(artifacts: list[Artifact]) -> None:
+def test_bits_over_tokens_have_every_language_and_the_parallel_text(artifacts: list[Artifact]) -> None:
     bits = next(section for section in sections_of(artifacts, None, None) if section.name == "bits")
     for words in ("English 3.00 → 0.66", "Arabic 2.60 → 0.73", "English–Arabic 1.90 → 0.60"):
         assert words in bits.finding

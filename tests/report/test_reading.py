@@ -1,4 +1,4 @@
-"""Reading a run: logs that were cut off or resumed, and where on the road every model stands."""
+"""Reading a run: logs that were cut off or resumed, and where in the pipeline every model stands."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_phases_cover_all_steps_once(artifacts: list[Artifact]) -> None:
     assert covered == [record["step"] for record in training.steps]
 
 
-def test_tokens_add_up_along_the_road_and_branches_begin_at_their_checkpoint(artifacts: list[Artifact]) -> None:
+def test_tokens_add_up_along_the_pipeline_and_branches_begin_at_their_checkpoint(artifacts: list[Artifact]) -> None:
     starts = token_offsets(Run(artifacts))
     step = 4096
     assert starts["base"] == 0

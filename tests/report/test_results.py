@@ -16,7 +16,6 @@ from diglot.report.results import (
     Result,
     before_and_after,
     compare,
-    duration,
     in_reading_order,
     new_languages,
     results,
@@ -108,11 +107,6 @@ def test_new_languages_come_first(artifacts: list[Artifact]) -> None:
 )
 def test_languages_are_shown_by_name(key: str, shown: str) -> None:
     assert shown_language(key) == shown
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(4.21, "4.2 s"), (59.99, "60.0 s"), (192, "3 min 12 s"), (7500, "2 h 05 min"), (None, "–")])  # fmt: skip
-def test_durations(seconds: float | None, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_terminal_table_fits_80_columns_and_has_every_measure(artifacts: list[Artifact]) -> None:

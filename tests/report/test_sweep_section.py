@@ -3,13 +3,11 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from diglot.base.artifact import Artifact
 from diglot.report.figures import Colours
 from diglot.report.page import render, sections_of
 from diglot.report.reading import Run
-from diglot.report.sweep import heldout_by_rate, loss_curves, shown_rate, sweeps
+from diglot.report.sweep import heldout_by_rate, loss_curves, sweeps
 
 BEFORE = {"en": 2.0, "ar": 3.0}
 
@@ -105,10 +103,3 @@ def test_it_is_a_section_of_the_page(tmp_path: Path) -> None:
     (artifact.path / "sweep.json").unlink()
     assert section(artifact) is None
     assert sweeps(Run([]), Colours([], {})) is None
-
-
-@pytest.mark.parametrize(
-    ("rate", "text"), [(3e-4, "3e-4"), (1e-3, "1e-3"), (2.5e-5, "2.5e-5"), (0.3, "0.3"), (1.0, "1")]
-)
-def test_rates_as_people_write_them(rate: float, text: str) -> None:
-    assert shown_rate(rate) == text

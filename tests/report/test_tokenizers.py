@@ -13,7 +13,7 @@ from diglot.report.measured import measure_page, write_measures
 from diglot.report.page import render
 from diglot.report.reading import Run
 from diglot.report.tokenizer_figures import fertility_bars, side_by_side
-from diglot.report.tokenizer_tables import isolated, language_labels, printable, tables
+from diglot.report.tokenizer_tables import isolated, language_labels, tables
 from diglot.report.tokenizers import piece_parts, tokenizer
 
 
@@ -177,4 +177,3 @@ def test_tables_in_the_terminal(result: dict) -> None:
 def test_text_keeps_its_direction() -> None:
     assert isolated("سلام", True) == "\u2067سلام\u2069"
     assert isolated("hello", False) == "hello"
-    assert printable("a\tb\x00c\u200d") == "a·b·c\u200d"

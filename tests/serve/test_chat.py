@@ -11,7 +11,7 @@ import tiny_model
 
 from diglot.base.artifact import UserError
 from diglot.evaluate.language_model import LanguageModel
-from diglot.serve.chat import Conversation, chat, printable
+from diglot.serve.chat import Conversation, chat
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION, ANSWER = (message["content"] for message in tiny_model.conversation(tiny_model.ENGLISH[0]))
@@ -99,10 +99,6 @@ def test_sampling_follows_the_seed(model):
 
     assert answers(1) == answers(1)
     assert answers(1) != answers(2)
-
-
-def test_a_model_cannot_steer_the_terminal():
-    assert printable("a\x1b[31mb\x07\tc\n\x9bd") == "a[31mb\tc\nd"
 
 
 @pytest.mark.parametrize(

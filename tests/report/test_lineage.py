@@ -1,4 +1,4 @@
-"""The family of models: parents, steps and merges, in the terminal and on the page."""
+"""The lineage of models: parents, steps and merges, in the terminal and on the page."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from diglot.base.artifact import Artifact
 from diglot.flow import Step, plan
 from diglot.load import Where, check
 from diglot.recipe import Recipe
-from diglot.report.family import Member, family, family_tree, lanes, members_of, picture, tokens_behind
+from diglot.report.lineage import Member, lanes, lineage, lineage_tree, members_of, picture, tokens_behind
 from diglot.report.page import render
 from diglot.report.reading import Run, token_offsets
 from diglot.terminal import members
@@ -31,7 +31,7 @@ BRANCHES = [
 
 def shown(found: list[Member]) -> str:
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(family_tree(found))
+    console.print(lineage_tree(found))
     return console.export_text()
 
 
@@ -89,16 +89,16 @@ def test_a_branch_leaves_its_trunks_line_at_its_step() -> None:
     assert [line["joins"] for line in drawn["lines"]].count(True) == 2
 
 
-def test_the_family_of_a_finished_run(artifacts: list[Artifact]) -> None:
+def test_the_lineage_of_a_finished_run(artifacts: list[Artifact]) -> None:
     found = {member.stage: member for member in members_of(Run(artifacts))}
     assert found["branch"].parents == (("continued", None),)
     assert found["merged"].parents == (("continued", None), ("branch", None))
     assert found["continued"].tokens == 700 * 4096
-    section = family(Run(artifacts))
+    section = lineage(Run(artifacts))
     assert section is not None
     assert "Branches left continued" in section.finding
     assert "merged joins continued and branch." in section.finding
-    assert family(Run(artifacts[:1])) is None
+    assert lineage(Run(artifacts[:1])) is None
 
 
 def taken_at(artifacts: list[Artifact], stage: str, step: int) -> list[Artifact]:
@@ -122,7 +122,7 @@ def test_a_model_taken_at_a_step_begins_there(artifacts: list[Artifact]) -> None
     starts = token_offsets(run)
     assert starts["branch"] == starts["continued"] + 300 * 4096
     assert starts["merged"] == starts["continued"] + 700 * 4096
-    section = family(run)
+    section = lineage(run)
     assert section is not None
     assert [mark["label"] for mark in section.data["marks"]] == ["continued@300"]
     assert "continued@300" in render("A run", [section])
@@ -130,13 +130,13 @@ def test_a_model_taken_at_a_step_begins_there(artifacts: list[Artifact]) -> None
 
 def test_names_are_escaped(artifacts: list[Artifact]) -> None:
     run = Run([replace(artifact, stage=f"{artifact.stage}{ATTACK}[red]") for artifact in artifacts])
-    section = family(run)
+    section = lineage(run)
     assert section is not None
     assert ATTACK not in render("A run", [section])
     assert "[red]" in shown(members_of(run))
 
 
-def test_the_family_is_known_before_anything_ran(tmp_path) -> None:
+def test_the_lineage_is_known_before_anything_ran(tmp_path) -> None:
     train = {"do": "train", "steps": 800, "batch_size": 4, "sequence_length": 8}
     stages = {
         "world": {"do": "world"},

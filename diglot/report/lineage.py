@@ -1,4 +1,4 @@
-"""The family of models: which was made from which, at which step, and where branches were merged.
+"""The lineage of models: which was made from which, at which step, and where branches were merged.
 
     base-init ── base ── expanded ── trunk ─┬─────────────── trunk-two
                                             ├ @400  decay-one ─┐
@@ -18,15 +18,16 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from diglot.base.artifact import Artifact
+from diglot.base.format import join, number, short
 from diglot.report.reading import Run
-from diglot.report.section import Section, join, number
+from diglot.report.section import Section
 
 ROW_HEIGHT, LANE_WIDTH, MARGIN = 38, 22, 14  # pixels; the stylesheet has the same row height
 
 
 @dataclass(frozen=True)
 class Member:
-    """A model of the family.
+    """A model of the lineage.
 
     Attributes:
         stage: the stage that made it.
@@ -59,11 +60,6 @@ class Member:
         if self.about and self.do != "merge":
             parts.append(self.about)
         return " · ".join([*parts, *([f"base {self.base}"] if self.base else [])])
-
-
-def short(tokens: int) -> str:
-    """A count of tokens: 12,300, 1.19M, 640B."""
-    return number(tokens).replace(" million", "M").replace(" billion", "B")
 
 
 def at(stage: str, step: int | None) -> str:
@@ -127,8 +123,8 @@ def tokens_behind(members: Sequence[Member]) -> dict[str, int]:
 # --- in the terminal ------------------------------------------------------------------------------------------
 
 
-def family_tree(members: Sequence[Member]) -> Tree:
-    """The family as a tree; what has several parents stands under the first, the others point to it."""
+def lineage_tree(members: Sequence[Member]) -> Tree:
+    """The lineage as a tree; what has several parents stands under the first, the others point to it."""
     behind = tokens_behind(members)
     tree = Tree("[bold]models[/]", guide_style="dim")
     drawn: dict[str, Tree] = {}
@@ -179,7 +175,7 @@ def lanes(members: Sequence[Member]) -> dict[str, int]:
 
 
 def picture(members: Sequence[Member]) -> dict[str, Any]:
-    """Rows, dots and lines of the family, in pixels."""
+    """Rows, dots and lines of the lineage, in pixels."""
     lane_of, row_of = lanes(members), {member.stage: row for row, member in enumerate(members)}
     by_name, behind = {member.stage: member for member in members}, tokens_behind(members)
 
@@ -229,7 +225,7 @@ def picture(members: Sequence[Member]) -> dict[str, Any]:
     return {"rows": rows, "lines": lines, "marks": marks, "width": width, "height": len(rows) * ROW_HEIGHT}
 
 
-def family(run: Run) -> Section | None:
+def lineage(run: Run) -> Section | None:
     """The section of the page; None where there are no two models."""
     members = members_of(run)
     if len(members) < 2:
@@ -244,4 +240,4 @@ def family(run: Run) -> Section | None:
     for member in merges:
         joined = join([at(*parent) for parent in member.parents])
         finding += f" {member.stage} joins {joined if len(member.parents) > 1 else f'models of {joined}'}."
-    return Section("family", "The family of models", finding, picture(members))
+    return Section("lineage", "The lineage of models", finding, picture(members))
