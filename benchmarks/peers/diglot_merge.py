@@ -14,8 +14,8 @@ from tokenizers import Tokenizer, models
 
 from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.merge import stage as merge
-from diglot.model.architectures import config_json
 from diglot.model.decoder import DecoderConfig
+from diglot.model.families import config_json
 from diglot.model.huggingface import huggingface_shapes
 from diglot.model.weights import StoredWeights, write_weights
 from diglot.recipe.merge import Merge

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,8 +35,9 @@ from diglot.expand import distillation
 from diglot.expand.focus import focus_mixtures
 from diglot.expand.initialization import Alignment, Mixture, align, byte_lengths, expand_rows, norms, sub_token_mixtures
 from diglot.expand.sampled import TokenSample
-from diglot.model.architectures import embedding_names, read_config
 from diglot.model.decoder import DecoderConfig
+from diglot.model.families import family_of, read_config
+from diglot.model.families.common import Family
 from diglot.model.huggingface import describe, huggingface_names, load_decoder, write_description
 from diglot.model.weights import SURGERY, StoredWeights, write_weights
 from diglot.tokenizer.folder import load_tokenizer, read_tokenizer, special_tokens, tokenizer_size
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from diglot.recipe.expand import Expand
 
 ROLES = ("embedding", "output")  # of the tensors that have one row a token, in the order of `embedding_names`
-LAYER = re.compile(r"(?P<stem>model\.layers|transformer\.h)\.(?P<number>\d+)\.(?P<rest>.+)")
-INTO_RESIDUAL = re.compile(r"(self_attn\.o_proj|mlp\.down_proj|attn\.c_proj|mlp\.c_proj)\.(weight|bias)")
 
 
 @dataclass
@@ -88,7 +86,7 @@ def run(settings: Expand, inputs: Inputs, output: Path, context: Context) -> dic
 
     def grown(name: str) -> Tensor:
         if name not in by_token:
-            return stored_tensor(weights, names, layers, name)
+            return stored_tensor(family, weights, names, layers, name)
         role = ROLES[by_token.index(name)]
         seed = Random(f"{context.seed}/{settings.seed}/rows").getrandbits(62) + ROLES.index(role)
         old_VD = weights.tensor(names[name])
@@ -96,7 +94,8 @@ def run(settings: Expand, inputs: Inputs, output: Path, context: Context) -> dic
         measured[role] = norms(new_VD, alignment)
         return new_VD
 
-    by_token = embedding_names(before)
+    family = family_of(before)
+    by_token = family.embedding_names(before)
     dtype = weights.shapes()[names[by_token[0]]].dtype
     write_description(after, dtype, output, tokenizer, stops=_kept_stops(model, alignment))
     write_model(output, after, weights, names, layers, grown, context)
@@ -206,14 +205,16 @@ def spread(num_layers: int, new_layers: int) -> list[tuple[int, bool]]:
     return layers
 
 
-def stored_tensor(weights: StoredWeights, names: dict[str, str], layers: list[tuple[int, bool]], name: str) -> Tensor:
+def stored_tensor(
+    family: Family, weights: StoredWeights, names: dict[str, str], layers: list[tuple[int, bool]], name: str
+) -> Tensor:
     """A tensor of the expanded model that has no rows of tokens."""
-    match = LAYER.fullmatch(name)
-    if match is None:
+    place = family.layer_of(name)
+    if place is None:
         return weights.tensor(names[name])
-    layer, is_new = layers[int(match["number"])]
-    tensor = weights.tensor(names[f"{match['stem']}.{layer}.{match['rest']}"])
-    return torch.zeros_like(tensor) if is_new and INTO_RESIDUAL.fullmatch(match["rest"]) else tensor
+    layer, is_new = layers[place]
+    tensor = weights.tensor(names[family.in_layer(name, layer)])
+    return torch.zeros_like(tensor) if is_new and family.writes_residual(name) else tensor
 
 
 def write_model(
@@ -230,13 +231,13 @@ def write_model(
     places: dict[int, list[int]] = {}
     for place, (layer, _) in enumerate(layers):
         places.setdefault(layer, []).append(place)
-    by_token = embedding_names(config)
+    family = family_of(config)
+    by_token = family.embedding_names(config)
     shapes: dict[str, Tensor] = {}
     for name, own in names.items():
-        match = LAYER.fullmatch(name)
-        if match is not None:
-            for place in places[int(match["number"])]:
-                shapes[f"{match['stem']}.{place}.{match['rest']}"] = stored[own]
+        old_layer = family.layer_of(name)
+        if old_layer is not None:
+            shapes |= {family.in_layer(name, place): stored[own] for place in places[old_layer]}
         elif name in by_token:
             shapes[name] = stored[own].new_empty(config.vocabulary_size, config.hidden_size)
         else:

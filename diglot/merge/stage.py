@@ -22,8 +22,8 @@ from torch import Tensor
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
 from diglot.merge.methods import DENSITY, merger
-from diglot.model.architectures import architecture, embedding_names, read_config
 from diglot.model.decoder import DecoderConfig
+from diglot.model.families import family_of, read_config
 from diglot.model.huggingface import describe, huggingface_names, write_description
 from diglot.model.weights import SURGERY, StoredWeights, write_weights
 from diglot.tokenizer.folder import read_tokenizer
@@ -80,7 +80,7 @@ def run(settings: Merge, inputs: Inputs, output: Path, context: Context) -> dict
     config = read_config(models[0].path)
     parts = [part(models[0], config, model) for model in (*models, *([base] if base else []))]
     own, base_part = parts[: len(models)], parts[-1] if base else None
-    by_token = embedding_names(config)
+    by_token = family_of(config).embedding_names(config)
     shapes = {name: parts[0].stored.shapes()[stored] for name, stored in parts[0].names.items()}
     merge = merger(
         settings.method, weights, density=settings.density, scale=settings.scale, seed=f"{context.seed}/{settings.seed}"
@@ -160,7 +160,7 @@ def part(first: Artifact, config: DecoderConfig, model: Artifact) -> Part:
         UserError: it differs in architecture, shape or tokens; names in what.
     """
     own, stored = read_config(model.path), StoredWeights(model.path)
-    kinds = architecture(config), architecture(own)
+    kinds = family_of(config).model_type, family_of(own).model_type
     if kinds[0] != kinds[1]:
         raise UserError(f"merge: {first.stage} and {model.stage} differ in architecture: {kinds[0]} and {kinds[1]}")
     for name, value in vars(config).items():

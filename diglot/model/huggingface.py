@@ -21,15 +21,8 @@ import torch
 from torch import Tensor
 
 from diglot.base.artifact import Context, Inputs, UserError
-from diglot.model.architectures import (
-    architecture,
-    config_json,
-    embedding_names,
-    from_huggingface,
-    read_config,
-    to_huggingface,
-)
 from diglot.model.decoder import Decoder, DecoderConfig
+from diglot.model.families import config_json, family_of, read_config
 from diglot.model.weights import StoredWeights, write_weights
 from diglot.tokenizer.folder import read_tokenizer, special_tokens, tokenizer_size
 
@@ -47,8 +40,6 @@ TOKENIZER_FILES = (
     "merges.txt",
     "diglot.json",
 )
-# Tables that old exports store although they follow from the config.
-DERIVED = re.compile(r"(\.attn\.(bias|masked_bias)|rotary_emb\.inv_freq)$")
 SIZES = (
     *("vocabulary_size", "num_layers", "hidden_size", "intermediate_size", "num_heads"),
     *("num_key_value_heads", "head_size", "max_positions", "tied_embeddings"),
@@ -69,7 +60,7 @@ def run(settings: ImportModel, inputs: Inputs, output: Path, context: Context) -
     folder = find_model(settings.path)
     config, weights = read_config(folder), StoredWeights(folder)
     names, shapes = huggingface_names(folder, config, weights), weights.shapes()
-    dtype = shapes[names[embedding_names(config)[0]]].dtype
+    dtype = shapes[names[family_of(config).embedding_names(config)[0]]].dtype
     write_description(config, dtype, output, folder)
     done = 0
 
@@ -113,7 +104,7 @@ def find_model(path: str) -> Path:
 def describe(config: DecoderConfig) -> dict[str, Any]:
     """Headline numbers of a shape: architecture, parameters and sizes."""
     return {
-        "architecture": architecture(config),
+        "architecture": family_of(config).model_type,
         "parameters": count_parameters(config),
         "shape": {name: getattr(config, name) for name in SIZES},
     }
@@ -144,7 +135,7 @@ def load_decoder(folder: Path, dtype: torch.dtype | None = torch.float32) -> Dec
     tensors = {name: weights.tensor(stored) for name, stored in stored_names.items()}
     with torch.device("meta"):
         decoder = Decoder(config)
-    state = from_huggingface(config, tensors)
+    state = family_of(config).from_huggingface(tensors)
     if dtype is not None:
         state = {name: tensor.to(dtype) for name, tensor in state.items()}
     decoder.load_state_dict(state, assign=True)
@@ -154,7 +145,7 @@ def load_decoder(folder: Path, dtype: torch.dtype | None = torch.float32) -> Dec
 def huggingface_shapes(config: DecoderConfig) -> dict[str, Tensor]:
     """Every tensor of the exported model by its Hugging Face name, on the meta device."""
     with torch.device("meta"):
-        return to_huggingface(config, Decoder(config).state_dict())
+        return family_of(config).to_huggingface(Decoder(config).state_dict())
 
 
 def huggingface_names(folder: Path, config: DecoderConfig, weights: StoredWeights) -> dict[str, str]:
@@ -163,20 +154,14 @@ def huggingface_names(folder: Path, config: DecoderConfig, weights: StoredWeight
     Raises:
         UserError: a tensor is missing, has another shape, or is not called for by config.json.
     """
-    wanted, stored = huggingface_shapes(config), weights.shapes()
-    gpt2 = architecture(config) == "gpt2"
-    names = {}
-    for name in sorted(stored):
-        if DERIVED.search(name):
-            continue
-        bare = gpt2 and not name.startswith(("transformer.", "lm_head."))  # the first GPT-2 was stored like this
-        names[f"transformer.{name}" if bare else name] = name
-    if config.tied_embeddings and "lm_head.weight" in names:
-        first = "transformer.wte.weight" if gpt2 else "model.embed_tokens.weight"
-        output = weights.tensor(names.pop("lm_head.weight"))
-        if first in names and not torch.equal(output, weights.tensor(names[first])):
+    family, wanted, stored = family_of(config), huggingface_shapes(config), weights.shapes()
+    names = {family.exported_name(name): name for name in sorted(stored) if not name.endswith(family.derived)}
+    embedding, output = (f"{family.names[module]}.weight" for module in ("embedding", "head"))
+    if config.tied_embeddings and output in names:  # some exports store a tied weight twice
+        stored_output = weights.tensor(names.pop(output))
+        if embedding in names and not torch.equal(stored_output, weights.tensor(names[embedding])):
             raise UserError(
-                f"{folder}: config.json ties the embeddings, but lm_head.weight differs from {first}; "
+                f"{folder}: config.json ties the embeddings, but {output} differs from {embedding}; "
                 'set "tie_word_embeddings": false if the model was trained so'
             )
     if missing := sorted(set(wanted) - set(names)):
@@ -207,7 +192,7 @@ def save_decoder(decoder: Decoder, folder: Path, tokenizer: Path) -> None:
         UserError: the tokenizer has more entries than the embedding has rows.
     """
     write_description(decoder.config, decoder.embedding.weight.dtype, folder, tokenizer)
-    tensors = to_huggingface(decoder.config, decoder.state_dict())
+    tensors = family_of(decoder.config).to_huggingface(decoder.state_dict())
     write_weights(folder, tensors, lambda name: tensors[name].cpu())
 
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diglot.base.artifact import UserError
-from diglot.model.architectures import read_config
 from diglot.model.decoder import DecoderConfig
+from diglot.model.families import read_config
 from diglot.model.presets import shape
 from diglot.recipe import Recipe
 from diglot.recipe.common import at_step

@@ -55,9 +55,9 @@ from torch.distributed.tensor.parallel import (
 from torch.utils.checkpoint import checkpoint
 
 from diglot.base.artifact import UserError
-from diglot.model.architectures import from_huggingface, read_config, to_huggingface
 from diglot.model.context import RowCut
 from diglot.model.decoder import Decoder, DecoderConfig
+from diglot.model.families import family_of, read_config
 from diglot.model.huggingface import (
     huggingface_names,
     huggingface_shapes,
@@ -220,10 +220,10 @@ class Mesh:
             decoder = Decoder(config)
         self.wrap(decoder, settings)
         decoder.to_empty(device=self.device)
-        weights = StoredWeights(folder)
+        family, weights = family_of(config), StoredWeights(folder)
         parameters = dict(decoder.named_parameters())
         for theirs, stored in huggingface_names(folder, config, weights).items():
-            for ours, whole in from_huggingface(config, {theirs: weights.tensor(stored)}).items():
+            for ours, whole in family.from_huggingface({theirs: weights.tensor(stored)}).items():
                 with torch.no_grad():
                     local(parameters[ours]).copy_(part_of(whole, parameters[ours]))
         return decoder
@@ -285,15 +285,15 @@ class Mesh:
         if self.world == 1:
             save_decoder(decoder, folder, tokenizer)
             return
-        config, shapes = decoder.config, huggingface_shapes(decoder.config)
+        family, shapes = family_of(decoder.config), huggingface_shapes(decoder.config)
         parameters = dict(decoder.named_parameters())
 
         def gather(name: str) -> Tensor:
-            ours = from_huggingface(config, {name: shapes[name]})
-            return to_huggingface(config, {each: whole(parameters[each]) for each in ours})[name]
+            ours = family.from_huggingface({name: shapes[name]})
+            return family.to_huggingface({each: whole(parameters[each]) for each in ours})[name]
 
         def write(tensor: Callable[[str], Tensor]) -> None:
-            write_description(config, torch.float32, folder, tokenizer)
+            write_description(decoder.config, torch.float32, folder, tokenizer)
             write_weights(folder, shapes, tensor)
 
         self.stream(sorted(shapes), gather, write)

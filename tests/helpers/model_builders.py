@@ -15,6 +15,11 @@ SPECIALS = ["<unk>", "<s>", "</s>", "<pad>", "<|system|>", "<|user|>", "<|assist
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 LETTERS = ["▁", *"abcdehlnortuwy"]
 MERGES = [("h", "e"), ("t", "he"), ("▁", "the"), ("l", "l"), ("o", "r"), ("▁", "a")]
+SIZES = {
+    "vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64
+}  # fmt: skip
+LLAMA_SIZES = {"intermediate_size": 48, "num_key_value_heads": 4, "head_dim": 8}  # of most families
+SIZES_OF = {"gpt2": {"activation_function": "gelu"}}  # of those that know no such keys
 NEW_MERGES = [("▁the", "r"), ("▁ther", "e"), ("ك", "ت"), ("كت", "ا"), ("كتا", "ب"), ("▁", "كتاب")]
 
 
@@ -58,13 +63,7 @@ def vocabulary(folder: Path) -> dict[str, int]:
 def transformers_model(kind: str, **changes) -> transformers.PreTrainedModel:
     """A tiny model of transformers' own with all weights, biases and norms drawn at random."""
     torch.manual_seed(0)
-    if kind == "gpt2":
-        sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
-        config = transformers.GPT2Config(**{"vocab_size": 320, "activation_function": "gelu", **sizes, **changes})
-    else:
-        sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 8}
-        heads = {"num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 64}
-        config = transformers.CONFIG_MAPPING[kind](**{"vocab_size": 320, **sizes, **heads, **changes})
+    config = transformers.CONFIG_MAPPING[kind](**SIZES | SIZES_OF.get(kind, LLAMA_SIZES) | changes)
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
     with torch.no_grad():
         for parameter in model.parameters():

@@ -193,7 +193,7 @@ def test_models_that_do_not_fit_are_refused(tmp_path, context):
 MAKE = """
 import json, sys, torch
 from pathlib import Path
-from diglot.model.architectures import config_json
+from diglot.model.families import config_json
 from diglot.model.decoder import DecoderConfig
 from diglot.model.huggingface import huggingface_shapes
 from diglot.model.weights import write_weights

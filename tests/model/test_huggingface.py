@@ -13,9 +13,9 @@ from model_builders import SPECIALS, inputs, save, transformers_model, write_tok
 from safetensors.torch import load_file, save_file
 
 from diglot.base.artifact import UserError, content_hash
-from diglot.model.architectures import config_json, read_config, to_huggingface
 from diglot.model.decoder import Decoder, rotary_frequencies
-from diglot.model.huggingface import find_model, load_decoder, run, save_decoder, write_description
+from diglot.model.families import FAMILIES, config_json, family_of, read_config
+from diglot.model.huggingface import find_model, huggingface_shapes, load_decoder, run, save_decoder, write_description
 from diglot.model.presets import PRESETS
 from diglot.model.weights import StoredWeights, write_weights
 from diglot.recipe.model import ImportModel
@@ -28,7 +28,7 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
-MODELS = {
+MODELS = {  # a new family is tested by adding it here
     "llama": ("llama", {}),
     "llama grouped": ("llama", {"num_key_value_heads": 2}),
     "llama tied": ("llama", {"tie_word_embeddings": True}),
@@ -54,11 +54,34 @@ MODELS = {
     "gpt2 tanh untied": ("gpt2", {"activation_function": "gelu_new", "tie_word_embeddings": False}),
     "gpt2 wide": ("gpt2", {"n_inner": 40}),
 }
+WRITES_RESIDUAL = ("attention.output.weight", "attention.output.bias", "down.weight", "down.bias")
 TOKENS = torch.randint(320, (2, 40), generator=torch.Generator().manual_seed(0))
 
 
 def logits(decoder: Decoder) -> torch.Tensor:
     return decoder(TOKENS) @ decoder.output_weight().T
+
+
+def test_every_family_is_tested():
+    assert {kind for kind, _ in MODELS.values()} == set(FAMILIES)
+
+
+def test_a_shape_is_exported_as_one_family(folder):
+    config = read_config(folder)
+    assert [family for family in FAMILIES.values() if family.fits(config)] == [family_of(config)]
+
+
+def test_names_of_tensors_by_layer(folder):
+    config = read_config(folder)
+    family, names = family_of(config), list(huggingface_shapes(config))
+    ours = list(Decoder(config).state_dict())
+    outside = [name for name in names if family.layer_of(name) is None]
+    assert len(outside) == sum(not name.startswith("layers.") for name in ours)
+    assert set(family.embedding_names(config)) <= set(outside)
+    for name in set(names) - set(outside):
+        assert family.in_layer(name, family.layer_of(name)) == name
+        assert family.layer_of(family.in_layer(name, 11)) == 11
+    assert sum(map(family.writes_residual, names)) == sum(name.endswith(WRITES_RESIDUAL) for name in ours)
 
 
 @pytest.fixture(params=MODELS)
@@ -120,7 +143,7 @@ def test_shards_are_read_and_written(tmp_path):
     assert len(list((tmp_path / "theirs").glob("*.safetensors"))) > 2
     decoder = load_decoder(tmp_path / "theirs")
     write_description(decoder.config, torch.float32, tmp_path / "ours", tmp_path / "theirs")
-    tensors = to_huggingface(decoder.config, decoder.state_dict())
+    tensors = family_of(decoder.config).to_huggingface(decoder.state_dict())
     write_weights(tmp_path / "ours", tensors, tensors.__getitem__, max_shard_bytes=30_000)
     assert len(list((tmp_path / "ours").glob("*.safetensors"))) > 2
     again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
@@ -286,9 +309,7 @@ def test_rotary_frequencies_equal_transformers(kind, factor, head_size, theta, o
         parameters["original_max_position_embeddings"] = original
     full = transformers.LlamaConfig(head_dim=head_size, max_position_embeddings=100_000, rope_parameters=parameters)
     expected, _ = ROPE_INIT_FUNCTIONS[kind](full, "cpu")
-    from diglot.model.architectures import _read_llama
-
-    config = _read_llama(Path("config.json"), full, "llama")
+    config = FAMILIES["llama"].read(Path("config.json"), full)
     torch.testing.assert_close(rotary_frequencies(config), expected, rtol=1e-6, atol=0)
 
 

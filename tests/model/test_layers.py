@@ -54,15 +54,14 @@ def test_new_layers_are_spread_evenly_and_stand_on_the_layer_they_copy(num_layer
 @pytest.mark.parametrize("name", MODELS)
 def test_new_layers_leave_the_logits_as_they_were(name, tmp_path, context):
     kind, changes = MODELS[name]
-    key = "n_layer" if kind == "gpt2" else "num_hidden_layers"
-    model = save(transformers_model(kind, **{"vocab_size": 285, key: 3, **changes}), tmp_path / "model")
+    model = save(transformers_model(kind, vocab_size=285, num_hidden_layers=3, **changes), tmp_path / "model")
     summary = expand(model, model, tmp_path / "out", context, new_layers=2)
     assert summary["new_layers"] == [2, 4]
     assert summary["shape"]["num_layers"] == 5
     before = transformers.AutoModelForCausalLM.from_pretrained(model).eval()
     after, report = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(report.values()), report
-    assert getattr(after.config, key) == 5
+    assert after.config.num_hidden_layers == 5
     assert torch.equal(before(TOKENS).logits, after.eval()(TOKENS).logits)
     facts = json.loads((tmp_path / "out" / "diglot-surgery.json").read_text())
     assert facts == {"new_rows": [], "new_layers": [2, 4]}
@@ -118,7 +117,7 @@ def test_the_old_models_stops_stay_under_their_new_ids(tmp_path, context):
 MAKE = """
 import json, sys, torch
 from pathlib import Path
-from diglot.model.architectures import config_json
+from diglot.model.families import config_json
 from diglot.model.decoder import DecoderConfig
 from diglot.model.huggingface import huggingface_shapes
 from diglot.model.weights import write_weights

@@ -6,8 +6,8 @@ import transformers
 from model_builders import inputs, write_tokenizer
 
 from diglot.base.artifact import UserError, content_hash
-from diglot.model.architectures import config_json
 from diglot.model.decoder import Decoder
+from diglot.model.families import config_json
 from diglot.model.huggingface import count_parameters, load_decoder
 from diglot.model.presets import PRESETS, initialize, run, shape
 from diglot.recipe.model import NewModel, Shape

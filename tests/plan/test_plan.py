@@ -14,7 +14,7 @@ from diglot.base.devices import DEVICES, GIB, parse_cluster
 from diglot.cli import cli
 from diglot.flow import graph
 from diglot.load import Where, load_recipe
-from diglot.model.architectures import config_json
+from diglot.model.families import config_json
 from diglot.model.flops import flops_per_token
 from diglot.model.presets import PRESETS
 from diglot.plan.estimate import Assumptions, plan_recipe

@@ -1,0 +1,32 @@
+"""Qwen3: Llama with RMSNorm on each head's queries and keys."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from diglot.model.decoder import DecoderConfig
+from diglot.model.families.common import write_sizes_and_rotary
+from diglot.model.families.llama import Llama, is_llama_like
+
+
+class Qwen3(Llama):
+    """The norms are in the class of transformers, not in config.json."""
+
+    model_type = "qwen3"
+    model_class = "Qwen3ForCausalLM"
+
+    def read(self, file: Path, full: Any) -> DecoderConfig:
+        """See `Family.read`."""
+        return replace(super().read(file, full), query_key_norm=True)
+
+    def fits(self, config: DecoderConfig) -> bool:
+        """See `Family.fits`."""
+        alike = config.query_key_value_bias == config.output_bias and not config.feed_forward_bias
+        return is_llama_like(config) and config.query_key_norm and alike
+
+    def write(self, config: DecoderConfig) -> dict[str, Any]:
+        """See `Family.write`."""
+        own = {"rms_norm_eps": config.norm_epsilon, "attention_bias": config.query_key_value_bias}
+        return write_sizes_and_rotary(config) | own

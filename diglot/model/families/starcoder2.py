@@ -1,0 +1,56 @@
+"""Starcoder2: LayerNorm, GELU and rotary positions; PolyLM's rotary variant, which has no class of its own, too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from diglot.model.decoder import DecoderConfig
+from diglot.model.families.common import (
+    GELUS,
+    Family,
+    read_sizes_and_rotary,
+    refuse_window,
+    require,
+    write_sizes_and_rotary,
+)
+from diglot.model.families.llama import Llama
+
+
+class Starcoder2(Family):
+    """Biases everywhere or nowhere."""
+
+    model_type = "starcoder2"
+    model_class = "Starcoder2ForCausalLM"
+    names = Llama.names | {"feed_forward.up": "mlp.c_fc", "feed_forward.down": "mlp.c_proj"}
+
+    def read(self, file: Path, full: Any) -> DecoderConfig:
+        """See `Family.read`."""
+        require(file, "hidden_act", full.hidden_act, tuple(GELUS))
+        refuse_window(file, full)
+        return DecoderConfig(
+            **read_sizes_and_rotary(file, full),
+            normalization="layer",
+            norm_epsilon=full.norm_epsilon,
+            activation=GELUS[full.hidden_act],  # type: ignore[arg-type]
+            query_key_value_bias=full.use_bias,
+            output_bias=full.use_bias,
+            feed_forward_bias=full.use_bias,
+        )
+
+    def fits(self, config: DecoderConfig) -> bool:
+        """See `Family.fits`."""
+        kind = (config.normalization, config.positions) == ("layer", "rotary") and config.activation != "swiglu"
+        alike = config.query_key_value_bias == config.output_bias == config.feed_forward_bias
+        return kind and alike and not config.query_key_norm
+
+    def write(self, config: DecoderConfig) -> dict[str, Any]:
+        """See `Family.write`."""
+        return write_sizes_and_rotary(config) | {
+            "attention_dropout": 0.0,
+            "embedding_dropout": 0.0,
+            "residual_dropout": 0.0,
+            "norm_epsilon": config.norm_epsilon,
+            "sliding_window": None,
+            "use_bias": config.output_bias,
+        }
