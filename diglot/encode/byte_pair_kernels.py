@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diglot.text.unicode import decode
-from diglot.text.words import BEGIN, CUT_HERE, STATE, TRANSITIONS, cut_byte_level, cut_words, inlined, kernel
+from diglot.text.words import BEGIN, CUT_HERE, STATE, TRANSITIONS, cut_byte_fallback, cut_byte_level, inlined, kernel
 
 BY_WORDS, BY_BYTE_LEVEL_WORDS, BETWEEN = range(3)  # how a text is cut
 NO_PAIR = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
@@ -511,7 +511,7 @@ def encode_texts(data, offsets, cut, model, work, out, ends):
         begin, end = offsets[text], offsets[text + 1]
         if begin < end:
             if cut == BY_WORDS:
-                count = cut_words(data, begin, end, classes, units)
+                count = cut_byte_fallback(data, begin, end, classes, units)
             elif cut == BY_BYTE_LEVEL_WORDS:
                 count = cut_byte_level(data, begin, end, classes, units)
             else:

@@ -17,7 +17,6 @@ keeps the text.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 from collections.abc import Iterator, Sequence
@@ -29,27 +28,14 @@ import pyarrow as pa
 import pyarrow.compute as compute
 import tokenizers
 from numpy.typing import NDArray
-from tokenizers import Regex, normalizers
 
 from diglot.encode import byte_pair_kernels as kernels
-from diglot.text import words
 from diglot.text.unicode import text_buffers
+from diglot.text.words import BYTE_FALLBACK_WORDS, BYTE_LEVEL_WORDS, character_classes
 from diglot.tokenizer.byte_fallback import BYTES
 from diglot.tokenizer.byte_letters import BYTE_LETTERS
 from diglot.tokenizer.folder import SPACE, load_tokenizer, merge_pairs, read_json
 
-# The patterns of `byte_fallback.WORDS` and `byte_level.WORDS` as they were when the kernels were written for them: a
-# tokenizer with others is left to the library, so that a change there cannot change ids here.
-BYTE_FALLBACK_WORDS = (
-    r"▁+(?=▁[^\s▁\p{N}])|▁?[\p{L}\p{M}\x{200C}\x{200D}]+|▁?[^\s▁\p{N}\p{L}\p{M}\x{200C}\x{200D}]+"
-    r"|\p{N}|▁+|[\r\n]+|\s+"
-)
-BYTE_LEVEL_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{N}\p{L}\p{M}\x{200C}\x{200D}]?[\p{L}\p{M}\x{200C}\x{200D}]+|\p{N}"
-    r"| ?[^\s\p{N}\p{L}\p{M}\x{200C}\x{200D}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-CLASSES = {words.LETTER: r"[\p{L}\p{M}\x{200C}\x{200D}]+", words.NUMBER: r"\p{N}+", words.WHITE: r"\s+"}
-ASSIGNED = [(0, 0xD800), (0xE000, 0x33480), (0xE0000, 0xE0200)]  # only private use and unassigned otherwise
 Encoded = tuple[NDArray[np.uint32], NDArray[np.int64]]
 
 
@@ -318,35 +304,10 @@ def _around_joins(vocabulary: dict[str, int], merges: list[list[str]]) -> Iterat
         before = vocabulary.get(left[-2], unknown) if len(left) > 1 else kernels.NOTHING
         after = vocabulary.get(right[1], unknown) if len(right) > 1 else kernels.NOTHING
         last, first = vocabulary.get(left[-1], unknown), vocabulary.get(right[0], unknown)
-        if unknown not in (
-            before,
-            last,
-            first,
-            after,
-        ):  # a character without a piece is its bytes, and they do not merge
+        if unknown not in (before, last, first, after):  # a character without a piece is its bytes: they do not merge
             yield kernels.ANYTHING, last, first, kernels.ANYTHING
             yield before, last, first, after
 
 
 def _power_of_two(least: int) -> int:
     return 1 << max(least - 1, 15).bit_length()
-
-
-@functools.cache
-def character_classes() -> NDArray[np.uint8]:
-    """The class of every code point: uint8 [0x110000].
-
-    Asked of the library itself (what is left when all of a class is taken out), whose Unicode is not Python's.
-    """
-    codes = list(itertools.chain.from_iterable(itertools.starmap(range, ASSIGNED)))
-    characters = "".join(map(chr, codes))
-    classes = np.full(0x110000, words.OTHER, np.uint8)
-    for number, pattern in CLASSES.items():
-        left = normalizers.Replace(Regex(pattern), "").normalize_str(characters)
-        in_class = np.zeros(0x110000, bool)
-        in_class[codes] = True
-        in_class[np.frombuffer(left.encode("utf-32-le"), np.uint32)] = False
-        classes[in_class] = number
-    classes[[ord("\r"), ord("\n")]] = words.LINE_END
-    classes[ord(" ")] = words.SPACE
-    return classes

@@ -40,6 +40,7 @@ import numba  # noqa: E402
 import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
 
+numba.config.reload_config()  # it may have been imported before the folder was set
 kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 SPACE, LETTER, DIGIT, MARK, UNSPACED, PUNCTUATION, INVISIBLE, BROKEN = (1 << bit for bit in range(8))

@@ -25,24 +25,13 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 
+from diglot.text.words import BYTE_FALLBACK_WORDS
 from diglot.tokenizer.folder import SPACE
 from diglot.tokenizer.special import BEGIN, CHAT_TEMPLATE, END, PADDING, ROLES, SPECIAL_TOKENS, STOP, UNKNOWN
 
 ESCAPE = "\ue000"  # private use: no writing system has it
 BYTES = tuple(f"<0x{value:02X}>" for value in range(256))
 RESERVED = len(SPECIAL_TOKENS) + len(BYTES)
-LETTERS = r"\p{L}\p{M}\x{200C}\x{200D}"  # joiners shape letters, in Persian as in emoji
-WORDS = "|".join(
-    (
-        r"▁+(?=▁[^\s▁\p{N}])",  # a run of spaces, but for the one that belongs to the word after it
-        rf"▁?[{LETTERS}]+",
-        rf"▁?[^\s▁\p{{N}}{LETTERS}]+",
-        r"\p{N}",
-        r"▁+",
-        r"[\r\n]+",
-        r"\s+",
-    )
-)
 
 
 def normalizer() -> normalizers.Normalizer:
@@ -71,7 +60,7 @@ def decoder() -> decoders.Decoder:
 
 def word_splitter() -> pre_tokenizers.PreTokenizer:
     """Cuts normalised text into the words that pieces never cross."""
-    return pre_tokenizers.Split(Regex(WORDS), "isolated")
+    return pre_tokenizers.Split(Regex(BYTE_FALLBACK_WORDS), "isolated")
 
 
 def build(alphabet_and_pieces: list[str], merges: list[tuple[str, str]]) -> tokenizers.Tokenizer:

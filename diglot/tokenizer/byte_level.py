@@ -14,8 +14,8 @@ r"""The other form of the tokenizers we train: byte-level BPE, as Llama-3's and 
 This is the form for code. Held-out files of Python's standard library, 16,000 merges learnt on others and as much text in
 four languages, characters per token on code and on text:
 
-    byte_level.WORDS  3.68  2.91        GPT-2's splitting, digits one by one  3.59  2.76
-                                        byte_fallback.WORDS                   3.40  2.85
+    BYTE_LEVEL_WORDS  3.68  2.91        GPT-2's splitting, digits one by one  3.59  2.76
+                                        BYTE_FALLBACK_WORDS                   3.40  2.85
 
 Indentation is one token in all of them; here line ends hang on the punctuation before them, and one sign on the name
 after it ("(self", "_name").
@@ -27,28 +27,17 @@ from __future__ import annotations
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from diglot.tokenizer.byte_fallback import LETTERS, add_special_tokens
+from diglot.text.words import BYTE_LEVEL_WORDS
+from diglot.tokenizer.byte_fallback import add_special_tokens
 from diglot.tokenizer.byte_letters import BYTE_LETTERS
 from diglot.tokenizer.special import SPECIAL_TOKENS
-
-WORDS = "|".join(
-    (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)",
-        rf"[^\r\n\p{{N}}{LETTERS}]?[{LETTERS}]+",
-        r"\p{N}",
-        rf" ?[^\s\p{{N}}{LETTERS}]+[\r\n]*",
-        r"\s*[\r\n]+",
-        r"\s+(?!\S)",
-        r"\s+",
-    )
-)
 
 
 def pre_tokenizer() -> pre_tokenizers.PreTokenizer:
     """Cuts text into words and writes their bytes as letters."""
     return pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(WORDS), "isolated"),
+            pre_tokenizers.Split(Regex(BYTE_LEVEL_WORDS), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False),
         ]
     )

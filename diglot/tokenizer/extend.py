@@ -42,7 +42,7 @@ from diglot.tokenizer.learn.merges import Learnt, Words, continue_merges
 from diglot.tokenizer.measure import measure, phrases
 from diglot.tokenizer.sample import Sample, languages_of, texts_to_measure
 from diglot.tokenizer.train import COVERAGE, MAX_LENGTH, MEASURED_BYTES, covering
-from diglot.tokenizer.words import count_words
+from diglot.tokenizer.words import count_by_splitting
 
 ALPHA = 0.3  # between several new languages, as in training
 # See `merges.py`. 8,000 new tokens after a Llama-2-style English base of 32,000, all of the English text (36 MB) as base
@@ -101,11 +101,11 @@ def run(settings: ExtendTokenizer, inputs: Inputs, output: Path, context: Contex
     seed = f"{context.seed}/{settings.seed}/tokenizer"
     sample = Sample(corpora, settings.languages, settings.max_bytes, ALPHA, seed)
     split = base.form.splitter()
-    new_words = count_words(sample, split, _progress(sample, context))
+    new_words = count_by_splitting(sample, split, _progress(sample, context))
     base_words: Counter[str] = Counter()
     if base_languages:
         base_sample = Sample(corpora, base_languages, BASE_BYTES, 1.0, seed)
-        base_words = sum(count_words(base_sample, split, _progress(base_sample, context)).values(), Counter())
+        base_words = sum(count_by_splitting(base_sample, split, _progress(base_sample, context)).values(), Counter())
 
     extension = find_new_tokens(base.form, new_words, base_words, settings, context)
     base.form.add(extension.characters, extension.joined)

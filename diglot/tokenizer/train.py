@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
 from diglot.recipe.tokenizer import TrainTokenizer
-from diglot.tokenizer import byte_fallback, byte_letters, byte_level, word_kernels
+from diglot.tokenizer import byte_fallback, byte_letters, byte_level
 from diglot.tokenizer.chat import format_of
 from diglot.tokenizer.folder import SPACE, encode, load_tokenizer, pieces, tokenizer_hash
 from diglot.tokenizer.learn.merges import Learnt, Words, continue_merges
@@ -36,7 +36,7 @@ from diglot.tokenizer.proofs import round_trip_failures, unreachable_tokens
 from diglot.tokenizer.sample import Sample, texts_to_measure
 from diglot.tokenizer.special import SPECIAL_TOKENS
 from diglot.tokenizer.texts import read_texts
-from diglot.tokenizer.words import WordTable, count_by_rule
+from diglot.tokenizer.words import Rule, WordTable, count_by_rule
 
 COVERAGE = 0.9995
 MAX_LENGTH = 16  # characters in a piece at most (SentencePiece's default); keeps boilerplate sentences out
@@ -113,9 +113,8 @@ def read_parallel(files: Mapping[str, str], languages: list[str]) -> dict[str, l
     return texts
 
 
-def count(sample: Sample, parallel: Mapping[str, list[str]], form: str, context: Context) -> dict[str, WordTable]:
+def count(sample: Sample, parallel: Mapping[str, list[str]], rule: Rule, context: Context) -> dict[str, WordTable]:
     """The words of the sample and, in the second column, of the parallel text, by language in alphabetical order."""
-    rule = word_kernels.BYTE_LEVEL if form == "byte-level" else word_kernels.BYTE_FALLBACK
     total, names = sum(sample.bytes.values()), f"words of {', '.join(sample.rates)}"
     tables = count_by_rule(sample, rule, lambda done: context.progress(min(done, total), total, "bytes", names))
     if not tables:

@@ -1,180 +1,61 @@
-r"""Kernels that cut text into words and count them: 100 MB in a second or two, where regular expressions take twenty.
+r"""Kernels that count words: 100 MB in a second or two, where regular expressions take twenty.
 
-Three rules say where a word ends, each with a table of character classes of its own:
+Two kinds of words are cut by `diglot.text.words`. A third rule is for other tokenizers, whose own splitting is slow:
 
-    BYTE_FALLBACK   the words of `byte_fallback.WORDS`
-    BYTE_LEVEL      the words of `byte_level.WORDS`
-    CHUNK           ` ?[^ \n]+`: what lies between spaces and line ends, with its space, and also cut where Chinese or
-                    Japanese punctuation follows a letter (no tokenizer in use has a word across that)
-
-Tests compare the first two with the tokenizers library's own splitting. Where they part, over a character that this
-Python's Unicode does not know, a count is off by one and nothing else: what is learnt here is applied by the library.
+    chunks   ` ?[^ \n]+`: what lies between spaces and line ends, with its space, and also cut where Chinese or
+             Japanese punctuation follows a letter (no tokenizer in use has a word across that)
 
 A table of counted words is a few flat arrays (W words, S slots, a power of two):
 
     pool    uint8 []       the words' bytes, one after another       starts  int64 [W + 1]   where each begins
     counts  int64 [W, 2]   how often, in two columns                 hashes  uint64 [W]
     slots   int32 [S]      word of each slot, -1: free               sizes   int64 [2]       words, bytes of pool in use
+
+In all kernels `data` is uint8 [bytes], valid UTF-8, and places in it are int64.
 """
 
 from __future__ import annotations
 
-import functools
-import unicodedata
-
 import numpy as np
-from numpy.typing import NDArray
 
 from diglot.text.unicode import decode, kernel
+from diglot.text.words import LETTER, OTHER
 
-BYTE_FALLBACK, BYTE_LEVEL, CHUNK = range(3)
-OTHER, LETTER, NUMBER, SPACE, NEWLINE, WHITE, STOP = range(7)
-
-_WHITE_SPACE = [*range(0x09, 0x0E), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000]  # fmt: skip
-_CLASSIFIED = [range(0x3400), range(0x4DC0, 0x4E00), range(0xA000, 0xAC00), range(0xD7A4, 0xD800),
-               range(0xE000, 0x20000), range(0x2A6DE, 0x33480), range(0xE0000, 0xE0200)]  # fmt: skip
-_LETTERS_ONLY = [range(0x3400, 0x4DC0), range(0x4E00, 0xA000), range(0xAC00, 0xD7A4), range(0x20000, 0x2A6DE)]
-_UNSPACED_STOPS = "。、，．：；！？「」『』（）《》〈〉【】〔〕…・～"
+STOP = 6  # a class of characters beside those of `diglot.text.words`: UNSPACED_STOPS
+UNSPACED_STOPS = "。、，．：；！？「」『』（）《》〈〉【】〔〕…・～"
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 
 
-@functools.cache
-def classes_of(rule: int) -> NDArray[np.uint8]:
-    """The class of every code point under a rule."""
-    classes = np.zeros(0x110000, np.uint8)
-    for letters in _LETTERS_ONLY:
-        classes[letters.start : letters.stop] = LETTER
-    kinds = {"L": LETTER, "M": LETTER, "N": NUMBER}
-    for code in (code for codes in _CLASSIFIED for code in codes):
-        classes[code] = kinds.get(unicodedata.category(chr(code))[0], OTHER)
-    classes[[0x200C, 0x200D]] = LETTER  # joiners
-    classes[_WHITE_SPACE] = WHITE
-    classes[[0x0A, 0x0D]] = NEWLINE
-    classes[0x20] = SPACE
-    if rule == BYTE_FALLBACK:  # the marks of escaped text stand alone: no piece holds them
-        classes[[0x2581, 0xE000]] = NUMBER
-    if rule == CHUNK:
-        classes[[ord(stop) for stop in _UNSPACED_STOPS]] = STOP
-    return classes
-
-
-# --- where words end ------------------------------------------------------------------------------------------
-
-
 @kernel
-def _class_at(data, at, classes):
-    code, _ = decode(data, at)
-    return classes[code]
+def cut_chunks(data, place, end, classes, ends):
+    """Cut text into chunks, and the spaces and line ends between them one by one; returns how many there are.
 
-
-@kernel
-def _run(data, at, end, classes, kind):
-    """The end of a run of characters of one class."""
-    while at < end:
-        code, size = decode(data, at)
-        if classes[code] != kind:
-            break
-        at += size
-    return at
-
-
-@kernel
-def _byte_fallback_end(data, at, end, classes):
-    code, size = decode(data, at)
-    kind = classes[code]
-    if kind == SPACE:
-        after = _run(data, at, end, classes, SPACE)
-        if after == end:
-            return end
-        next_kind = _class_at(data, after, classes)
-        if next_kind != LETTER and next_kind != OTHER:
-            return after
-        return after - 1 if after - at > 1 else _run(data, after, end, classes, next_kind)
-    if kind == NUMBER:
-        return at + size
-    if kind != WHITE:
-        return _run(data, at, end, classes, kind)
-    while at < end:
-        code, size = decode(data, at)
-        if classes[code] != WHITE and classes[code] != NEWLINE:
-            break
-        at += size
-    return at
-
-
-@kernel
-def _contraction(data, at, end):
-    """Length of 's, 't, 're, 've, 'm, 'll or 'd at an apostrophe, in either case; else 0."""
-    if data[at] != 0x27 or at + 1 >= end:
-        return 0
-    first = data[at + 1] | 0x20
-    if first == 0x73 or first == 0x74 or first == 0x6D or first == 0x64:
-        return 2
-    second = data[at + 2] | 0x20 if at + 2 < end else 0
-    if (first == 0x72 or first == 0x76) and second == 0x65:
-        return 3
-    return 3 if first == 0x6C and second == 0x6C else 0
-
-
-@kernel
-def _byte_level_end(data, at, end, classes):
-    code, size = decode(data, at)
-    kind, after = classes[code], at + size
-    contraction = _contraction(data, at, end)
-    if contraction:
-        return at + contraction
-    if kind == LETTER:
-        return _run(data, after, end, classes, LETTER)
-    if kind == NUMBER:
-        return after
-    next_kind = _class_at(data, after, classes) if after < end else WHITE
-    if kind != NEWLINE and next_kind == LETTER:
-        return _run(data, after, end, classes, LETTER)
-    if kind == OTHER or (kind == SPACE and next_kind == OTHER):
-        return _run(data, _run(data, after, end, classes, OTHER), end, classes, NEWLINE)
-    return _white_end(data, at, end, classes)
-
-
-@kernel
-def _white_end(data, at, end, classes):
-    """White space up to its last line end; without one, all but the last where a word follows."""
-    start, last, line_end = at, at, -1
-    while at < end:
-        code, size = decode(data, at)
-        kind = classes[code]
-        if kind != SPACE and kind != WHITE and kind != NEWLINE:
-            break
-        last = at
-        at += size
-        if kind == NEWLINE:
-            line_end = at
-    if line_end >= 0:
-        return line_end
-    return at if at == end or last == start else last
-
-
-@kernel
-def _chunk_end(data, at, end, classes):
-    """The end of a chunk; `at` itself where none begins here."""
-    start = at
-    if data[at] == 0x20:
-        at += 1
-    begin, before = at, OTHER
-    while at < end:
-        code, size = decode(data, at)
-        kind = classes[code]
-        if code == 0x20 or code == 0x0A or (kind == STOP and before == LETTER):
-            break
-        before = kind
-        at += size
-    return at if at > begin else start
-
-
-# --- counting -------------------------------------------------------------------------------------------------
+    Types: classes uint8 [0x110000]; ends int64 [end - place + 1], receives where each ends. Plain twin: `plain_chunks`
+    in tests/tokenizer/test_words.py.
+    """
+    count = 0
+    while place < end:
+        start = place
+        if data[place] == 0x20:
+            place += 1
+        before = OTHER
+        while place < end:
+            code, length = decode(data, place)
+            found = classes[code]
+            if code == 0x20 or code == 0x0A or (found == STOP and before == LETTER):
+                break
+            before = found
+            place += length
+        if place == start:
+            place += 1  # a line end
+        ends[count] = place
+        count += 1
+    return count
 
 
 @kernel
 def _hash(data, at, end):
+    """The hash (uint64) of a word; at, end: where it begins and ends."""
     value = np.uint64(end - at)
     for place in range(at, end):
         value = (value ^ np.uint64(data[place])) * _PRIME
@@ -183,7 +64,7 @@ def _hash(data, at, end):
 
 @kernel
 def _find(data, at, end, value, pool, starts, hashes, slots):
-    """The slot of a word, or the free one where it belongs."""
+    """The slot of a word, or the free one where it belongs; value uint64, its hash, and the table's arrays."""
     mask = np.uint64(len(slots) - 1)
     slot = value & mask
     while True:
@@ -203,37 +84,36 @@ def _find(data, at, end, value, pool, starts, hashes, slots):
 
 
 @kernel
-def count_text(data, at, rule, classes, weight, column, pool, starts, hashes, counts, slots, sizes):
-    """Count the words of a text from a byte on; returns where it stopped for want of room, or the end."""
-    end = len(data)
-    while at < end:
-        if rule == BYTE_FALLBACK:
-            stop = _byte_fallback_end(data, at, end, classes)
-        elif rule == BYTE_LEVEL:
-            stop = _byte_level_end(data, at, end, classes)
-        else:
-            stop = _chunk_end(data, at, end, classes)
-            if stop == at:
-                at += 1  # a space or a line end
-                continue
+def count_words(data, ends, first, chunks, weight, column, pool, starts, hashes, counts, slots, sizes):
+    """Count the words of a text from one on; returns the number of the first that there was no room for, or of all.
+
+    Types: ends int64 [words], where each word ends; first int64; chunks bool, the spaces and line ends between chunks
+    are not counted; weight int64, what each word counts; column int64, of `counts`; and the table's arrays.
+    """
+    at = ends[first - 1] if first else 0
+    for number in range(first, len(ends)):
+        stop = ends[number]
+        if chunks and stop - at == 1 and (data[at] == 0x20 or data[at] == 0x0A):
+            at = stop
+            continue
         value = _hash(data, at, stop)
         slot = _find(data, at, stop, value, pool, starts, hashes, slots)
         word = slots[slot]
         if word < 0:
             word, used = sizes[0], sizes[1]
             if word == len(hashes) or used + stop - at > len(pool):
-                return at
+                return number  # the caller makes room and goes on here
             pool[used : used + stop - at] = data[at:stop]
             slots[slot], hashes[word], starts[word + 1] = word, value, used + stop - at
             sizes[0], sizes[1] = word + 1, used + stop - at
         counts[word, column] += weight
         at = stop
-    return end
+    return len(ends)
 
 
 @kernel
 def fill_slots(hashes, number, slots):
-    """Give every word a slot, in a table that has room for all."""
+    """Give every word a slot, in a table that has room for all; number int64, of words."""
     mask = np.uint64(len(slots) - 1)
     for word in range(number):
         slot = hashes[word] & mask
@@ -244,7 +124,7 @@ def fill_slots(hashes, number, slots):
 
 @kernel
 def keep_words(kept, pool, starts, hashes, counts, sizes):
-    """Move the words that are kept together, in their order."""
+    """Move the words that are kept together, in their order; kept bool [W]."""
     number = used = 0
     for word in range(sizes[0]):
         if not kept[word]:

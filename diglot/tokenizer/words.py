@@ -1,6 +1,6 @@
 r"""The words of a sample, counted: all that learning merges has to see of a text.
 
-`count_by_rule` counts the words of our own two forms, cut by kernels. `count_words` does so for any tokenizer: cutting
+`count_by_rule` counts the words of our own two kinds, cut by kernels. `count_by_splitting` does so for any tokenizer: cutting
 as the tokenizer does costs microseconds a word, and most words come again and again, so chunks between spaces are
 counted first, and only the different ones are cut into words, many at a time:
 
@@ -13,20 +13,36 @@ room is free. What is forgotten depends on the text and its order alone, and how
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diglot.text.words import NUMBER, character_classes, cut_byte_fallback, cut_byte_level
 from diglot.tokenizer.sample import Text
-from diglot.tokenizer.word_kernels import CHUNK, classes_of, count_text, fill_slots, keep_words
+from diglot.tokenizer.word_kernels import STOP, UNSPACED_STOPS, count_words, cut_chunks, fill_slots, keep_words
 
 CHUNK_BYTES = 32_000_000  # of different chunks, before they are cut and let go
 WORD_BYTES = 96_000_000  # of different words; 200 MB of text in 18 languages have about 30 MB
 
 Split = Callable[[list[str]], list[list[str]]]
+Rule = Literal["byte-fallback", "byte-level", "chunks"]
+CUTTERS = {"byte-fallback": cut_byte_fallback, "byte-level": cut_byte_level, "chunks": cut_chunks}
+
+
+@functools.cache
+def classes_of(rule: Rule) -> NDArray[np.uint8]:
+    """The class of every code point under a rule: uint8 [0x110000]."""
+    classes = character_classes().copy()
+    if rule == "byte-fallback":  # the marks of escaped text stand alone: no piece holds them
+        classes[[0x2581, 0xE000]] = NUMBER
+    if rule == "chunks":
+        classes[[ord(stop) for stop in UNSPACED_STOPS]] = STOP
+    return classes
 
 
 class WordTable:
@@ -36,7 +52,7 @@ class WordTable:
         forgotten: how many occurrences were forgotten.
     """
 
-    def __init__(self, rule: int):
+    def __init__(self, rule: Rule):
         self.rule, self.classes, self.forgotten = rule, classes_of(rule), 0
         self._sizes = np.zeros(2, np.int64)
         self._pool = np.zeros(1 << 16, np.uint8)
@@ -79,13 +95,18 @@ class WordTable:
 
     def add(self, text: str, times: int = 1, column: int = 0) -> int:
         """Count the words of a text, each `times` times; returns the text's bytes."""
-        data, at = np.frombuffer(text.encode(), np.uint8), 0
-        while at < len(data):
-            at = count_text(
-                data, at, self.rule, self.classes, times, column,
+        data = np.frombuffer(text.encode(), np.uint8)
+        if not len(data):
+            return 0
+        ends = np.empty(len(data) + 1, np.int64)
+        ends = ends[: CUTTERS[self.rule](data, 0, len(data), self.classes, ends)]
+        number, chunks = 0, self.rule == "chunks"
+        while number < len(ends):
+            number = count_words(
+                data, ends, number, chunks, times, column,
                 self._pool, self._starts, self._hashes, self._counts, self._slots, self._sizes,
             )  # fmt: skip
-            if at < len(data):
+            if number < len(ends):  # the table is full: of words, or of their bytes
                 if len(self) == len(self._hashes):
                     self._allot(2 * len(self))
                 else:
@@ -109,16 +130,16 @@ class WordTable:
 
 def count_by_rule(
     sample: Iterable[Text],
-    rule: int,
+    rule: Rule,
     progress: Callable[[int], None] = lambda done: None,
     *,
     max_bytes: int = WORD_BYTES,
 ) -> dict[str, WordTable]:
-    """Count the words of a sample by language, as one of the rules of `word_kernels` cuts them.
+    """Count the words of a sample by language, as one of the rules cuts them.
 
     Args:
         sample: texts with their languages, and how often each counts.
-        rule: BYTE_FALLBACK, BYTE_LEVEL or CHUNK.
+        rule: says where words end; see CUTTERS.
         progress: told how many bytes were read, repetitions included, after every text.
         max_bytes: of different words to hold, of all languages together.
     """
@@ -164,7 +185,7 @@ class WordCounts(dict[str, Counter[str]]):
                 self[language] = kept
 
 
-def count_words(
+def count_by_splitting(
     sample: Iterable[Text],
     split: Split,
     progress: Callable[[int], None] = lambda done: None,
@@ -186,7 +207,7 @@ def count_words(
     done = 0
     for language, text, times in sample:
         words.setdefault(language, Counter())
-        done += chunks.setdefault(language, WordTable(CHUNK)).add(text, times) * times
+        done += chunks.setdefault(language, WordTable("chunks")).add(text, times) * times
         if sum(table.bytes for table in chunks.values()) > chunk_bytes:
             _cut(chunks, split, words)
             words.make_room(word_bytes)

@@ -14,7 +14,7 @@ import pytest
 from base_tokenizers import BASES
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 
 from diglot.base.artifact import UserError
 from diglot.encode import byte_pair_kernels
@@ -235,18 +235,6 @@ def test_every_character_has_its_class(name: str, pair: Callable[[str], tuple[En
         assert rows(encoder, texts[at : at + 100]) == true_rows(library, texts[at : at + 100])
 
 
-def test_the_tables_agree_with_the_library_on_all_code_points() -> None:
-    classes = encoder_module.character_classes()
-    codes = np.array([*range(0xD800), *range(0xE000, 0x110000)])
-    text = "".join(map(chr, codes))
-    for number, pattern in encoder_module.CLASSES.items():
-        rest = normalizers.Replace(Regex(pattern), "").normalize_str(text)
-        expected = np.ones(0x110000, bool)
-        expected[np.frombuffer(rest.encode("utf-32-le"), np.uint32)] = False
-        expected[[0x20, 0x0A, 0x0D]] = False  # these have a class of their own
-        assert np.array_equal((classes == number)[codes], expected[codes])
-
-
 @pytest.mark.slow
 def test_real_text_of_every_language_has_the_ids_of_the_library(data: Path, make: Make) -> None:
     for name in [*BY_KERNEL, *BY_GIGATOKEN]:
@@ -256,11 +244,6 @@ def test_real_text_of_every_language_has_the_ids_of_the_library(data: Path, make
                 lines = stream.read(60_000).split(b"\n")[:-1]
             texts = [json.loads(line)["text"] for line in lines[:12]]
             assert rows(encoder, texts) == true_rows(library, texts), (name, file.name)
-
-
-def test_the_patterns_are_those_that_the_kernel_knows() -> None:
-    assert encoder_module.BYTE_FALLBACK_WORDS == byte_fallback.WORDS
-    assert encoder_module.BYTE_LEVEL_WORDS == byte_level.WORDS
 
 
 # --- work and memory ------------------------------------------------------------------------------------------
