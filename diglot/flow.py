@@ -37,6 +37,7 @@ from diglot.base.artifact import (
     read_artifact,
     writing,
 )
+from diglot.base.files import write_json
 from diglot.base.format import excerpt
 from diglot.load import Where
 from diglot.recipe import Recipe
@@ -288,9 +289,7 @@ class FileHashes:
     def save(self) -> None:
         """Remember the hashes, where the run folder exists."""
         if self.changed and self.memory.parent.is_dir():
-            temporary = self.memory.with_suffix(".tmp")
-            temporary.write_text(json.dumps(self.known))
-            temporary.replace(self.memory)
+            write_json(self.memory, self.known, indent=None)
 
 
 def expand(path: str) -> list[Path]:
@@ -456,6 +455,4 @@ def read_named(steps: dict[str, Step], name: str) -> Artifact:
 
 def _remember(recipe: Recipe, folder: Path) -> None:
     """Keep the recipe as it was run, overrides included, for `diglot show`."""
-    temporary = folder / "recipe.json.tmp"
-    temporary.write_text(json.dumps(recipe.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False) + "\n")
-    temporary.replace(folder / "recipe.json")
+    write_json(folder / "recipe.json", recipe.model_dump(mode="json", by_alias=True))

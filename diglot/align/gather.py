@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from diglot.align.messages import Message, Refused
 from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.files import write_json
 from diglot.base.format import excerpt
 from diglot.base.ledger import Sample, SourceLedger
 from diglot.read.files import Broken, read_records
@@ -83,9 +84,7 @@ def gather(
         entry.check(name)
         _refuse_empty(name, entry)
     sources = {name: entry.as_json() for name, entry in ledger.items()}
-    (output / "ledger.json").write_text(
-        json.dumps({"sources": sources}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    write_json(output / "ledger.json", {"sources": sources})
     return _summary(ledger)
 
 

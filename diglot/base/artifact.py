@@ -31,13 +31,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from diglot.base.errors import UserError
+from diglot.base.files import write_json
+
 MANIFEST = "artifact.json"
 STEPS = "steps"  # of a train stage's folder: the models that it kept on its way, as steps/400
 LOGS = "logs"  # about the making, not the result: timings differ from run to run, so no hash covers it
-
-
-class UserError(Exception):
-    """Something a user can put right. The command line prints it without a traceback and exits with code 2."""
 
 
 class Progress(Protocol):
@@ -223,7 +222,8 @@ def writing(
                 **machine(),
             },
         )
-        _write_manifest(partial / MANIFEST, artifact)
+        fields = {key: value for key, value in asdict(artifact).items() if key != "path"}
+        write_json(partial / MANIFEST, fields, durable=True)
         _replace(partial, path)
     except BaseException as error:
         full = not isinstance(error, (UserError, KeyboardInterrupt)) and _disk_is_full(error)
@@ -246,14 +246,6 @@ def _disk_is_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _write_manifest(file: Path, artifact: Artifact) -> None:
-    fields = {key: value for key, value in asdict(artifact).items() if key != "path"}
-    with file.open("w") as stream:
-        json.dump(fields, stream, indent=1, ensure_ascii=False)
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def _replace(partial: Path, path: Path) -> None:

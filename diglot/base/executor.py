@@ -1,7 +1,7 @@
 """Executors: where the tasks of the stage run, on the threads of this machine or on a Ray cluster.
 
 A task is a function of a module and one argument that pickles; its results are small, and its data goes through
-files in the scratch folder (on a cluster, a folder that all nodes share). Files appear whole (`whole_file`), so a
+files in the scratch folder (on a cluster, a folder that all nodes share). Files appear whole (`files.atomic`), so a
 task that is run again, after its worker or its node was killed, changes nothing. Results come in the order of
 tasks. Hence one corpus, to the byte, from one thread or a thousand nodes.
 
@@ -17,11 +17,9 @@ import contextlib
 import os
 import socket
 import threading
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from diglot.base.artifact import UserError
@@ -158,14 +156,3 @@ class _Ray:
             raise UserError(
                 f"executor: ray: a task was lost ({reason}); run the same command again: finished shards are kept"
             ) from error
-
-
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Write a file whole or not at all, even if two runs of one task write it at a time."""
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from diglot.base.artifact import UserError
-from diglot.base.executor import whole_file
+from diglot.base.files import atomic
 from diglot.curate.dedup.minhash import normalise
 from diglot.read.files import Record, read_records
 from diglot.recipe.curate import Decontamination
@@ -112,7 +112,7 @@ def build(settings: Decontamination, path: Path, base: Path | None, stage: str) 
         found, left_out = _collect(text_array(texts[kind]), np.array(items[kind], np.int32), prefix, length, bool(kind))
         too_short += left_out
         arrays |= {f"{name}_{field}": np.asarray(value) for field, value in found._asdict().items()}
-    with whole_file(path) as partial, partial.open("wb") as stream:
+    with atomic(path) as partial, partial.open("wb") as stream:
         np.savez(stream, **arrays)
     return Built(len(labels), number, too_short)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.files import write_json, write_text
 from diglot.curate.rules import Rule, load_rule_set
 from diglot.recipe.curate import LearnRules, Rules
 from diglot.recipe.signals import SIGNALS
@@ -61,8 +62,8 @@ def learn(settings: LearnRules, inputs: Inputs, output: Path, context: Context) 
             f"no language of the trusted text has {settings.min_documents} documents (the most are {most}); give "
             f"more of it, or lower {context.name}.min_documents"
         )
-    (output / "rules.yaml").write_text("\n".join(lines) + "\n")
-    (output / "learnt.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    write_text(output / "rules.yaml", "\n".join(lines) + "\n")
+    write_json(output / "learnt.json", report)
     return {
         "set": settings.set,
         "languages": {

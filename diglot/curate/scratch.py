@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from diglot.base.executor import whole_file
+from diglot.base.files import atomic
 from diglot.curate.clean.lines import CORRECTIONS
 from diglot.curate.units import shard_name
 from diglot.recipe.signals import NAMES
@@ -86,10 +86,10 @@ def write_passed(
         for place, name in enumerate(NAMES)
     }
     batch = pa.record_batch(columns)
-    with whole_file(path) as partial, pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, batch.schema) as out:
+    with atomic(path) as partial, pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, batch.schema) as out:
         out.write_batch(batch)
     for name, array in arrays.items():
-        with whole_file(path.with_suffix(f".{name}.npy")) as partial, partial.open("wb") as stream:
+        with atomic(path.with_suffix(f".{name}.npy")) as partial, partial.open("wb") as stream:
             np.save(stream, array)
     return Passed(str(path), batch.num_rows)
 
@@ -109,7 +109,7 @@ def write_dropped(path: Path, dropped: list[tuple[str, str, list[str]]]) -> None
     ids = [identifier for _, _, ids in dropped for identifier in ids]
     sources = [source for source, _, ids in dropped for _ in ids]
     reasons = [reason for _, reason, ids in dropped for _ in ids]
-    with whole_file(path) as partial:
+    with atomic(path) as partial:
         pq.write_table(dropped_table(sources, ids, reasons), partial, compression="zstd")
 
 

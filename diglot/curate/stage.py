@@ -19,7 +19,6 @@ language identification off. Memory: a shard of 32 MB a worker, with its working
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ import numpy as np
 
 from diglot.base.artifact import Context, Inputs, UserError
 from diglot.base.executor import Executor, open_executor
+from diglot.base.files import write_json
 from diglot.base.format import excerpt
 from diglot.base.ledger import UNKNOWN_LANGUAGE, Counts, SourceLedger
 from diglot.curate import decontaminate
@@ -339,14 +339,14 @@ def _check_something_left(accounts: dict[str, Account], context: Context) -> Non
 def _write_evidence(measured: Measured, fates: Fates, job: Job, output: Path) -> None:
     accounts = measured.accounts
     ledgers = {name: account.ledger.as_json() for name, account in accounts.items()}
-    _write_json(output / "ledger.json", {"sources": ledgers})
+    write_json(output / "ledger.json", {"sources": ledgers}, indent=None)
     rule_set = load_rule_set(job.settings.rules, job.learnt, job.base)
     signals = {name: _signals(a, job.settings, rule_set) for name, a in accounts.items() if a.histograms}
-    _write_json(output / "signals.json", signals)
-    _write_json(output / "duplicates.json", largest_clusters(fates))
+    write_json(output / "signals.json", signals, indent=None)
+    write_json(output / "duplicates.json", largest_clusters(fates), indent=None)
     commonest = sorted(measured.repeated, key=lambda unit: (-unit[1], unit[0]))[: repeated_lines.SHOWN]
     shown = [{"line": excerpt(text), "documents": documents} for text, documents in commonest]
-    _write_json(output / "repeated.json", shown)
+    write_json(output / "repeated.json", shown, indent=None)
 
 
 def _signals(account: Account, settings: Curate, rule_set: RuleSet) -> dict[str, dict[str, Any]]:
@@ -391,8 +391,3 @@ def _summary(accounts: dict[str, Account]) -> dict[str, Any]:
         "languages": {language: vars(counts) for language, counts in languages.items()},
         "sources": sources,
     }
-
-
-def _write_json(path: Path, value: Any) -> None:
-    """Write JSON; without indents, which take Python's slow encoder (2 s for the signals of 19 sources)."""
-    path.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")

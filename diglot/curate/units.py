@@ -8,13 +8,13 @@ and all that is made of them, are the same whoever does the work, and a shard th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from diglot.base.artifact import UserError
-from diglot.base.executor import check_stopping, whole_file
+from diglot.base.executor import check_stopping
+from diglot.base.files import read_json, write_json
 from diglot.read.files import DataFile, RawShard, Reading, find_files, read_shards
 from diglot.recipe.curate import Curate
 from diglot.recipe.source import Source
@@ -117,9 +117,7 @@ def work(unit: Unit, folder: Path, handle: Callable[[RawShard], dict[str, Any]])
     for raw in read_shards(unit.files, unit.reading, wanted):
         last = raw.number
         if raw.records is not None:
-            account = json.dumps(handle(raw), ensure_ascii=False)
-            with whole_file(folder / f"{shard_name(unit.group, raw.number)}.json") as partial:
-                partial.write_text(account, encoding="utf-8")
+            write_json(folder / f"{shard_name(unit.group, raw.number)}.json", handle(raw), indent=None)
     return last + 1
 
 
@@ -134,4 +132,4 @@ def accounts_of(folder: Path, groups: dict[int, int]) -> Iterator[tuple[int, int
             file = folder / f"{shard_name(group, shard)}.json"
             if not file.exists():
                 raise UserError(f"{file} is missing: the input was changed while it was read; run the command again")
-            yield group, shard, json.loads(file.read_text())
+            yield group, shard, read_json(file)

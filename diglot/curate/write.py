@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from diglot.base.artifact import Context
-from diglot.base.executor import Executor, whole_file
+from diglot.base.executor import Executor
+from diglot.base.files import atomic
 from diglot.curate.dedup.decide import HELD_OUT, KEPT, REASONS, Fates
 from diglot.curate.prepare import domain_of
 from diglot.curate.scratch import Passed, dropped_table
@@ -171,7 +172,7 @@ def _write_dropped(task: Dropping) -> None:
 
 
 def _write_table(table: pa.Table, file: Path) -> None:
-    with whole_file(file) as partial:
+    with atomic(file) as partial:
         pq.write_table(
             table.combine_chunks(), partial, compression="zstd", row_group_size=ROWS, use_dictionary=FEW_VALUES
         )

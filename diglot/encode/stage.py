@@ -11,7 +11,6 @@ from __future__ import annotations
 import array
 import functools
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ import pyarrow.parquet as parquet
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError, hash_file
 from diglot.base.executor import open_executor
+from diglot.base.files import read_json, read_lines, write_json
 from diglot.encode.encoder import Encoder
 from diglot.recipe.encode import Encode
 from diglot.text.unicode import text_buffers
@@ -211,7 +211,7 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> dic
         "special": special,
         "sources": sources,
     }
-    (output / INDEX).write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(output / INDEX, index)
     engine = {"name": encoder.engine, "documents_checked": encoder.checked, "difference": encoder.difference}
     return {**_summary(index), "engine": engine}
 
@@ -226,7 +226,7 @@ def find_sources(inputs: Inputs, wanted: list[str] | None) -> list[Origin]:
     roles: tuple[tuple[str, Form], ...] = (("corpus", "text"), ("tasks", "chat"), ("preferences", "pairs"))
     for role, form in roles:
         for artifact in inputs.many(role):
-            ledger = json.loads(artifact.file("ledger.json").read_text(encoding="utf-8"))
+            ledger = read_json(artifact.file("ledger.json"))
             for name, entry in ledger["sources"].items():
                 if role == "corpus" and not entry["kept"]["documents"]:
                     continue  # what is left of a source that was sorted by language
@@ -245,7 +245,7 @@ def find_sources(inputs: Inputs, wanted: list[str] | None) -> list[Origin]:
 
 
 def _count_documents(origin: Origin, split: Split) -> int:
-    ledger = json.loads(origin.artifact.file("ledger.json").read_text(encoding="utf-8"))
+    ledger = read_json(origin.artifact.file("ledger.json"))
     entry = ledger["sources"][origin.name]
     return entry["kept" if split == "train" else "held_out"]["documents"]
 
@@ -367,11 +367,9 @@ def _bounded(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 def _json_records(origin: Origin, split: Split) -> Iterator[dict[str, Any]]:
-    with origin.artifact.file(f"{split}.jsonl").open(encoding="utf-8", newline="\n") as lines:
-        for line in lines:
-            record = json.loads(line)
-            if record["source"] == origin.name:
-                yield record
+    for record in read_lines(origin.artifact.file(f"{split}.jsonl")):
+        if record["source"] == origin.name:
+            yield record
 
 
 def _encode_conversation(

@@ -11,12 +11,12 @@ The model is loaded once, as any other program would load it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.files import write_json, write_lines
 from diglot.evaluate.bits import bits_per_byte, read_held_out
 from diglot.evaluate.heldout import held_out_tasks
 from diglot.evaluate.items import build_contexts, items_file, read_items
@@ -61,7 +61,7 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> d
     scores: dict[str, Any] = {"bits_per_byte": {}, "tasks": {}, "preferences": {}}
     if documents:
         scores["bits_per_byte"], rows = bits_per_byte(model, documents, report("windows of held-out text"))
-        _write_lines(output / "documents.jsonl", rows)
+        write_lines(output / "documents.jsonl", rows)
     (output / "items").mkdir()
     if tasks:
         scores["tasks"] |= _run_tasks(tasks, items, model, settings.limit, seed, output, report)
@@ -69,10 +69,9 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> d
         scores["tasks"] |= _run_harness_tasks(settings, model, output, report)
     if pairs:
         scores["preferences"], rows = score_pairs(model, pairs, settings.limit, report("answers"))
-        _write_lines(output / "pairs.jsonl", rows)
+        write_lines(output / "pairs.jsonl", rows)
     scores = _rounded(scores)
-    text = json.dumps(scores, ensure_ascii=False, indent=1, allow_nan=False)
-    (output / "scores.json").write_text(text + "\n", encoding="utf-8")
+    write_json(output / "scores.json", scores)
     return scores
 
 
@@ -102,7 +101,7 @@ def _run_tasks(
     for name, task in tasks.items():
         samples = results["samples"][name]
         rows = [_item_row(task.settings, sample) for sample in samples]
-        _write_lines(output / "items" / f"{name}.jsonl", rows)
+        write_lines(output / "items" / f"{name}.jsonl", rows)
         summaries[name] = _summary(task, results["results"][name], samples, f"{seed}/{name}")
     return summaries
 
@@ -202,7 +201,7 @@ def _run_harness_tasks(
     summaries = {}
     for name in sorted(loaded["tasks"]):
         samples = results["samples"][name]
-        _write_lines(output / "items" / f"{name}.jsonl", [_harness_row(sample) for sample in samples])
+        write_lines(output / "items" / f"{name}.jsonl", [_harness_row(sample) for sample in samples])
         summaries[name] = _harness_summary(loaded["tasks"][name], results["results"][name], samples)
     return summaries
 
@@ -240,11 +239,6 @@ def _harness_row(sample: dict[str, Any]) -> dict[str, Any]:
 
 
 # --- writing ----------------------------------------------------------------------------------------------------
-
-
-def _write_lines(file: Path, rows: list[dict[str, Any]]) -> None:
-    with file.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def _rounded(value: Any) -> Any:

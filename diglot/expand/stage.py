@@ -19,7 +19,6 @@ that starts with it:
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ import torch
 from torch import Tensor
 
 from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.files import write_json
 from diglot.expand import distillation
 from diglot.expand.focus import focus_mixtures
 from diglot.expand.initialization import Alignment, Mixture, align, byte_lengths, expand_rows, norms, sub_token_mixtures
@@ -101,7 +101,7 @@ def run(settings: Expand, inputs: Inputs, output: Path, context: Context) -> dic
     write_model(output, after, weights, names, layers, grown, context)
     new_layers = [place for place, (_, is_new) in enumerate(layers) if is_new]
     facts = {"new_rows": ranges(alignment.new_ids), "new_layers": new_layers}
-    (output / SURGERY).write_text(json.dumps(facts, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(output / SURGERY, facts, indent=None, sort_keys=True)
     return _summary(settings, alignment, before, after) | {
         **new.facts,
         "new_layers": new_layers,

@@ -10,7 +10,6 @@ Weights go in and out bit for bit; logits agree with transformers to rounding.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterable
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 
 from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.files import write_json
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.families import config_json, family_of, read_config
 from diglot.model.weights import StoredWeights, write_weights
@@ -217,15 +217,12 @@ def write_description(
     special = special_tokens(tokenizer)
     stops = sorted({*special.pop("stops"), *stops})
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "config.json", config_json(config, dtype) | special)
-    _write_json(folder / "generation_config.json", special | {"eos_token_id": stops or None})
+    write_json(folder / "config.json", config_json(config, dtype) | special, indent=2, sort_keys=True)
+    generation = special | {"eos_token_id": stops or None}
+    write_json(folder / "generation_config.json", generation, indent=2, sort_keys=True)
     for name in TOKENIZER_FILES:
         if (tokenizer / name).is_file():
             shutil.copyfile(tokenizer / name, folder / name)
-
-
-def _write_json(file: Path, value: dict[str, Any]) -> None:
-    file.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 # --- tokenizer ------------------------------------------------------------------------------------------------

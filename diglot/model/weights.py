@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from diglot.base.artifact import UserError
+from diglot.base.files import read_json, write_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 MAX_SHARD_BYTES = 5 * 10**9  # the hub's own default
@@ -66,8 +67,8 @@ class StoredWeights:
 
     def _read_index(self, index: Path) -> list[Path]:
         try:
-            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        except (ValueError, KeyError, TypeError) as error:
+            weight_map = read_json(index, "save the model again")["weight_map"]
+        except (KeyError, TypeError) as error:
             raise UserError(f"{index}: not an index of safetensors ({error!r})") from error
         for name, file_name in weight_map.items():
             if Path(file_name).name != file_name:
@@ -121,7 +122,7 @@ def write_weights(
         write_file(folder / file_name, names, meta, tensor)
     if plan.is_sharded:
         index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
-        (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_json(folder / INDEX, index, indent=2, sort_keys=True)
 
 
 def write_file(file: Path, names: Sequence[str], shapes: Mapping[str, Tensor], tensor: Callable[[str], Tensor]) -> None:

@@ -18,7 +18,6 @@ kernel without the lock; curation then needs no fastText. The files of a languag
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 
 from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.files import read_json, write_json
 from diglot.quality.normalization import Wording, normalise, wording_for
 from diglot.quality.reference_text import choose, column, hold_apart, languages_of, separation
 from diglot.quality.trie import hash_bytes, hash_vocabulary, read_vocabulary, slot_of
@@ -118,7 +118,7 @@ def export(model: Any, wording: Wording, folder: Path) -> None:
     np.save(folder / "output.npy", model.get_output_matrix().astype(np.float32)[rows])
     (folder / "vocabulary.txt").write_bytes(b"".join(word.encode() + b"\n" for word in model.words))
     about = {"word_ngrams": arguments.wordNgrams, "buckets": arguments.bucket, "wording": asdict(wording)}
-    (folder / ABOUT_FILE).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8", newline="\n")
+    write_json(folder / ABOUT_FILE, about)
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Classifier:
 
 def open_classifier(folder: Path) -> Classifier:
     """Open a classifier that lies in a folder."""
-    about = json.loads((folder / ABOUT_FILE).read_text(encoding="utf-8"))
+    about = read_json(folder / ABOUT_FILE)
     vocabulary = read_vocabulary(folder / "vocabulary.txt")
     keys, numbers = hash_vocabulary(vocabulary)
     return Classifier(

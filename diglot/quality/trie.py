@@ -18,13 +18,13 @@ Files of a model: `words.npy` (uint32 [nodes]), `probabilities.npy` (float32 [no
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from diglot.base.files import read_json, write_json
 from diglot.quality.normalization import Wording, normalise
 from diglot.text.unicode import HASH_SEED, absorb, array_of, finish, kernel, text_buffers
 
@@ -90,7 +90,7 @@ def perplexities(totals: np.ndarray, tokens: np.ndarray) -> np.ndarray:
 
 def open_trie(folder: Path) -> Trie:
     """Open a model that lies in a folder; its arrays stay on disk until they are walked."""
-    about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    about = read_json(folder / "model.json")
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
     vocabulary = read_vocabulary(folder / "vocabulary.txt")
     keys, numbers = hash_vocabulary(vocabulary)
@@ -113,7 +113,7 @@ def write_about(folder: Path, counts: list[int], wording: Wording, vocabulary: p
         b"".join(word + b"\n" for word in vocabulary.cast(pa.large_binary()).to_pylist())
     )
     about = {"ngrams": counts, "wording": asdict(wording), **more}
-    (folder / "model.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8", newline="\n")
+    write_json(folder / "model.json", about)
 
 
 def read_vocabulary(file: Path) -> pa.Array:

@@ -6,7 +6,6 @@ diglot show RUN --stage corpus --source wiki      # one of them, with its signal
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from diglot.base.artifact import Artifact, UserError
+from diglot.base.files import read_json
 from diglot.base.format import excerpt
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -49,7 +49,7 @@ def corpus_views(artifact: Artifact, source: str | None) -> Iterator[RenderableT
 
 
 def _read(artifact: Artifact, name: str) -> Any:
-    return json.loads(artifact.file(name).read_text(encoding="utf-8"))
+    return read_json(artifact.file(name))
 
 
 def _table(title: str, *columns: str) -> Table:

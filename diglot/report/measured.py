@@ -5,11 +5,11 @@ It has the skeleton, styles and script of a run's report (`page.py`) and is as o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from diglot.base.files import write_json, write_text
 from diglot.base.format import join
 from diglot.report.page import render
 from diglot.report.section import Section, plot
@@ -25,10 +25,9 @@ LOSSY_NOTE = (
 def write_measures(result: Mapping[str, Any], folder: Path) -> Path:
     """Write `measures.json` and `measure.html`; returns the page."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(result, ensure_ascii=False, indent=1)
-    (folder / "measures.json").write_text(text + "\n", encoding="utf-8")
+    write_json(folder / "measures.json", result)
     page = folder / "measure.html"
-    page.write_text(measure_page(result), encoding="utf-8")
+    write_text(page, measure_page(result))
     return page
 
 

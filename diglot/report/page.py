@@ -16,6 +16,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.files import write_text
 from diglot.recipe.report import Report
 from diglot.report import corpus, lineage, overview, scores, sweep, tokenizers
 from diglot.report.figures import Colours
@@ -41,7 +42,7 @@ def run(settings: Report, inputs: Inputs, output: Path, context: Context) -> dic
             raise UserError(f"{context.name}.{key}: no evaluate stage {wanted!r} in `from`; there are: {known}")
     sections = sections_of(artifacts, settings.before, settings.after)
     file = output / "report.html"
-    file.write_text(render(settings.title or "What this run learnt", sections), encoding="utf-8")
+    write_text(file, render(settings.title or "What this run learnt", sections))
     return {
         "file": file.name,
         "bytes": file.stat().st_size,

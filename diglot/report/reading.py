@@ -6,12 +6,12 @@ counted, but a file that is there and broken is an error that names it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from diglot.base.artifact import Artifact, UserError
+from diglot.base import files
+from diglot.base.artifact import Artifact
 from diglot.recipe.common import at_step
 
 
@@ -24,30 +24,12 @@ def read_json(artifact: Artifact, *parts: str) -> Any | None:
     file = artifact.file(*parts)
     if not file.is_file():
         return None
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file}: not readable as JSON ({error}); run the stage {artifact.stage!r} again") from error
+    return files.read_json(file, f"run the stage {artifact.stage!r} again")
 
 
 def read_lines(artifact: Artifact, *parts: str) -> tuple[list[dict[str, Any]], int]:
     """The records of a JSONL payload file and the number of lines that could not be read."""
-    file = artifact.file(*parts)
-    if not file.is_file():
-        return [], 0
-    records, unreadable = [], 0
-    for line in file.read_text(encoding="utf-8", errors="replace").split("\n"):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if isinstance(record, dict):
-            records.append(record)
-        else:
-            unreadable += 1
-    return records, unreadable
+    return files.read_log(artifact.file(*parts))
 
 
 @dataclass

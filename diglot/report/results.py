@@ -11,13 +11,13 @@ Only the standard library is used here: the command line prints from it at the e
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from diglot.base.artifact import Artifact
+from diglot.base.files import read_json
 from diglot.text.languages import NAMES, language_name
 
 INTERVAL = 1.96  # standard errors on each side of a 95% interval
@@ -169,7 +169,7 @@ def scores_of(artifact: Artifact) -> dict[str, Any]:
     if artifact.summary.get("tasks") or artifact.summary.get("bits_per_byte"):
         return artifact.summary
     file = artifact.path / "scores.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else artifact.summary
+    return read_json(file) if file.is_file() else artifact.summary
 
 
 def results(scores: dict[str, Any]) -> list[Result]:

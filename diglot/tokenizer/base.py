@@ -7,15 +7,15 @@ behind all ids of the base, tokens of our chat format (where the base has none o
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from diglot.base.artifact import UserError
+from diglot.base.files import write_json, write_text
 from diglot.tokenizer import byte_letters
-from diglot.tokenizer.byte_fallback import BYTES, write_json
+from diglot.tokenizer.byte_fallback import BYTES
 from diglot.tokenizer.chat import format_of
 from diglot.tokenizer.folder import merge_pairs, read_json
 from diglot.tokenizer.kinds import ByteFallback, ByteLevel, Form, Unigram
@@ -153,22 +153,21 @@ def write_extended(base: Base, output: Path, chat_tokens: list[str], our_chat: b
         chat_tokens: special tokens that were added last.
         our_chat: the chat template becomes ours.
     """
-    text = base.form.tokenizer().to_str(pretty=True)
-    (output / "tokenizer.json").write_text(text, encoding="utf-8")
+    write_text(output / "tokenizer.json", base.form.tokenizer().to_str(pretty=True))
     config = {key: base.config[key] for key in KEPT_SETTINGS if base.config.get(key) is not None}
     if PADDING in chat_tokens:
         config["pad_token"] = PADDING
     template = base.folder / "chat_template.jinja"
     if our_chat:
         config.pop("chat_template", None)
-        (output / template.name).write_text(CHAT_TEMPLATE, encoding="utf-8")
+        write_text(output / template.name, CHAT_TEMPLATE)
         extra = config.get("additional_special_tokens") or []
         config["additional_special_tokens"] = [*extra, *(t for t in (*ROLES.values(), END) if t not in extra)]
     elif template.exists():
         shutil.copyfile(template, output / template.name)
-    write_json(output / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **config})
+    write_json(output / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **config}, indent=2)
     special = (*KEPT_SETTINGS[:4], "additional_special_tokens", "extra_special_tokens")
-    write_json(output / "special_tokens_map.json", {key: config[key] for key in special if key in config})
+    write_json(output / "special_tokens_map.json", {key: config[key] for key in special if key in config}, indent=2)
     if base.model:
         (output / SENTENCEPIECE).write_bytes(_extended_model(base, chat_tokens))
 
@@ -195,7 +194,7 @@ def _extended_model(base: Base, chat_tokens: list[str]) -> bytes:
 
 def describe_tokens(file: Path) -> dict[str, Any]:
     """What of a folder must not change: special tokens and what the processor puts around a text."""
-    specification = json.loads(file.read_text(encoding="utf-8"))
+    specification = read_json(file)
     return {
         "added_tokens": {token["content"]: token for token in specification["added_tokens"]},
         "post_processor": specification.get("post_processor"),

@@ -18,13 +18,13 @@ Because letters and punctuation never share a piece, no merge can spell a specia
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 
+from diglot.base.files import write_json, write_text
 from diglot.text.words import BYTE_FALLBACK_WORDS
 from diglot.tokenizer.folder import SPACE
 from diglot.tokenizer.special import BEGIN, CHAT_TEMPLATE, END, PADDING, ROLES, SPECIAL_TOKENS, STOP, UNKNOWN
@@ -111,12 +111,7 @@ def special_tokens_map() -> dict[str, Any]:
 
 def write_folder(output: Path, tokenizer: tokenizers.Tokenizer) -> None:
     """Write a tokenizer of our form as a Hugging Face folder."""
-    (output / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
-    write_json(output / "tokenizer_config.json", tokenizer_config())
-    write_json(output / "special_tokens_map.json", special_tokens_map())
-    (output / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
-
-
-def write_json(file: Path, value: Any) -> None:
-    """Write JSON for people to read."""
-    file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(output / "tokenizer.json", tokenizer.to_str(pretty=True))
+    write_json(output / "tokenizer_config.json", tokenizer_config(), indent=2)
+    write_json(output / "special_tokens_map.json", special_tokens_map(), indent=2)
+    write_text(output / "chat_template.jinja", CHAT_TEMPLATE)

@@ -31,6 +31,7 @@ import numpy as np
 import tokenizers
 
 from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.files import write_json
 from diglot.recipe.tokenizer import ExtendTokenizer
 from diglot.tokenizer import base as base_folder
 from diglot.tokenizer import byte_fallback, proofs
@@ -139,7 +140,7 @@ def run(settings: ExtendTokenizer, inputs: Inputs, output: Path, context: Contex
         **compared,
         "proofs": prove(base, output, extension, was, now, texts, base_languages, chat_tokens, our_chat, context),
     }
-    byte_fallback.write_json(output / "diglot.json", {"hash": tokenizer_hash(output), **summary})
+    write_json(output / "diglot.json", {"hash": tokenizer_hash(output), **summary}, indent=2)
     return summary
 
 

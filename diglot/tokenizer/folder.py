@@ -13,6 +13,7 @@ from typing import Any
 import tokenizers
 from tokenizers import Tokenizer
 
+from diglot.base import files
 from diglot.base.artifact import UserError
 from diglot.tokenizer.special import END, ENDS, ROLES
 
@@ -101,12 +102,7 @@ def read_json(file: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is not there or not JSON.
     """
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{file} is missing: give a whole Hugging Face tokenizer folder") from error
-    except ValueError as error:
-        raise UserError(f"{file}: not readable JSON ({error})") from error
+    return files.read_json(file, "give a whole Hugging Face tokenizer folder")
 
 
 def merge_pairs(merges: Iterable[str | Sequence[str]]) -> list[list[str]]:
@@ -196,21 +192,18 @@ def special_tokens(folder: Path) -> dict[str, Any]:
         generation_config.json names.
     """
     tokenizer = read_tokenizer(folder)
-    configured = _read_json(folder / "tokenizer_config.json")
+    configured = _read_if_there(folder / "tokenizer_config.json")
     ids: dict[str, Any] = {}
     for name in ("bos", "eos", "pad"):
         token = configured.get(f"{name}_token")
         token = token.get("content") if isinstance(token, dict) else token
         ids[f"{name}_token_id"] = tokenizer.token_to_id(token) if token else None
-    before = _read_json(folder / "generation_config.json").get("eos_token_id")
+    before = _read_if_there(folder / "generation_config.json").get("eos_token_id")
     stops = [ids["eos_token_id"], *(tokenizer.token_to_id(token) for token in ENDS)]
     stops += before if isinstance(before, list) else [before]
     ids["stops"] = sorted({stop for stop in stops if stop is not None})
     return ids
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except ValueError as error:
-        raise UserError(f"{file}: not readable JSON: {error}") from error
+def _read_if_there(file: Path) -> dict[str, Any]:
+    return read_json(file) if file.is_file() else {}

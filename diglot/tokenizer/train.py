@@ -26,6 +26,7 @@ import tokenizers
 from numpy.typing import NDArray
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.files import write_json
 from diglot.recipe.tokenizer import TrainTokenizer
 from diglot.tokenizer import byte_fallback, byte_letters, byte_level
 from diglot.tokenizer.chat import format_of
@@ -82,7 +83,7 @@ def run(settings: TrainTokenizer, inputs: Inputs, output: Path, context: Context
         **({"parity": token_costs(tokenizer, parallel)} if parallel else {}),
         **reported,
     }
-    byte_fallback.write_json(output / "diglot.json", {"hash": tokenizer_hash(output), **summary})
+    write_json(output / "diglot.json", {"hash": tokenizer_hash(output), **summary}, indent=2)
     return summary
 
 

@@ -16,7 +16,6 @@ documents 2j and 2j + 1 are the chosen and the rejected conversation of pair j.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 
 from diglot.base.artifact import UserError
+from diglot.base.files import read_json
 from diglot.tokens.permutation import Permutation
 
 INDEX = "tokens.json"
@@ -166,7 +166,7 @@ def open_tokens(folders: Sequence[Path], tokenizer_hash: str | None, split: Spli
     """
     sources: dict[str, TokenSource] = {}
     for folder in folders:
-        index = _read_index(folder)
+        index = read_json(folder / INDEX)
         if tokenizer_hash is not None and index["tokenizer"] != tokenizer_hash:
             raise UserError(
                 f"{folder}: these tokens were made with another tokenizer ({index['tokenizer']}) than the model's "
@@ -178,13 +178,6 @@ def open_tokens(folders: Sequence[Path], tokenizer_hash: str | None, split: Spli
             if entry[split]["documents"]:
                 sources[name] = _open_source(folder, name, entry, split, index["special"])
     return sources
-
-
-def _read_index(folder: Path) -> dict[str, Any]:
-    try:
-        return json.loads((folder / INDEX).read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / INDEX}: cannot read the index of the tokens ({error})") from error
 
 
 def _open_source(folder: Path, name: str, entry: dict[str, Any], split: Split, special: dict[str, int]) -> TokenSource:

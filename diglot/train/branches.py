@@ -24,7 +24,6 @@ A model is kept before the checkpoint of its step is written, so a run that is k
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from diglot.base.artifact import STEPS, UserError
+from diglot.base.files import read_json, write_json
 from diglot.model.decoder import Decoder
 from diglot.model.weights import SURGERY, StoredWeights, write_file
 from diglot.recipe.train import Train
@@ -86,7 +86,7 @@ def read_past(folder: Path, settings: Train) -> Past | None:
     if settings.continues == "optimizer":
         return None
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
+        stored = read_json(file)
         phases = tuple(PhasePlan(**phase) for phase in stored["phases"])
         skipped = tuple((int(first), int(end)) for first, end in stored["skipped"])
         past = Past(int(stored["seed"]), phases, dict(stored["sources"]), dict(stored["sizes"]), skipped)
@@ -202,8 +202,7 @@ class Exports:
             save_optimizer(model, optimizer, folder / CONTINUE / MOMENTS, self.mesh)
         if self.settings.export_optimizer and self.mesh.is_first:
             record = asdict(replace(self.record, phases=self.past_at(step)))
-            text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-            (folder / CONTINUE / RECORD).write_text(text, encoding="utf-8")
+            write_json(folder / CONTINUE / RECORD, record, sort_keys=True)
 
     def past_at(self, step: int) -> tuple[PhasePlan, ...]:
         """The phases that lie behind after a step of this stage, the run that it continues included."""

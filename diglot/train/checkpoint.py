@@ -33,7 +33,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import json
 import os
 import re
 import shutil
@@ -55,6 +54,7 @@ from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
 from diglot.base.artifact import UserError, fingerprint, hash_file
+from diglot.base.files import read_json, write_json
 from diglot.base.format import megabytes
 from diglot.recipe.train import Train
 from diglot.train.mesh import Mesh
@@ -174,10 +174,7 @@ class Checkpoints:
     def _finish(self, step: int, description: dict[str, Any]) -> None:
         """Of the first process: make the folder a checkpoint, and remove those that are not kept."""
         partial, final = self.folder / PARTIAL, self._path(step)
-        with (partial / FACTS).open("w", encoding="utf-8") as stream:
-            json.dump({**description, "check": fingerprint(description)}, stream, indent=1)
-            stream.flush()
-            os.fsync(stream.fileno())
+        write_json(partial / FACTS, {**description, "check": fingerprint(description)}, durable=True)
         _sync_folder(partial)
         if final.exists():
             self._remove(final)
@@ -400,11 +397,9 @@ def _read(path: Path) -> dict[str, Any]:
         UserError: it is damaged.
     """
     try:
-        stored = json.loads((path / FACTS).read_text(encoding="utf-8"))
+        stored = read_json(path / FACTS, "an older checkpoint is taken")
         check = stored.pop("check")
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: {FACTS} is missing") from error
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, KeyError, AttributeError) as error:
         raise UserError(f"{path}: {FACTS} cannot be read ({error})") from error
     if check != fingerprint(stored) or stored["step"] != _step_of(path):
         raise UserError(f"{path}: {FACTS} is not as it was written")

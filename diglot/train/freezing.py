@@ -18,7 +18,6 @@ is, so they hold for any way of sharding it.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ import torch
 from torch import Tensor
 
 from diglot.base.artifact import UserError
+from diglot.base.files import read_json
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.weights import SURGERY
 from diglot.recipe.train import Phase
@@ -60,7 +60,7 @@ def read_surgery(folder: Path, config: DecoderConfig) -> Surgery:
     if not file.is_file():
         return Surgery()
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
+        stored = read_json(file)
         rows = tuple((int(start), int(end)) for start, end in stored["new_rows"])
         layers = tuple(int(layer) for layer in stored["new_layers"])
     except (ValueError, KeyError, TypeError) as error:

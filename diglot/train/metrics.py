@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from diglot.base.devices import device_called
+from diglot.base.files import read_log, write_lines
 from diglot.model.decoder import DecoderConfig
 from diglot.model.flops import flops_per_token
 from diglot.recipe.train import Train
@@ -51,11 +52,7 @@ class Metrics:
         kept = [line for line in read_metrics(file) if line["step"] <= resume_at] if resume_at else []
         lines = [line for line in kept if line["type"] != "rollback"]
         lines += [{"type": "rollback", **each, "step": each["to"], "after": each["step"]} for each in rollbacks]
-        temporary = file.with_suffix(".tmp")
-        lines.sort(key=lambda line: line["step"])
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(file)
+        write_lines(file, sorted(lines, key=lambda line: line["step"]))
         self.stream = file.open("a", buffering=1, encoding="utf-8")
         self.mirror = open_mirror(folder / MIRROR, resume_at)
 
@@ -93,14 +90,7 @@ def numbers(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, floa
 
 def read_metrics(file: Path) -> list[dict[str, Any]]:
     """The lines of a metrics file; a last line cut off by a kill is left out."""
-    lines = []
-    if file.is_file():
-        for text in file.read_text(encoding="utf-8").split("\n"):
-            try:
-                lines.append(json.loads(text))
-            except ValueError:
-                continue
-    return lines
+    return read_log(file)[0]
 
 
 Numbers = dict[str, float | None]  # None: not finite, which JSON cannot say

@@ -5,12 +5,12 @@ Nothing here needs torch: `diglot data` asks what was passed over.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from diglot.base.artifact import UserError
+from diglot.base.files import read_json, write_json
 from diglot.recipe.train import GuardSettings
 from diglot.tokens.order import Order, Skipped, joined
 
@@ -41,7 +41,7 @@ class Rollbacks:
     def __init__(self, file: Path) -> None:
         """Read what there is."""
         self.file = file
-        stored = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+        stored = read_json(file) if file.is_file() else []
         self.list = [Rollback(**{**each, "passed_over": tuple(each["passed_over"])}) for each in stored]
 
     def ranges(self) -> Skipped:
@@ -50,10 +50,7 @@ class Rollbacks:
 
     def write(self, rollback: Rollback) -> None:
         """Add one, whole or not at all."""
-        partial = self.file.with_suffix(".tmp")
-        text = json.dumps([asdict(each) for each in [*self.list, rollback]], indent=1, ensure_ascii=False)
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(self.file)
+        write_json(self.file, [asdict(each) for each in [*self.list, rollback]])
 
 
 class Diverged(UserError):

@@ -20,13 +20,13 @@ scratch folder.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diglot.base.artifact import UserError
+from diglot.base.files import read_json, write_json
 from diglot.recipe.train import Phase, Train
 
 RESUMES = "resumes.json"
@@ -134,7 +134,7 @@ def read_resumes(file: Path, start: int) -> tuple[int, ...]:
         UserError: the file is broken.
     """
     try:
-        stored = [int(step) for step in json.loads(file.read_text())] if file.is_file() else []
+        stored = [int(step) for step in read_json(file)] if file.is_file() else []
     except (ValueError, TypeError) as error:
         raise UserError(f"{file}: expected a list of steps, but: {error!r}") from error
     return tuple(sorted({step for step in [*stored, start] if 0 < step <= start}))
@@ -142,6 +142,4 @@ def read_resumes(file: Path, start: int) -> tuple[int, ...]:
 
 def write_resumes(file: Path, resumed_at: Sequence[int]) -> None:
     """Keep the steps at which a run was resumed; the file is whole at every moment, for others that read it."""
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(json.dumps(list(resumed_at)))
-    temporary.replace(file)
+    write_json(file, list(resumed_at), indent=None)

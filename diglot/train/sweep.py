@@ -21,7 +21,6 @@ The artifact is `sweep.json`, and the metrics of each run in `logs/`.
 from __future__ import annotations
 
 import gc
-import json
 import math
 import shutil
 from collections.abc import Iterable
@@ -32,6 +31,7 @@ from typing import Any
 import torch.distributed as dist
 
 from diglot.base.artifact import LOGS, Context, Inputs, UserError
+from diglot.base.files import read_json, write_json
 from diglot.recipe.train import Sweep
 from diglot.tokens.shards import open_tokens
 from diglot.train import loop
@@ -55,10 +55,10 @@ def run(settings: Sweep, inputs: Inputs, output: Path, context: Context) -> dict
         folders = [try_rate(settings, number, inputs, context) for number in range(len(settings.learning_rates))]
     if not _is_first():
         return {}
-    runs = [json.loads((folder / RESULT).read_text()) for folder in folders]
+    runs = [read_json(folder / RESULT) for folder in folders]
     best = best_run(runs)
     found = {"measure": runs[0]["measure"], "runs": runs, "best": best and best["learning_rate"]}
-    (output / SWEEP).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(output / SWEEP, found)
     (output / LOGS).mkdir()
     for folder in folders:
         shutil.copy(folder / FILE, output / LOGS / f"{folder.name}.jsonl")
@@ -95,9 +95,7 @@ def try_rate(settings: Sweep, number: int, inputs: Inputs, context: Context) -> 
     if _is_first():
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         result = judge(rate, given.steps, read_metrics(folder / FILE), why)
-        partial = folder / f"{RESULT}.tmp"
-        partial.write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
-        partial.replace(folder / RESULT)
+        write_json(folder / RESULT, result)
     return folder
 
 

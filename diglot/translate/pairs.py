@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.files import write_json
 from diglot.base.format import excerpt
 from diglot.base.ledger import Sample, SourceLedger, least
 from diglot.read.files import Broken, Record, read_records
@@ -238,8 +239,3 @@ def rendered(sides: list[tuple[str, list[str]]], form: str) -> str:
         return "\n".join(f"{name}: " + "\n".join(texts) for name, texts in sides)
     (first, left), (second, right) = sides
     return "\n".join(f"{first}: {one}\n{second}: {other}" for one, other in zip(left, right, strict=True))
-
-
-def write_json(file: Path, value: Any) -> None:
-    """Write a file of JSON that people may read."""
-    file.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8", newline="\n")

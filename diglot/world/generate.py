@@ -12,7 +12,6 @@ Everything is drawn from streams of random numbers that are named after the file
 a language does not change the people, and no file depends on the order in which files are written.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from diglot.base.artifact import Context, UserError
+from diglot.base.files import write_json, write_lines
 from diglot.world import faults, tasks
 from diglot.world.documents import LANGUAGES, Teller, documents, parallel_sentences
 from diglot.world.facts import ANIMALS, SEASONS, TRADES, Proposition, World, make_world
@@ -72,7 +72,7 @@ def run(settings: "WorldSettings", inputs: Any, output: Path, context: Context) 
     facts |= {"animals": ANIMALS, "seasons": SEASONS}
     for key in ("trades", "animals", "seasons"):
         facts[key] = {name: values._asdict() for name, values in facts[key].items()}
-    (output / "world.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", "utf-8", newline="\n")
+    write_json(output / "world.json", facts)
     return summary
 
 
@@ -252,9 +252,7 @@ def write_tasks(
 def write(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """Writes JSON Lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        for record in records:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    write_lines(path, records)
 
 
 def people_records(world: World) -> list[dict[str, Any]]:

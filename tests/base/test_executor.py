@@ -6,7 +6,7 @@ import time
 import pytest
 
 from diglot.base.artifact import UserError
-from diglot.base.executor import check_stopping, open_executor, whole_file
+from diglot.base.executor import check_stopping, open_executor
 
 
 def square(number):
@@ -67,17 +67,6 @@ def test_an_interrupted_stage_does_not_wait_for_long_tasks():
         del results
         raise KeyboardInterrupt
     assert time.monotonic() - began < 4
-
-
-def test_a_file_is_whole_or_absent(tmp_path):
-    path = tmp_path / "file"
-    with pytest.raises(RuntimeError), whole_file(path) as partial:
-        partial.write_text("half")
-        raise RuntimeError
-    assert list(tmp_path.iterdir()) == []
-    with whole_file(path) as partial:
-        partial.write_text("whole")
-    assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_cluster_out_of_reach_is_said_plainly(monkeypatch):

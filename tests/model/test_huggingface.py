@@ -256,10 +256,10 @@ def test_bad_folders_are_refused_with_a_remedy(tmp_path, context):
     with pytest.raises(UserError, match=r"only pytorch_model.bin, a pickle.*save_pretrained"):
         load(folder)
     (folder / "config.json").write_text("{")
-    with pytest.raises(UserError, match="not readable JSON"):
+    with pytest.raises(UserError, match="not readable as JSON"):
         load(folder)
     (folder / "config.json").unlink()
-    with pytest.raises(UserError, match=r"no config.json"):
+    with pytest.raises(UserError, match=r"config.json is missing"):
         load(folder)
     with pytest.raises(UserError, match="neither a folder nor the name"):
         load(tmp_path / "nowhere")

@@ -181,7 +181,7 @@ DAMAGE = {
     "flipped": ("__0_0.distcp", lambda file: flip(file, file.stat().st_size // 2), "hash differs"),
     "index flipped": (".metadata", lambda file: flip(file, 100), "hash differs"),
     "missing": (".metadata", Path.unlink, "is missing"),
-    "facts torn": (FACTS, lambda file: file.write_text(file.read_text()[:50]), "cannot be read"),
+    "facts torn": (FACTS, lambda file: file.write_text(file.read_text()[:50]), "not readable as JSON"),
     "facts flipped": (FACTS, lambda file: file.write_text(file.read_text().replace('"p"', '"q"')), "not as it was"),
     "facts missing": (FACTS, Path.unlink, "is missing"),
 }
@@ -198,7 +198,8 @@ def test_damage_is_named_and_the_next_older_is_taken(run: Run, kind: str) -> Non
     path = run.checkpoints.newest(report=said.append)
     assert path == run.checkpoints.folder / "step-00000001"
     assert len(said) == 1
-    assert f"step-00000002: {name}" in said[0]
+    assert "step-00000002" in said[0]
+    assert name in said[0]
     assert words in said[0]
     assert run.checkpoints.steps() == [1]
     run.load(path)

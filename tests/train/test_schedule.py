@@ -178,7 +178,7 @@ def test_resumes_are_kept_in_a_file(tmp_path: Path) -> None:
         found.append(read_resumes(file, start))
     assert found == [(), (40,), (40, 60), (40, 60), (40, 60, 80), (40, 60), ()]
     file.write_text("{")
-    with pytest.raises(UserError, match=r"resumes\.json: expected a list of steps"):
+    with pytest.raises(UserError, match=r"resumes\.json: not readable as JSON"):
         read_resumes(file, 1)
 
 

@@ -51,7 +51,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from diglot.base.executor import check_stopping, whole_file
+from diglot.base.executor import check_stopping
+from diglot.base.files import atomic
 from diglot.curate.dedup.minhash import agreement, jaccard
 from diglot.recipe.curate import Deduplication
 from diglot.text.unicode import kernel, text_buffers
@@ -236,7 +237,7 @@ def _match(task: Match) -> Path | None:
     found = np.concatenate(edges)
     if not len(found):
         return None
-    with whole_file(task.edges) as partial, partial.open("wb") as stream:
+    with atomic(task.edges) as partial, partial.open("wb") as stream:
         np.save(stream, found)
     return task.edges
 

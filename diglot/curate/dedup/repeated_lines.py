@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from diglot.base.executor import whole_file
+from diglot.base.files import atomic
 from diglot.text.unicode import (
     HASH_SEED,
     PUNCTUATION,
@@ -90,7 +90,7 @@ def write_units(path: Path, texts: pa.Array, kind: str, number: int) -> None:
     total = _hash_all(data, offsets, *character_tables(), kind == "paragraphs", hashes, documents)
     found = np.empty(total, FOUND)
     found["hash"], found["place"] = hashes[:total], documents[:total] | np.uint64(number << DOCUMENT_BITS)
-    with whole_file(path) as partial, partial.open("wb") as stream:
+    with atomic(path) as partial, partial.open("wb") as stream:
         np.save(stream, np.unique(found))
 
 
@@ -125,7 +125,7 @@ def build_table(
     tasks = [_Range(files, limit, number, ranges, part) for number, part in enumerate(parts)]
     for _ in run_all(_count_range, tasks):
         pass
-    with whole_file(path) as partial, partial.open("wb") as stream:
+    with atomic(path) as partial, partial.open("wb") as stream:
         np.save(stream, np.concatenate([np.load(part) for part in parts]))
     for part in parts:
         part.unlink()
@@ -145,7 +145,7 @@ def _count_range(task: _Range) -> None:
     result = np.empty(int(often.sum()), REPEATED)
     result["hash"], result["place"] = units["hash"][first[often]], units["place"][first[often]]
     result["documents"] = counts[often]
-    with whole_file(task.result) as partial, partial.open("wb") as stream:
+    with atomic(task.result) as partial, partial.open("wb") as stream:
         np.save(stream, result)
 
 

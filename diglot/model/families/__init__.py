@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from diglot.base.artifact import UserError
+from diglot.base.files import read_json
 from diglot.model.decoder import DecoderConfig
 from diglot.model.families.common import Family
 from diglot.model.families.gpt2 import GPT2
@@ -70,12 +71,7 @@ def read_config(folder: Path) -> DecoderConfig:
         UserError: config.json is missing or broken, or asks for something that the decoder does not do.
     """
     file = folder / "config.json"
-    try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{folder}: no config.json; is this a Hugging Face model folder?") from error
-    except (ValueError, OSError) as error:
-        raise UserError(f"{file}: not readable JSON: {error}") from error
+    raw = read_json(file, "give the folder of a whole Hugging Face model")
     kind = raw.get("model_type") if isinstance(raw, dict) else None
     if kind not in FAMILIES:
         raise UserError(f"{file}: model_type: {kind!r} is not supported; supported: {', '.join(FAMILIES)}")

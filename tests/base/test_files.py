@@ -1,0 +1,72 @@
+"""Files appear whole or not at all, follow no link, and say where they are broken."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from diglot.base.errors import UserError
+from diglot.base.files import atomic, read_json, read_lines, read_log, write_json, write_lines, write_text
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, durable: bool) -> None:
+    path = tmp_path / "file"
+    path.write_text("before")
+    with pytest.raises(RuntimeError), atomic(path, durable=durable) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "before"
+    with atomic(path, durable=durable) as temporary:
+        temporary.write_text("whole")
+        assert path.read_text() == "before"
+    assert path.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    other, path = tmp_path / "other", tmp_path / "file.json"
+    other.write_text("mine")
+    path.symlink_to(other)
+    write_json(path, 1)
+    assert other.read_text() == "mine"
+    assert path.read_text() == "1\n"
+    assert not path.is_symlink()
+
+
+def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    write_text(tmp_path / "file", "x")
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_json_goes_there_and_back(tmp_path: Path) -> None:
+    path, value = tmp_path / "file.json", {"b": "عربي", "a": [1, None, 1.5]}
+    for settings in ({}, {"indent": None}, {"sort_keys": True}, {"durable": True}):
+        write_json(path, value, **settings)
+        assert read_json(path) == value
+    write_lines(path, [value, 1, "x"])
+    assert list(read_lines(path)) == [value, 1, "x"]
+    assert "عربي" in path.read_text("utf-8")
+
+
+def test_what_is_missing_or_broken_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    for read in (read_json, lambda path: list(read_lines(path))):
+        with pytest.raises(UserError, match=r"file\.json is missing; run the stage"):
+            read(path)
+    for broken in (b'{"a": 1', b"\xff\xfe", b""):
+        path.write_bytes(broken)
+        with pytest.raises(UserError, match=r"file\.json: not readable as JSON \(.*\); run the stage"):
+            read_json(path)
+    path.write_bytes(b'{"a": 1}\n\n{"a": 2\n')
+    with pytest.raises(UserError, match=r"file\.json:3: not valid JSON"):
+        list(read_lines(path))
+
+
+def test_a_log_may_be_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    assert read_log(path) == ([], 0)
+    path.write_bytes(json.dumps({"a": "é"}).encode() + b'\n\n{"a": "\xc3')
+    assert read_log(path) == ([{"a": "é"}], 1)
