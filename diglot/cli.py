@@ -18,6 +18,7 @@ import click
 
 from diglot import __version__
 from diglot.base.artifact import STEPS, Artifact, UserError, read_artifact
+from diglot.base.files import read_json
 from diglot.recipe import STAGES, Recipe, json_schema
 from diglot.recipe.common import at_step
 from diglot.stage_commands import stage_command
@@ -159,7 +160,9 @@ def run_command(recipe: Path, overrides: tuple[str, ...], folder: str | None, un
 
 def _closing(console: Console, steps: list[Step]) -> None:
     """The end of a run: what was learnt, and where the report is."""
-    artifacts = [artifact for step in steps if (artifact := read_artifact(step.folder))]
+    from diglot.flow import artifacts_of
+
+    artifacts = list(artifacts_of(steps).values())
     if any(artifact.kind == "scores" for artifact in artifacts):
         from diglot.report.terminal import learnt_table
 
@@ -179,15 +182,16 @@ def _find_run(given: Path) -> tuple[Recipe, Path]:
         return recipe, _run_folder(recipe, None)
     folder = given if given.is_dir() else Path("runs") / given
     file = folder / "recipe.json"
+    if not file.is_file():
+        raise UserError(f"{given}: no run there: {file} is missing; give a run folder, or run a recipe first")
+    value = read_json(file, "run the recipe again")
     try:
-        value = json.loads(file.read_text())
-    except OSError as error:
+        return check(Recipe, value, Where(str(file))), folder
+    except UserError as error:
         raise UserError(
-            f"{given}: no run there: {file} is missing; give a run folder, or run a recipe first"
+            f"{folder}: this run was made by an older version of Diglot, or its recipe.json was changed; run the recipe "
+            f"again. What is not understood:\n{error}"
         ) from error
-    except ValueError as error:
-        raise UserError(f"{file}: not readable ({error}); run the recipe again") from error
-    return check(Recipe, value, Where(str(file))), folder
 
 
 @cli.command("show", epilog=SHOW_EXAMPLES)
@@ -210,7 +214,7 @@ def show_command(run: Path, as_json: bool, stage: str | None, source: str | None
         return
     recipe, folder = _find_run(run)
     steps = flow.plan(recipe, folder, Where(str(folder / "recipe.json")), missing_files_are_errors=False)
-    artifacts = {step.name: artifact for step in steps if (artifact := read_artifact(step.folder))}
+    artifacts = flow.artifacts_of(steps)
     if stage:
         _show_corpus(stage, source, artifacts)
         return

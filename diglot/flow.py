@@ -30,6 +30,7 @@ from diglot.base.artifact import (
     Artifact,
     Context,
     Inputs,
+    OtherFormat,
     Progress,
     UserError,
     fingerprint,
@@ -110,6 +111,8 @@ def _reads(name: str, stage: Stage, recipe: Recipe, where: Where) -> dict[str, l
     except UserError as error:
         raise UserError(f"{where.place(('stages', name, 'from'))}: stages.{name}.{error}") from error
     for role, names in given.items():
+        if role in stage.renamed:
+            raise UserError(f"{at}: {stage.do}'s input {role!r} is called {stage.renamed[role]!r} now")
         if role not in stage.reads:
             raise UserError(f"{at}: {stage.do} has no input {role!r}; allowed: {', '.join(stage.reads) or 'none'}")
         for other in names:
@@ -178,10 +181,20 @@ def plan(recipe: Recipe, folder: Path, where: Where, *, missing_files_are_errors
             "stages": {role: {n: steps[at_step(n)[0]].fingerprint for n in names} for role, names in reads.items()},
         }
         step.fingerprint = step_fingerprint(settings, step.made_from, reads)
-        _set_state(step)
+        set_state(step)
         steps[name] = step
     hashes.save()
     return list(steps.values())
+
+
+def artifacts_of(steps: list[Step]) -> dict[str, Artifact]:
+    """The artifacts that lie in the folders of stages, by stage; those that another version wrote are left out."""
+    found = {}
+    for step in steps:
+        with contextlib.suppress(OtherFormat):
+            if artifact := read_artifact(step.folder):
+                found[step.name] = artifact
+    return found
 
 
 def step_fingerprint(settings: Stage, made_from: dict[str, Any], reads: dict[str, list[str]]) -> str:
@@ -189,13 +202,21 @@ def step_fingerprint(settings: Stage, made_from: dict[str, Any], reads: dict[str
     return fingerprint({"do": settings.do, "settings": settings.semantic(), "order": reads, **made_from})
 
 
-def _set_state(step: Step) -> None:
-    artifact = read_artifact(step.folder)
+def set_state(step: Step) -> None:
+    """Say of a step whether its artifact is done, stale (and why) or to do.
+
+    Raises:
+        UserError: its folder holds something else.
+    """
+    try:
+        artifact = read_artifact(step.folder)
+    except OtherFormat as error:
+        step.state, step.why = "stale", f"written by {error.which} version of Diglot"
+        return
     if artifact is None:
         if step.folder.is_file() or (step.folder.is_dir() and any(step.folder.iterdir())):
             raise UserError(
-                f"{step.folder} holds something that is not an artifact; give the run a folder of its own with "
-                "--run FOLDER"
+                f"{step.folder} holds something that is not an artifact; give another folder (--run, or a stage's --out)"
             )
         step.state = "to do"
     elif artifact.fingerprint == step.fingerprint:

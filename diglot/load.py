@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from diglot.base.artifact import UserError
 from diglot.recipe import STAGES, Recipe
+from diglot.recipe.common import Settings
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -110,8 +112,7 @@ def apply_override(value: dict, override: str) -> tuple:
     if path[0] not in Recipe.model_fields:
         stages = {str(name): stage for name, stage in (value.get("stages") or {}).items()}
         if path[0] not in stages:
-            near = difflib.get_close_matches(path[0], [*stages, *Recipe.model_fields], 1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint = _near(path[0], [*stages, *Recipe.model_fields])
             raise UserError(f"override {override!r}: no stage {path[0]!r}; {hint}stages: {', '.join(stages)}")
         path = ["stages", *path]
     parsed = parse_value(text, f"override {override!r}")
@@ -225,50 +226,46 @@ def _without_tag(loc: tuple) -> tuple:
 def _what_is_wrong(item: Any, model: type[BaseModel]) -> str:
     kind, last = item["type"], str(item["loc"][-1]) if item["loc"] else ""
     if kind == "extra_forbidden":
-        allowed = _allowed_keys(item["loc"][:-1], model)
-        near = difflib.get_close_matches(last, allowed, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        return f"unknown key; {hint}allowed: {', '.join(allowed)}"
+        settings = _settings_at(item["loc"][:-1], model)
+        if settings and last in settings.renamed:
+            return f"is called {settings.renamed[last]!r} now"
+        keys = [field.alias or name for name, field in settings.model_fields.items()] if settings else []
+        return f"unknown key; {_near(last, keys)}allowed: {', '.join(keys)}"
     if kind == "missing":
         return "is missing"
     if kind == "union_tag_invalid":
         given = str(item["ctx"]["tag"])
-        near = difflib.get_close_matches(given, STAGES, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        return f"do: unknown kind of stage {given!r}; {hint}allowed: {', '.join(STAGES)}"
+        if now := next((name for name, stage in STAGES.items() if given in stage.formerly), None):
+            return f"do: {given!r} is called {now!r} now"
+        return f"do: unknown kind of stage {given!r}; {_near(given, STAGES)}allowed: {', '.join(STAGES)}"
     if kind == "union_tag_not_found":
         return f"do: is missing; allowed: {', '.join(STAGES)}"
     message = item["msg"].removeprefix("Value error, ")
     return f"{message[0].lower()}{message[1:]}, not {item['input']!r}" if kind != "value_error" else message
 
 
-def _allowed_keys(loc: tuple, model: type[BaseModel]) -> list[str]:
-    """The keys of the settings class at a place in the recipe, found in its JSON Schema."""
-    schema = TypeAdapter(model).json_schema(by_alias=True)
-    definitions, here = schema.get("$defs", {}), schema
+def _near(given: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(given, known, 1)
+    return f"did you mean {near[0]!r}? " if near else ""
 
-    def resolve(part: dict) -> dict:
-        return definitions[part["$ref"].rsplit("/", 1)[1]] if "$ref" in part else part
 
+def _settings_at(loc: tuple, model: type[BaseModel]) -> type[Settings] | None:
+    """The settings class at a place in the recipe, found along the types of its fields."""
+    here: Any = model
     for key in loc:
-        here = resolve(here)
-        options = [resolve(option) for option in here.get("anyOf", []) + here.get("oneOf", [])]
-        if isinstance(key, int):
-            here = here.get("items", {})
-        elif tagged := [o for o in options if o.get("title") == key or _kind_of(o) == key]:
-            here = tagged[0]
-        else:
-            holder = next((o for o in [here, *options] if key in o.get("properties", {})), None)
-            here = holder["properties"][key] if holder else _values(here)
-    here = resolve(here)
-    options = [resolve(option) for option in here.get("anyOf", [])]
-    return list(next((o for o in [here, *options] if "properties" in o), {"properties": {}})["properties"])
+        here = _type_inside(here, key)
+    options = [here, *get_args(here)]  # a class, or one that may be null
+    return next((each for each in options if isinstance(each, type) and issubclass(each, Settings)), None)
 
 
-def _values(schema: dict) -> dict:
-    """The schema of a mapping's values; pydantic writes patternProperties where keys have a pattern."""
-    return next(iter(schema.get("patternProperties", {}).values()), schema.get("additionalProperties", {}))
-
-
-def _kind_of(schema: dict) -> str | None:
-    return schema.get("properties", {}).get("do", {}).get("const")
+def _type_inside(kind: Any, key: Any) -> Any:
+    """The type of what stands under a key, or a list's index, in a value of a type; None if nothing can."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        field = kind.model_fields.get(key)
+        return field.annotation if field else None
+    arguments = get_args(kind)
+    if get_origin(kind) in (dict, list):
+        return arguments[-1]
+    if STAGES.get(key) in get_args(arguments[0] if arguments else None):
+        return STAGES[key]  # pydantic puts the chosen kind of stage into the location
+    return next((inner for each in arguments if (inner := _type_inside(each, key)) is not None), None)

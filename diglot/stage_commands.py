@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from diglot.base.artifact import Artifact, Inputs, UserError, content_hash, read_artifact
+from diglot.load import Where, check, parse_value
 from diglot.recipe.common import Settings, Stage
 
 
@@ -73,22 +74,10 @@ def _options(settings: type[Settings], prefix: tuple[str, ...]) -> list[click.Pa
 
 def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **given: Any) -> None:
     from diglot import flow, terminal
-    from diglot.load import Where, check, parse_value
 
-    value: dict[str, Any] = {"do": settings.model_fields["do"].default}
-    where = Where(f"diglot {value['do']}")
-    for key, text in given.items():
-        if key.startswith("set_") and text is not None:
-            path = key.removeprefix("set_").split("__")
-            target = value
-            for part in path[:-1]:
-                target = target.setdefault(part, {})
-            target[path[-1]] = parse_value(text, f"--{'.'.join(path)}")
-            where.overrides[tuple(path)] = f"--{'.'.join(path).replace('_', '-')} {text}"
     folders = {key.removeprefix("input_"): paths for key, paths in given.items() if key.startswith("input_") and paths}
-    inputs = {role: [_input(Path(p), role, settings) for p in paths] for role, paths in folders.items()}
-    value["from"] = {role: [artifact.stage for artifact in artifacts] for role, artifacts in inputs.items()}
-    stage = check(settings, value, where)
+    inputs = {role: [_input(Path(path), role, settings) for path in paths] for role, paths in folders.items()}
+    stage, where = _given_settings(settings, given, inputs)
     step = flow.Step(out.name, stage, {role: list(paths) for role, paths in folders.items()}, out)
     hashes = flow.FileHashes(out.parent / ".hashes.json")
     step.made_from = {
@@ -100,14 +89,13 @@ def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **giv
             for role, artifacts in inputs.items()
         },
     }
+    # No names in the order: a folder that was moved is the same input.
     step.fingerprint = flow.step_fingerprint(stage, step.made_from, {})
     console = terminal.make_console()
     view = terminal.StageProgress(console, 1)
     with flow.locked(out.parent):
-        artifact = read_artifact(out)
-        if artifact is None and out.exists() and any(out.iterdir()):
-            raise UserError(f"--out {out}: the folder holds something that is not an artifact; give a new folder")
-        if artifact and artifact.fingerprint == step.fingerprint:
+        flow.set_state(step)
+        if step.state == "done":
             console.print(f"nothing to do: {out} is done", markup=False)
             return
         try:
@@ -116,6 +104,24 @@ def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **giv
             view.stop()
         view.finished(step, artifact)
         console.print(str(out), markup=False)
+
+
+def _given_settings(
+    settings: type[Stage], given: dict[str, Any], inputs: dict[str, list[Artifact]]
+) -> tuple[Stage, Where]:
+    """A stage's settings from the options of its command, checked, and the option that gave each."""
+    value: dict[str, Any] = {"do": settings.model_fields["do"].default}
+    where = Where(f"diglot {value['do']}")
+    for key, text in given.items():
+        if key.startswith("set_") and text is not None:
+            path = key.removeprefix("set_").split("__")
+            target = value
+            for part in path[:-1]:
+                target = target.setdefault(part, {})
+            target[path[-1]] = parse_value(text, f"--{'.'.join(path)}")
+            where.overrides[tuple(path)] = f"--{'.'.join(path).replace('_', '-')} {text}"
+    value["from"] = {role: [artifact.stage for artifact in artifacts] for role, artifacts in inputs.items()}
+    return check(settings, value, where), where
 
 
 def _input(folder: Path, role: str, settings: type[Stage]) -> Artifact:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diglot import flow
-from diglot.base.artifact import UserError, content_hash, read_artifact, writing
+from diglot.base.artifact import FORMAT, UserError, content_hash, read_artifact, writing
 from diglot.load import Where, check, load_recipe
 from diglot.recipe import Recipe
 
@@ -278,8 +278,37 @@ def test_a_full_disk_is_a_user_error(tmp_path: Path) -> None:
 
 def test_a_broken_manifest_is_named(tmp_path: Path) -> None:
     (tmp_path / "artifact.json").write_text("{")
+    with pytest.raises(UserError, match=r"artifact\.json: not readable as JSON .*; delete .* and run again"):
+        read_artifact(tmp_path)
+    (tmp_path / "artifact.json").write_text(json.dumps({"format": FORMAT, "stages": "world"}))
     with pytest.raises(UserError, match="not a readable manifest"):
         read_artifact(tmp_path)
+
+
+def test_artifacts_of_an_older_version_are_named_and_made_anew(tmp_path: Path) -> None:
+    """A manifest as it was before it said its format; all else in it is right."""
+    given = recipe({"world": world()})
+    flow.run(given, tmp_path, WHERE)
+    file = tmp_path / "world" / "artifact.json"
+    manifest = json.loads(file.read_text())
+    assert manifest.pop("format") == FORMAT
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"world: .* written by an older version of Diglot .*; run its recipe again"):
+        read_artifact(tmp_path / "world")
+    assert states(given, tmp_path) == {"world": ("stale", "written by an older version of Diglot")}
+    assert "stale (written by an older version of Diglot)" in diglot("show", str(tmp_path)).stdout
+    assert "written by an older version of Diglot" in diglot("show", str(tmp_path / "world")).stderr
+    flow.run(given, tmp_path, WHERE)
+    assert states(given, tmp_path) == {"world": ("done", "")}
+    file.write_text(json.dumps({**manifest, "format": FORMAT + 1}))
+    assert states(given, tmp_path) == {"world": ("stale", "written by a newer version of Diglot")}
+    (tmp_path / "recipe.json").write_text('{"name": "test", "stages": {"tasks": {"do": "gather-tasks"}}}')
+    assert "made by an older version of Diglot" in diglot("show", str(tmp_path)).stderr
+
+
+def diglot(*arguments: str) -> subprocess.CompletedProcess:
+    """The command, as a user runs it."""
+    return subprocess.run([sys.executable, "-m", "diglot.cli", *arguments], capture_output=True, text=True, check=False)
 
 
 @examples(30)

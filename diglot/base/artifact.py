@@ -32,9 +32,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from diglot.base.errors import UserError
-from diglot.base.files import write_json
+from diglot.base.files import read_json, write_json
 
 MANIFEST = "artifact.json"
+FORMAT = 2  # of artifacts, in the manifest: raised when what stages write can no longer be read as before
 STEPS = "steps"  # of a train stage's folder: the models that it kept on its way, as steps/400
 LOGS = "logs"  # about the making, not the result: timings differ from run to run, so no hash covers it
 
@@ -159,20 +160,40 @@ def content_hash(folder: Path) -> str:
     return digest.hexdigest()[:32]
 
 
+class OtherFormat(UserError):
+    """An artifact was written by an older (or newer) version of Diglot, and is not read."""
+
+    def __init__(self, path: Path, found: Any) -> None:
+        self.which = "a newer" if isinstance(found, int) and found > FORMAT else "an older"
+        super().__init__(
+            f"{path}: this artifact was written by {self.which} version of Diglot (its format is {found}, this version "
+            f"reads {FORMAT}); run its recipe again, or use the version that wrote it"
+        )
+
+
 def read_artifact(path: Path) -> Artifact | None:
     """The artifact in a folder, or None where there is no whole one.
 
     Raises:
-        UserError: the manifest is there but cannot be read.
+        UserError: the manifest is there but cannot be read; `OtherFormat` where another version wrote it.
     """
     manifest = path / MANIFEST
-    try:
-        fields = json.loads(manifest.read_text())
-        return Artifact(path=path, **fields)
-    except (FileNotFoundError, NotADirectoryError):
+    if not manifest.is_file():
         return None
-    except (ValueError, TypeError) as error:
+    fields = read_json(manifest, f"delete {path} and run again")
+    found = fields.pop("format", 1) if isinstance(fields, dict) else None
+    if isinstance(fields, dict) and found != FORMAT:
+        raise OtherFormat(path, found)
+    try:
+        return Artifact(path=path, **fields)
+    except TypeError as error:
         raise UserError(f"{manifest}: not a readable manifest ({error}); delete {path} and run again") from error
+
+
+def write_manifest(folder: Path, artifact: Artifact) -> None:
+    """Write what is known of an artifact into a folder: the last file, with which it is whole."""
+    fields = {key: value for key, value in asdict(artifact).items() if key != "path"}
+    write_json(folder / MANIFEST, {"format": FORMAT, **fields}, durable=True)
 
 
 def machine() -> dict[str, Any]:
@@ -222,8 +243,7 @@ def writing(
                 **machine(),
             },
         )
-        fields = {key: value for key, value in asdict(artifact).items() if key != "path"}
-        write_json(partial / MANIFEST, fields, durable=True)
+        write_manifest(partial, artifact)
         _replace(partial, path)
     except BaseException as error:
         full = not isinstance(error, (UserError, KeyboardInterrupt)) and _disk_is_full(error)

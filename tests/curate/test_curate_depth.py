@@ -7,7 +7,7 @@ import pytest
 from corpus_files import ARABIC, ENGLISH, SPANISH, sentences, write_jsonl
 from curate_run import documents, run
 
-from diglot.base.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.artifact import Artifact, Context, Inputs, UserError, write_manifest
 from diglot.curate import learn_rules
 from diglot.quality import classifier, ngram
 from diglot.recipe.curate import Decontamination, Deduplication, LearnRules, Rules
@@ -26,8 +26,9 @@ def artifact(path, kind, do):
     """A folder that a stage wrote, as the next one is given it."""
     fields = {"stage": path.name, "kind": kind, "do": do, "fingerprint": "f", "content": "c", "settings": {}}
     fields |= {"inputs": {}, "summary": {}, "provenance": {}}
-    (path / "artifact.json").write_text(json.dumps(fields))
-    return Artifact(path=path, **fields)
+    artifact = Artifact(path=path, **fields)
+    write_manifest(path, artifact)
+    return artifact
 
 
 def test_a_source_is_sorted_by_language(tmp_path):

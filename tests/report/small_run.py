@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from diglot.base.artifact import Artifact, read_artifact
+from diglot.base.artifact import Artifact, read_artifact, write_manifest
 from diglot.recipe.signals import NAMES
 
 PARALLEL = "en-ar"
@@ -57,7 +57,7 @@ class Writer:
                 "versions": {"torch": "2.13.0"},
             },
         }
-        (path / "artifact.json").write_text(json.dumps(manifest, ensure_ascii=False), encoding="utf-8")
+        write_manifest(path, Artifact(path=path, **manifest))
 
 
 def count(documents: int) -> dict[str, int]:

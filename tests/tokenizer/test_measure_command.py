@@ -9,7 +9,7 @@ import pytest
 from base_tokenizers import BASES
 from tokenizer_corpora import ARABIC, ENGLISH, INDONESIAN, write_corpus
 
-from diglot.base.artifact import UserError
+from diglot.base.artifact import Artifact, UserError, write_manifest
 from diglot.tokenizer.compare import compare, named_tokenizers, parallel_languages, texts_of_files, texts_to_compare
 from diglot.tokenizer.folder import load_tokenizer
 
@@ -37,7 +37,7 @@ def folder(tmp_path_factory) -> Path:
     write_corpus(place / "corpus", [("en", ENGLISH[0]), ("ar", ARABIC[1])], [("en", ENGLISH[1]), ("ar", ARABIC[0])])
     manifest = dict.fromkeys(("stage", "do", "fingerprint", "content"), "corpus") | {"kind": "corpus"}
     manifest |= {key: {} for key in ("settings", "inputs", "summary", "provenance")}
-    (place / "corpus" / "artifact.json").write_text(json.dumps(manifest))
+    write_manifest(place / "corpus", Artifact(path=place / "corpus", **manifest))
     return place
 
 
