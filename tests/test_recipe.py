@@ -1,14 +1,19 @@
 """Recipes: what is accepted, and what an error says."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args, get_origin
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from diglot.base.artifact import UserError
+from diglot.flow import graph
 from diglot.load import Where, apply_override, check, load_recipe, parse_yaml
 from diglot.recipe import STAGES, Recipe, json_schema
+from diglot.recipe.common import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -50,8 +55,6 @@ def write(tmp_path: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
 def test_shipped_recipes_are_valid(file: Path) -> None:
-    from diglot.flow import graph
-
     recipe, where = load_recipe(file)
     assert recipe.name == file.stem.replace(".", "_")
     assert list(graph(recipe, where))
@@ -188,3 +191,56 @@ def test_schema_describes_every_kind_of_stage() -> None:
     }
     assert kinds == set(STAGES)
     assert "from" in definitions["Train"]["properties"]
+
+
+def places_of(settings: type[Settings], path: tuple = ()) -> Iterator[tuple[tuple, type[Settings]]]:
+    """The settings class of a stage and those inside it, each with a path that leads to it."""
+    yield path, settings
+    for name, field in settings.model_fields.items():
+        waiting: list = [(field.annotation, (*path, name))]
+        while waiting:
+            kind, inner = waiting.pop()
+            if isinstance(kind, type) and issubclass(kind, Settings):
+                yield from places_of(kind, inner)
+            key = {dict: ("some",), list: (0,)}.get(get_origin(kind), ())
+            waiting += [(each, (*inner, *key)) for each in get_args(kind)[-1 if key else 0 :]]
+
+
+def nested(path: tuple, value: object) -> object:
+    """A value with another one at a path."""
+    for key in reversed(path):
+        value = [value] if key == 0 else {key: value}
+    return value
+
+
+RENAMED = [
+    (kind, path, old, new)
+    for kind, stage in STAGES.items()
+    for path, settings in places_of(stage)
+    for old, new in settings.renamed.items()
+]
+
+
+@pytest.mark.parametrize(("kind", "path", "old", "new"), RENAMED)
+def test_old_keys_are_named_with_the_new_one(tmp_path: Path, kind: str, path: tuple, old: str, new: str) -> None:
+    where = dict(places_of(STAGES[kind]))[path]
+    if new in getattr(where, "reads", {}):
+        stage = {"do": kind, "from": {old: "x"}}
+        says = f"{kind}'s input {old!r} is called {new!r} now"
+    else:
+        assert new in where.model_fields
+        assert old not in where.model_fields
+        stage = {"do": kind, **nested((*path, old), 1)}
+        says = f"stages.s.{'.'.join(map(str, (*path, old)))}: is called {new!r} now"
+    file = write(tmp_path, yaml.safe_dump({"name": "n", "stages": {"s": stage}}, sort_keys=False))
+    line = next(n for n, text in enumerate(file.read_text().split("\n"), 1) if text.strip(" -").startswith(f"{old}:"))
+    with pytest.raises(UserError) as error:
+        graph(*load_recipe(file))
+    assert any(text.startswith(f"{file}:{line}: ") and says in text for text in str(error.value).split("\n"))
+
+
+@pytest.mark.parametrize(("kind", "old"), [(kind, old) for kind in STAGES for old in STAGES[kind].formerly])
+def test_old_kinds_are_named_with_the_new_one(tmp_path: Path, kind: str, old: str) -> None:
+    file = write(tmp_path, GOOD.replace("do: encode", f"do: {old}"))
+    with pytest.raises(UserError, match=rf"{file}:1[56]: .*do: '{old}' is called '{kind}' now"):
+        load_recipe(file)
