@@ -17,6 +17,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+from diglot.base.artifact import Artifact
+from diglot.base.files import read_json
 from diglot.base.format import printable
 
 SAMPLES = 5
@@ -113,6 +115,11 @@ class SourceLedger:
         fields["samples"] = {reason: _shown(samples) for reason, samples in fields["samples"].items()}
         fields["kept_samples"] = _shown(fields["kept_samples"])
         return fields
+
+
+def read_ledger(artifact: Artifact) -> dict[str, dict[str, Any]]:
+    """The entries of an artifact's `ledger.json` by source."""
+    return read_json(artifact.file("ledger.json"))["sources"]
 
 
 def least(samples: list[Sample]) -> list[Sample]:

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from diglot.base.artifact import Context, Inputs, UserError
 from diglot.base.files import write_json, write_text
 from diglot.curate.rules import Rule, load_rule_set
+from diglot.read.corpus import read_documents, read_schema
 from diglot.recipe.curate import LearnRules, Rules
 from diglot.recipe.signals import SIGNALS
 
@@ -96,24 +99,16 @@ def _rounded(value: float, towards: Callable[[float], int]) -> float:
 
 def _read_signals(inputs: Inputs, context: Context) -> dict[str, dict[str, np.ndarray]]:
     """The signals of text and lines of all documents but pairs: float32 [documents], by language and signal."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    wanted = [signal.name for signal in SIGNALS if signal.needs in ("text", "lines")]
-    files = [file for corpus in inputs.many("corpus") for file in sorted(corpus.file("documents").glob("*.parquet"))]
-    parts: dict[str, list[pa.Table]] = {}
-    for done, file in enumerate(files):
-        there = set(pq.read_schema(file).names)
-        columns = [name for name in wanted if name in there]
-        table = pq.read_table(file, columns=["language", "domain", *columns])
-        table = table.filter(pc.not_equal(table["domain"], "parallel"))
-        for language in pc.unique(table["language"]).to_pylist():
-            rows = table.filter(pc.equal(table["language"], language))
+    corpora = inputs.many("corpus")
+    there = read_schema(corpora, "documents").names
+    columns = [signal.name for signal in SIGNALS if signal.needs in ("text", "lines") and signal.name in there]
+    parts: dict[str, list[pa.RecordBatch]] = {}
+    done = 0
+    for batch in read_documents(corpora, "documents", ["language", *columns], parallel=False):
+        for language in batch["language"].unique().to_pylist():
+            rows = batch.filter(pc.equal(batch["language"], language))
             parts.setdefault(language, []).append(rows.select(columns))
-        context.progress(done + 1, len(files), "files", "reading signals")
-    result = {}
-    for language, tables in parts.items():
-        whole = pa.concat_tables(tables, promote_options="default")
-        result[language] = {name: whole[name].to_numpy() for name in whole.column_names}
-    return result
+        done += len(batch)
+        context.progress(done, None, "documents", "reading signals")
+    tables = {language: pa.Table.from_batches(batches) for language, batches in parts.items()}
+    return {language: {name: table[name].to_numpy() for name in columns} for language, table in tables.items()}

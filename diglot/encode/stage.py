@@ -11,7 +11,6 @@ from __future__ import annotations
 import array
 import functools
 import hashlib
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,16 +22,20 @@ import pyarrow.parquet as parquet
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError, hash_file
 from diglot.base.executor import open_executor
-from diglot.base.files import read_json, read_lines, write_json
+from diglot.base.files import read_lines, write_json
+from diglot.base.ledger import read_ledger
 from diglot.encode.encoder import Encoder
+from diglot.read.corpus import Split as Folder
+from diglot.read.corpus import document_files, read_documents, read_schema
 from diglot.recipe.encode import Encode
 from diglot.text.unicode import text_buffers
 from diglot.tokenizer.chat import Chat, load_chat
 from diglot.tokenizer.folder import load_tokenizer, special_ids, tokenizer_hash
 from diglot.tokens.shards import INDEX, Form, Split, sum_groups
 
-SPLITS: dict[Split, str] = {"train": "documents", "heldout": "heldout"}  # and the corpus's folder
-CHUNK_ROWS, CHUNK_BYTES = 1000, 1_000_000  # what a thread has in memory at a time
+SPLITS: dict[Split, Folder] = {"train": "documents", "heldout": "heldout"}  # and the corpus's folder
+CHUNK_BYTES = 1_000_000  # of text that a thread has in memory at a time
+CHUNK_ROWS = 1000  # of conversations
 CHECKED = 200  # documents at a source's beginning whose ids are checked, and as many spread over it
 CHECKED_SHARE = 0.01  # of a source's bytes, in characters: the library is slow
 LEAST_CHECKED, MOST_CHECKED = 100_000, 2_000_000  # characters of a source
@@ -226,8 +229,7 @@ def find_sources(inputs: Inputs, wanted: list[str] | None) -> list[Origin]:
     roles: tuple[tuple[str, Form], ...] = (("corpus", "text"), ("tasks", "chat"), ("preferences", "pairs"))
     for role, form in roles:
         for artifact in inputs.many(role):
-            ledger = read_json(artifact.file("ledger.json"))
-            for name, entry in ledger["sources"].items():
+            for name, entry in read_ledger(artifact).items():
                 if role == "corpus" and not entry["kept"]["documents"]:
                     continue  # what is left of a source that was sorted by language
                 if name in found and (wanted is None or name in wanted):
@@ -245,8 +247,7 @@ def find_sources(inputs: Inputs, wanted: list[str] | None) -> list[Origin]:
 
 
 def _count_documents(origin: Origin, split: Split) -> int:
-    ledger = read_json(origin.artifact.file("ledger.json"))
-    entry = ledger["sources"][origin.name]
+    entry = read_ledger(origin.artifact)[origin.name]
     return entry["kept" if split == "train" else "held_out"]["documents"]
 
 
@@ -260,7 +261,7 @@ def checked_encoder(folder: Path, origins: list[Origin]) -> Encoder:
 
 def texts_to_check(origin: Origin) -> list[str]:
     """The beginnings of a source's first documents and of some spread over it."""
-    files = [parquet.ParquetFile(file) for file in _text_files(origin, "train")]
+    files = [parquet.ParquetFile(file) for file in document_files([origin.artifact], "documents", origin.name)]
     groups = [(file, group) for file in files for group in range(file.num_row_groups)]
     spread = [groups[len(groups) * part // 4] for part in range(min(4, len(groups)))]
     texts: list[str] = []
@@ -320,12 +321,6 @@ def encode_conversations(origin: Origin, split: Split, chat: Chat) -> Iterator[l
         yield chunk
 
 
-def _text_files(origin: Origin, split: Split) -> list[Path]:
-    pattern = re.compile(re.escape(origin.name) + r"-\d+\.parquet")  # `wiki` must not match `wiki-2-00000`
-    folder = origin.artifact.file(SPLITS[split])
-    return sorted(file for file in folder.glob("*.parquet") if pattern.fullmatch(file.name))
-
-
 def _text_chunks(
     origin: Origin, split: Split, keep: list[str]
 ) -> Iterator[tuple[pa.Array, pa.Array, dict[str, pa.Array]]]:
@@ -334,15 +329,14 @@ def _text_chunks(
     Raises:
         UserError: the corpus has no such column of numbers.
     """
-    for file in _text_files(origin, split):
-        with parquet.ParquetFile(file) as documents:
-            _check_columns(origin, documents.schema_arrow, keep)
-            for batch in documents.iter_batches(CHUNK_ROWS, columns=["id", "text", *keep], use_threads=False):
-                names, texts = batch.column("id"), batch.column("text").cast(pa.large_string())
-                columns = {name: batch.column(name) for name in keep}
-                for begin, end in _bounded(text_buffers(texts)[1]):
-                    chosen = {name: column[begin:end] for name, column in columns.items()}
-                    yield names[begin:end], texts[begin:end], chosen
+    corpus, folder = [origin.artifact], SPLITS[split]
+    schema = read_schema(corpus, folder, origin.name)
+    if schema.names:  # a source may have nothing held out
+        _check_columns(origin, schema, keep)
+    for batch in read_documents(corpus, folder, ["id", "text", *keep], source=origin.name):
+        for begin, end in _bounded(text_buffers(batch["text"])[1]):
+            part = batch.slice(begin, end - begin)
+            yield part["id"], part["text"], {name: part[name] for name in keep}
 
 
 def _check_columns(origin: Origin, schema: pa.Schema, keep: list[str]) -> None:

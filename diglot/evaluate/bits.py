@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from pathlib import Path
 from typing import Any
-
-import pyarrow.parquet as parquet
 
 from diglot.base.artifact import Artifact, UserError
 from diglot.evaluate.language_model import LanguageModel, Report
 from diglot.evaluate.metrics import ratio_error
+from diglot.read.corpus import read_documents
 
 COLUMNS = ["id", "text", "language", "domain", "source"]
 
@@ -28,26 +26,19 @@ def read_held_out(corpus: Artifact, max_documents: int, seed: str) -> list[dict[
     Raises:
         UserError: the corpus keeps nothing held out.
     """
-    files = sorted(corpus.file("heldout").glob("*.parquet"))
-    sources: dict[str, list[tuple[str, Path, int]]] = {}
-    for file in files:
-        columns = parquet.read_table(file, columns=["id", "source"])
-        for row, (id, source) in enumerate(zip(columns["id"].to_pylist(), columns["source"].to_pylist())):
-            order = hashlib.sha256(f"{seed}/{id}".encode()).hexdigest()
-            sources.setdefault(source, []).append((order, file, row))
+    sources: dict[str, list[tuple[str, int]]] = {}
+    rows = (row for batch in read_documents([corpus], "heldout", ["id", "source"]) for row in batch.to_pylist())
+    for place, row in enumerate(rows):
+        order = hashlib.sha256(f"{seed}/{row['id']}".encode()).hexdigest()
+        sources.setdefault(row["source"], []).append((order, place))
     if not sources:
         raise UserError(
             f"stage {corpus.stage!r} holds out no documents to measure bits per byte on: "
             "set held_out above 0 there, or leave the corpus out of this stage's `from`"
         )
-    chosen: dict[Path, list[int]] = {}
-    for source in sorted(sources):
-        for _, file, row in sorted(sources[source])[:max_documents]:
-            chosen.setdefault(file, []).append(row)
-    documents: list[dict[str, str]] = []
-    for file in sorted(chosen):
-        documents += parquet.read_table(file, columns=COLUMNS).take(sorted(chosen[file])).to_pylist()
-    return documents
+    chosen = {place for listed in sources.values() for _, place in sorted(listed)[:max_documents]}
+    documents = (row for batch in read_documents([corpus], "heldout", COLUMNS) for row in batch.to_pylist())
+    return [document for place, document in enumerate(documents) if place in chosen]
 
 
 def bits_per_byte(

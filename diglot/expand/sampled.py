@@ -46,7 +46,7 @@ class TokenSample:
             UserError: the corpora hold no text.
         """
         sizes: dict[str, int] = {}
-        for _, language, _, text in documents(corpora, "documents"):
+        for _, language, _, text in documents(corpora):
             sizes[language] = sizes.get(language, 0) + len(text.encode())
         if not sum(sizes.values()):
             raise UserError("the corpus has no documents to learn new rows from")
@@ -63,7 +63,7 @@ class TokenSample:
                 yield np.array(encoding.ids, dtype=np.int64)
 
     def _texts(self) -> Iterator[str]:
-        for identifier, language, _, text in documents(self.corpora, "documents"):
+        for identifier, language, _, text in documents(self.corpora):
             if _uniform(f"{self.seed}/{identifier}") < self.rates[language]:
                 yield text
 

@@ -6,17 +6,15 @@ Documents are chosen by keyed hashes of their ids, so that the choice depends on
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from diglot.base.artifact import Artifact, UserError
+from diglot.read.corpus import Split, read_documents
 from diglot.text.hashing import hash_names, keyed
 
-_BATCH = 2000
 _APART = 10  # of documents alone, at most one in so many is held back
 
 
@@ -27,8 +25,8 @@ def languages_of(corpora: Sequence[Artifact], wanted: Sequence[str] | None) -> l
         UserError: a wanted language is in none of them, or they hold no document at all.
     """
     found: set[str] = set()
-    for file in _files(corpora, "documents"):
-        found.update(pq.read_table(file, columns=["language"])["language"].unique().to_pylist())
+    for batch in read_documents(corpora, "documents", ["language"]):
+        found.update(batch["language"].unique().to_pylist())
     missing = sorted(set(wanted or []) - found)
     if missing or not found:
         names = ", ".join(artifact.stage for artifact in corpora)
@@ -37,27 +35,16 @@ def languages_of(corpora: Sequence[Artifact], wanted: Sequence[str] | None) -> l
     return sorted(wanted or found)
 
 
-def documents(corpora: Sequence[Artifact], language: str, folder: str = "documents") -> Iterator[pa.RecordBatch]:
-    """The documents of a language, but for parallel ones: `id` and `text`, both `large_string`."""
-    schema = pa.schema([("id", pa.large_string()), ("text", pa.large_string())])
-    for file in _files(corpora, folder):
-        with pq.ParquetFile(file) as parquet:
-            for batch in parquet.iter_batches(_BATCH, columns=["id", "text", "language", "domain"]):
-                rows = np.asarray(batch["language"].to_pylist()) == language
-                rows &= np.asarray(batch["domain"].to_pylist()) != "parallel"
-                if rows.any():
-                    yield batch.select(["id", "text"]).filter(pa.array(rows)).cast(schema)
+def documents(corpora: Sequence[Artifact], language: str, split: Split = "documents") -> Iterator[pa.RecordBatch]:
+    """The `id` and `text` of a language's documents, but for parallel ones."""
+    return read_documents(corpora, split, ["id", "text"], language=language, parallel=False)
 
 
-def _files(corpora: Sequence[Artifact], folder: str) -> list[Path]:
-    return [file for artifact in corpora for file in sorted(artifact.path.glob(f"{folder}/*.parquet"))]
-
-
-def choose(corpora: Sequence[Artifact], language: str, folders: Sequence[str], number: int, key: str) -> pa.Table:
+def choose(corpora: Sequence[Artifact], language: str, splits: Sequence[Split], number: int, key: str) -> pa.Table:
     """The documents of a language with the least keyed hashes: `id`, `text`, at most `number`."""
     best: pa.Table | None = None
-    for folder in folders:
-        for batch in documents(corpora, language, folder):
+    for split in splits:
+        for batch in documents(corpora, language, split):
             table = pa.table(batch).append_column("hash", pa.array(keyed(key, hash_names(batch["id"]))))
             best = table if best is None else pa.concat_tables([best, table])
             if len(best) > number:

@@ -17,6 +17,7 @@ from rich.text import Text
 from diglot.base.artifact import Artifact, UserError
 from diglot.base.files import read_json
 from diglot.base.format import excerpt
+from diglot.base.ledger import read_ledger
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 CELLS = 10
@@ -33,7 +34,7 @@ def corpus_views(artifact: Artifact, source: str | None) -> Iterator[RenderableT
     Raises:
         UserError: there is no such source.
     """
-    ledgers = _read(artifact, "ledger.json")["sources"]
+    ledgers = read_ledger(artifact)
     if source is None:
         yield _sources(ledgers)
         return

@@ -18,14 +18,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet
 
 from diglot.base.artifact import Artifact, UserError
+from diglot.read.corpus import PARALLEL, Split, read_documents
 
 SLICE = 65_536  # characters: longer documents (books) are sampled in slices, so that one does not decide
 
@@ -41,12 +40,12 @@ class Text(NamedTuple):
 def languages_of(corpora: Sequence[Artifact]) -> dict[str, dict[bool, int]]:
     """UTF-8 bytes of training text by language and, within it, of parallel (True) and other (False) documents."""
     sizes: dict[str, dict[bool, int]] = {}
-    for batch in _batches(corpora, "documents"):
-        lengths = pyarrow.compute.binary_length(batch.column("text").cast(pa.large_binary())).to_pylist()
-        rows = zip(batch.column("language").to_pylist(), batch.column("domain").to_pylist(), lengths, strict=True)
+    for batch in read_documents(corpora, "documents", ["language", "domain", "text"]):
+        lengths = pyarrow.compute.binary_length(batch["text"].cast(pa.large_binary())).to_pylist()
+        rows = zip(batch["language"].to_pylist(), batch["domain"].to_pylist(), lengths, strict=True)
         for language, domain, length in rows:
             kinds = sizes.setdefault(language, {False: 0, True: 0})
-            kinds[domain == "parallel"] += length
+            kinds[domain == PARALLEL] += length
     return dict(sorted(sizes.items()))
 
 
@@ -104,8 +103,8 @@ class Sample:
 
     def __iter__(self) -> Iterator[Text]:
         """The sampled texts, in the order of the files."""
-        for identifier, language, domain, text in documents(self.corpora, "documents"):
-            if language not in self.rates or self.parallel[language] != (domain == "parallel"):
+        for identifier, language, domain, text in documents(self.corpora):
+            if language not in self.rates or self.parallel[language] != (domain == PARALLEL):
                 continue
             rate = self.rates[language]
             for number, part in enumerate(_slices(text)):
@@ -128,10 +127,11 @@ def unimax(sizes: Mapping[str, int], budget: float, max_repeats: float) -> dict[
     return {language: parts[language] for language in sizes}
 
 
-def documents(corpora: Sequence[Artifact], split: str) -> Iterator[tuple[str, str, str, str]]:
-    """Id, language, domain and text of every document of a split (`documents` or `heldout`)."""
-    for batch in _batches(corpora, split):
-        yield from zip(*(batch.column(name).to_pylist() for name in COLUMNS), strict=True)
+def documents(corpora: Sequence[Artifact]) -> Iterator[tuple[str, str, str, str]]:
+    """Id, language, domain and text of every training document."""
+    columns = ["id", "language", "domain", "text"]
+    for batch in read_documents(corpora, "documents", columns):
+        yield from zip(*(batch[name].to_pylist() for name in columns), strict=True)
 
 
 def texts_to_measure(corpora: Sequence[Artifact], language: str, max_bytes: int) -> tuple[str, list[str]]:
@@ -141,34 +141,18 @@ def texts_to_measure(corpora: Sequence[Artifact], language: str, max_bytes: int)
         `heldout` and the first held-out documents, or `documents` and training documents where nothing is held out
         in this language.
     """
-    for split in ("heldout", "documents"):
+    splits: tuple[Split, ...] = ("heldout", "documents")
+    for split in splits:
         texts, size = [], 0
-        for _, its_language, domain, text in documents(corpora, split):
-            if its_language == language and domain != "parallel":
-                texts.append(text)
-                size += len(text.encode())
-                if size >= max_bytes:
-                    break
+        batches = read_documents(corpora, split, ["text"], language=language, parallel=False)
+        for text in (text for batch in batches for text in batch["text"].to_pylist()):
+            texts.append(text)
+            size += len(text.encode())
+            if size >= max_bytes:
+                break
         if texts:
             return split, texts
     return "documents", []
-
-
-COLUMNS = ("id", "language", "domain", "text")
-
-
-def _batches(corpora: Sequence[Artifact], split: str) -> Iterator[pa.RecordBatch]:
-    for corpus in corpora:
-        for file in sorted((corpus.path / split).glob("*.parquet")):
-            yield from _file_batches(file)
-
-
-def _file_batches(file: Path) -> Iterator[pa.RecordBatch]:
-    with pa.parquet.ParquetFile(file) as parquet:
-        missing = set(COLUMNS) - set(parquet.schema_arrow.names)
-        if missing:
-            raise UserError(f"{file}: no column {', '.join(sorted(missing))}; this is not a corpus made by curate")
-        yield from parquet.iter_batches(batch_size=1024, columns=list(COLUMNS))
 
 
 def _slices(text: str) -> Iterator[str]:

@@ -41,12 +41,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
 from diglot.base.format import excerpt
 from diglot.base.ledger import Sample, SourceLedger, least
 from diglot.endpoint.client import Client, Completion, Journal, Refused, Request
+from diglot.read.corpus import PARALLEL, CorpusSource, read_documents, read_sources
 from diglot.recipe.translate import Translate
 from diglot.text.hashing import keyed_hash
 from diglot.text.language_id import LOW_CONFIDENCE, SHORT_BYTES, WRONG_LANGUAGE, load_identifier
@@ -56,7 +56,6 @@ from diglot.translate.paragraphs import Piece, join, split
 
 COPY_CHARACTERS = 30  # shorter texts, such as names, may well be the same in both languages
 RETRY_TEMPERATURE = 0.5  # the same request at temperature 0 has the same answer
-BATCH_DOCUMENTS = 256
 COLUMNS = ["id", "text", "language", "domain", "source"]
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -127,21 +126,17 @@ def _check(settings: Translate) -> None:
 # --- the corpus -----------------------------------------------------------------------------------------------
 
 
-def _choose_sources(corpus: Artifact, settings: Translate) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
-    """The sources to translate with their language and domain, and why others are left out.
+def _choose_sources(corpus: Artifact, settings: Translate) -> tuple[dict[str, CorpusSource], dict[str, str]]:
+    """The sources to translate, and why others are left out.
 
     Raises:
         UserError: a source that is asked for is not in the corpus, or cannot be translated.
     """
-    found: dict[str, dict[str, str]] = {}
-    for file in _files(corpus):
-        columns = ["source", "language", "domain"]
-        for row in pq.read_table(file, columns=columns).group_by(columns).aggregate([]).to_pylist():
-            found.setdefault(row["source"], {"language": row["language"], "domain": row["domain"]})
-    wrong = {name: why for name in sorted(found) if (why := _unsuitable(name, found[name], settings))}
+    found = read_sources([corpus])
+    wrong = {name: why for name in found if (why := _unsuitable(name, found[name], settings))}
     for name in settings.sources or []:
         if name not in found:
-            raise UserError(f"sources: there is no {name!r} in {corpus.path}; it has {', '.join(sorted(found))}")
+            raise UserError(f"sources: there is no {name!r} in {corpus.path}; it has {', '.join(found)}")
         if name in wrong:
             raise UserError(f"sources: {name!r} {wrong[name]}; leave it out")
     chosen = {name: found[name] for name in sorted(settings.sources or found) if name not in wrong}
@@ -151,28 +146,23 @@ def _choose_sources(corpus: Artifact, settings: Translate) -> tuple[dict[str, di
     return chosen, {} if settings.sources else wrong
 
 
-def _unsuitable(name: str, about: dict[str, str], settings: Translate) -> str | None:
-    if about["language"] == settings.target_language:
+def _unsuitable(name: str, source: CorpusSource, settings: Translate) -> str | None:
+    if source.language == settings.target_language:
         return f"is in {language_name(settings.target_language)} already"
-    if about["domain"] == "parallel":
+    if source.domain == PARALLEL:
         return "is in two languages already"
     return None if SAFE_NAME.fullmatch(name) else "has a name that no file should have"
-
-
-def _files(corpus: Artifact) -> list[Path]:
-    return sorted(corpus.file("documents").glob("*.parquet"))
 
 
 def _documents(corpus: Artifact, chosen: dict[str, Any], limit: int | None) -> Iterator[dict[str, str]]:
     """The documents to translate, in the corpus's order; of each source the first `limit`."""
     taken = dict.fromkeys(chosen, 0)
-    for file in _files(corpus):
-        for batch in pq.ParquetFile(file).iter_batches(BATCH_DOCUMENTS, columns=COLUMNS):
-            for document in batch.to_pylist():
-                name = document["source"]
-                if name in taken and (limit is None or taken[name] < limit):
-                    taken[name] += 1
-                    yield document
+    for batch in read_documents([corpus], "documents", COLUMNS):
+        for document in batch.to_pylist():
+            name = document["source"]
+            if name in taken and (limit is None or taken[name] < limit):
+                taken[name] += 1
+                yield document
 
 
 # --- asking ---------------------------------------------------------------------------------------------------
@@ -295,11 +285,11 @@ def _ask(translator: Translator, corpus: Artifact, chosen: dict[str, Any], attem
 
 
 def _write(
-    translator: Translator, corpus: Artifact, chosen: dict[str, dict[str, str]], output: Path, context: Context
+    translator: Translator, corpus: Artifact, chosen: dict[str, CorpusSource], output: Path, context: Context
 ) -> tuple[dict[str, SourceLedger], dict[str, dict[str, int]]]:
     """Put the documents together; returns the ledger and what came out, by source."""
     settings = translator.settings
-    ledgers = {name: SourceLedger(about["language"], about["domain"]) for name, about in chosen.items()}
+    ledgers = {name: SourceLedger(source.language, source.domain) for name, source in chosen.items()}
     results = {name: dict.fromkeys(("documents", "paragraphs", "characters", "bytes"), 0) for name in chosen}
     (output / "pairs").mkdir()
     with ExitStack() as stack:

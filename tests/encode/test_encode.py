@@ -194,7 +194,7 @@ def test_chunks_do_not_change_the_result(
 def test_threads_do_not_change_the_result(
     encoded: Callable, corpus: Artifact, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encode, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(encode, "CHUNK_BYTES", 10)
     outputs = []
     for workers in (1, 4):
         context.workers = workers

@@ -1,0 +1,102 @@
+"""The corpus that `curate` made, read back: the one door to its documents.
+
+    corpus/documents/wiki-00000.parquet     training documents, one or more files a source
+    corpus/heldout/wiki-00000.parquet       held-out documents
+    corpus/ledger.json                      what became of each source (`base/ledger.py`)
+
+    for batch in read_documents([corpus], "documents", ["id", "text"], language="ar"):
+        batch["text"]       # at most 1,000 documents: a large_string array
+
+Documents come in the order of corpora, files and rows, so what reads them twice sees the same order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from diglot.base.artifact import Artifact, UserError
+
+Split = Literal["documents", "heldout"]
+BATCH_ROWS = 1000
+PARALLEL = "parallel"  # the domain of documents in two languages
+
+
+class CorpusSource(NamedTuple):
+    """What all documents of a source share."""
+
+    language: str
+    domain: str
+
+
+def document_files(corpora: Sequence[Artifact], split: Split, source: str | None = None) -> list[Path]:
+    """The Parquet files of a split, of one source or of all."""
+    name = r".*" if source is None else re.escape(source) + r"-\d+\.parquet"  # `wiki` must not match `wiki-2-00000`
+    files = [file for corpus in corpora for file in sorted(corpus.file(split).glob("*.parquet"))]
+    return [file for file in files if re.fullmatch(name, file.name)]
+
+
+def read_documents(
+    corpora: Sequence[Artifact],
+    split: Split,
+    columns: Sequence[str],
+    *,
+    source: str | None = None,
+    language: str | None = None,
+    parallel: bool = True,
+) -> Iterator[pa.RecordBatch]:
+    """Some columns of documents, in batches; memory is that of one batch.
+
+    Args:
+        corpora: made by curate.
+        split: `documents` (to train on) or `heldout`.
+        columns: their names; `id` and `text` come as `large_string`.
+        source: only documents of this source.
+        language: only documents in this language.
+        parallel: documents in two languages as well.
+
+    Raises:
+        UserError: a file has no such column.
+    """
+    asked_about = [name for name, asked in (("language", language is not None), ("domain", not parallel)) if asked]
+    wanted = list(dict.fromkeys([*columns, *asked_about]))
+    for file in document_files(corpora, split, source):
+        with pq.ParquetFile(file) as parquet:
+            if missing := sorted(set(wanted) - set(parquet.schema_arrow.names)):
+                raise UserError(f"{file}: no column {', '.join(missing)}; this is not a corpus made by curate")
+            for batch in parquet.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
+                rows = np.ones(len(batch), bool)
+                if language is not None:
+                    rows &= np.asarray(batch["language"].to_pylist()) == language
+                if not parallel:
+                    rows &= np.asarray(batch["domain"].to_pylist()) != PARALLEL
+                if rows.any():
+                    yield _as_large_strings(
+                        batch.select(columns) if rows.all() else batch.select(columns).filter(pa.array(rows))
+                    )
+
+
+def read_schema(corpora: Sequence[Artifact], split: Split, source: str | None = None) -> pa.Schema:
+    """The columns of documents and their types; none where there are no documents."""
+    files = document_files(corpora, split, source)
+    return pq.read_schema(files[0]) if files else pa.schema([])
+
+
+def read_sources(corpora: Sequence[Artifact]) -> dict[str, CorpusSource]:
+    """The sources that have training documents, in alphabetical order."""
+    found: dict[str, CorpusSource] = {}
+    for batch in read_documents(corpora, "documents", ["source", "language", "domain"]):
+        for row in pa.table(batch).group_by(batch.schema.names).aggregate([]).to_pylist():
+            found.setdefault(row["source"], CorpusSource(row["language"], row["domain"]))
+    return dict(sorted(found.items()))
+
+
+def _as_large_strings(batch: pa.RecordBatch) -> pa.RecordBatch:
+    long = pa.schema([(f.name, pa.large_string() if f.name in ("id", "text") else f.type) for f in batch.schema])
+    return batch.cast(long)
