@@ -47,10 +47,10 @@ def test_arabic(data: Path, tmp_path: Path) -> None:
             "path": str(data / "parallel/en-ar"), "language": "en", "target_language": "ar", "text": "src",
             "target_text": "tgt", "limit": 800,
         },
-        "tasks.sources.chat-english.path": str(data / "instruct/alpaca_en_demo.jsonl.zst"),
-        "tasks.sources.chat-english.limit": 200,
-        "tasks.sources.chat-arabic.path": str(data / "instruct/cidar_keywords_ar.jsonl.zst"),
-        "tasks.sources.chat-arabic.limit": 200,
+        "instructions.sources.chat-english.path": str(data / "instruct/alpaca_en_demo.jsonl.zst"),
+        "instructions.sources.chat-english.limit": 200,
+        "instructions.sources.chat-arabic.path": str(data / "instruct/cidar_keywords_ar.jsonl.zst"),
+        "instructions.sources.chat-arabic.limit": 200,
         "preferences.sources.pairs.path": str(data / "preference/dpo_en_demo.jsonl.zst"),
         "preferences.sources.pairs.limit": 200,
         "tokenizer.vocabulary_size": 1500,
@@ -125,8 +125,8 @@ def test_polylm(data: Path, tmp_path: Path) -> None:
         "tokenizer.vocabulary_size": 2500,
         "init.shape": TINY.model_dump(exclude_none=True),
         "base.export_every": 2,
-        "tasks.sources.chat-english": {"path": str(data / "instruct/alpaca_en_demo.jsonl.zst"), "language": "en", "limit": 60},
-        "tasks.sources.chat-arabic": {"path": str(data / "instruct/cidar_keywords_ar.jsonl.zst"), "language": "ar", "limit": 60},
+        "instructions.sources.chat-english": {"path": str(data / "instruct/alpaca_en_demo.jsonl.zst"), "language": "en", "limit": 60},
+        "instructions.sources.chat-arabic": {"path": str(data / "instruct/cidar_keywords_ar.jsonl.zst"), "language": "ar", "limit": 60},
         **{f"{name}.{key}": value for name in trainings("polylm-1.7b.yaml") for key, value in SHORT.items()},
         **{f"evaluate-{stage}.{key}": 2 for stage in ("base", "aligned") for key in ("continuations", "translations")},
     }  # fmt: skip
@@ -171,8 +171,8 @@ def test_allam(llama_3: Path, data: Path, tmp_path: Path) -> None:
             "path": str(data / "parallel/en-ar"), "language": "en", "target_language": "ar", "text": "src",
             "target_text": "tgt", "limit": 300,
         },
-        "tasks.sources.chat-english.path": str(data / "instruct/alpaca_en_demo.jsonl.zst"),
-        "tasks.sources.chat-arabic.path": str(data / "instruct/cidar_keywords_ar.jsonl.zst"),
+        "instructions.sources.chat-english.path": str(data / "instruct/alpaca_en_demo.jsonl.zst"),
+        "instructions.sources.chat-arabic.path": str(data / "instruct/cidar_keywords_ar.jsonl.zst"),
         "preferences.sources.pairs.path": str(data / "preference/dpo_en_demo.jsonl.zst"),
         "base.path": str(llama_3),
         "tokenizer.new_tokens": 400,
@@ -186,7 +186,7 @@ def test_allam(llama_3: Path, data: Path, tmp_path: Path) -> None:
     } | overrides
     for name in ("english", "arabic"):
         overrides[f"corpus.sources.{name}.limit"] = 300
-    for name in ("tasks.sources.chat-english", "tasks.sources.chat-arabic", "preferences.sources.pairs"):
+    for name in ("instructions.sources.chat-english", "instructions.sources.chat-arabic", "preferences.sources.pairs"):
         overrides[f"{name}.limit"] = 100
     for stage in ("base", "expanded", "continued", "aligned"):
         overrides |= {f"evaluate-{stage}.{key}": 2 for key in ("continuations", "translations")}

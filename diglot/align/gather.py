@@ -1,4 +1,4 @@
-"""What `gather-tasks` and `gather-preferences` share: read, check, count, split, write.
+"""What `gather-instructions` and `gather-preferences` share: read, check, count, split, write.
 
 Two passes keep memory bounded. The first reads every record, refuses what cannot be used, drops exact duplicates,
 and writes the rest to a scratch file, remembering a hash of each record's prompt. The second splits that file into
@@ -24,7 +24,7 @@ from diglot.base.files import write_json
 from diglot.base.format import excerpt
 from diglot.base.ledger import Sample, SourceLedger
 from diglot.read.files import Broken, read_records
-from diglot.recipe.align import GatherPreferences, GatherTasks
+from diglot.recipe.align import GatherInstructions, GatherPreferences
 
 Ledger = dict[str, SourceLedger]
 LANGUAGE_CODE = re.compile(r"[a-z]{2,3}(-[A-Za-z]+)?")
@@ -50,7 +50,7 @@ class Accepted(NamedTuple):
 
 
 def gather(
-    settings: GatherTasks | GatherPreferences,
+    settings: GatherInstructions | GatherPreferences,
     inputs: Inputs,
     output: Path,
     context: Context,
@@ -89,7 +89,7 @@ def gather(
 
 
 def _accept(
-    settings: GatherTasks | GatherPreferences,
+    settings: GatherInstructions | GatherPreferences,
     base: Path | None,
     waiting: Path,
     ledger: Ledger,
@@ -193,7 +193,7 @@ def _digest(value: Any) -> bytes:
 
 
 def _choose_held_out(
-    settings: GatherTasks | GatherPreferences, accepted: list[Accepted], seed: str
+    settings: GatherInstructions | GatherPreferences, accepted: list[Accepted], seed: str
 ) -> dict[str, set[bytes]]:
     """The prompts that each source holds out; a keyed hash ranks them, so sources that share prompts agree."""
     held_out: dict[str, set[bytes]] = {name: set() for name in settings.sources}
@@ -218,7 +218,7 @@ def _choose_held_out(
 
 
 def _split(
-    settings: GatherTasks | GatherPreferences,
+    settings: GatherInstructions | GatherPreferences,
     accepted: list[Accepted],
     held_out: dict[str, set[bytes]],
     waiting: Path,

@@ -226,7 +226,7 @@ def find_sources(inputs: Inputs, wanted: list[str] | None) -> list[Origin]:
         UserError: a name is there twice, or is wanted and not there.
     """
     found: dict[str, Origin] = {}
-    roles: tuple[tuple[str, Form], ...] = (("corpus", "text"), ("tasks", "chat"), ("preferences", "pairs"))
+    roles: tuple[tuple[str, Form], ...] = (("corpus", "text"), ("instructions", "chat"), ("preferences", "pairs"))
     for role, form in roles:
         for artifact in inputs.many(role):
             for name, entry in read_ledger(artifact).items():
@@ -242,7 +242,7 @@ def find_sources(inputs: Inputs, wanted: list[str] | None) -> list[Origin]:
     if missing:
         raise UserError(f"sources: no {', '.join(missing)} in the inputs; there are {', '.join(found)}")
     if not found:
-        raise UserError("encode: nothing to encode; give it a corpus, tasks or preferences in `from`")
+        raise UserError("encode: nothing to encode; give it a corpus, instructions or preferences in `from`")
     return [origin for name, origin in found.items() if wanted is None or name in wanted]
 
 

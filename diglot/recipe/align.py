@@ -25,15 +25,16 @@ class ChatSource(Settings):
     held_out_path: str | list[str] | None = Field(None, description="Use this as the held-out part as it is.")
 
 
-class GatherTasks(Stage):
+class GatherInstructions(Stage):
     """Read instruction data in the common forms, check it, and write it as OpenAI messages."""
 
-    makes: ClassVar[str] = "tasks"
+    makes: ClassVar[str] = "instructions"
     reads: ClassVar[dict[str, Role]] = {"text": Role(("text",), required=False)}
-    function: ClassVar[str] = "diglot.align.tasks:run"
+    function: ClassVar[str] = "diglot.align.instructions:run"
     position: ClassVar[int] = 40
+    formerly: ClassVar[tuple[str, ...]] = ("gather-tasks",)
 
-    do: Literal["gather-tasks"] = "gather-tasks"
+    do: Literal["gather-instructions"] = "gather-instructions"
     sources: dict[Name, ChatSource]
     held_out: Share = 0.02
     max_held_out: Count = 500

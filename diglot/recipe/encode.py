@@ -10,13 +10,13 @@ from diglot.recipe.common import Name, Role, Stage
 
 
 class Encode(Stage):
-    """Encode text, tasks and preferences into memory-mapped token shards."""
+    """Encode text, instructions and preferences into memory-mapped token shards."""
 
     makes: ClassVar[str] = "tokens"
     reads: ClassVar[dict[str, Role]] = {
         "tokenizer": Role(("tokenizer", "model")),
         "corpus": Role(("corpus",), required=False, many=True),
-        "tasks": Role(("tasks",), required=False, many=True),
+        "instructions": Role(("instructions",), required=False, many=True),
         "preferences": Role(("preferences",), required=False, many=True),
     }
     function: ClassVar[str] = "diglot.encode.stage:run"

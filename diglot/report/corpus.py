@@ -23,7 +23,7 @@ MAX_SAMPLES, MAX_CLUSTERS, MAX_LINES, MAX_IDS = 3, 20, 20, 5
 
 
 def text(run: Run, colours: Colours) -> Section | None:
-    """What was read, kept and dropped, from the ledgers of corpora, tasks and preferences."""
+    """What was read, kept and dropped, from the ledgers of corpora, instructions and preferences."""
     ledgers = _ledgers(run)
     if not ledgers:
         return None

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from diglot.align import preferences, tasks
+from diglot.align import instructions, preferences
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
-from diglot.recipe.align import GatherPreferences, GatherTasks
+from diglot.recipe.align import GatherInstructions, GatherPreferences
 
 Records = list[dict[str, Any]]
 
@@ -38,7 +38,7 @@ def gather(tmp_path: Path, context: Context) -> Callable[..., tuple[dict, Record
     """Runs a gathering stage: summary, train, heldout, ledger."""
 
     def run(kind: str, sources: dict, inputs: Inputs | None = None, **settings: Any) -> tuple:
-        classes = {"tasks": (GatherTasks, tasks), "preferences": (GatherPreferences, preferences)}
+        classes = {"instructions": (GatherInstructions, instructions), "preferences": (GatherPreferences, preferences)}
         schema, module = classes[kind]
         output = tmp_path / f"output{len(list(tmp_path.glob('output*')))}"
         output.mkdir()
@@ -55,7 +55,9 @@ def test_every_record_is_accounted_for(gather: Callable, tmp_path: Path) -> None
     bad = [{"text": "x"}, {"instruction": "a", "output": ""}, conversation(3), conversation(5, "ar"), "no object"]
     surrogate = {"instruction": "\ud800", "output": "b", "id": "\ud800"}
     path = write(tmp_path / "data.jsonl", [conversation(n) for n in range(50)] + [*bad, surrogate])
-    summary, train, heldout, ledger = gather("tasks", {"english": {"path": path, "language": "en"}}, held_out=0.1)
+    summary, train, heldout, ledger = gather(
+        "instructions", {"english": {"path": path, "language": "en"}}, held_out=0.1
+    )
     reasons = {
         "unknown_form": 1,
         "empty_answer": 1,
@@ -90,7 +92,7 @@ def test_a_file_of_two_languages_is_shared_by_two_sources(gather: Callable, tmp_
     records = [conversation(n, language) for n in range(10) for language in ("en", "ar")]
     path = write(tmp_path / "data.jsonl", records)
     sources = {name: {"path": path, "language": name} for name in ("en", "ar")}
-    summary, train, _, _ = gather("tasks", sources, held_out=0.0)
+    summary, train, _, _ = gather("instructions", sources, held_out=0.0)
     assert summary["languages"]["ar"]["documents"] == summary["languages"]["en"]["documents"] == 10
     assert all(record["language"] == record["source"] for record in train)
 
@@ -99,7 +101,7 @@ def test_a_held_out_file_is_held_out_as_it_is(gather: Callable, tmp_path: Path) 
     given = write(tmp_path / "heldout.jsonl", [conversation(n) for n in range(5)])
     path = write(tmp_path / "train.jsonl", [conversation(n) for n in range(3, 10)])
     source = {"path": path, "language": "en", "held_out_path": given}
-    summary, train, heldout, _ = gather("tasks", {"chat": source}, held_out=0.5)
+    summary, train, heldout, _ = gather("instructions", {"chat": source}, held_out=0.5)
     assert [record["messages"] for record in heldout] == [conversation(n)["messages"] for n in range(5)]
     assert [record["messages"] for record in train] == [conversation(n)["messages"] for n in range(5, 10)]
     assert summary["dropped"] == {"duplicate": 2}
@@ -109,7 +111,7 @@ def test_a_prompt_of_a_held_out_file_is_not_trained_on(gather: Callable, tmp_pat
     given = write(tmp_path / "heldout.jsonl", [{"instruction": "Q1", "output": "held out"}])
     path = write(tmp_path / "train.jsonl", [{"instruction": q, "output": "answer"} for q in ("Q1", "Q2", "Q3")])
     source = {"path": path, "language": "en", "held_out_path": given}
-    summary, train, _, _ = gather("tasks", {"chat": source})
+    summary, train, _, _ = gather("instructions", {"chat": source})
     assert summary["dropped"] == {"prompt_held_out": 1}
     assert [record["messages"][0]["content"] for record in train] == ["Q2", "Q3"]
 
@@ -142,7 +144,7 @@ def test_no_more_than_max_held_out_are_held_out(gather: Callable, tmp_path: Path
 def test_repeated_ids_are_told_apart_and_the_limit_is_kept(gather: Callable, tmp_path: Path) -> None:
     path = write(tmp_path / "data.jsonl", [{**conversation(n), "id": "same"} for n in range(9)])
     source = {"path": path, "language": "en", "limit": 3}
-    _, train, _, ledger = gather("tasks", {"chat": source}, held_out=0.0)
+    _, train, _, ledger = gather("instructions", {"chat": source}, held_out=0.0)
     assert [record["id"] for record in train] == ["same", "same#2", "same#3"]
     assert ledger["sources"]["chat"]["read"]["documents"] == 3
 
@@ -152,7 +154,7 @@ def test_paths_start_from_the_artifact_where_the_stage_has_one(gather: Callable,
     write(tmp_path / "world" / "instructions" / "train.jsonl", [conversation(n) for n in range(4)])
     text = Artifact(tmp_path / "world", "world", "text", "world", "", "", {}, {}, {}, {})
     source = {"path": "instructions/train.jsonl", "language": "en"}
-    summary, *_ = gather("tasks", {"chat": source}, Inputs({"text": [text]}), held_out=0.0)
+    summary, *_ = gather("instructions", {"chat": source}, Inputs({"text": [text]}), held_out=0.0)
     assert summary["documents"]["kept"] == 4
 
 
@@ -162,26 +164,26 @@ def test_a_source_of_which_nothing_can_be_used_is_an_error(gather: Callable, tmp
     with pytest.raises(UserError, match=r"'pairs'.*3 records: 3 not_a_pair.*single answer"):
         gather("preferences", {"pairs": source})
     with pytest.raises(UserError, match="no file or folder"):
-        gather("tasks", {"pairs": {"path": str(tmp_path / "missing.jsonl"), "language": "en"}})
+        gather("instructions", {"pairs": {"path": str(tmp_path / "missing.jsonl"), "language": "en"}})
 
 
 def test_the_same_settings_give_the_same_bytes(gather: Callable, tmp_path: Path) -> None:
     path = write(tmp_path / "data.jsonl", [conversation(n) for n in range(100)])
     sources = {"chat": {"path": path, "language": "en"}}
-    runs = [gather("tasks", sources, held_out=0.2) for _ in range(2)]
+    runs = [gather("instructions", sources, held_out=0.2) for _ in range(2)]
     assert runs[0] == runs[1]
-    other = gather("tasks", sources, held_out=0.2, seed=1)
+    other = gather("instructions", sources, held_out=0.2, seed=1)
     assert other[2] != runs[0][2]
 
 
 @pytest.mark.parametrize(
     ("kind", "file", "least"),
     [
-        ("tasks", "instruct/alpaca_en_12k.jsonl.zst", 11_000),
-        ("tasks", "instruct/cidar_keywords_ar.jsonl.zst", 300),
-        ("tasks", "instruct/lima_vi.jsonl.zst", 900),
-        ("tasks", "instruct/oasst_fr_top1.jsonl.zst", 230),
-        ("tasks", "instruct/seed_tasks/ru.jsonl", 130),
+        ("instructions", "instruct/alpaca_en_12k.jsonl.zst", 11_000),
+        ("instructions", "instruct/cidar_keywords_ar.jsonl.zst", 300),
+        ("instructions", "instruct/lima_vi.jsonl.zst", 900),
+        ("instructions", "instruct/oasst_fr_top1.jsonl.zst", 230),
+        ("instructions", "instruct/seed_tasks/ru.jsonl", 130),
         ("preferences", "preference/hh_rlhf_harmless_base_test.jsonl.zst", 2000),
         ("preferences", "preference/dpo_zh_demo.jsonl.zst", 270),
         ("preferences", "preference/alpaca_eval_claude-2_gpt4.jsonl.zst", 700),
@@ -190,5 +192,5 @@ def test_the_same_settings_give_the_same_bytes(gather: Callable, tmp_path: Path)
 def test_real_data_are_nearly_all_understood(gather: Callable, data: Path, kind: str, file: str, least: int) -> None:
     summary, train, _, _ = gather(kind, {"real": {"path": str(data / file), "language": "en"}})
     assert summary["documents"]["kept"] + summary["documents"]["held_out"] >= least
-    answers = [record["messages"][-1] if kind == "tasks" else record["chosen"][-1] for record in train]
+    answers = [record["messages"][-1] if kind == "instructions" else record["chosen"][-1] for record in train]
     assert all(answer["role"] == "assistant" and answer["content"].strip() for answer in answers)

@@ -77,14 +77,14 @@ def corpus(tmp_path: Path) -> Artifact:
 
 
 @pytest.fixture
-def tasks(tmp_path: Path) -> Artifact:
-    path = tmp_path / "tasks"
+def instructions(tmp_path: Path) -> Artifact:
+    path = tmp_path / "instructions"
     path.mkdir()
     record = {"id": "c/1", "source": "chat", "language": "en", "messages": CHAT}
     (path / "train.jsonl").write_text(json.dumps(record) + "\n")
     (path / "heldout.jsonl").write_text("")
     ledger(path, {"chat": ("en", "chat", 1, 0)})
-    return artifact(path, "tasks")
+    return artifact(path, "instructions")
 
 
 @pytest.fixture
@@ -135,8 +135,10 @@ def test_a_document_is_bos_its_text_and_eos(encoded: Callable, corpus: Artifact,
     assert heldout["wiki"].num_documents == 2
 
 
-def test_only_answers_and_their_ends_are_predicted(encoded: Callable, tasks: Artifact, tokenizer: Artifact) -> None:
-    output, _ = encoded(tasks=[tasks])
+def test_only_answers_and_their_ends_are_predicted(
+    encoded: Callable, instructions: Artifact, tokenizer: Artifact
+) -> None:
+    output, _ = encoded(instructions=[instructions])
     source = open_tokens([output], None)["chat"]
     assert source.targets is not None
     predicted = source.tokens[source.targets == 1].tolist()
@@ -165,9 +167,9 @@ def test_a_pair_is_two_conversations_of_which_the_last_answer_counts(
 
 
 def test_everything_encoded_can_be_trained_on(
-    encoded: Callable, corpus: Artifact, tasks: Artifact, preferences: Artifact
+    encoded: Callable, corpus: Artifact, instructions: Artifact, preferences: Artifact
 ) -> None:
-    output, summary = encoded(corpus=[corpus], tasks=[tasks], preferences=[preferences])
+    output, summary = encoded(corpus=[corpus], instructions=[instructions], preferences=[preferences])
     assert list(summary["sources"]) == ["wiki", "wiki-2", "chat", "pairs"]
     order = Order(open_tokens([output], None), [PhasePlan("all", 5)], 4, 256, 0)
     names = {name for step in range(5) for name, *_ in order.documents(step)}
@@ -175,18 +177,18 @@ def test_everything_encoded_can_be_trained_on(
     assert order.batch(4).tokens_BT.max() < summary["vocabulary_size"]
 
 
-def test_the_same_inputs_give_the_same_files(encoded: Callable, corpus: Artifact, tasks: Artifact) -> None:
-    outputs = [encoded(corpus=[corpus], tasks=[tasks])[0] for _ in range(2)]
+def test_the_same_inputs_give_the_same_files(encoded: Callable, corpus: Artifact, instructions: Artifact) -> None:
+    outputs = [encoded(corpus=[corpus], instructions=[instructions])[0] for _ in range(2)]
     assert content_hash(outputs[0]) == content_hash(outputs[1])
 
 
 def test_chunks_do_not_change_the_result(
-    encoded: Callable, corpus: Artifact, tasks: Artifact, monkeypatch: pytest.MonkeyPatch
+    encoded: Callable, corpus: Artifact, instructions: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = encoded(corpus=[corpus], tasks=[tasks])[0]
+    whole = encoded(corpus=[corpus], instructions=[instructions])[0]
     monkeypatch.setattr(encode, "CHUNK_BYTES", 10)
     monkeypatch.setattr(encode, "CHUNK_ROWS", 1)
-    cut = encoded(corpus=[corpus], tasks=[tasks])[0]
+    cut = encoded(corpus=[corpus], instructions=[instructions])[0]
     for file in whole.glob("*.npy"):
         assert file.read_bytes() == (cut / file.name).read_bytes(), file.name
 
@@ -238,10 +240,10 @@ def test_documents_of_the_whole_source_are_checked(tmp_path: Path, monkeypatch: 
     assert sum(map(len, texts)) <= encode.MOST_CHECKED
 
 
-def test_a_name_in_two_inputs_is_refused(encoded: Callable, corpus: Artifact, tasks: Artifact) -> None:
-    ledger(tasks.path, {"wiki": ("en", "chat", 1, 0)})
-    with pytest.raises(UserError, match="source 'wiki' is in both 'corpus' and 'tasks'"):
-        encoded(corpus=[corpus], tasks=[tasks])
+def test_a_name_in_two_inputs_is_refused(encoded: Callable, corpus: Artifact, instructions: Artifact) -> None:
+    ledger(instructions.path, {"wiki": ("en", "chat", 1, 0)})
+    with pytest.raises(UserError, match="source 'wiki' is in both 'corpus' and 'instructions'"):
+        encoded(corpus=[corpus], instructions=[instructions])
 
 
 def test_sources_can_be_chosen_and_unknown_ones_are_refused(encoded: Callable, corpus: Artifact) -> None:
@@ -264,14 +266,14 @@ def test_tokens_of_another_tokenizer_are_refused(encoded: Callable, corpus: Arti
 
 
 def test_columns_are_kept_beside_the_tokens_and_weigh_documents(
-    encoded: Callable, corpus: Artifact, tasks: Artifact
+    encoded: Callable, corpus: Artifact, instructions: Artifact
 ) -> None:
     for file in sorted(corpus.path.glob("*/*.parquet")):
         table = parquet.read_table(file)
         sizes = pa.array([7 if "00001" in file.name else 1] * len(table), pa.int32())
         quality = pa.array([None, *[0.5] * (len(table) - 1)], pa.float32())
         parquet.write_table(table.append_column("cluster_size", sizes).append_column("quality", quality), file)
-    output, _ = encoded({"keep": ["cluster_size", "quality"]}, corpus=[corpus], tasks=[tasks])
+    output, _ = encoded({"keep": ["cluster_size", "quality"]}, corpus=[corpus], instructions=[instructions])
     sources = open_tokens([output], None)
     assert sources["wiki"].columns["cluster_size"].tolist() == [1, 1, 1, 1, 7, 7]
     quality = sources["wiki"].columns["quality"]
@@ -290,8 +292,8 @@ def test_columns_are_kept_beside_the_tokens_and_weigh_documents(
         encoded({"keep": ["text"]}, corpus=[corpus])
 
 
-def test_the_sums_of_groups_are_stored(encoded: Callable, corpus: Artifact, tasks: Artifact) -> None:
-    output, _ = encoded(corpus=[corpus], tasks=[tasks])
+def test_the_sums_of_groups_are_stored(encoded: Callable, corpus: Artifact, instructions: Artifact) -> None:
+    output, _ = encoded(corpus=[corpus], instructions=[instructions])
     sources = open_tokens([output], None)
     assert sources["wiki"].groups.tolist() == [sources["wiki"].num_tokens]
     assert sources["chat"].groups is None

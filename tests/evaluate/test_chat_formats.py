@@ -39,17 +39,19 @@ def artifact(path: Path, kind: str) -> Artifact:
 @pytest.fixture(scope="module")
 def tokens(tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The conversations as the encode stage writes them."""
-    tasks, output = tmp_path_factory.mktemp("tasks"), tmp_path_factory.mktemp("tokens")
+    instructions, output = tmp_path_factory.mktemp("instructions"), tmp_path_factory.mktemp("tokens")
     records = [
         {"id": f"c/{number}", "source": "trades", "language": "en", "messages": messages}
         for number, messages in enumerate(CONVERSATIONS)
     ]
-    (tasks / "train.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    (tasks / "heldout.jsonl").write_text("")
+    (instructions / "train.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (instructions / "heldout.jsonl").write_text("")
     counts = {"kept": {"documents": len(records)}, "held_out": {"documents": 0}}
     entry = {"language": "en", "domain": "chat", **counts}
-    (tasks / "ledger.json").write_text(json.dumps({"sources": {"trades": entry}}))
-    inputs = Inputs({"tokenizer": [artifact(tokenizer, "tokenizer")], "tasks": [artifact(tasks, "tasks")]})
+    (instructions / "ledger.json").write_text(json.dumps({"sources": {"trades": entry}}))
+    inputs = Inputs(
+        {"tokenizer": [artifact(tokenizer, "tokenizer")], "instructions": [artifact(instructions, "instructions")]}
+    )
     encode.run(Encode(do="encode"), inputs, output, Context("tokens", 0, tmp_path_factory.mktemp("scratch")))
     return output
 

@@ -302,7 +302,9 @@ def write_run(folder: Path) -> list[Artifact]:
     }  # fmt: skip
     writer.write("learnt", "learn-rules", "rules", {"corpus": ["corpus"]}, {}, {}, {"learnt.json": found}, 2.0)
     chat = {"sources": {name: {"path": "x", "language": name[-2:]} for name in ("chat-en", "chat-ar", "preferences-en", "preferences-ar")}}  # fmt: skip
-    writer.write("tasks", "gather-tasks", "tasks", {"text": ["world"]}, {"kept": 7800}, chat, {}, 1.2)
+    writer.write(
+        "instructions", "gather-instructions", "instructions", {"text": ["world"]}, {"kept": 7800}, chat, {}, 1.2
+    )
     fertility = {
         "fertility": {"en": 1.21, "ar": 7.4},
         "vocabulary_size": 3000,
@@ -347,7 +349,7 @@ def write_run(folder: Path) -> list[Artifact]:
     }  # fmt: skip
     reads = {"tokenizer": ["base-tokenizer"], "corpus": ["corpus"]}
     writer.write("tokenizer", "extend-tokenizer", "tokenizer", reads, extended, {"languages": ["ar"]}, {}, 6.3)
-    reads = {"tokenizer": ["tokenizer"], "corpus": ["corpus"], "tasks": ["tasks"]}
+    reads = {"tokenizer": ["tokenizer"], "corpus": ["corpus"], "instructions": ["instructions"]}
     writer.write("tokens", "encode", "tokens", reads, {"tokens": 9_000_000}, {}, {}, 8.8)
     writer.write(
         "base-init", "new-model", "model", {"tokenizer": ["base-tokenizer"]}, {"parameters": 1_200_000}, {}, {}, 0.4

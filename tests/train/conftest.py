@@ -31,17 +31,19 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
             for key, value in {"language": "en", "domain": "web", "source": "english", "origin": "natural"}.items()
         }
         pq.write_table(pa.table(table), folder / "corpus" / split / "english-00000.parquet")
-    (folder / "tasks").mkdir()
+    (folder / "instructions").mkdir()
     (folder / "preferences").mkdir()
     for split, seed in (("train", 3), ("heldout", 4)):
         texts = sentences(120, seed)
-        tasks, pairs = [], []
+        conversations, pairs = [], []
         for i in range(0, 120, 3):
             prompt, chosen, rejected = (
                 {"role": role, "content": text}
                 for role, text in zip(("user", "assistant", "assistant"), texts[i : i + 3])
             )
-            tasks.append({"id": f"{split}{i}", "source": "chat", "language": "en", "messages": [prompt, chosen]})
+            conversations.append(
+                {"id": f"{split}{i}", "source": "chat", "language": "en", "messages": [prompt, chosen]}
+            )
             pairs.append(
                 {
                     "id": f"{split}{i}",
@@ -52,17 +54,21 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
                     "rejected": [rejected],
                 }
             )
-        (folder / "tasks" / f"{split}.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
+        (folder / "instructions" / f"{split}.jsonl").write_text(
+            "".join(json.dumps(one) + "\n" for one in conversations)
+        )
         (folder / "preferences" / f"{split}.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     for name, source, domain in (
         ("corpus", "english", "web"),
-        ("tasks", "chat", "chat"),
+        ("instructions", "chat", "chat"),
         ("preferences", "pairs", "chat"),
     ):
         counts = {"kept": {"documents": 300}, "held_out": {"documents": 30}}
         ledger = {"sources": {source: {"language": "en", "domain": domain, **counts}}}
         (folder / name / "ledger.json").write_text(json.dumps(ledger))
-    corpus, tasks_, preferences = (artifact(folder / name, name) for name in ("corpus", "tasks", "preferences"))
+    corpus, instructions, preferences = (
+        artifact(folder / name, name) for name in ("corpus", "instructions", "preferences")
+    )
 
     def make(name: str, kind: str, function, settings, given: dict[str, list[Artifact]]) -> Artifact:
         (folder / name).mkdir()
@@ -78,7 +84,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
         TrainTokenizer(vocabulary_size=330, **{"from": "corpus"}),
         {"corpus": [corpus]},
     )
-    given = {"tokenizer": [tokenizer], "corpus": [corpus], "tasks": [tasks_], "preferences": [preferences]}
+    given = {"tokenizer": [tokenizer], "corpus": [corpus], "instructions": [instructions], "preferences": [preferences]}
     tokens = make("tokens", "tokens", encode.run, Encode(), given)
     model = make(
         "model", "model", presets.run, NewModel(preset="tiny", **{"from": "tokenizer"}), {"tokenizer": [tokenizer]}

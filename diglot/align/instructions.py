@@ -1,4 +1,4 @@
-"""The stage `gather-tasks`: instruction data in the common forms become conversations in OpenAI's.
+"""The stage `gather-instructions`: instruction data in the common forms become conversations in OpenAI's.
 
 train.jsonl, heldout.jsonl   {"id", "source", "language", "messages": [{"role", "content"}, …]}
 ledger.json                  what was read, kept, held out and dropped, and why
@@ -12,10 +12,10 @@ from typing import Any
 from diglot.align.gather import gather
 from diglot.align.messages import Message, read_conversation
 from diglot.base.artifact import Context, Inputs
-from diglot.recipe.align import GatherTasks
+from diglot.recipe.align import GatherInstructions
 
 
-def run(settings: GatherTasks, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+def run(settings: GatherInstructions, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
     """Read, check and split conversations.
 
     Raises:
