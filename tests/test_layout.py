@@ -17,6 +17,7 @@ LIBRARIES = {"curate": {"quality"}, "serve": {"evaluate"}, "plan": {"report"}}  
 COMMAND = {"__init__", "__main__", "cli", "stage_commands", "terminal", "flow", "load"}
 WITHOUT_TORCH = ["base", "text", "recipe", "endpoint", "read", "curate", "quality", "translate", "align", "world",
                  "tokenizer", "tokens", "encode"]  # fmt: skip
+IMPORTS = (ast.Import, ast.ImportFrom)
 MAX_FILE_LINES = 600
 MAX_FUNCTION_LINES_P99 = 50
 
@@ -88,6 +89,26 @@ def test_import_and_help_are_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_imports_inside_functions_say_why() -> None:
+    """Only what an extra brings, or what start-up must not wait for; the line, or the one above, says which."""
+    silent = []
+    for file in sorted(PACKAGE.rglob("*.py")):
+        text = file.read_text()
+        lines = text.split("\n")
+        for function in ast.walk(ast.parse(text)):
+            if file.parent == PACKAGE or not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            for body in [getattr(node, "body", []) for node in ast.walk(function)]:
+                before = None  # the statement above; a comment speaks for the imports that follow the first one
+                for node in body if isinstance(body, list) else []:
+                    if isinstance(node, IMPORTS) and not isinstance(before, IMPORTS):
+                        said = lines[node.lineno - 2] + lines[node.lineno - 1]
+                        if "# extra: " not in said and "# start-up: " not in said:
+                            silent.append(f"{file.relative_to(PACKAGE)}:{node.lineno}")
+                    before = node
+    assert not silent
 
 
 def test_files_fit_a_sitting() -> None:

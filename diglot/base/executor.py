@@ -106,7 +106,7 @@ class _Threads:
 def _open_ray(tick: Callable[[], None]) -> Iterator[Executor]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        import ray
+        import ray  # extra: cluster
     except ImportError as error:
         raise UserError("executor: ray: Ray is not installed; pip install 'diglot[cluster]'") from error
     ours = not ray.is_initialized()

@@ -87,7 +87,7 @@ def _run_tasks(
     output: Path,
     report: Callable[[str], Report],
 ) -> dict[str, dict[str, Any]]:
-    from lm_eval import evaluate
+    from lm_eval import evaluate  # extra: evaluate
 
     from diglot.evaluate.harness import Adapter, ItemTask
 
@@ -179,7 +179,7 @@ def _run_harness_tasks(
     Raises:
         UserError: an unknown task, or its data set cannot be loaded.
     """
-    from lm_eval import evaluate
+    from lm_eval import evaluate  # extra: evaluate
     from lm_eval.tasks import TaskManager
 
     from diglot.evaluate.harness import Adapter

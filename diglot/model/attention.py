@@ -252,7 +252,7 @@ def _causal(query_MLHS: Tensor, key_MJKS: Tensor, value_MJKS: Tensor, mask_LJ: T
         query, key, value = query.float(), key.float(), value.float()
     queries, keys = query.shape[2], key.shape[2]
     if mask_LJ is None and keys > queries:
-        # Here, as torch._dynamo comes with it: 0.6 s at every start.
+        # start-up: torch._dynamo comes with it, 0.6 s
         from torch.nn.attention.bias import causal_lower_right
 
         mask_LJ = causal_lower_right(queries, keys)

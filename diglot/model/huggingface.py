@@ -88,7 +88,7 @@ def find_model(path: str) -> Path:
         return folder
     if folder.exists() or not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", path):
         raise UserError(f"path: {path!r} is neither a folder nor the name of a model on the Hugging Face hub")
-    import huggingface_hub
+    import huggingface_hub  # start-up: only for a model on the Hub
 
     try:
         patterns = ["*.json", "*.safetensors", "tokenizer.model", "merges.txt", "*.jinja"]

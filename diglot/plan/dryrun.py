@@ -83,7 +83,7 @@ def dry_run(config: DecoderConfig, execution: Execution) -> dict[str, Any]:
 
 def _build(config: DecoderConfig, execution: Execution) -> Any:
     """The decoder with its loss on the meta device, cut and sharded."""
-    import torch
+    import torch  # start-up: a plan without a dry run needs no torch
     from torch import Tensor, nn
     from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
     from torch.distributed.device_mesh import init_device_mesh
@@ -127,6 +127,7 @@ def _build(config: DecoderConfig, execution: Execution) -> Any:
 
 def _cut(decoder: Any, mesh: Any) -> None:
     """Tensor parallel, for the sizes of the shards: attention and feed-forward by columns, then by rows."""
+    # start-up: see _build
     from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
     for layer in decoder.layers:
@@ -143,7 +144,7 @@ def _cut(decoder: Any, mesh: Any) -> None:
 
 def _keep_what_a_gpu_keeps() -> None:
     """Replace attention and RMSNorm by functions that keep for the backward pass what CUDA's kernels keep."""
-    import torch
+    import torch  # start-up: see _build
     from torch import Tensor
 
     from diglot.model import attention
@@ -189,7 +190,7 @@ def _local(tensor: Any) -> int:
 
 def _track(model: Any, config: DecoderConfig, execution: Execution) -> dict[str, Any]:
     """One step under the tracker."""
-    import torch
+    import torch  # start-up: see _build
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.distributed._tools.fsdp2_mem_tracker import FSDPMemTracker
 
@@ -218,7 +219,7 @@ def _track(model: Any, config: DecoderConfig, execution: Execution) -> dict[str,
 
 
 def _main() -> None:
-    import torch.distributed as distributed
+    import torch.distributed as distributed  # start-up: see _build
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
     started, request = time.monotonic(), json.load(sys.stdin)

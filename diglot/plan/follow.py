@@ -128,7 +128,7 @@ def _folder_of(path: str) -> Path:
     if folder.is_dir():
         return folder
     if not folder.exists() and path.count("/") == 1 and not path.startswith((".", "/")):
-        import huggingface_hub
+        import huggingface_hub  # start-up: only for a model on the Hub
 
         cached = huggingface_hub.try_to_load_from_cache(path, "config.json")
         if isinstance(cached, str):

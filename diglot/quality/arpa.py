@@ -416,7 +416,7 @@ class KenlmModel:
             UserError: the library `kenlm` is not installed, or cannot read the file.
         """
         try:
-            import kenlm
+            import kenlm  # extra: kenlm
         except ImportError as error:
             raise UserError(
                 f"{file} is a binary of KenLM: pip install 'diglot[kenlm]', or give the ARPA file instead"

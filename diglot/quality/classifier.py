@@ -92,7 +92,7 @@ def _mixed(lines: list[bytes], seed: int) -> list[bytes]:
 
 
 def _train(settings: TrainClassifier, lines: Iterable[bytes], wording: Wording, folder: Path, text: Path) -> None:
-    import fasttext
+    import fasttext  # extra: quality
 
     text.write_bytes(b"\n".join(lines) + b"\n")
     model = fasttext.train_supervised(

@@ -233,7 +233,7 @@ def find_files(path: str, where: str, remedy: str, base: Path | None = None) -> 
 
 def _find_remote(url: str, where: str, remedy: str) -> list[DataFile]:
     with network(url, where, remedy):
-        import fsspec
+        import fsspec  # start-up: only for a URL
 
         filesystem, path = fsspec.core.url_to_fs(url)
         sizes = _sizes(filesystem, path, url)

@@ -94,7 +94,7 @@ def _extractor() -> Callable[[str | bytes], str | None]:
     Precision before recall and no readers' comments, as FineWeb's extraction has it (Penedo et al. 2024, 3.2).
     """
     try:
-        import trafilatura
+        import trafilatura  # extra: web
     except ImportError as error:
         raise _missing_extra(error) from error
     for name in ("trafilatura", "htmldate", "courlan", "justext"):
@@ -325,7 +325,7 @@ def _http(record: WarcRecord) -> tuple[int | None, str, bytes]:
         OSError: they cannot be undone.
     """
     try:
-        from fastwarc.warc import ArchiveIterator
+        from fastwarc.warc import ArchiveIterator  # extra: web
     except ImportError as error:
         raise _missing_extra(error) from error
     stream = io.BytesIO(b"".join([record.head, record.block, b"\r\n\r\n"]))

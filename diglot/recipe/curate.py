@@ -8,12 +8,11 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from diglot.recipe.common import Count, Language, Name, Role, Settings, Share, Stage
+from diglot.recipe.signals import rule_names
 from diglot.recipe.source import Source, source_paths
 
 
 def _known_rule(name: str) -> str:
-    from diglot.recipe.signals import rule_names
-
     names = rule_names()
     if name not in names:
         near = difflib.get_close_matches(name, names, 1)

@@ -205,7 +205,7 @@ def load_identifier(model_file: str | None = None) -> Identifier:
 @functools.cache
 def load_model() -> Model:
     """The model of py3langid's wheel."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # start-up: not where a fastText model is brought
 
     source = LanguageIdentifier.from_model_file(MODEL_FILE)
     weights = np.round(source.nb_ptc.astype(np.float32) * WEIGHT_UNITS).astype(np.int16)
@@ -439,7 +439,7 @@ def _load_fasttext(file: Path) -> Any:
     if not is_whole(file):
         raise UserError(f"language_model: {file} was cut off, or has grown; download it again")
     try:
-        import fasttext
+        import fasttext  # extra: language
     except ImportError as error:
         raise UserError("language_model: a fastText model needs fastText: pip install 'diglot[language]'") from error
     model = fasttext.load_model(str(file))

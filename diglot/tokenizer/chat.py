@@ -36,7 +36,9 @@ from typing import Any
 import tokenizers
 
 from diglot.base.artifact import UserError
+from diglot.tokenizer.folder import load_tokenizer, read_json, special_name
 from diglot.tokenizer.special import FORMATS, ROLES, ChatFormat
+from diglot.tokenizer.template import Template, TemplateFailure, read_template
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -204,9 +206,6 @@ def load_chat(folder: Path) -> Chat:
         NoChatFormat: there is no chat template, or it writes none of the formats; with the first difference.
         UserError: not a tokenizer's folder.
     """
-    from diglot.tokenizer.folder import load_tokenizer, read_json, special_name
-    from diglot.tokenizer.template import Template, TemplateFailure, read_template
-
     parser = load_tokenizer(folder)
     parser.encode_special_tokens = False
     config = read_json(folder / "tokenizer_config.json")

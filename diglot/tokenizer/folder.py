@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from diglot.base import files
 from diglot.base.artifact import UserError
+from diglot.tokenizer.byte_letters import bytes_of
 from diglot.tokenizer.special import END, ENDS, ROLES
 
 SPACE = "▁"  # stands for a space in pieces, as in SentencePiece
@@ -128,8 +129,6 @@ def is_byte_level(tokenizer: tokenizers.Tokenizer) -> bool:
 
 def reader_of_bytes(tokenizer: tokenizers.Tokenizer) -> Callable[[int], bytes]:
     """A function that gives the bytes of text that a token stands for; of special tokens those of their name."""
-    from diglot.tokenizer.byte_letters import bytes_of
-
     added = {number: token.content for number, token in tokenizer.get_added_tokens_decoder().items()}
     byte_level = is_byte_level(tokenizer)
 

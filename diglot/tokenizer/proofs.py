@@ -145,7 +145,7 @@ def prove_sentencepiece(
         UserError: they don't, or SentencePiece is not installed.
     """
     try:
-        import sentencepiece
+        import sentencepiece  # extra: sentencepiece
     except ImportError as error:
         raise UserError(
             f"{base / SENTENCEPIECE}: to extend and prove it, SentencePiece is needed: pip install 'diglot[sentencepiece]', "

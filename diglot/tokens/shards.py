@@ -93,7 +93,7 @@ class TokenSource:
 
     @functools.cached_property
     def _ids(self) -> tuple[Any, np.ndarray]:
-        import pyarrow.parquet as parquet
+        import pyarrow.parquet as parquet  # start-up: training asks for no ids
 
         file = parquet.ParquetFile(self.ids_file)
         rows = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
@@ -113,7 +113,7 @@ class TokenSource:
 
     def find_documents(self, document_id: str) -> list[int]:
         """The numbers of the documents that have an id; a pair's two have the same. Reads all ids."""
-        import pyarrow.compute as compute
+        import pyarrow.compute as compute  # start-up: training asks for no ids
 
         file, bounds = self._ids
         found: list[int] = []

@@ -103,7 +103,7 @@ class Data:
         """
         seed, behind = order_seed(recipe_seed, settings, stage), tuple[PhasePlan, ...]()
         if settings.continues == "run":
-            from diglot.train.branches import read_past
+            from diglot.train.branches import read_past  # start-up: torch, where no run is continued
 
             assert model is not None
             past = read_past(model, settings)

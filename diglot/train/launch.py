@@ -32,6 +32,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -68,7 +69,7 @@ class Processes:
         Raises:
             UserError: they can't be found.
         """
-        import torch
+        import torch  # start-up: one process without a launcher needs neither
         import torch.distributed as dist
 
         self.rank, self.world, self.tasks = rank, world, 0
@@ -92,7 +93,7 @@ class Processes:
 
     def end(self) -> None:
         """Give back what the processes share; after an error it could wait for those that are gone."""
-        import torch.distributed as dist
+        import torch.distributed as dist  # start-up: as above
 
         dist.destroy_process_group()
 
@@ -131,8 +132,6 @@ class Processes:
 
     def _fail(self, error: BaseException) -> int:
         """End after an error: quietly where the first process ends too, of the same cause; else say why."""
-        import traceback
-
         text = str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error))
         waited = isinstance(error, UserError) and is_lost(error.__cause__)
         if not waited and not isinstance(error, KeyboardInterrupt):
@@ -250,7 +249,7 @@ def together(settings: Stage, inputs: Inputs, output: Path, context: Context) ->
 
 
 def _do(task: dict[str, Any]) -> None:
-    from diglot.recipe import STAGES
+    from diglot.recipe import STAGES  # start-up: `diglot --help` needs no settings
 
     settings = STAGES[task["settings"]["do"]].model_validate_json(json.dumps(task["settings"]))
     module, _, name = settings.function.partition(":")

@@ -27,7 +27,7 @@ from diglot.train.mesh import Mesh
 from diglot.train.schedule import PhaseSchedule
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard import SummaryWriter  # extra: tensorboard
 
 FILE, MIRROR = "metrics.jsonl", "tensorboard"
 
@@ -73,7 +73,7 @@ class Metrics:
 def open_mirror(folder: Path, resume_at: int) -> SummaryWriter | None:
     """A writer for TensorBoard, which will not show what was written after `resume_at`; None without the extra."""
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard import SummaryWriter  # extra: tensorboard
     except ImportError:
         return None
     return SummaryWriter(str(folder), purge_step=resume_at + 1)

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from diglot.curate.signals.scan import SENTENCE_TERMINALS
 from diglot.text.unicode import SPACE, UNSPACED, array_of, character_tables, decode, kernel, text_buffers
 
 LINE_RULES = ("line_end", "line_words", "line_word_length", "line_javascript", "line_policy")
@@ -67,8 +68,6 @@ def _phrase_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 @functools.cache
 def _line_ends() -> np.ndarray:
     """Which characters end a line well (bool [0x110000])."""
-    from diglot.curate.signals.scan import SENTENCE_TERMINALS
-
     ends = np.zeros(0x110000, np.bool_)
     ends[list(SENTENCE_TERMINALS)] = True
     ends[[ord(c) for c in _CLOSING_QUOTES]] = True

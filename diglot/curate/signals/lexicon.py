@@ -143,7 +143,7 @@ def word_lists(language: str, banned: str | None) -> WordLists:
     Raises:
         UserError: the banned words cannot be read.
     """
-    import stopwordsiso
+    import stopwordsiso  # start-up: it reads all its lists
 
     code = base_code(language)
     return WordLists(

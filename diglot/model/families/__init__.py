@@ -76,7 +76,7 @@ def read_config(folder: Path) -> DecoderConfig:
     if kind not in FAMILIES:
         raise UserError(f"{file}: model_type: {kind!r} is not supported; supported: {', '.join(FAMILIES)}")
 
-    from transformers import CONFIG_MAPPING  # configuration classes only: a second less than the models
+    from transformers import CONFIG_MAPPING  # start-up: a second
 
     try:
         full = CONFIG_MAPPING[kind].from_dict(raw)
