@@ -2,7 +2,7 @@
 
 Both sides read the same files and write the same arrays (tokens between BOS and EOS, and offsets), with one thread; the
 hash of what they write for the same first documents is compared. Three tokenizers, trained on the 18 languages: our
-byte-fallback form and our byte-level form (by our kernel), and Llama-3's (by gigatoken, where it is installed). Times
+byte-fallback kind and our byte-level kind (by our kernel), and Llama-3's (by gigatoken, where it is installed). Times
 are those of reading, encoding and writing; the last rows have the whole stage, loading and check included. The peer reads
 a part of each group, which its speed is extrapolated by.
 """
@@ -18,7 +18,7 @@ from common import Row, Run, arguments, finish, measure, measure_in_turn, peer_p
 PEER = "tokenizers 0.23.3"
 REQUIREMENTS = ["tokenizers==0.23.3", "pyarrow==26.0.1", "numpy==2.4.6"]
 GROUPS = {"en": "English", "ar": "Arabic", "th": "Thai", "zh": "Chinese", "all": "18 languages"}
-FORMS = ("byte-fallback", "byte-level", "llama-3")
+KINDS = ("byte-fallback", "byte-level", "llama-3")
 OUR_BYTES = {"quick": 2_000_000, "full": 0}  # of text, a language; 0: everything
 PEER_BYTES = {"quick": 500_000, "full": 7_000_000}  # of text, a group
 ENTRIES = {"quick": 8_000, "full": 32_000}
@@ -35,46 +35,46 @@ def main() -> None:
         work = Path(folder)
         prepare = ["peers/diglot_encode_prepare.py", str(args.data), folder, str(OUR_BYTES[size]), str(ENTRIES[size])]
         measure([sys.executable, *prepare])
-        for form in FORMS if args.full else FORMS[::2]:
+        for kind in KINDS if args.full else KINDS[::2]:
             for group in GROUPS:
-                given = [str(work / form), str(work / group), str(work / "out"), limit]
-                commands = {f"ours, {form}, {group}": [sys.executable, "peers/diglot_encode.py", *given]}
+                given = [str(work / kind), str(work / group), str(work / "out"), limit]
+                commands = {f"ours, {kind}, {group}": [sys.executable, "peers/diglot_encode.py", *given]}
                 if python:
-                    commands[f"peer, {form}, {group}"] = [str(python), "peers/tokenizers_encode.py", *given]
+                    commands[f"peer, {kind}, {group}"] = [str(python), "peers/tokenizers_encode.py", *given]
                 runs |= measure_in_turn(commands, args.repeats)
     finish("encode", rows(runs), args, notes=notes(runs))
 
 
 def pairs(runs: dict[str, Run]) -> list[tuple[str, str, Run, Run | None]]:
-    """Form, group, our run and the peer's."""
+    """Kind, group, our run and the peer's."""
     names = [name.split(", ")[1:] for name in runs if name.startswith("ours")]
-    return [(form, group, runs[f"ours, {form}, {group}"], runs.get(f"peer, {form}, {group}")) for form, group in names]
+    return [(kind, group, runs[f"ours, {kind}, {group}"], runs.get(f"peer, {kind}, {group}")) for kind, group in names]
 
 
 def rows(runs: dict[str, Run]) -> list[Row]:
     """The table."""
     found = []
-    for form, group, ours, peer in pairs(runs):
+    for kind, group, ours, peer in pairs(runs):
         speed = [run and run.reported["bytes"] / 1e6 / run.seconds for run in (ours, peer)]
-        found.append(Row(f"{form}, {GROUPS[group]}", "MB/s/core", *speed, peer_name=PEER))
-    for form, group, ours, peer in pairs(runs):
+        found.append(Row(f"{kind}, {GROUPS[group]}", "MB/s/core", *speed, peer_name=PEER))
+    for kind, group, ours, peer in pairs(runs):
         if group == "all":
             whole = ours.reported["bytes"] / 1e6 / ours.reported["stage_seconds"]
             theirs = peer and peer.reported["bytes"] / 1e6 / peer.seconds
-            found.append(Row(f"{form}, {GROUPS[group]}, whole stage with check", "MB/s/core", whole, theirs, PEER))
+            found.append(Row(f"{kind}, {GROUPS[group]}, whole stage with check", "MB/s/core", whole, theirs, PEER))
     return found
 
 
 def notes(runs: dict[str, Run]) -> list[str]:
     """What is to be known beside the speeds: whether the ids are the same, and which engine gave them."""
     found = []
-    for form, group, ours, peer in pairs(runs):
+    for kind, group, ours, peer in pairs(runs):
         same = ""
         if peer:
             equal = ours.reported["hash"] == peer.reported["hash"]
             same = f"; ids {'identical' if equal else 'DIFFERENT'} on {peer.reported['documents']:,} documents"
         found.append(
-            f"{form}, {GROUPS[group]}: {ours.reported['bytes'] / 1e6:.1f} MB by {ours.reported['engine']}, "
+            f"{kind}, {GROUPS[group]}: {ours.reported['bytes'] / 1e6:.1f} MB by {ours.reported['engine']}, "
             f"{ours.reported['tokens'] / ours.reported['bytes']:.3f} tokens a byte, peak memory "
             f"{ours.peak_bytes / 1e6:.0f} MB{same}"
         )

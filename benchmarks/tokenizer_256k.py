@@ -31,10 +31,10 @@ def main() -> None:
         measure([sys.executable, str(PEERS / "diglot_training_corpus.py"), str(args.data), temporary, str(size), "0.3", str(sampled)])  # fmt: skip
         ours = [sys.executable, str(PEERS / "diglot_tokenizer_train.py")]
         runs, tokens = {}, {}
-        for form in ("byte-fallback", "byte-level"):
-            out = str(folder / form)
-            runs[form] = measure([*ours, "stage", temporary, form, str(entries), out])
-            tokens[form] = measure([*ours, "tokens", out, temporary]).reported["tokens"]
+        for kind in ("byte-fallback", "byte-level"):
+            out = str(folder / kind)
+            runs[kind] = measure([*ours, "stage", temporary, kind, str(entries), out])
+            tokens[kind] = measure([*ours, "tokens", out, temporary]).reported["tokens"]
         others, made = baselines(folder, unigram, args.quick)
     finish("tokenizer_256k", rows(runs, tokens, others, entries), args, notes=notes(runs, tokens, others, made))
 
@@ -65,10 +65,10 @@ def rows(
     runs: dict[str, Run], tokens: dict[str, dict[str, int]], others: dict[str, dict[str, int]], entries: int
 ) -> list[Row]:
     result = []
-    for form, run in runs.items():
+    for kind, run in runs.items():
         result += [
-            Row(f"{form}, {run.reported['entries']:,} entries", "CPU s", run.cpu_seconds, less_is_better=True),
-            Row(f"{form}, peak memory", "GB", run.peak_bytes / 1e9, LIMIT / 1e9, "limit", less_is_better=True),
+            Row(f"{kind}, {run.reported['entries']:,} entries", "CPU s", run.cpu_seconds, less_is_better=True),
+            Row(f"{kind}, peak memory", "GB", run.peak_bytes / 1e9, LIMIT / 1e9, "limit", less_is_better=True),
         ]
     for name, its_tokens in others.items():
         for language in sorted(its_tokens):
@@ -83,7 +83,7 @@ def notes(
     result = [
         "The whole stage is measured, with measures and proofs; its sample is as large as the corpus (share^0.3). "
         f"Every piece reachable: {all(run.reported['proofs']['reachable']['passed'] for run in runs.values())}.",
-        "Tokens are those of our byte-fallback form; the ratio is its compression against the named tokenizer.",
+        "Tokens are those of our byte-fallback kind; the ratio is its compression against the named tokenizer.",
         "The stand-in of XLM-R has all its entries for these 18 languages, where XLM-R's are for 100; and as XLM-R's, it is "
         "lossy (NFKC, line ends and runs of spaces become one space) and takes numbers whole. Ours pays for line ends, "
         "indentation and every digit, and gives every text back.",

@@ -1,8 +1,8 @@
 """Training a tokenizer of 64,000 entries on 100 MB of text in 18 languages, against SentencePiece and tokenizers.
 
 All train on the same documents of all languages of raw_text, alike where there is enough. SentencePiece trains what our
-byte-fallback form is (BPE of characters with byte fallback, digits one by one), the trainer of the tokenizers library what
-our byte-level form is; each reads its text from a file, ours from Parquet. What they learnt is compared on held-out text.
+byte-fallback kind is (BPE of characters with byte fallback, digits one by one), the trainer of the tokenizers library what
+our byte-level kind is; each reads its text from a file, ours from Parquet. What they learnt is compared on held-out text.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def main() -> None:
         measure([sys.executable, str(PEERS / "diglot_training_corpus.py"), str(args.data), temporary, str(size), "1.0"])
         text, held_out = str(folder / "text.txt"), str(folder / "heldout.jsonl")
         commands = {
-            f"ours, {form}": [sys.executable, OURS, "learn", temporary, form, str(entries), str(folder / form)]
-            for form in ("byte-fallback", "byte-level")
+            f"ours, {kind}": [sys.executable, OURS, "learn", temporary, kind, str(entries), str(folder / kind)]
+            for kind in ("byte-fallback", "byte-level")
         }
-        count = {f"ours, {form}": [sys.executable, OURS, "tokens", str(folder / form), temporary]
-                 for form in ("byte-fallback", "byte-level")}  # fmt: skip
+        count = {f"ours, {kind}": [sys.executable, OURS, "tokens", str(folder / kind), temporary]
+                 for kind in ("byte-fallback", "byte-level")}  # fmt: skip
         if python := pythons["sentencepiece"]:
             script, out = str(PEERS / "sentencepiece_train.py"), str(folder / "sp")
             commands["sentencepiece"] = [str(python), script, "learn", text, "bpe", str(entries), out]
@@ -42,8 +42,8 @@ def main() -> None:
             script, out = str(PEERS / "tokenizers_train.py"), str(folder / "hf.json")
             commands["tokenizers"] = [str(python), script, "learn", text, "digits", str(entries), out]
             count["tokenizers"] = [str(python), script, "tokens", out, held_out]
-        for form in ("byte-fallback", "byte-level"):  # compiles the kernels
-            measure([sys.executable, OURS, "learn", temporary, form, "1000", str(folder / form)])
+        for kind in ("byte-fallback", "byte-level"):  # compiles the kernels
+            measure([sys.executable, OURS, "learn", temporary, kind, "1000", str(folder / kind)])
         runs = measure_in_turn(commands, args.repeats)
         tokens = {name: sum(measure(command).reported["tokens"].values()) for name, command in count.items()}
     finish("tokenizer_train", rows(runs, tokens, entries), args, notes=notes(runs, entries))
@@ -51,15 +51,15 @@ def main() -> None:
 
 def rows(runs: dict[str, Run], tokens: dict[str, int], entries: int) -> list[Row]:
     result = []
-    for form, peer, version in (
+    for kind, peer, version in (
         ("byte-fallback", "sentencepiece", SENTENCEPIECE), ("byte-level", "tokenizers", TOKENIZERS), ("byte-level", "sentencepiece", SENTENCEPIECE)
     ):  # fmt: skip
-        ours, theirs = runs[f"ours, {form}"], runs.get(peer)
+        ours, theirs = runs[f"ours, {kind}"], runs.get(peer)
         name = f"{version}, BPE" if peer == "sentencepiece" else version
         result += [
-            Row(f"{form}, {entries:,} entries", "CPU s", ours.seconds, theirs and theirs.seconds, name, less_is_better=True),
-            Row(f"{form}, peak memory", "GB", ours.peak_bytes / 1e9, theirs and theirs.peak_bytes / 1e9, name, less_is_better=True),
-            Row(f"{form}, tokens of held-out text", "", tokens[f"ours, {form}"], tokens.get(peer), name, less_is_better=True),
+            Row(f"{kind}, {entries:,} entries", "CPU s", ours.seconds, theirs and theirs.seconds, name, less_is_better=True),
+            Row(f"{kind}, peak memory", "GB", ours.peak_bytes / 1e9, theirs and theirs.peak_bytes / 1e9, name, less_is_better=True),
+            Row(f"{kind}, tokens of held-out text", "", tokens[f"ours, {kind}"], tokens.get(peer), name, less_is_better=True),
         ]  # fmt: skip
     return result
 

@@ -65,10 +65,10 @@ def write_corpus(folder: Path, texts: list[tuple[str, str]], size: int = 0) -> N
     (folder / "ledger.json").write_text(json.dumps({"sources": sources}))
 
 
-def train_ours(form: str, corpus: Path, folder: Path, entries: int) -> None:
+def train_ours(kind: str, corpus: Path, folder: Path, entries: int) -> None:
     folder.mkdir()
     artifact = Artifact(corpus, corpus.name, "corpus", "curate", "", "", {}, {}, {}, {})
-    settings = TrainTokenizer.model_validate({"do": "train-tokenizer", "form": form, "vocabulary_size": entries})
+    settings = TrainTokenizer.model_validate({"do": "train-tokenizer", "kind": kind, "vocabulary_size": entries})
     train.run(settings, Inputs({"corpus": [artifact]}), folder, Context("tokenizer", 0, folder, workers=1))
 
 
@@ -102,8 +102,8 @@ def main() -> None:
     random.Random(0).shuffle(everything)
     write_corpus(folder / "all", everything)
     write_corpus(folder / "trained on", everything, TRAINED_BYTES)
-    for form in ("byte-fallback", "byte-level"):
-        train_ours(form, folder / "trained on", folder / form, entries)
+    for kind in ("byte-fallback", "byte-level"):
+        train_ours(kind, folder / "trained on", folder / kind, entries)
     some = everything[: 200 * len(everything) // (200 + len(everything) // 20)] if size else everything[::10]
     train_llama_3([text for _, text in some], folder / "llama-3", entries)
     print(json.dumps({"documents": len(everything)}))

@@ -18,22 +18,22 @@ from diglot.tokenizer.sample import Sample, Text
 from diglot.tokenizer.words import count_by_rule
 
 
-def settings_of(form: str, entries: int, alpha: float) -> TrainTokenizer:
-    return TrainTokenizer(form=form, vocabulary_size=entries, alpha=alpha, max_bytes=10**12)
+def settings_of(kind: str, entries: int, alpha: float) -> TrainTokenizer:
+    return TrainTokenizer(kind=kind, vocabulary_size=entries, alpha=alpha, max_bytes=10**12)
 
 
 def corpus_of(folder: Path) -> Artifact:
     return Artifact(folder / "corpus", "corpus", "corpus", "curate", "", "", {}, {}, {}, {})
 
 
-def learn(folder: Path, form: str, entries: int, out: Path) -> dict:
-    settings, context = settings_of(form, entries, 1.0), Context("benchmark", 0, out)
+def learn(folder: Path, kind: str, entries: int, out: Path) -> dict:
+    settings, context = settings_of(kind, entries, 1.0), Context("benchmark", 0, out)
     # Kernels are read from their cache before the clock starts.
-    tables = count_by_rule([Text("en", "warm up " * 8, 1)], 1 if form == "byte-level" else 0)
-    train.learn(tables, settings_of(form, 400, 1.0), context)
+    tables = count_by_rule([Text("en", "warm up " * 8, 1)], kind)
+    train.learn(tables, settings_of(kind, 400, 1.0), context)
     begin = time.process_time()
     sample = Sample([corpus_of(folder)], None, settings.max_bytes, 1.0, "benchmark")
-    tables = train.count(sample, {}, form, context)
+    tables = train.count(sample, {}, kind, context)
     counted = time.process_time()
     tokenizer, _, _ = train.learn(tables, settings, context)
     byte_fallback.write_folder(out, tokenizer)
@@ -47,9 +47,9 @@ def learn(folder: Path, form: str, entries: int, out: Path) -> dict:
     }
 
 
-def stage(folder: Path, form: str, entries: int, out: Path) -> dict:
+def stage(folder: Path, kind: str, entries: int, out: Path) -> dict:
     inputs = Inputs({"corpus": [corpus_of(folder)]})
-    summary = train.run(settings_of(form, entries, 0.3), inputs, out, Context("benchmark", 0, out))
+    summary = train.run(settings_of(kind, entries, 0.3), inputs, out, Context("benchmark", 0, out))
     return {"entries": summary["vocabulary_size"], "proofs": summary["proofs"], "sample": summary["sample"]}
 
 
@@ -68,9 +68,9 @@ def main() -> None:
     if what == "tokens":
         print(json.dumps(tokens(Path(rest[0]), Path(rest[1]))))
         return
-    folder, form, entries, out = Path(rest[0]), rest[1], int(rest[2]), Path(rest[3])
+    folder, kind, entries, out = Path(rest[0]), rest[1], int(rest[2]), Path(rest[3])
     out.mkdir(parents=True, exist_ok=True)
-    print(json.dumps({"learn": learn, "stage": stage}[what](folder, form, entries, out)))
+    print(json.dumps({"learn": learn, "stage": stage}[what](folder, kind, entries, out)))
 
 
 main()

@@ -1,8 +1,8 @@
-r"""Byte-pair encoding in a kernel: UTF-8 text to ids, for the two forms that we train and for Llama-2's.
+r"""Byte-pair encoding in a kernel: UTF-8 text to ids, for the two kinds that we train and for Llama-2's.
 
     "A café, 12"  ──cut──►  A │ ␣café │ , │ ␣ │ 1 │ 2  ──look up──►  ids
 
-1. A text's bytes are walked once and cut into units that no piece crosses: the words of our forms' patterns, or, where
+1. A text's bytes are walked once and cut into units that no piece crosses: the words of our kinds' patterns, or, where
    a tokenizer does not split (Llama-2's), where the vocabulary has no piece with the two neighbouring characters.
 2. Each unit is looked up in a table of units met before. Text repeats itself, so nearly all are found.
 3. A new one is cut further wherever no merge can join the characters to the left with those to the right (scripts

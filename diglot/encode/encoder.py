@@ -2,7 +2,7 @@
 
 A tokenizer's folder is encoded by one of three engines:
 
-    kernel      our own forms and their extensions; byte-fallback BPE without words, as Llama-2's (`byte_pair_kernels.py`)
+    kernel      our own kinds and their extensions; byte-fallback BPE without words, as Llama-2's (`byte_pair_kernels.py`)
     gigatoken   byte-level BPE of others (GPT-2's, Llama-3's, Qwen's), where `gigatoken` is installed
     tokenizers  everything else, and whatever an engine is caught at encoding otherwise
 
@@ -205,7 +205,7 @@ class Kernel:
             return None
         if not all(token["special"] for token in specification.get("added_tokens", [])):
             return None  # these are found in text
-        if is_byte_level(specification):
+        if is_our_byte_level(specification):
             return Kernel(kernel_model(model, BYTE_LETTERS), [], kernels.BY_BYTE_LEVEL_WORDS)
         steps = kernel_steps(specification)
         if steps is None or not is_byte_fallback(model):
@@ -266,8 +266,8 @@ def is_byte_fallback(model: dict[str, Any]) -> bool:
     return set(BYTES).isdisjoint(itertools.chain.from_iterable(merge_pairs(model["merges"])))
 
 
-def is_byte_level(specification: dict[str, Any]) -> bool:
-    """Whether a tokenizer is of our byte-level form, with all bytes in its vocabulary."""
+def is_our_byte_level(specification: dict[str, Any]) -> bool:
+    """Whether a tokenizer is of our byte-level kind, with all bytes in its vocabulary."""
     if specification.get("normalizer") is not None or specification["model"].get("byte_fallback"):
         return False
     parts = (specification.get("pre_tokenizer") or {}).get("pretokenizers", [])

@@ -20,8 +20,6 @@ Legend: V rows, D hidden size, N new tokens, R old rows that belong to tokens, C
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,10 +31,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from diglot.base.artifact import UserError
+from diglot.tokenizer.folder import reader_of_bytes, unknown_id
 
 SPECIAL_NOISE = 0.01  # of the old rows' standard deviation
 SPACES = ("▁", "Ġ", "<0x20>")
-BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 CHUNK = 8192  # rows that are turned into float32 at a time
 
 
@@ -108,24 +106,10 @@ def align(old: Tokenizer, new: Tokenizer) -> Alignment:
     return alignment
 
 
-def unknown_id(tokenizer: Tokenizer) -> int | None:
-    """The id of what a tokenizer cannot spell, or None where it spells everything."""
-    model = tokenizer.model
-    if hasattr(model, "unk_token"):  # BPE
-        return tokenizer.token_to_id(model.unk_token) if model.unk_token else None
-    return json.loads(tokenizer.to_str())["model"].get("unk_id")
-
-
 def byte_lengths(tokenizer: Tokenizer) -> dict[int, int]:
     """How many bytes of text each token stands for, by id; a space is one in every kind of tokenizer."""
-    byte_level = '"ByteLevel"' in json.dumps(json.loads(tokenizer.to_str())["decoder"])
-
-    def length(token: str) -> int:
-        if byte_level:
-            return len(token)
-        return 1 if BYTE.fullmatch(token) else len(token.replace("▁", " ").encode())
-
-    return {id: length(token) for token, id in tokenizer.get_vocab(with_added_tokens=True).items()}
+    read = reader_of_bytes(tokenizer)
+    return {id: len(read(id)) for id in tokenizer.get_vocab(with_added_tokens=True).values()}
 
 
 def sub_token_mixtures(alignment: Alignment, lengths: dict[int, int] | None = None) -> dict[int, Mixture]:

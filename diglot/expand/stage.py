@@ -40,7 +40,7 @@ from diglot.model.families import family_of, read_config
 from diglot.model.families.common import Family
 from diglot.model.huggingface import describe, huggingface_names, load_decoder, write_description
 from diglot.model.weights import SURGERY, StoredWeights, write_weights
-from diglot.tokenizer.folder import load_tokenizer, read_tokenizer, special_tokens, tokenizer_size
+from diglot.tokenizer.folder import generation_ids, load_tokenizer, tokenizer_size
 
 if TYPE_CHECKING:
     from diglot.recipe.expand import Expand
@@ -74,8 +74,8 @@ def run(settings: Expand, inputs: Inputs, output: Path, context: Context) -> dic
         UserError: the tokenizer lacks tokens of the model's own, so it is not an extension of it.
     """
     model, tokenizer = inputs.one("model").path, inputs.one("tokenizer").path
-    new_tokenizer = read_tokenizer(tokenizer)
-    alignment = align(read_tokenizer(model), new_tokenizer)
+    new_tokenizer = load_tokenizer(tokenizer)
+    alignment = align(load_tokenizer(model), new_tokenizer)
     before, weights = read_config(model), StoredWeights(model)
     rows = math.ceil(tokenizer_size(new_tokenizer) / settings.pad_vocabulary_to) * settings.pad_vocabulary_to
     layers = spread(before.num_layers, settings.new_layers)
@@ -126,7 +126,7 @@ def _summary(settings: Expand, alignment: Alignment, before: DecoderConfig, afte
 def _kept_stops(model: Path, alignment: Alignment) -> list[int]:
     """The ids that end the old model's generations, as they are called now."""
     new_ids = dict(alignment.kept)
-    return [new_ids[stop] for stop in special_tokens(model)["stops"] if stop in new_ids]
+    return [new_ids[stop] for stop in generation_ids(model)["stops"] if stop in new_ids]
 
 
 def ranges(ids: list[int]) -> list[list[int]]:
@@ -152,7 +152,7 @@ def new_rows(settings: Expand, inputs: Inputs, alignment: Alignment, context: Co
     if kind == "mean":
         return NewRows(mixtures, {}, {})
     if kind == "weighted-mean":
-        return NewRows(sub_token_mixtures(alignment, byte_lengths(read_tokenizer(model))), {}, {})
+        return NewRows(sub_token_mixtures(alignment, byte_lengths(load_tokenizer(model))), {}, {})
     if not inputs.many("corpus"):
         raise UserError(f"initialization {kind} learns from text: give a corpus (--corpus, or corpus in `from`)")
     new_tokenizer = load_tokenizer(tokenizer)
@@ -185,7 +185,7 @@ def _distil(
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.set_num_threads(context.workers)
     decoder = load_decoder(model).to("cuda" if torch.cuda.is_available() else "cpu")
-    bos = special_tokens(model)["bos_token_id"]
+    bos = generation_ids(model)["bos_token_id"]
     seed = Random(f"{context.seed}/{settings.seed}/distillation").getrandbits(62)
     return distillation.distil(decoder, alignment, snippets, bos, settings.distillation, seed, context.progress)
 

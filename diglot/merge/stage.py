@@ -26,7 +26,7 @@ from diglot.model.decoder import DecoderConfig
 from diglot.model.families import family_of, read_config
 from diglot.model.huggingface import describe, huggingface_names, write_description
 from diglot.model.weights import SURGERY, StoredWeights, write_weights
-from diglot.tokenizer.folder import read_tokenizer
+from diglot.tokenizer.folder import load_tokenizer
 
 if TYPE_CHECKING:
     from diglot.recipe.merge import Merge
@@ -178,8 +178,8 @@ def row_order(first: Artifact, other: Artifact, rows: int) -> Tensor | None:
     Raises:
         UserError: the tokenizers' tokens differ.
     """
-    wanted = read_tokenizer(first.path).get_vocab(with_added_tokens=True)
-    found = read_tokenizer(other.path).get_vocab(with_added_tokens=True)
+    wanted = load_tokenizer(first.path).get_vocab(with_added_tokens=True)
+    found = load_tokenizer(other.path).get_vocab(with_added_tokens=True)
     if wanted == found:
         return None
     if different := sorted(set(wanted) ^ set(found)):

@@ -24,7 +24,7 @@ from diglot.base.files import write_json
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.families import config_json, family_of, read_config
 from diglot.model.weights import StoredWeights, write_weights
-from diglot.tokenizer.folder import read_tokenizer, special_tokens, tokenizer_size
+from diglot.tokenizer.folder import generation_ids, load_tokenizer, tokenizer_size
 
 if TYPE_CHECKING:
     from diglot.recipe.model import ImportModel
@@ -208,13 +208,13 @@ def write_description(
         tokenizer: a folder with tokenizer.json.
         stops: ids that end a generation beside those that the tokenizer's folder names.
     """
-    size = tokenizer_size(read_tokenizer(tokenizer))
+    size = tokenizer_size(load_tokenizer(tokenizer))
     if size > config.vocabulary_size:
         raise UserError(
             f"{tokenizer}: this tokenizer does not belong to this model: it has {size} entries, the model's "
             f"embedding {config.vocabulary_size} rows. Expand the model to it first (do: expand)."
         )
-    special = special_tokens(tokenizer)
+    special = generation_ids(tokenizer)
     stops = sorted({*special.pop("stops"), *stops})
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", config_json(config, dtype) | special, indent=2, sort_keys=True)

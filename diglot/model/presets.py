@@ -39,7 +39,7 @@ from torch import nn
 from diglot.base.artifact import Context, Inputs, UserError
 from diglot.model.decoder import Decoder, DecoderConfig, RotaryScaling
 from diglot.model.huggingface import describe, save_decoder
-from diglot.tokenizer.folder import read_tokenizer, tokenizer_size
+from diglot.tokenizer.folder import load_tokenizer, tokenizer_size
 
 if TYPE_CHECKING:
     from diglot.recipe.model import NewModel, Shape
@@ -134,7 +134,7 @@ def run(settings: NewModel, inputs: Inputs, output: Path, context: Context) -> d
         UserError: an unknown preset, or a shape that cannot be.
     """
     tokenizer = inputs.one("tokenizer").path
-    entries = tokenizer_size(read_tokenizer(tokenizer))
+    entries = tokenizer_size(load_tokenizer(tokenizer))
     rows = math.ceil(entries / settings.pad_vocabulary_to) * settings.pad_vocabulary_to
     config = shape(settings.preset, rows, settings.shape)
     seed = Random(f"{context.seed}/{settings.seed}/weights").getrandbits(63)

@@ -18,10 +18,11 @@ class TrainTokenizer(Stage):
     reads: ClassVar[dict[str, Role]] = {"corpus": Role(("corpus",), many=True)}
     function: ClassVar[str] = "diglot.tokenizer.train:run"
     position: ClassVar[int] = 50
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
+    renamed: ClassVar[dict[str, str]] = {"form": "kind"}
 
     do: Literal["train-tokenizer"] = "train-tokenizer"
-    form: Literal["byte-fallback", "byte-level"] = Field(
+    kind: Literal["byte-fallback", "byte-level"] = Field(
         "byte-fallback",
         description="byte-fallback: characters, rare ones as bytes (PolyLM, Llama-2); byte-level: bytes alone (Llama-3, Qwen).",
     )
@@ -56,7 +57,7 @@ class ExtendTokenizer(Stage):
     }
     function: ClassVar[str] = "diglot.tokenizer.extend:run"
     position: ClassVar[int] = 51
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     do: Literal["extend-tokenizer"] = "extend-tokenizer"
     languages: list[Language] = Field(description="The new languages.", examples=["[ar, th]"])

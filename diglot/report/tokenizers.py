@@ -23,7 +23,7 @@ MEASURES = (
     ("continued_words", "words cut", "{:.1%}"),
     ("unknown_tokens", "unknown tokens", "{:.1%}"),
 )
-FORMS = {"byte-fallback": "BPE with byte fallback", "byte-level": "byte-level BPE", "unigram": "unigram"}
+KINDS = {"byte-fallback": "BPE with byte fallback", "byte-level": "byte-level BPE", "unigram": "unigram"}
 CHAT_FORMATS = {"diglot": "Diglot", "chatml": "ChatML", "llama-3": "Llama-3"}
 
 
@@ -55,12 +55,12 @@ def _tokenizer(run: Run, artifact: Artifact, colours: Colours) -> dict[str, Any]
 
 
 def _tiles(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Labels and values: entries, how many are new, the form and the chat format."""
+    """Labels and values: entries, how many are new, the kind and the chat format."""
     tiles = [("entries", number(facts.get("vocabulary_size")))]
     if added := (facts.get("new_tokens") or {}).get("added"):
         tiles = [("entries before", number(facts.get("base_vocabulary_size"))), *tiles, ("new", number(added))]
-    if form := facts.get("form"):
-        tiles.append(("form", FORMS.get(form, form)))
+    if kind := facts.get("kind"):
+        tiles.append(("kind", KINDS.get(kind, kind)))
     if "chat_format" in facts:
         chat_format = facts["chat_format"]
         tiles.append(("chat format", CHAT_FORMATS.get(chat_format, chat_format or "none")))

@@ -8,7 +8,6 @@ behind all ids of the base, tokens of our chat format (where the base has none o
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +16,8 @@ from diglot.base.files import write_json, write_text
 from diglot.tokenizer import byte_letters
 from diglot.tokenizer.byte_fallback import BYTES
 from diglot.tokenizer.chat import format_of
-from diglot.tokenizer.folder import merge_pairs, read_json
-from diglot.tokenizer.kinds import ByteFallback, ByteLevel, Form, Unigram
+from diglot.tokenizer.folder import is_byte_level, merge_pairs, read_json
+from diglot.tokenizer.kinds import ByteFallback, ByteLevel, TokenizerKind, Unigram
 from diglot.tokenizer.sentencepiece_model import CONTROL, Piece, read_model, to_specification, with_pieces
 from diglot.tokenizer.special import CHAT_TEMPLATE, END, PADDING, ROLES
 
@@ -39,14 +38,14 @@ class Base(NamedTuple):
 
     Attributes:
         folder: where it is.
-        form: its kind, over its tokenizer.json.
+        kind: its kind, which holds its tokenizer.json.
         config: tokenizer_config.json.
         size: ids in use, all of which keep their meaning.
         model: its tokenizer.model, where it has one.
     """
 
     folder: Path
-    form: Form
+    kind: TokenizerKind
     config: dict[str, Any]
     size: int
     model: Path | None
@@ -63,20 +62,20 @@ def read_base(folder: Path) -> Base:
         specification = to_specification(model)
     else:
         specification = read_json(file)
-    form = _form(file, specification)
-    _place_added_tokens(file, form)
+    kind = _kind_of(file, specification)
+    _place_added_tokens(file, kind)
     config = read_json(folder / "tokenizer_config.json")
-    return Base(folder, form, config, len(form.ids), model if model.is_file() else None)
+    return Base(folder, kind, config, len(kind.ids), model if model.is_file() else None)
 
 
-def _form(file: Path, specification: dict[str, Any]) -> Form:
+def _kind_of(file: Path, specification: dict[str, Any]) -> TokenizerKind:
     """What kind of tokenizer this is."""
     model = specification.get("model", {})
-    kind = model.get("type", "BPE" if "merges" in model else "unknown")
-    if kind == "Unigram":
+    algorithm = model.get("type", "BPE" if "merges" in model else "unknown")
+    if algorithm == "Unigram":
         return Unigram(specification, every_split=True)
-    if kind != "BPE":
-        raise UserError(f"{file}: this tokenizer is of kind {kind}; only {SUPPORTED}")
+    if algorithm != "BPE":
+        raise UserError(f"{file}: this tokenizer is of kind {algorithm}; only {SUPPORTED}")
     for setting in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(setting):
             raise UserError(f"{file}: the model's {setting} is set; only {SUPPORTED} without it")
@@ -85,7 +84,7 @@ def _form(file: Path, specification: dict[str, Any]) -> Form:
     every_split = len(made) < len(model["merges"])
     if model.get("byte_fallback") and all(token in model["vocab"] for token in BYTES):
         return ByteFallback(specification, every_split)
-    if "ByteLevel" in set(_types(specification.get("pre_tokenizer"))):
+    if is_byte_level(specification.get("decoder")):
         if missing := [letter for letter in byte_letters.BYTE_LETTERS if letter not in model["vocab"]]:
             raise UserError(
                 f"{file}: {len(missing)} of the 256 bytes have no token, so not every text has one; only {SUPPORTED}"
@@ -94,15 +93,7 @@ def _form(file: Path, specification: dict[str, Any]) -> Form:
     raise UserError(f"{file}: this is BPE with neither byte tokens nor a byte-level alphabet; only {SUPPORTED}")
 
 
-def _types(part: Any) -> Iterator[str]:
-    """The types of a pre-tokenizer and of those inside it."""
-    if isinstance(part, dict):
-        yield part.get("type", "")
-        for inner in part.get("pretokenizers", []):
-            yield from _types(inner)
-
-
-def _place_added_tokens(file: Path, form: Form) -> None:
+def _place_added_tokens(file: Path, kind: TokenizerKind) -> None:
     """Give added tokens a place in the model's vocabulary, so that the ids behind them are free for new tokens.
 
     In a unigram model a piece can be found in plain text; a score that low never is the better way to cut.
@@ -110,23 +101,23 @@ def _place_added_tokens(file: Path, form: Form) -> None:
     Raises:
         UserError: ids have gaps or are given twice.
     """
-    ids = dict(form.ids)
-    for token in sorted(form.specification["added_tokens"], key=lambda token: token["id"]):
+    ids = dict(kind.ids)
+    for token in sorted(kind.specification["added_tokens"], key=lambda token: token["id"]):
         if ids.setdefault(token["content"], token["id"]) != token["id"]:
             raise UserError(f"{file}: token {token['content']!r} has two ids")
     if sorted(ids.values()) != list(range(len(ids))):
         raise UserError(f"{file}: ids have gaps or are given twice")
-    if isinstance(form, Unigram):
-        entries = form.specification["model"]["vocab"]
-        never = 100 * form.least_score
+    if isinstance(kind, Unigram):
+        entries = kind.specification["model"]["vocab"]
+        never = 100 * kind.least_score
         entries.extend([token, never] for token in sorted(ids, key=ids.__getitem__)[len(entries) :])
     else:
-        form.ids.update(ids)
+        kind.ids.update(ids)
 
 
 def add_chat_tokens(base: Base) -> list[str]:
     """Add the special tokens of our chat format, and padding, that the base lacks; returns them."""
-    specification, ids = base.form.specification, base.form.ids
+    specification, ids = base.kind.specification, base.kind.ids
     wanted = (*ROLES.values(), END) if base.config.get("pad_token") else (PADDING, *ROLES.values(), END)
     missing = [token for token in wanted if token not in ids]
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
@@ -148,12 +139,12 @@ def write_extended(base: Base, output: Path, chat_tokens: list[str], our_chat: b
     and others would rebuild normalizer and splitting by their own rules.
 
     Args:
-        base: the base, with the new tokens in its form.
+        base: the base, with the new tokens added.
         output: an empty folder.
         chat_tokens: special tokens that were added last.
         our_chat: the chat template becomes ours.
     """
-    write_text(output / "tokenizer.json", base.form.tokenizer().to_str(pretty=True))
+    write_text(output / "tokenizer.json", base.kind.tokenizer().to_str(pretty=True))
     config = {key: base.config[key] for key in KEPT_SETTINGS if base.config.get(key) is not None}
     if PADDING in chat_tokens:
         config["pad_token"] = PADDING
@@ -175,13 +166,13 @@ def write_extended(base: Base, output: Path, chat_tokens: list[str], our_chat: b
 def _extended_model(base: Base, chat_tokens: list[str]) -> bytes:
     """tokenizer.model with what tokenizer.json has and it has not, in the order of ids."""
     assert base.model is not None
-    model, form = read_model(base.model), base.form
+    model, kind = read_model(base.model), base.kind
     known = {piece.text for piece in model.pieces}
-    special = {token["content"] for token in form.specification["added_tokens"]}
-    scores = dict(form.specification["model"]["vocab"]) if isinstance(form, Unigram) else {}
+    special = {token["content"] for token in kind.specification["added_tokens"]}
+    scores = dict(kind.specification["model"]["vocab"]) if isinstance(kind, Unigram) else {}
     least = min(piece.score for piece in model.pieces)
     added = []
-    for token in [*sorted(form.ids, key=form.ids.__getitem__), *chat_tokens]:
+    for token in [*sorted(kind.ids, key=kind.ids.__getitem__), *chat_tokens]:
         if token in known:
             continue
         if token in special:

@@ -1,4 +1,4 @@
-r"""The form of the tokenizers we train: BPE with byte fallback, as Llama-2's, but exact on every text.
+r"""The first kind of the tokenizers we train: BPE with byte fallback, as Llama-2's, but exact on every text.
 
 Text goes through three steps; decoding undoes them:
 
@@ -110,7 +110,7 @@ def special_tokens_map() -> dict[str, Any]:
 
 
 def write_folder(output: Path, tokenizer: tokenizers.Tokenizer) -> None:
-    """Write a tokenizer of our form as a Hugging Face folder."""
+    """Write a tokenizer of ours as a Hugging Face folder."""
     write_text(output / "tokenizer.json", tokenizer.to_str(pretty=True))
     write_json(output / "tokenizer_config.json", tokenizer_config(), indent=2)
     write_json(output / "special_tokens_map.json", special_tokens_map(), indent=2)

@@ -1,4 +1,4 @@
-r"""The other form of the tokenizers we train: byte-level BPE, as Llama-3's and Qwen's.
+r"""The other kind of the tokenizers we train: byte-level BPE, as Llama-3's and Qwen's.
 
     "A  café, 12"  ──words──►  A │ ␣ │ ␣café │ , │ ␣ │ 1 │ 2  ──bytes──►  A │ Ġ │ ĠcafÃ© │ , │ …  ──BPE──►  ids
 
@@ -11,7 +11,7 @@ r"""The other form of the tokenizers we train: byte-level BPE, as Llama-3's and 
 3. BPE on the UTF-8 bytes of each word, which are written in GPT-2's letters: tokenizer.json holds text, and not every
    byte is one. A piece may end inside a character; every byte is a token, so nothing is unknown.
 
-This is the form for code. Held-out files of Python's standard library, 16,000 merges learnt on others and as much text in
+This is the kind for code. Held-out files of Python's standard library, 16,000 merges learnt on others and as much text in
 four languages, characters per token on code and on text:
 
     BYTE_LEVEL_WORDS  3.68  2.91        GPT-2's splitting, digits one by one  3.59  2.76

@@ -242,7 +242,7 @@ class _Differs(Exception):
     """Where a template and a format differ."""
 
 
-def _learn(chat_format: ChatFormat, template: Any, specification: dict[str, Any]) -> Chat:
+def _learn(chat_format: ChatFormat, template: Template, specification: dict[str, Any]) -> Chat:
     """The format with what the template adds to it."""
     system, user, assistant = ({"role": role, "content": text} for role, text in LEARNING.items())
     rendering = template.render([user, assistant, user], True)
@@ -299,7 +299,7 @@ def _without_first_space(splitter: Any) -> Any:
     return splitter
 
 
-def _test(chat: Chat, template: Any, parser: tokenizers.Tokenizer) -> None:
+def _test(chat: Chat, template: Template, parser: tokenizers.Tokenizer) -> None:
     """Compare prompts of one and two turns, with and without a system message, by text and by ids."""
     system, user, assistant = ({"role": role, "content": text} for role, text in TESTING.items())
     other = {"role": "user", "content": LEARNING["user"]}

@@ -38,7 +38,7 @@ from diglot.tokenizer import byte_fallback, proofs
 from diglot.tokenizer.base import Base
 from diglot.tokenizer.chat import format_of
 from diglot.tokenizer.folder import load_tokenizer, pieces, tokenizer_hash
-from diglot.tokenizer.kinds import Form, Joined
+from diglot.tokenizer.kinds import Joined, TokenizerKind
 from diglot.tokenizer.learn.merges import Learnt, Words, continue_merges
 from diglot.tokenizer.measure import measure, phrases
 from diglot.tokenizer.sample import Sample, languages_of, texts_to_measure
@@ -68,14 +68,14 @@ class Extension(NamedTuple):
     Attributes:
         characters: new tokens of one character.
         joined: new tokens that merges make, in order.
-        familiar: the base language's own characters.
+        base_script: the base language's own characters.
         shared: the new languages that are mostly written in them.
         curve: for each language, tokens of its sample before and after each merge, [merges + 1].
     """
 
     characters: list[str]
     joined: list[Joined]
-    familiar: frozenset[str]
+    base_script: frozenset[str]
     shared: list[str]
     curve: dict[str, np.ndarray]
 
@@ -93,7 +93,7 @@ def run(settings: ExtendTokenizer, inputs: Inputs, output: Path, context: Contex
     """
     corpora = inputs.many("corpus")
     base = base_folder.read_base(inputs.one("tokenizer").path)
-    was = base.form.tokenizer()
+    was = base.kind.tokenizer()
     was.encode_special_tokens = True
     available = languages_of(corpora)
     base_languages = [
@@ -101,15 +101,15 @@ def run(settings: ExtendTokenizer, inputs: Inputs, output: Path, context: Contex
     ]
     seed = f"{context.seed}/{settings.seed}/tokenizer"
     sample = Sample(corpora, settings.languages, settings.max_bytes, ALPHA, seed)
-    split = base.form.splitter()
+    split = base.kind.splitter()
     new_words = count_by_splitting(sample, split, _progress(sample, context))
     base_words: Counter[str] = Counter()
     if base_languages:
         base_sample = Sample(corpora, base_languages, BASE_BYTES, 1.0, seed)
         base_words = sum(count_by_splitting(base_sample, split, _progress(base_sample, context)).values(), Counter())
 
-    extension = find_new_tokens(base.form, new_words, base_words, settings, context)
-    base.form.add(extension.characters, extension.joined)
+    extension = find_new_tokens(base.kind, new_words, base_words, settings, context)
+    base.kind.add(extension.characters, extension.joined)
     our_chat = settings.chat == "diglot" or not base_folder.keeps_its_chat(base)
     chat_tokens = base_folder.add_chat_tokens(base) if our_chat else []
     base_folder.write_extended(base, output, chat_tokens, our_chat)
@@ -120,7 +120,7 @@ def run(settings: ExtendTokenizer, inputs: Inputs, output: Path, context: Contex
     }
     compared = compare(was, now, texts)
     summary = {
-        "form": base.form.kind,
+        "kind": base.kind.name,
         "chat_format": format_of(output),
         "vocabulary_size": now.get_vocab_size(),
         "base_vocabulary_size": base.size,
@@ -128,7 +128,7 @@ def run(settings: ExtendTokenizer, inputs: Inputs, output: Path, context: Contex
             "requested": settings.new_tokens,
             "added": len(extension.tokens),
             "characters": len(extension.characters),
-            "of_base_characters": sum(piece.familiar for piece in extension.joined),
+            "of_base_characters": sum(piece.in_base_script for piece in extension.joined),
         },
         "chat_tokens_added": chat_tokens,
         "base_hash": tokenizer_hash(base.folder) if (base.folder / "tokenizer.json").is_file() else None,
@@ -153,41 +153,41 @@ def _progress(sample: Sample, context: Context) -> Callable[[int], None]:
 
 
 def find_new_tokens(
-    form: Form,
+    kind: TokenizerKind,
     new_words: dict[str, Counter[str]],
     base_words: Counter[str],
     settings: ExtendTokenizer,
     context: Context,
 ) -> Extension:
-    """Choose the new characters and learn the new merges; the form stays as it is."""
+    """Choose the new characters and learn the new merges; the kind stays as it is."""
     most = settings.new_tokens or MOST_TOKENS
-    texts = {language: as_text(form, words) for language, words in new_words.items()}
-    base_text = as_text(form, base_words)
-    familiar = frozenset(covering(count_characters(base_text), COVERAGE)) if base_text else ASCII
-    shared = [language for language, words in texts.items() if shares_alphabet(words, familiar)]
+    texts = {language: as_text(kind, words) for language, words in new_words.items()}
+    base_text = as_text(kind, base_words)
+    base_script = frozenset(covering(count_characters(base_text), COVERAGE)) if base_text else ASCII
+    shared = [language for language, words in texts.items() if shares_alphabet(words, base_script)]
     if shared and not base_words:
         raise UserError(
             f"languages: {', '.join(shared)} shares the base language's alphabet, so what new tokens do to the base "
             "language must be measured: give a corpus with text in it as well"
         )
-    characters = new_characters(form, texts, familiar, most) if form.takes_characters else []
-    learnt, strings = learn(form, characters, new_words, base_words, familiar, bool(shared), most, context)
+    characters = new_characters(kind, texts, base_script, most) if kind.takes_characters else []
+    learnt, strings = learn(kind, characters, new_words, base_words, base_script, bool(shared), most, context)
     number = enough(learnt.tokens, settings.minimum_gain) if settings.minimum_gain is not None else len(learnt.merges)
     totals = learnt.tokens.sum(axis=1)
     shares = (totals[:-1] - totals[1:]) / max(int(totals[-1]), 1)
     joined = [
-        Joined(strings[left], strings[right], share, is_familiar(form, strings[left] + strings[right], familiar))
+        Joined(strings[left], strings[right], share, in_base_script(kind, strings[left] + strings[right], base_script))
         for (left, right), share in zip(learnt.merges[:number].tolist(), shares[:number].tolist(), strict=True)
     ]
     tokens = dict(zip(new_words, learnt.tokens[: number + 1].T, strict=True))
-    return Extension(characters, joined, familiar, shared, tokens)
+    return Extension(characters, joined, base_script, shared, tokens)
 
 
-def as_text(form: Form, words: Counter[str]) -> Counter[str]:
+def as_text(kind: TokenizerKind, words: Counter[str]) -> Counter[str]:
     """Words of the model's alphabet as the text they stand for."""
     counts: Counter[str] = Counter()
     for word, count in words.items():
-        counts[form.bytes_of(word).decode(errors="ignore")] += count
+        counts[kind.bytes_of(word).decode(errors="ignore")] += count
     return counts
 
 
@@ -200,31 +200,33 @@ def count_characters(words: Counter[str]) -> Counter[str]:
     return counts
 
 
-def is_familiar(form: Form, token: str, familiar: frozenset[str]) -> bool:
+def in_base_script(kind: TokenizerKind, token: str, base_script: frozenset[str]) -> bool:
     """Whether all whole characters of a token are the base language's own."""
-    return familiar.issuperset(form.bytes_of(token).decode(errors="ignore"))
+    return base_script.issuperset(kind.bytes_of(token).decode(errors="ignore"))
 
 
-def shares_alphabet(words: Counter[str], familiar: frozenset[str]) -> bool:
+def shares_alphabet(words: Counter[str], base_script: frozenset[str]) -> bool:
     """Whether most letters of a language are the base language's own."""
     counts = count_characters(words)
     letters = sum(count for character, count in counts.items() if character.isalpha())
-    own = sum(count for character, count in counts.items() if character.isalpha() and character in familiar)
+    own = sum(count for character, count in counts.items() if character.isalpha() and character in base_script)
     return own > letters / 2
 
 
-def new_characters(form: Form, texts: dict[str, Counter[str]], familiar: frozenset[str], new_tokens: int) -> list[str]:
+def new_characters(
+    kind: TokenizerKind, texts: dict[str, Counter[str]], base_script: frozenset[str], new_tokens: int
+) -> list[str]:
     """The frequent characters of the new languages that have no token.
 
     White space and control characters stay as they are. At most half of the new tokens are characters.
     """
-    known = form.ids
+    known = kind.ids
     chosen: Counter[str] = Counter()
     for words in texts.values():
         counts = count_characters(words)
         for character in covering(counts, COVERAGE):
             visible = unicodedata.category(character)[0] not in "CZ" or character in JOINERS
-            if visible and character not in known and character not in familiar:
+            if visible and character not in known and character not in base_script:
                 chosen[character] += counts[character]
     chosen.pop(byte_fallback.ESCAPE, None)
     ranked = sorted(chosen, key=lambda character: (-chosen[character], character))
@@ -232,11 +234,11 @@ def new_characters(form: Form, texts: dict[str, Counter[str]], familiar: frozens
 
 
 def learn(
-    form: Form,
+    kind: TokenizerKind,
     characters: list[str],
     new_words: dict[str, Counter[str]],
     base_words: Counter[str],
-    familiar: frozenset[str],
+    base_script: frozenset[str],
     shared: bool,
     most: int,
     context: Context,
@@ -246,24 +248,24 @@ def learn(
     Returns:
         What was learnt, and the token of every id in it.
     """
-    with_characters = type(form)(_copy(form.specification), form.every_split)
+    with_characters = type(kind)(_copy(kind.specification), kind.every_split)
     with_characters.add(characters, [])
     ids = with_characters.ids
     strings = sorted(ids, key=ids.__getitem__)
     wanted = most - len(characters)
     learnt = continue_merges(
         _as_symbols(with_characters, new_words, base_words if shared else Counter()),
-        [form.bytes_of(token) for token in strings],
+        [kind.bytes_of(token) for token in strings],
         number=wanted,
         max_characters=MAX_LENGTH,
         fixed=with_characters.fixed,
-        familiar=familiar,
+        base_script=base_script,
         tolerance=TOLERANCE if shared else None,
-        every_split=form.every_split,
+        every_split=kind.every_split,
         parity=False,
         progress=lambda done: context.progress(done, wanted, "merges"),
     )
-    return learnt, [*strings, *map(form.piece_of, learnt.pieces)]
+    return learnt, [*strings, *map(kind.piece_of, learnt.pieces)]
 
 
 def _copy(specification: dict[str, Any]) -> dict[str, Any]:
@@ -273,9 +275,9 @@ def _copy(specification: dict[str, Any]) -> dict[str, Any]:
     return {**specification, "model": {**model, **parts}}
 
 
-def _as_symbols(form: Form, new_words: dict[str, Counter[str]], base_words: Counter[str]) -> Words:
+def _as_symbols(kind: TokenizerKind, new_words: dict[str, Counter[str]], base_words: Counter[str]) -> Words:
     """The words as the ids that the tokenizer cuts them into, for the learner."""
-    model = form.tokenizer().model
+    model = kind.tokenizer().model
     symbols: list[int] = []
     offsets, counts, seconds, groups = [0], [], [], []
     for group, words in enumerate([*new_words.values(), base_words]):
@@ -373,8 +375,8 @@ def prove(
     for language in base_languages:
         found = [line for text in texts[language][1] for line in text.split("\n") if line]
         lines += found[: MEASURED_LINES // len(base_languages)]
-    spelled = "".join(base.form.bytes_of(token).decode(errors="ignore") for token in extension.tokens)
-    foreign = set(spelled) - extension.familiar
+    spelled = "".join(base.kind.bytes_of(token).decode(errors="ignore") for token in extension.tokens)
+    foreign = set(spelled) - extension.base_script
     proved = {
         "round_trip": proofs.prove_round_trip(was, now, all_texts),
         "identity": proofs.prove_identity(was, now, lines, base_languages, foreign, bool(extension.shared)),

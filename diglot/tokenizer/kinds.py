@@ -4,7 +4,7 @@
     byte-level      BPE on bytes, written as letters                    Ġthe  ÙĥØªØ§          GPT-2, Llama-3, Qwen
     unigram         the most probable pieces; others are unknown        ▁the  كتا  <unk>      T5, XLM-R
 
-A form works on tokenizer.json as it is (the specification), so that all that is not named here stays as it was.
+Each works on tokenizer.json as it is (the specification), so that all that is not named here stays as it was.
 
 New pieces must not disturb what was there:
 
@@ -44,13 +44,13 @@ class Joined(NamedTuple):
     Attributes:
         left, right: the two.
         share: of all tokens of the sample, how many it was when it was learnt.
-        familiar: it consists of the base language's own characters.
+        in_base_script: it consists of the base language's own characters.
     """
 
     left: str
     right: str
     share: float
-    familiar: bool
+    in_base_script: bool
 
     @property
     def text(self) -> str:
@@ -58,7 +58,7 @@ class Joined(NamedTuple):
         return self.left + self.right
 
 
-class Form:
+class TokenizerKind:
     """A tokenizer that can be extended. Subclasses are the kinds.
 
     Attributes:
@@ -67,7 +67,7 @@ class Form:
         every_split: a piece is made of every two pieces that spell it.
     """
 
-    kind: ClassVar[str]
+    name: ClassVar[str]
     takes_characters: ClassVar[bool] = True
 
     def __init__(self, specification: dict[str, Any], every_split: bool):
@@ -106,10 +106,10 @@ class Form:
         raise NotImplementedError
 
 
-class ByteFallback(Form):
+class ByteFallback(TokenizerKind):
     """BPE on characters, with a token for every byte."""
 
-    kind = "byte-fallback"
+    name = "byte-fallback"
 
     @property
     def ids(self) -> dict[str, int]:
@@ -142,10 +142,10 @@ class ByteFallback(Form):
         _add_merges(self, characters, joined)
 
 
-class ByteLevel(Form):
+class ByteLevel(TokenizerKind):
     """BPE on bytes."""
 
-    kind = "byte-level"
+    name = "byte-level"
     takes_characters = False
 
     @property
@@ -180,10 +180,10 @@ class ByteLevel(Form):
         _add_merges(self, characters, joined)
 
 
-class Unigram(Form):
+class Unigram(TokenizerKind):
     """The most probable pieces (SentencePiece)."""
 
-    kind = "unigram"
+    name = "unigram"
 
     @property
     def ids(self) -> dict[str, int]:
@@ -222,7 +222,7 @@ class Unigram(Form):
             scores[character] = self.least_score + UNEVENNESS * part(character)
         for piece in sorted(pieces, key=lambda piece: len(piece.text)):
             others, chance = best_score(piece.text, scores), part(piece.text)
-            if piece.familiar:
+            if piece.in_base_script:
                 scores[piece.text] = others + ADVANTAGE * (1 + chance)
             else:
                 scores[piece.text] = max(others + ADVANTAGE, math.log(piece.share)) + UNEVENNESS * chance
@@ -244,24 +244,24 @@ def best_score(text: str, scores: dict[str, float]) -> float:
     return best[-1]
 
 
-def _add_merges(form: ByteFallback | ByteLevel, characters: Iterable[str], joined: Iterable[Joined]) -> None:
+def _add_merges(kind: ByteFallback | ByteLevel, characters: Iterable[str], joined: Iterable[Joined]) -> None:
     """Add characters and merges to a BPE model.
 
     Where every split counts, a piece of the base may also be spelled with new pieces; such a merge stands with the
     others of that piece.
     """
-    vocabulary, merges = form.ids, form.specification["model"]["merges"]
+    vocabulary, merges = kind.ids, kind.specification["model"]["merges"]
     first = len(vocabulary)
     pieces = list(joined)
     for token in [*characters, *(piece.text for piece in pieces)]:
         assert token not in vocabulary, token
         vocabulary[token] = len(vocabulary)
-    if not form.every_split:
+    if not kind.every_split:
         merges.extend([piece.left, piece.right] for piece in pieces)
         return
-    fixed = form.fixed
+    fixed = kind.fixed
     usable = {token: number for token, number in vocabulary.items() if number not in fixed}
-    form.specification["model"]["merges"] = [
+    kind.specification["model"]["merges"] = [
         *_with_new_splits(merges, usable, first),
         *(pair for piece in pieces for pair in splits(piece.text, usable)),
     ]

@@ -19,15 +19,13 @@ Proofs return what fails, so that an empty answer is the proof. All of it works 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import tokenizers
-from tokenizers import models
 
-from diglot.tokenizer.folder import BATCH, SPACE
+from diglot.tokenizer.folder import BATCH, SPACE, unknown_id
 from diglot.tokenizer.word_spans import what_words_are, word_spans
 
 # --- measures -------------------------------------------------------------------------------------------------
@@ -46,15 +44,18 @@ def measure(tokenizer: tokenizers.Tokenizer, texts: Sequence[str], language: str
         measures, to 4 digits.
     """
     spans = word_spans(texts, language)
-    unknown, spaces = _unknown_id(tokenizer), tokenizer.token_to_id(SPACE)
+    unknown, space = unknown_id(tokenizer), tokenizer.token_to_id(SPACE)
     tokens = unknowns = cores = continued = 0
     for first in range(0, len(texts), BATCH):
         encoded = tokenizer.encode_batch(texts[first : first + BATCH], add_special_tokens=False)
         for encoding, words in zip(encoded, spans[first : first + BATCH], strict=True):
             ids = np.array(encoding.ids, np.int64)
-            tokens, unknowns = tokens + len(ids), unknowns + int(np.count_nonzero(ids == unknown))
+            tokens, unknowns = (
+                tokens + len(ids),
+                unknowns + 0 if unknown is None else int(np.count_nonzero(ids == unknown)),
+            )
             # The lone space of a word may be given the place of its first letter.
-            places = np.array(encoding.offsets, np.int64).reshape(-1, 2)[ids != (-1 if spaces is None else spaces)]
+            places = np.array(encoding.offsets, np.int64).reshape(-1, 2)[ids != (-1 if space is None else space)]
             begun = np.searchsorted(places[:, 0], words.core_ends, "left")
             ended = np.searchsorted(places[:, 1], words.core_starts, "right")
             cores, continued = cores + len(begun), continued + int(np.count_nonzero(begun - ended > 1))
@@ -71,14 +72,6 @@ def measure(tokenizer: tokenizers.Tokenizer, texts: Sequence[str], language: str
         "continued_words": round(continued / max(cores, 1), 4),
         "unknown_tokens": round(unknowns / max(tokens, 1), 4),
     }
-
-
-def _unknown_id(tokenizer: tokenizers.Tokenizer) -> int:
-    """The id of the unknown token, -1 where there is none."""
-    model = json.loads(tokenizer.model.__getstate__()) if isinstance(tokenizer.model, models.Unigram) else None
-    name = getattr(tokenizer.model, "unk_token", None)
-    found = model["unk_id"] if model else tokenizer.token_to_id(name) if name else None
-    return -1 if found is None else found
 
 
 def gini(values: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""Train a tokenizer: BPE of one of our two forms, on a balanced sample of a corpus.
+"""Train a tokenizer: BPE of one of our two kinds, on a balanced sample of a corpus.
 
     byte-fallback  characters, the rare ones as bytes (`byte_fallback.py`; PolyLM, Llama-2)
     byte-level     bytes alone (`byte_level.py`; Llama-3, Qwen)
@@ -59,7 +59,7 @@ def run(settings: TrainTokenizer, inputs: Inputs, output: Path, context: Context
     max_repeats = settings.max_repeats if settings.balance == "unimax" else None
     sample = Sample(corpora, settings.languages, settings.max_bytes, settings.alpha, seed, max_repeats)
     parallel = read_parallel(settings.parity, list(sample.rates)) if settings.parity else {}
-    tables = count(sample, parallel, settings.form, context)
+    tables = count(sample, parallel, settings.kind, context)
     tokenizer, alphabet, learnt = learn(tables, settings, context)
     byte_fallback.write_folder(output, tokenizer)
     context.progress(1, 1, "proofs", "measuring")
@@ -67,7 +67,7 @@ def run(settings: TrainTokenizer, inputs: Inputs, output: Path, context: Context
     reported = report(tokenizer, corpora, list(sample.rates))
     forgotten = {language: table.forgotten for language, table in tables.items() if table.forgotten}
     summary = {
-        "form": settings.form,
+        "kind": settings.kind,
         "chat_format": format_of(output),
         "vocabulary_size": tokenizer.get_vocab_size(),
         "requested": settings.vocabulary_size,
@@ -183,10 +183,10 @@ def learn(
 ) -> tuple[tokenizers.Tokenizer, list[str], Learnt]:
     """Learn the merges; returns the tokenizer, the characters that have a token of their own, and what was learnt."""
     size = settings.vocabulary_size
-    byte_level_form = settings.form == "byte-level"
-    alphabet = [] if byte_level_form else choose_alphabet(tables, (size - byte_fallback.RESERVED) // 2)
-    start = byte_symbols(tables) if byte_level_form else character_symbols(tables, alphabet)
-    name: Callable[[bytes], str] = byte_letters.letters_of if byte_level_form else _spelled
+    is_byte_level = settings.kind == "byte-level"
+    alphabet = [] if is_byte_level else choose_alphabet(tables, (size - byte_fallback.RESERVED) // 2)
+    start = byte_symbols(tables) if is_byte_level else character_symbols(tables, alphabet)
+    name: Callable[[bytes], str] = byte_letters.letters_of if is_byte_level else _spelled
     wanted = size - len(start.pieces)
     learnt = continue_merges(
         _as_words(tables, start),
@@ -194,7 +194,7 @@ def learn(
         number=wanted,
         max_characters=MAX_LENGTH,
         fixed=start.fixed,
-        familiar=None,
+        base_script=None,
         tolerance=None,
         every_split=False,
         parity=settings.parity is not None,
@@ -203,12 +203,12 @@ def learn(
     new = [name(piece) for piece in learnt.pieces]
     names = [*(name(piece) for piece in start.pieces), *new]
     merges = [(names[left], names[right]) for left, right in learnt.merges.tolist()]
-    form = byte_level if byte_level_form else byte_fallback
-    return form.build([*alphabet, *new], merges), alphabet, learnt
+    kind = byte_level if is_byte_level else byte_fallback
+    return kind.build([*alphabet, *new], merges), alphabet, learnt
 
 
 def _spelled(piece: bytes) -> str:
-    """A piece as the byte-fallback form writes it; a byte that is no text is never part of a merge."""
+    """A piece as byte fallback writes it; a byte that is no text is never part of a merge."""
     return piece.decode(errors="replace").replace(" ", SPACE)
 
 

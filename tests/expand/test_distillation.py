@@ -13,7 +13,7 @@ from diglot.expand.initialization import Alignment, align
 from diglot.expand.stage import run
 from diglot.model.huggingface import load_decoder
 from diglot.recipe.expand import Distillation, Expand
-from diglot.tokenizer.folder import read_tokenizer
+from diglot.tokenizer.folder import load_tokenizer
 
 NEW = [("▁the", "r"), ("▁ther", "e"), ("l", "o"), ("lo", "w"), ("▁a", "n"), ("▁an", "d"), ("▁a", "t")]
 TEXT = "there and low are the other lot and a town at the end where all other letters are low "
@@ -71,8 +71,8 @@ def test_where_steps_are_few_every_token_gives_up_as_many_snippets():
 
 
 def test_both_readings_end_together(tmp_path):
-    old = read_tokenizer(write_tokenizer(tmp_path / "old"))
-    new = read_tokenizer(write_tokenizer(tmp_path / "new", NEW))
+    old = load_tokenizer(write_tokenizer(tmp_path / "old"))
+    new = load_tokenizer(write_tokenizer(tmp_path / "new", NEW))
     alignment = align(old, new)
     ids = [new.encode(text, add_special_tokens=False).ids for text in (TEXT, "low and low", "the")]
     trained, rows = [*alignment.sub_tokens], 320
@@ -121,7 +121,7 @@ def expand(model, folders, output, context, initialization="distillation", **dis
 @torch.no_grad()
 def errors(model, expanded) -> tuple[float, float]:
     """Mean squared error of hidden states, and the loss of the next token, on a text of its own."""
-    old, new = read_tokenizer(model), read_tokenizer(expanded)
+    old, new = load_tokenizer(model), load_tokenizer(expanded)
     alignment = align(old, new)
     text = "a low town and there the other end at all letters and low lot there "
     ids = new.encode(text, add_special_tokens=False).ids

@@ -20,7 +20,7 @@ from diglot.expand.initialization import (
     sub_token_mixtures,
     unknown_id,
 )
-from diglot.tokenizer.folder import read_tokenizer
+from diglot.tokenizer.folder import load_tokenizer
 
 TEXTS = [
     "the library of the town was open and the people were reading there every day.",
@@ -50,7 +50,7 @@ def as_token(kind: str, text: str) -> str:
 
 def extended(kind: str, base: Path, texts: list[str]) -> tuple[Tokenizer, Tokenizer, dict[str, int]]:
     """A base, the same with a token for each text, and the new tokens' ids by text."""
-    old = read_tokenizer(base)
+    old = load_tokenizer(base)
     specification = json.loads(old.to_str())
     model = specification["model"]
     size = old.get_vocab_size(with_added_tokens=True)
@@ -103,7 +103,7 @@ def test_unigram_tokens_are_spelled_by_the_best_pieces_and_never_by_the_unknown(
 
 @pytest.mark.parametrize("kind", sorted(BASES))
 def test_lengths_add_up_to_the_bytes_of_a_text(kind, bases):
-    tokenizer = read_tokenizer(bases[kind])
+    tokenizer = load_tokenizer(bases[kind])
     lengths = byte_lengths(tokenizer)
     for text in TEXTS[:2] + ([] if kind == "unigram" else ["مكتبة café 😀"]):
         ids = tokenizer.encode(text, add_special_tokens=False).ids
@@ -115,7 +115,7 @@ def test_lengths_add_up_to_the_bytes_of_a_text(kind, bases):
 @examples(60)
 def test_lengths_add_up_whatever_the_text(bases, text):
     for kind in ("gpt-2", "llama-3"):
-        tokenizer = read_tokenizer(bases[kind])
+        tokenizer = load_tokenizer(bases[kind])
         lengths = byte_lengths(tokenizer)
         assert sum(lengths[id] for id in tokenizer.encode(text, add_special_tokens=False).ids) == len(text.encode())
 

@@ -10,7 +10,7 @@ from diglot.expand.initialization import Alignment, align, expand_rows, sub_toke
 from diglot.expand.stage import run
 from diglot.model.huggingface import load_decoder
 from diglot.recipe.expand import Expand
-from diglot.tokenizer.folder import read_tokenizer
+from diglot.tokenizer.folder import load_tokenizer
 
 SHAPES = {
     "tied": ("llama", {"tie_word_embeddings": True}),
@@ -171,7 +171,7 @@ def test_a_byte_level_token_is_spelled_with_byte_level_pieces(tmp_path):
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         (tmp_path / name).mkdir()
         tokenizer.save(str(tmp_path / name / "tokenizer.json"))
-    old, new = read_tokenizer(tmp_path / "old"), read_tokenizer(tmp_path / "new")
+    old, new = load_tokenizer(tmp_path / "old"), load_tokenizer(tmp_path / "new")
     alignment = align(old, new)
     spelled = {new.id_to_token(i): [old.id_to_token(p) for p in ids] for i, ids in alignment.sub_tokens.items()}
     assert spelled == {"Ùģ": ["Ù", "ģ"], "ĠÙģ": ["Ġ", "Ù", "ģ"]}
@@ -188,7 +188,7 @@ def test_a_prefix_space_of_the_normaliser_does_not_get_into_the_spelling(tmp_pat
             "normalizers": [{"type": "Prepend", "prepend": "▁"}, content["normalizer"]],
         }
         (folder / "tokenizer.json").write_text(json.dumps(content))
-    old, new = read_tokenizer(old_folder), read_tokenizer(new_folder)
+    old, new = load_tokenizer(old_folder), load_tokenizer(new_folder)
     assert old.encode("كت").tokens[0] == "▁"
     spelling = align(old, new).sub_tokens[new.token_to_id("كت")]
     assert [old.id_to_token(piece) for piece in spelling] == ["<0xD9>", "<0x83>", "<0xD8>", "<0xAA>"]

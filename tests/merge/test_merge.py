@@ -214,7 +214,7 @@ from model_builders import inputs
 from diglot.base.artifact import Context
 from diglot.merge import stage as merge
 from diglot.recipe.merge import Merge
-from diglot.tokenizer.folder import read_tokenizer
+from diglot.tokenizer.folder import load_tokenizer
 from transformers import CONFIG_MAPPING; CONFIG_MAPPING["llama"]  # loaded before, as it is not the model's memory
 
 def megabytes(field):
@@ -223,7 +223,7 @@ def megabytes(field):
             return int(line.split()[1]) / 1024
 
 method, first, second, base, output = sys.argv[1], *map(Path, sys.argv[2:])
-read_tokenizer(first)
+load_tokenizer(first)
 Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
 before = megabytes("VmRSS")
 roles = {"models": [first, second]} | ({} if method == "linear" else {"base": base})

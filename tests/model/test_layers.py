@@ -139,7 +139,7 @@ from diglot.expand import stage as expand
 from diglot.model import huggingface
 from diglot.recipe.expand import Expand
 from diglot.recipe.model import ImportModel
-from diglot.tokenizer.folder import read_tokenizer
+from diglot.tokenizer.folder import load_tokenizer
 from transformers import CONFIG_MAPPING; CONFIG_MAPPING["llama"]  # loaded before, as it is not the model's memory
 
 def megabytes(field):
@@ -149,7 +149,7 @@ def megabytes(field):
 
 what, model, tokenizer, output = sys.argv[1], *map(Path, sys.argv[2:])
 context = Context("x", 0, output)
-read_tokenizer(tokenizer)
+load_tokenizer(tokenizer)
 Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
 before = megabytes("VmRSS")
 if what == "import":

@@ -308,7 +308,7 @@ def write_run(folder: Path) -> list[Artifact]:
     fertility = {
         "fertility": {"en": 1.21, "ar": 7.4},
         "vocabulary_size": 3000,
-        "form": "byte-fallback",
+        "kind": "byte-fallback",
         "chat_format": "diglot",
         "curve": {"en": [[0, 4.6], [500, 1.9], [1000, 1.5], [2000, 1.21]]},
         "parity": {"texts": 982, "gini": 0.123},
@@ -322,7 +322,7 @@ def write_run(folder: Path) -> list[Artifact]:
         "new_tokens": {"requested": 2000, "added": 2000},
         "fertility": {"en": 1.21, "ar": 1.34},
         "fertility_before": {"en": 1.21, "ar": 7.4},
-        "form": "byte-fallback",
+        "kind": "byte-fallback",
         "chat_format": "llama-3",
         "curve": {"ar": [[0, 7.4], [500, 2.6], [1000, 1.8], [2000, 1.34]]},
         "measures": {

@@ -60,7 +60,7 @@ def test_a_run_shows_form_chat_format_curve_proofs_and_measures(artifacts: list[
     section = tokenizer(run, Colours(run.languages(), run.source_languages()))
     assert section is not None
     trained, extended = section.data["stages"]
-    assert ("form", "BPE with byte fallback") in trained["tiles"]
+    assert ("kind", "BPE with byte fallback") in trained["tiles"]
     assert ("Gini of token cost", "0.123") in trained["tiles"]
     assert ("chat format", "Llama-3") in extended["tiles"]
     assert [item.name for item in trained["plots"]] == ["curve-base-tokenizer"]

@@ -81,7 +81,7 @@ def test_all_proofs_are_green_but_identity_which_is_measured(base, extended):
         if not summary["measures_before"][language]["unknown_tokens"]:
             assert summary["fertility"][language] < summary["fertility_before"][language]
     assert summary["fertility"]["en"] == pytest.approx(summary["fertility_before"]["en"], rel=0.01)
-    assert json.loads((artifact.path / "diglot.json").read_text())["form"] == summary["form"]
+    assert json.loads((artifact.path / "diglot.json").read_text())["kind"] == summary["kind"]
 
 
 def test_the_base_is_inside_untouched(base, extended):
@@ -143,7 +143,7 @@ def test_tokens_are_words(extended):
     now = load_tokenizer(extended[0].path)
     cut = pieces(now, "the في yang")
     assert "▁في" in cut
-    if extended[1]["form"] != "unigram":  # there English's own pieces of these letters are too probable
+    if extended[1]["kind"] != "unigram":  # there English's own pieces of these letters are too probable
         assert "▁yang" in cut
 
 

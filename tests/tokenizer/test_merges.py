@@ -39,7 +39,7 @@ def learn(rows, pieces, number=1000, **changes):
     options = {
         "max_characters": 16,
         "fixed": (),
-        "familiar": None,
+        "base_script": None,
         "tolerance": None,
         "every_split": False,
         "parity": False,
@@ -66,10 +66,10 @@ def number_of_characters(piece):
     return begun + len(whole) + bool(rest)
 
 
-def is_familiar(piece, familiar):
+def in_base_script(piece, base_script):
     _, whole, rest = parts(piece)
-    return familiar.issuperset(whole) and (
-        not rest or any(character.encode().startswith(rest) for character in familiar)
+    return base_script.issuperset(whole) and (
+        not rest or any(character.encode().startswith(rest) for character in base_script)
     )
 
 
@@ -98,7 +98,7 @@ def encode_by_rank(ids, pieces, fixed):
         ids[place : place + 2] = [rank]
 
 
-def by_definition(rows, pieces, number, max_characters, fixed, familiar, tolerance, every_split, parity):
+def by_definition(rows, pieces, number, max_characters, fixed, base_script, tolerance, every_split, parity):
     """Learn merges; returns merges, pieces and tokens. With every split, words are encoded anew by rank each time."""
     pieces, first, joined, refused = list(pieces), len(pieces), [], set()
     originals = [list(row[0]) for row in rows]
@@ -138,7 +138,7 @@ def by_definition(rows, pieces, number, max_characters, fixed, familiar, toleran
         left, right = min(splits[unit], key=lambda pair: (-splits[unit][pair], pair))
         text = pieces[left] + pieces[right]
         often = tolerance is None or seconds[unit] / base_total > tolerance * found[unit] / total
-        if familiar is not None and is_familiar(text, familiar) and often:
+        if base_script is not None and in_base_script(text, base_script) and often:
             refused.add(unit)
             continue
         joined.append((left, right))
@@ -163,7 +163,7 @@ OPTIONS = st.fixed_dictionaries(
         "number": st.sampled_from([0, 1, 3, 40]),
         "max_characters": st.sampled_from([1, 2, 3, 16]),
         "fixed": st.just(frozenset()),
-        "familiar": st.none() | st.frozensets(st.sampled_from(LETTERS)),
+        "base_script": st.none() | st.frozensets(st.sampled_from(LETTERS)),
         "tolerance": st.sampled_from([None, 0.0, 0.5, 9.0]),
         "every_split": st.booleans(),
         "parity": st.just(False),
@@ -196,7 +196,7 @@ def test_bytes_merge_as_defined(texts, options):
 def test_parity_merges_as_defined(texts, options, every_split):
     pieces = [letter.encode() for letter in LETTERS]
     rows = [([LETTERS.index(letter) for letter in word], *counts) for word, *counts in texts]
-    options |= {"familiar": None, "tolerance": None, "parity": True, "every_split": every_split}
+    options |= {"base_script": None, "tolerance": None, "parity": True, "every_split": every_split}
     assert_as_defined(rows, pieces, **options)
 
 
@@ -233,7 +233,7 @@ def test_many_merges_are_as_defined_when_room_is_short(monkeypatch, every_split,
     monkeypatch.setattr(merges._Learner, "_compact", counted)
     letters = [bytes([letter]) for letter in b"abcdefgh"]
     rows = [(ids, count, number % 3, number % 2) for number, (ids, count) in enumerate(made_up_words(80))]
-    options = {"number": 400, "max_characters": 16, "fixed": frozenset(), "familiar": None, "tolerance": None}
+    options = {"number": 400, "max_characters": 16, "fixed": frozenset(), "base_script": None, "tolerance": None}
     assert_as_defined(rows, letters, **options, every_split=every_split, parity=parity)
     assert max(compacted) > 0
 
@@ -359,23 +359,23 @@ def test_incomplete_characters_count():
     assert middle.pieces == []  # the end of one, the beginning of another
 
 
-def test_familiar_are_bytes_that_may_be_of_the_base_language():
+def test_base_script_is_of_bytes_that_may_be_of_the_base_language():
     """é is C3 A9, è is C3 A8, ö is C3 B6, ข is E0 B8 82, ค is E0 B8 84."""
-    assert bytes_learnt("ab", familiar=frozenset("ab")) == []
-    assert bytes_learnt("ab", familiar=frozenset("a")) == [b"ab"]
-    assert bytes_learnt("é", familiar=frozenset("è")) == ["é".encode()]
-    assert bytes_learnt("aé", familiar=frozenset("aè")) == ["é".encode(), "aé".encode()]
-    assert bytes_learnt("ข", familiar=frozenset("ค")) == []  # all it begins and ends with could be of ค
-    assert bytes_learnt("ข", familiar=frozenset("é")) == ["ข".encode()[:2], "ข".encode()]
-    assert bytes_learnt("ab", familiar=frozenset()) == [b"ab"]
-    assert bytes_learnt("ab", familiar=None) == [b"ab"]
+    assert bytes_learnt("ab", base_script=frozenset("ab")) == []
+    assert bytes_learnt("ab", base_script=frozenset("a")) == [b"ab"]
+    assert bytes_learnt("é", base_script=frozenset("è")) == ["é".encode()]
+    assert bytes_learnt("aé", base_script=frozenset("aè")) == ["é".encode(), "aé".encode()]
+    assert bytes_learnt("ข", base_script=frozenset("ค")) == []  # all it begins and ends with could be of ค
+    assert bytes_learnt("ข", base_script=frozenset("é")) == ["ข".encode()[:2], "ข".encode()]
+    assert bytes_learnt("ab", base_script=frozenset()) == [b"ab"]
+    assert bytes_learnt("ab", base_script=None) == [b"ab"]
 
 
 def test_what_cannot_be_learnt_from_is_refused():
     with pytest.raises(ValueError, match="symbols"):
         learn([([0, 5], 1, 0, 0)], [b"a"])
     with pytest.raises(ValueError, match="seconds"):
-        learn([([0, 0], 1, 0, 0)], [b"a"], familiar=frozenset("a"), tolerance=0.5, parity=True)
+        learn([([0, 0], 1, 0, 0)], [b"a"], base_script=frozenset("a"), tolerance=0.5, parity=True)
 
 
 def test_no_words_no_merges():
@@ -387,7 +387,7 @@ def test_progress_is_told():
     told = []
     words = [([letter, other], 2, 0, 0) for letter in range(50) for other in range(50)]
     as_learnt = as_words(words)
-    options = {"max_characters": 9, "fixed": (), "familiar": None, "tolerance": None}
+    options = {"max_characters": 9, "fixed": (), "base_script": None, "tolerance": None}
     continue_merges(
         as_learnt,
         [bytes([letter]) for letter in range(50)],

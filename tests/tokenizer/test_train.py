@@ -40,14 +40,14 @@ FORMS = ("byte-fallback", "byte-level")
 
 
 @pytest.fixture(params=FORMS)
-def form(request):
+def kind(request):
     return request.param
 
 
 @pytest.fixture
-def trained(corpus, train_tokenizer, form):
-    """A tokenizer of either form: the tests that take it hold for both."""
-    return train_tokenizer(corpus, vocabulary_size=600, form=form)
+def trained(corpus, train_tokenizer, kind):
+    """A tokenizer of either kind: the tests that take it hold for both."""
+    return train_tokenizer(corpus, vocabulary_size=600, kind=kind)
 
 
 @pytest.fixture
@@ -56,16 +56,16 @@ def characters(corpus, train_tokenizer):
     return train_tokenizer(corpus, vocabulary_size=600)
 
 
-def test_ids_are_in_the_order_of_the_contract(trained, form):
+def test_ids_are_in_the_order_of_the_contract(trained, kind):
     artifact, summary = trained
     tokenizer = load_tokenizer(artifact.path)
     assert tokenizer.get_vocab_size() == summary["vocabulary_size"] == 600
     names = [tokenizer.id_to_token(number) for number in range(600)]
     assert names[:8] == list(SPECIAL_TOKENS)
     bytes_ = [f"<0x{value:02X}>" for value in range(256)]
-    assert names[8:264] == (bytes_ if form == "byte-fallback" else list(byte_letters.BYTE_LETTERS))
+    assert names[8:264] == (bytes_ if kind == "byte-fallback" else list(byte_letters.BYTE_LETTERS))
     assert len(set(names)) == 600
-    assert (summary["form"], summary["chat_format"]) == (form, "diglot")
+    assert (summary["kind"], summary["chat_format"]) == (kind, "diglot")
 
 
 def test_transformers_loads_it_with_the_same_ids(trained):
@@ -133,13 +133,13 @@ def test_proofs_and_measures_are_reported(trained):
         assert fertility[-1] == pytest.approx(summary["fertility"][language], abs=1e-3)
 
 
-def test_merges_are_those_of_the_library(corpus, train_tokenizer, form):
+def test_merges_are_those_of_the_library(corpus, train_tokenizer, kind):
     """An oracle: the library's own trainer learns as many merges from the same words, and text costs the same."""
-    artifact, _ = train_tokenizer(corpus, vocabulary_size=700, form=form, alpha=1.0)
+    artifact, _ = train_tokenizer(corpus, vocabulary_size=700, kind=kind, alpha=1.0)
     ours = load_tokenizer(artifact.path)
     merges = json.loads(ours.to_str())["model"]["merges"]
     theirs = Tokenizer(models.BPE())
-    if form == "byte-level":
+    if kind == "byte-level":
         theirs.pre_tokenizer = byte_level.pre_tokenizer()
         alphabet = list(byte_letters.BYTE_LETTERS)
     else:
@@ -159,10 +159,10 @@ def test_merges_are_those_of_the_library(corpus, train_tokenizer, form):
     assert cost(ours) == pytest.approx(cost(theirs), rel=0.005)  # ties are broken otherwise
 
 
-def test_indentation_is_a_token(train_tokenizer, tmp_path, form):
+def test_indentation_is_a_token(train_tokenizer, tmp_path, kind):
     code = "def f(x):\n    if x:\n        return x\n\t\tpass\n" * 20
     corpus = corpora.write_corpus(tmp_path / "corpus", [("en", code + f"y{n} = {n}") for n in range(50)])
-    artifact, _ = train_tokenizer(corpus, vocabulary_size=400, form=form)
+    artifact, _ = train_tokenizer(corpus, vocabulary_size=400, kind=kind)
     tokenizer = load_tokenizer(artifact.path)
     assert pieces(tokenizer, "\n        return") in (["\n", "▁▁▁▁▁▁▁", "▁return"],)
     assert "\t" in "".join(pieces(tokenizer, "\t\tpass"))
@@ -171,15 +171,15 @@ def test_indentation_is_a_token(train_tokenizer, tmp_path, form):
 
 
 @pytest.mark.parametrize(
-    ("form", "new", "merges", "piece"),
+    ("kind", "new", "merges", "piece"),
     [
         (byte_level, ["čĊ", "čĊĠ"], [("č", "Ċ"), ("čĊ", "Ġ")], "\r\n "),
         (byte_fallback, ["\t", "\n", "\n\t"], [("\n", "\t")], "\n\t"),
     ],
 )
-def test_pieces_are_reached_among_white_space_of_other_kinds(form, new, merges, piece):
+def test_pieces_are_reached_among_white_space_of_other_kinds(kind, new, merges, piece):
     """White space of several kinds is one word: alone, these pieces' text is two."""
-    tokenizer = form.build(new, merges)
+    tokenizer = kind.build(new, merges)
     last = tokenizer.get_vocab_size() - 1
     assert tokenizer.decode([last]) == piece
     assert tokenizer.encode(piece, add_special_tokens=False).ids != [last]
@@ -190,7 +190,7 @@ def test_pieces_are_reached_among_white_space_of_other_kinds(form, new, merges, 
 def test_marks_stay_with_their_letters_in_byte_level(train_tokenizer, tmp_path):
     """Llama-3's own splitting breaks Thai at every vowel above or below the line."""
     corpus = corpora.write_corpus(tmp_path / "corpus", [("th", "ที่นี่ ที่นั่น " * 20)])
-    artifact, _ = train_tokenizer(corpus, vocabulary_size=400, form="byte-level")
+    artifact, _ = train_tokenizer(corpus, vocabulary_size=400, kind="byte-level")
     assert pieces(load_tokenizer(artifact.path), "ที่นั่น ที่นี่")[-1] == "▁ที่นี่"
 
 
@@ -211,7 +211,7 @@ def test_parity_makes_the_same_content_cost_the_same(train_tokenizer, tmp_path):
     rows = [json.dumps({"arb": text.split("\n")[0]}) for text in corpora.ARABIC[:lines]]
     (tmp_path / "ar.jsonl").write_text("\n".join(rows) + "\n")
     parity = {"en": str(tmp_path / "en.txt"), "ar": f"{tmp_path / 'ar.jsonl'}:arb"}
-    settings = {"vocabulary_size": 450, "form": "byte-level", "alpha": 1.0}
+    settings = {"vocabulary_size": 450, "kind": "byte-level", "alpha": 1.0}
     plain, _ = train_tokenizer(corpus, **settings)
     fair, summary = train_tokenizer(corpus, **settings, parity=parity)
     texts = {language: train.read_texts(source) for language, source in parity.items()}
@@ -278,7 +278,7 @@ def test_the_same_bytes_whatever_the_threads_and_hash_seed(corpus, tmp_path):
         "context = Context('x', 0, output);"
         "train.run(TrainTokenizer(vocabulary_size=500, languages=['en', 'id']), Inputs({'corpus': [made(corpus)]}),"
         " output / 'base', context);"
-        "train.run(TrainTokenizer(vocabulary_size=500, form='byte-level', balance='unimax'),"
+        "train.run(TrainTokenizer(vocabulary_size=500, kind='byte-level', balance='unimax'),"
         " Inputs({'corpus': [made(corpus)]}), output / 'bytes', context);"
         "extend.run(ExtendTokenizer(languages=['ar'], new_tokens=100),"
         " Inputs({'tokenizer': [made(output / 'base')], 'corpus': [made(corpus)]}), output / 'extended', context)"

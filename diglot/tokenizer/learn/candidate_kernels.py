@@ -22,7 +22,7 @@ from diglot.tokenizer.learn.piece_kernels import (
     byte_at,
     find_piece,
     hash_of,
-    is_familiar,
+    in_base_script,
     length_of,
     spell_the_same,
 )
@@ -277,7 +277,7 @@ def _allowed(candidate, candidates, pieces, rules):
     left, right = np.int64(candidates.links[candidate].left), np.int64(candidates.links[candidate].right)
     if find_piece(pieces, left, right) != NONE:
         return False
-    if len(rules.familiar) == 0 or not is_familiar(pieces, left, right, rules.familiar):
+    if len(rules.base_script) == 0 or not in_base_script(pieces, left, right, rules.base_script):
         return True
     rate = candidates.totals[candidate].second / rules.total_seconds
     return rules.tolerance >= 0 and not (rate > rules.tolerance * candidates.totals[candidate].count / rules.total)

@@ -66,9 +66,9 @@ class Rules(NamedTuple):
         max_characters: in a piece.
         every_split: candidates are texts, not pairs.
         parity: each merge goes to the group with the greatest cost.
-        familiar: uint8 [code points]: bit k of v says that the base language has a character whose code point without
+        base_script: uint8 [code points]: bit k of v says that the base language has a character whose code point without
             its last k bytes is v; empty where nothing is refused.
-        tolerance: see `continue_merges`; below 0: every familiar candidate is refused.
+        tolerance: see `continue_merges`; below 0: every candidate of the base script is refused.
         total: of the counts of words, at least 1.
         total_seconds: of their seconds, at least 1.
     """
@@ -76,7 +76,7 @@ class Rules(NamedTuple):
     max_characters: int
     every_split: bool
     parity: bool
-    familiar: np.ndarray
+    base_script: np.ndarray
     tolerance: float
     total: float
     total_seconds: float

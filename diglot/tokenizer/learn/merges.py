@@ -90,7 +90,7 @@ def continue_merges(
     number: int,
     max_characters: int,
     fixed: Collection[int],
-    familiar: frozenset[str] | None,
+    base_script: frozenset[str] | None,
     tolerance: float | None,
     every_split: bool,
     parity: bool,
@@ -104,8 +104,8 @@ def continue_merges(
         number: how many merges to learn; fewer come back when nothing is left that occurs twice.
         max_characters: in a piece at most; an incomplete one at an end counts.
         fixed: ids that never merge: special tokens, and the bytes of byte fallback.
-        familiar: the base language's own characters; None: nothing is refused. An incomplete character is familiar if
-            one of these begins so; what does not even say how one begins is familiar.
+        base_script: the base language's own characters; None: nothing is refused. An incomplete character is of it if
+            one of these begins so; what does not even say how one begins is.
         tolerance: a piece of only these is learnt if its rate in the base language is at most this multiple of its
             rate in the new languages; None learns no such piece.
         every_split: learn pieces that every split makes, not pairs.
@@ -116,7 +116,7 @@ def continue_merges(
         ValueError: a symbol is no id of `pieces`; there are more than MOST_PIECES or MOST_GROUPS; parity is asked for
             together with a tolerance, though `seconds` cannot count both texts.
     """
-    if parity and familiar is not None and tolerance is not None:
+    if parity and base_script is not None and tolerance is not None:
         raise ValueError("seconds are either of the base language's text (tolerance) or of the parallel text (parity)")
     if len(words.symbols) and not 0 <= words.symbols.min() <= words.symbols.max() < len(pieces):
         raise ValueError(f"symbols {words.symbols.min()} to {words.symbols.max()} for {len(pieces)} pieces")
@@ -126,7 +126,7 @@ def continue_merges(
         max_characters=max_characters,
         every_split=every_split,
         parity=parity,
-        familiar=_familiar_table(familiar),
+        base_script=_base_script_table(base_script),
         tolerance=-1.0 if tolerance is None else float(tolerance),
         total=float(max(words.counts.sum(), 1)),
         total_seconds=float(max(words.seconds.sum(), 1)),
@@ -141,10 +141,10 @@ def _number_of_groups(words: Words) -> int:
     return int(words.groups.max()) + 1 if len(words.groups) else 0
 
 
-def _familiar_table(familiar: frozenset[str] | None) -> NDArray[np.uint8]:
-    """See `Rules.familiar`."""
-    table = np.zeros(0 if familiar is None else CODE_POINTS, np.uint8)
-    for character in familiar or ():
+def _base_script_table(base_script: frozenset[str] | None) -> NDArray[np.uint8]:
+    """See `Rules.base_script`."""
+    table = np.zeros(0 if base_script is None else CODE_POINTS, np.uint8)
+    for character in base_script or ():
         for missing in range(len(character.encode("utf-8", "surrogatepass"))):
             table[ord(character) >> 6 * missing] |= 1 << missing
     return table

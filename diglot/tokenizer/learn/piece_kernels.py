@@ -119,7 +119,7 @@ def add_pieces(pieces, first, last):
 
 
 @kernel
-def is_familiar(pieces, left, right, familiar):
+def in_base_script(pieces, left, right, base_script):
     """Whether two pieces joined consist of the base language's characters, so far as they can be told."""
     at, length = np.int64(0), length_of(pieces, left, right)
     while at < length and byte_at(pieces, left, right, at) & 0xC0 == 0x80:
@@ -133,6 +133,6 @@ def is_familiar(pieces, left, right, familiar):
             code = (code << 6) | (np.int64(byte_at(pieces, left, right, at)) & 0x3F)
             missing -= 1
             at += 1
-        if code >= len(familiar) or not (familiar[code] >> missing) & 1:
+        if code >= len(base_script) or not (base_script[code] >> missing) & 1:
             return False
     return True
