@@ -304,7 +304,7 @@ Examples:
 @cli.command("data", epilog=DATA_EXAMPLES)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--stage", help="Which train stage.  [default: the only one; for --mixture all]")
-@click.option("--mixture", is_flag=True, help="Shares planned and realised by phase, and passes over each source (the default).")  # fmt: skip
+@click.option("--mixture", is_flag=True, help="Shares planned and realised by phase, and epochs of each source (the default).")  # fmt: skip
 @click.option("--at-step", "step", type=click.IntRange(1), metavar="N", help="The documents that a step reads; steps count from 1, as in the metrics.")  # fmt: skip
 @click.option("--document", metavar="SOURCE:ID", help="The steps that read a document.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Lines of a table.")

@@ -79,15 +79,15 @@ def test_mixtures_are_shown_before_training(run: Path) -> None:
 def test_the_documents_of_a_step_and_the_steps_of_a_document_agree(run: Path) -> None:
     step = answer(str(run), "--stage", "pretrain", "--at-step", "17")
     assert step["phase"] == "stable"
-    assert 0.9 < step["fill"] <= 1
+    assert 0.9 < step["packing_efficiency"] <= 1
     assert {entry["row"] for entry in step["documents"]} == {0, 1, 2, 3}
     for entry in step["documents"][:2]:
         document = f"{entry['source']}:{entry['id']}"
-        visits = answer(str(run), "--stage", "pretrain", "--document", document)["visits"]
+        occurrences = answer(str(run), "--stage", "pretrain", "--document", document)["occurrences"]
         assert any(
-            (visit["step"], visit["from"], visit["to"], visit["epoch"])
+            (occurrence["step"], occurrence["from"], occurrence["to"], occurrence["epoch"])
             == (17, entry["from"], entry["to"], entry["epoch"])
-            for visit in visits
+            for occurrence in occurrences
         )
     first = next(entry for entry in step["documents"] if entry["from"] == 0)
     text = next(

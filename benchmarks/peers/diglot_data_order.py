@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from diglot.recipe.train import DocumentWeight
-from diglot.tokens.order import Order, PhasePlan
+from diglot.tokens.mixture import PhasePlan
+from diglot.tokens.order import Order
 from diglot.tokens.shards import GROUP, TokenSource, num_groups, sum_groups
 
 SPECIAL = {"bos": 1, "eos": 2, "pad": 3}

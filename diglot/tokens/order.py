@@ -3,11 +3,11 @@
 Nothing is remembered between steps, so resuming, changing the number of machines, and asking "which documents were
 in step 41,207?" are all the same evaluation:
 
-    step  ->  its position: the step, and what the guard has passed over before it
+    step  ->  its position: the step, and what the guard has skipped before it
           ->  rows position·B … position·B + B - 1 of the whole training
-    row   ->  its stretch (phases.py) and slot in the stretch's block (mixture.py): the slot's source, and how many
+    row   ->  its segment and slot in the segment's block (mixture.py): the slot's source, and how many
               rows of that source came before
-    row of a source  ->  its epoch and its number in the epoch  ->  documents (passes.py, packing.py)
+    row of a source  ->  its epoch and its number in the epoch  ->  documents (epochs.py, packing.py)
 
 A source's rows are counted on across phases, so no document repeats before all have been seen. Each epoch has a
 permutation of its own. Nothing is proportional to the number of documents or of steps (where no weights are set), so
@@ -25,14 +25,10 @@ import numpy as np
 
 from diglot.base.artifact import UserError, fingerprint
 from diglot.recipe.train import DocumentWeight
-from diglot.tokens.mixture import token_shares, with_language
+from diglot.tokens.epochs import SourceRows, Weights
+from diglot.tokens.mixture import PhasePlan, Segment, plan_segments, segments_of, token_shares, with_language
 from diglot.tokens.packing import Batch, Fragments, assemble
-from diglot.tokens.passes import SourceRows
-from diglot.tokens.phases import PhasePlan, Stretch, plan_stretches, stretches_of
 from diglot.tokens.shards import TokenSource
-from diglot.tokens.weights import Weights
-
-__all__ = ["Order", "PhasePlan", "Skipped", "Visit", "joined", "position_of", "step_of"]
 
 VERSION = 2  # of the function: in the fingerprint, so that a run cannot resume under another order
 Skipped = Sequence[tuple[int, int]]
@@ -43,7 +39,7 @@ def position_of(step: int, skipped: Skipped) -> int:
 
     Args:
         step: from 0.
-        skipped: ranges of positions (first, end), ascending and apart, that are passed over.
+        skipped: ranges of positions (first, end), ascending and apart, that are skipped.
     """
     for first, end in skipped:
         if step >= first:
@@ -52,7 +48,7 @@ def position_of(step: int, skipped: Skipped) -> int:
 
 
 def step_of(position: int, skipped: Skipped) -> int | None:
-    """The step that reads a position; None where it is passed over."""
+    """The step that reads a position; None where it is skipped."""
     step = position
     for first, end in skipped:
         if first <= position < end:
@@ -73,7 +69,7 @@ def joined(ranges: Sequence[tuple[int, int]]) -> Skipped:
     return tuple(found)
 
 
-class Visit(NamedTuple):
+class Occurrence(NamedTuple):
     """A step's reading of a piece of a document: from which of its tokens to which; epochs count from 0."""
 
     step: int
@@ -99,7 +95,7 @@ class Order:
     Attributes:
         sources: the sources that some phase uses, by name; `Batch.sources_B` points into this list.
         names: their names.
-        num_steps: steps of all phases, without those behind.
+        num_steps: steps of all phases, without the previous ones.
         dropped: documents too long for a row, by source (conversations and pairs).
         fingerprint: hash of everything that the order depends on; it belongs into checkpoints.
     """
@@ -111,7 +107,7 @@ class Order:
         batch_size: int,
         sequence_length: int,
         seed: int | str,
-        behind: Sequence[PhasePlan] = (),
+        previous: Sequence[PhasePlan] = (),
         weights: Mapping[str, DocumentWeight] | None = None,
     ):
         """Work out the plan.
@@ -122,15 +118,15 @@ class Order:
             batch_size: rows a step, B.
             sequence_length: tokens a row, T.
             seed: of the permutations.
-            behind: phases that an earlier training has done, where this one goes on from it: step 0 is the step
+            previous: phases that an earlier training has done, where this one goes on from it: step 0 is the step
                 after them.
-            weights: how often documents are read, by source name or language code; see weights.py.
+            weights: how often documents are read, by source name or language code; see epochs.py.
 
         Raises:
             UserError: a mixture, cap or weight names what is not there, a source has no document that fits into a
                 row, or caps leave too little for the steps.
         """
-        plans = [*behind, *phases]
+        plans = [*previous, *phases]
         shares = [token_shares(plan.mixture, sources, plan.name) for plan in plans]
         used = sorted({name for share in shares for name in share})
         self.sources = [sources[name] for name in used]
@@ -144,11 +140,11 @@ class Order:
         ]
         self.dropped = {rows.source.name: rows.dropped for rows in self._rows}
         self._phases: list[_Phase] = []
-        self._stretches: list[Stretch] = []
+        self._segments: list[Segment] = []
         for plan, share in zip(plans, shares, strict=True):
             self._plan_phase(plan, share, sources)
-        self._own_phases = self._phases[len(behind) :]
-        self._first_step = sum(plan.done for plan in behind)
+        self._own_phases = self._phases[len(previous) :]
+        self._first_step = sum(plan.done for plan in previous)
         self.num_steps = sum(plan.done for plan in phases)
         self.fingerprint = fingerprint(
             {
@@ -174,9 +170,9 @@ class Order:
         start = earlier.end if earlier else np.zeros(len(self.sources), dtype=np.int64)
         begin, end = self._row_shares(earlier.shares if earlier else shares), self._row_shares(shares)
         first_row = sum(phase.num_rows for phase in self._phases)
-        stretches = plan_stretches(plan, self.batch_size, begin, end, limits, first_row, start)
-        self._stretches += stretches
-        last = stretches[-1] if stretches else None
+        segments = plan_segments(plan, self.batch_size, begin, end, limits, first_row, start)
+        self._segments += segments
+        last = segments[-1] if segments else None
         end_rows = last.start + last.counts(last.num_rows) if last else start
         self._phases.append(_Phase(plan, shares, plan.done * self.batch_size, start, end_rows))
 
@@ -186,11 +182,11 @@ class Order:
         return weights / weights.sum()
 
     def skipping(self, skipped: Skipped) -> Order:
-        """The same order with ranges of positions passed over; see `position_of`. Positions count from the beginning
-        of the whole training, with the phases behind.
+        """The same order with ranges of positions skipped; see `position_of`. Positions count from the beginning
+        of the whole training, with the previous phases.
 
         Positions beyond the plan's end go on in the last phase, whose caps are not kept there. The mixture follows
-        positions, so that later phases' mixtures begin as many steps earlier as were passed over.
+        positions, so that later phases' mixtures begin as many steps earlier as were skipped.
         """
         other = copy.copy(self)
         other.skipped = tuple((first, end) for first, end in skipped)
@@ -212,10 +208,10 @@ class Order:
             raise IndexError(f"the plan ends after {self.num_steps} steps")
         row = self.position(step) * self.batch_size + np.arange(self.batch_size)
         source, number = np.empty(self.batch_size, dtype=np.int64), np.empty(self.batch_size, dtype=np.int64)
-        stretch_of_row = stretches_of(self._stretches, row)
-        for index in np.unique(stretch_of_row).tolist():
-            here = stretch_of_row == index
-            source[here], number[here] = self._stretches[index].locate(row[here])
+        segment_of_row = segments_of(self._segments, row)
+        for index in np.unique(segment_of_row).tolist():
+            here = segment_of_row == index
+            source[here], number[here] = self._segments[index].locate(row[here])
         parts = []
         for index in np.unique(source).tolist():
             rows_here = np.flatnonzero(source == index)
@@ -252,7 +248,7 @@ class Order:
             )
         ]
 
-    def visits(self, name: str, document: int) -> list[Visit]:
+    def occurrences(self, name: str, document: int) -> list[Occurrence]:
         """The steps that read a document, in order.
 
         Args:
@@ -260,18 +256,18 @@ class Order:
             document: its number in the source.
         """
         index = self.names.index(name)
-        last = self._stretches[-1]
+        last = self._segments[-1]
         positions = self.position(self.num_steps - 1) + 1
         total = last.start + last.counts(positions * self.batch_size - last.first_row)
-        starts = np.array([stretch.start[index] for stretch in self._stretches])
+        starts = np.array([segment.start[index] for segment in self._segments])
         found = []
         for reading in self._rows[index].find(document, int(total[index])):
-            # Stretches that do not read the source begin with the same number as the next that does.
-            stretch = self._stretches[int(np.searchsorted(starts, reading.row, side="right")) - 1]
-            position = stretch.row_of(index, reading.row) // self.batch_size
+            # Segments that do not read the source begin with the same number as the next that does.
+            segment = self._segments[int(np.searchsorted(starts, reading.row, side="right")) - 1]
+            position = segment.row_of(index, reading.row) // self.batch_size
             step = step_of(position, self.skipped)
             if step is not None and step >= self._first_step:
-                found.append(Visit(step - self._first_step, reading.epoch, reading.first, reading.end))
+                found.append(Occurrence(step - self._first_step, reading.epoch, reading.first, reading.end))
         return found
 
     def phase(self, step: int) -> str:
@@ -287,12 +283,12 @@ class Order:
         """Planned and realised shares of a phase, before anything is trained.
 
         Args:
-            phase: name or number; not of those behind.
+            phase: name or number; not of the previous ones.
 
         Returns:
             By source: `planned` (as the mixture has it; of a ramp, where it arrives) and `realised` share of the
-            tokens, `rows`, `tokens` (read in the phase), `epochs`, the passes over the source when the phase ends,
-            earlier phases included, and `fill`, the share of its rows' places that hold tokens.
+            tokens, `rows`, `tokens` (read in the phase), `epochs` of the source when the phase ends,
+            earlier phases included, and `packing_efficiency`, the share of its rows' places that hold tokens.
         """
         chosen = (
             self._own_phases[phase]
@@ -308,8 +304,8 @@ class Order:
                 "realised": tokens[index] / total if total else 0.0,
                 "rows": int(rows[index]),
                 "tokens": round(tokens[index]),
-                "epochs": self._rows[index].epochs(int(chosen.end[index])),
-                "fill": self._rows[index].fill,
+                "epochs": self._rows[index].epochs_in(int(chosen.end[index])),
+                "packing_efficiency": self._rows[index].packing_efficiency,
             }
             for index, source in enumerate(self.sources)
             if source.name in chosen.shares or rows[index]

@@ -39,7 +39,7 @@ class Batch:
             `pairs`, 2i and 2i + 1 are the chosen and the rejected conversation of the batch's i-th pair.
         sources_B: int32, index into the order's sources.
         bytes: UTF-8 bytes of the documents that begin in this batch (held-out batches; 0 in training).
-        fill: share of the places that hold a token; the rest is padding.
+        packing_efficiency: share of the places that hold a token; the rest is padding.
     """
 
     tokens_BT: np.ndarray
@@ -48,7 +48,7 @@ class Batch:
     documents_BT: np.ndarray
     sources_B: np.ndarray
     bytes: int = 0
-    fill: float = 1.0
+    packing_efficiency: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,10 @@ class Fragments:
 
 
 class Rows(Protocol):
-    """The rows of one pass over some documents.
+    """The rows of one epoch of some documents.
 
     Attributes:
-        num_rows: how many rows a pass has.
+        num_rows: how many rows an epoch has.
         num_tokens: tokens in them, padding not counted.
         dropped: documents that do not fit into a row and are left out.
     """
@@ -113,7 +113,7 @@ class CutRows:
         """Lay out documents.
 
         Args:
-            documents: [D] document numbers, in the order of the pass.
+            documents: [D] document numbers, in the order of the epoch.
             lengths: tokens of every document of the source.
             sequence_length: T.
         """
@@ -131,17 +131,17 @@ class CutRows:
 
 
 def cut(documents: np.ndarray, starts: np.ndarray, ends: np.ndarray, begin: np.ndarray, end: np.ndarray) -> Fragments:
-    """The pieces of a stream of documents that lie in stretches of it.
+    """The pieces of a stream of documents that lie in ranges of it.
 
     Args:
-        documents: [D] in the order of the stream; where no stretch is, documents may be left out.
+        documents: [D] in the order of the stream; where no range is, documents may be left out.
         starts: [D] where each begins in the stream.
         ends: [D] and ends.
-        begin: [R] where each stretch begins.
+        begin: [R] where each range begins.
         end: [R] and ends.
 
     Returns:
-        Fragments of source 0 and epoch 0; `row` counts the stretches.
+        Fragments of source 0 and epoch 0; `row` counts the ranges.
     """
     first = np.searchsorted(starts, begin, side="right") - 1
     counts = np.searchsorted(starts, end, side="left") - first
@@ -167,7 +167,7 @@ class WholeRows:
         """Pack documents.
 
         Args:
-            units: [U] numbers of conversations or pairs, in the order of the pass.
+            units: [U] numbers of conversations or pairs, in the order of the epoch.
             lengths: tokens of every document of the source.
             sequence_length: T.
             unit_size: documents that must share a row: 1 for conversations, 2 for pairs.
@@ -205,7 +205,7 @@ class WholeRows:
 
 
 def lay_out(source: TokenSource, sequence_length: int, key: str, limit: int | None = None) -> Rows:
-    """The rows of one pass over a source.
+    """The rows of one epoch of a source.
 
     Args:
         source: the source.
@@ -296,7 +296,7 @@ def assemble(fragments: Fragments, sources: Sequence[TokenSource], shape: tuple[
         positions_BT=positions.reshape(shape),
         documents_BT=documents.reshape(shape),
         sources_B=sources_B,
-        fill=float(fragments.length.sum() / size),
+        packing_efficiency=float(fragments.length.sum() / size),
     )
 
 

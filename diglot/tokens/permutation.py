@@ -1,4 +1,4 @@
-"""Keyed permutations: the order in which an epoch visits documents, as a function of a key.
+"""Keyed permutations: the order in which an epoch reads documents, as a function of a key.
 
 A balanced Feistel network over 2h bits is a bijection whatever its round function does; the smallest such domain
 that holds `size` elements is at most four times too large, and cycle-walking (encrypting again what fell outside)
@@ -33,11 +33,11 @@ class Permutation:
         self._round_keys = np.frombuffer(digest, "<u8").astype(np.uint64)
 
     def at(self, places: np.ndarray) -> np.ndarray:
-        """int64: the elements visited at these places."""
+        """int64: the elements at these places."""
         return self._walk(places, self._encrypt)
 
     def places(self, elements: np.ndarray) -> np.ndarray:
-        """int64: the places at which these elements are visited."""
+        """int64: the places of these elements."""
         return self._walk(elements, self._decrypt)
 
     def _walk(self, values: np.ndarray, step: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -72,7 +72,7 @@ def permutation(size: int, key: str) -> np.ndarray:
         key: text; the same key gives the same order on every machine.
 
     Returns:
-        int64 [size]: the element visited first, second, …
+        int64 [size]: the element that comes first, second, …
     """
     return Permutation(size, key).at(np.arange(size))
 

@@ -6,7 +6,7 @@
     wiki.train.targets.npy           chat and pairs: 1 where a token is to be predicted
     wiki.train.bytes.npy             int64 [documents]: UTF-8 bytes that the predicted tokens stand for
     wiki.train.ids.parquet           the documents' ids
-    wiki.train.groups.npy            text: int64 [groups], the tokens of each group of 4096 documents (passes.py)
+    wiki.train.groups.npy            text: int64 [groups], the tokens of each group of 4096 documents (epochs.py)
     wiki.train.column.NAME.npy       float32 [documents]: a column of the corpus that `keep` names, for weights
 
 A text document is BOS + ids + EOS; a chat document is a conversation in the chat format; in form `pairs`,
@@ -28,7 +28,7 @@ from diglot.base.files import read_json
 from diglot.tokens.permutation import Permutation
 
 INDEX = "tokens.json"
-GROUP = 4096  # documents that are shuffled together; see passes.py
+GROUP = 4096  # documents that are shuffled together; see epochs.py
 Form = Literal["text", "chat", "pairs"]
 Split = Literal["train", "heldout"]
 

@@ -39,8 +39,8 @@ from diglot.base.files import read_json, write_json
 from diglot.model.decoder import Decoder
 from diglot.model.weights import SURGERY, StoredWeights, write_file
 from diglot.recipe.train import Train
+from diglot.tokens.mixture import PhasePlan, cut
 from diglot.tokens.order import Skipped
-from diglot.tokens.phases import PhasePlan, cut
 from diglot.tokens.shards import TokenSource
 from diglot.train.mesh import Mesh, local, part_of, whole
 

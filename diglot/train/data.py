@@ -16,7 +16,8 @@ from tokenizers import Tokenizer
 from diglot.base.artifact import UserError, fingerprint
 from diglot.recipe.train import Train
 from diglot.tokenizer.folder import load_tokenizer
-from diglot.tokens.order import Order, PhasePlan, Skipped, joined
+from diglot.tokens.mixture import PhasePlan
+from diglot.tokens.order import Order, Skipped, joined
 from diglot.tokens.shards import TokenSource, open_tokens
 from diglot.train.schedule import phase_steps
 
@@ -33,7 +34,7 @@ def phase_plans(settings: Train) -> list[PhasePlan]:
 
 
 def data_order(
-    settings: Train, sources: Mapping[str, TokenSource], seed: int, behind: Sequence[PhasePlan] = ()
+    settings: Train, sources: Mapping[str, TokenSource], seed: int, previous: Sequence[PhasePlan] = ()
 ) -> Order:
     """The data order of a train stage.
 
@@ -41,7 +42,7 @@ def data_order(
         settings: the stage's.
         sources: training sources by name, of any form.
         seed: of the order; see `order_seed`.
-        behind: phases of the run that the stage goes on from.
+        previous: phases of the run that the stage goes on from.
 
     Raises:
         UserError: no source has the form that the objective needs, or see `Order`.
@@ -52,7 +53,7 @@ def data_order(
         there = ", ".join(f"{name} ({source.form})" for name, source in sources.items()) or "none"
         raise UserError(f"objective {settings.objective} needs {' or '.join(forms)} tokens; there are: {there}")
     sizes = settings.batch_size, settings.sequence_length
-    return Order(usable, phase_plans(settings), *sizes, seed, behind, settings.document_weights)
+    return Order(usable, phase_plans(settings), *sizes, seed, previous, settings.document_weights)
 
 
 def order_seed(recipe_seed: int, settings: Train, stage: str) -> int:
@@ -101,20 +102,20 @@ class Data:
         Raises:
             UserError: no tokens there, or a plan that they do not allow.
         """
-        seed, behind = order_seed(recipe_seed, settings, stage), tuple[PhasePlan, ...]()
+        seed, previous = order_seed(recipe_seed, settings, stage), tuple[PhasePlan, ...]()
         if settings.continues == "run":
             from diglot.train.branches import read_past  # start-up: torch, where no run is continued
 
             assert model is not None
             past = read_past(model, settings)
             assert past is not None
-            seed, behind = past.seed, past.phases
+            seed, previous = past.seed, past.phases
             passed_over = joined([*past.skipped, *passed_over])
-        order = data_order(settings, open_tokens(tokens, None), seed, behind).skipping(passed_over)
+        order = data_order(settings, open_tokens(tokens, None), seed, previous).skipping(passed_over)
         return cls(stage, settings, order, load_tokenizer(tokenizer) if tokenizer else None)
 
     def mixture(self) -> dict[str, Any]:
-        """Planned and realised shares, by phase and source, with epochs and fill."""
+        """Planned and realised shares, by phase and source, with epochs and packing efficiency."""
         rows = {
             phase.name: {
                 "steps": steps,
@@ -156,9 +157,15 @@ class Data:
                     "words": self._words(source, number, first, end),
                 }
             )
-        fill = float(fragments.length.sum() / (self.order.batch_size * self.order.sequence_length))
+        efficiency = float(fragments.length.sum() / (self.order.batch_size * self.order.sequence_length))
         phase = self.order.phase(step - 1)
-        return {"stage": self.stage, "step": step, "phase": phase, "fill": fill, "documents": documents}
+        return {
+            "stage": self.stage,
+            "step": step,
+            "phase": phase,
+            "packing_efficiency": efficiency,
+            "documents": documents,
+        }
 
     def _words(self, source: TokenSource, document: int, first: int, end: int) -> str:
         if self.tokenizer is None:
@@ -181,15 +188,15 @@ class Data:
         found = self.order.sources[self.order.names.index(name)].find_documents(document_id)
         if not found:
             raise UserError(f"--document {wanted}: source {name!r} has no training document {document_id!r}")
-        visits = [
+        occurrences = [
             {
-                "step": visit.step + 1,
-                "phase": self.order.phase(visit.step),
-                "epoch": visit.epoch + 1,
-                "from": visit.first,
-                "to": visit.end,
+                "step": found.step + 1,
+                "phase": self.order.phase(found.step),
+                "epoch": found.epoch + 1,
+                "from": found.first,
+                "to": found.end,
             }
             for document in found
-            for visit in self.order.visits(name, document)
+            for found in self.order.occurrences(name, document)
         ]
-        return {"stage": self.stage, "source": name, "id": document_id, "visits": visits}
+        return {"stage": self.stage, "source": name, "id": document_id, "occurrences": occurrences}

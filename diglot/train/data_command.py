@@ -93,11 +93,11 @@ def show(console: Console, found: list[dict[str, Any]], limit: int) -> None:
 
 
 def mixture_tables(mixture: dict[str, Any]) -> Iterator[Table | str]:
-    """One table a phase: shares asked for and realised, tokens, passes."""
+    """One table a phase: shares asked for and realised, tokens, epochs."""
     for name, phase in mixture["phases"].items():
         ramp = ", ramping from the mixture before" if phase["ramp"] else ""
         table = _table(f"{mixture['stage']}: phase {name}, {phase['steps']:,} steps{ramp}", ("source",))
-        for column in ("planned", "realised", "tokens", "rows", "passes", "at most", "fill"):
+        for column in ("planned", "realised", "tokens", "rows", "epochs", "at most", "packing efficiency"):
             table.add_column(column, justify="right")
         for source, entry in phase["sources"].items():
             cap = entry["max_epochs"]
@@ -109,10 +109,10 @@ def mixture_tables(mixture: dict[str, Any]) -> Iterator[Table | str]:
                 f"{entry['rows']:,}",
                 f"{entry['epochs']:.2f}",
                 "–" if cap is None else f"{cap:g}",
-                f"{entry['fill']:.1%}",
+                f"{entry['packing_efficiency']:.1%}",
             )
         yield table
-    yield "planned: the recipe's share of tokens (of a ramp, at its end); passes: when the phase ends"
+    yield "planned: the recipe's share of tokens (of a ramp, at its end); epochs: when the phase ends"
     for source, number in mixture["dropped_as_too_long"].items():
         if number:
             yield f"{source}: {number:,} documents are longer than a sequence and left out"
@@ -122,7 +122,7 @@ def step_tables(found: dict[str, Any], limit: int) -> Iterator[Table | str]:
     """The documents of a step."""
     documents = found["documents"]
     table = _table(
-        f"{found['stage']}: step {found['step']:,}, phase {found['phase']}, fill {found['fill']:.1%}",
+        f"{found['stage']}: step {found['step']:,}, phase {found['phase']}, packing efficiency {found['packing_efficiency']:.1%}",
         ("source", "document"),
     )
     for column in ("row", "epoch", "tokens"):
@@ -144,19 +144,19 @@ def step_tables(found: dict[str, Any], limit: int) -> Iterator[Table | str]:
 
 def document_tables(found: dict[str, Any], limit: int) -> Iterator[Table | str]:
     """The steps that read a document."""
-    visits = found["visits"]
-    if not visits:
+    occurrences = found["occurrences"]
+    if not occurrences:
         yield f"{found['source']}:{found['id']} is not read in stage {found['stage']}"
         return
     table = _table(f"{found['stage']}: {found['source']}:{found['id']}", ("phase",))
     for column in ("step", "epoch", "tokens"):
         table.add_column(column, justify="right")
-    for visit in visits[:limit]:
-        tokens = f"{visit['from']}–{visit['to']}"
-        table.add_row(escape(visit["phase"]), f"{visit['step']:,}", str(visit["epoch"]), tokens)
+    for occurrence in occurrences[:limit]:
+        tokens = f"{occurrence['from']}–{occurrence['to']}"
+        table.add_row(escape(occurrence["phase"]), f"{occurrence['step']:,}", str(occurrence["epoch"]), tokens)
     yield table
-    if len(visits) > limit:
-        yield f"and {len(visits) - limit:,} more; --limit or --json shows them"
+    if len(occurrences) > limit:
+        yield f"and {len(occurrences) - limit:,} more; --limit or --json shows them"
 
 
 def _table(title: str, columns: tuple[str, ...]) -> Table:

@@ -64,7 +64,7 @@ def summarise(job: Job, lines: list[dict[str, Any]]) -> dict[str, Any]:
         "steps": job.settings.steps,
         "tokens": steps[-1]["tokens"],
         "loss": steps[-1]["loss"],
-        "fill": round(sum(s["fill"] for s in steps) / len(steps), 4),
+        "packing_efficiency": round(sum(s["packing_efficiency"] for s in steps) / len(steps), 4),
         "tokens_per_second": round(sum(s["tokens_per_second"] for s in steps) / len(steps)),
         "parameters": count_parameters(job.model.config),
         "bits_per_byte": last["languages"],

@@ -159,13 +159,13 @@ def prepare(settings: Train, model_folder: Path, token_folders: list[Path], cont
         )
     past = read_past(model_folder, settings)
     seed = past.seed if past else order_seed(context.seed, settings, context.name)
-    behind = past.phases if past else ()
+    previous = past.phases if past else ()
     sources = open_tokens(token_folders, tokenizer, "train")
     if past:
         check_sources(past, sources)
     rollbacks = Rollbacks(context.scratch / ROLLBACKS)
     skipped = joined([*(past.skipped if past else ()), *rollbacks.ranges()])
-    order = data_order(settings, sources, seed, behind).skipping(skipped)
+    order = data_order(settings, sources, seed, previous).skipping(skipped)
     heldout = open_tokens(token_folders, tokenizer, "heldout")
     surgery = read_surgery(model_folder, model.config)
     trained = {phase.name: select(model, surgery, phase) for phase in settings.phases}
@@ -175,7 +175,7 @@ def prepare(settings: Train, model_folder: Path, token_folders: list[Path], cont
     if settings.continues != "weights":
         load_optimizer(model, optimizer, model_folder)
     contents = {source.name: source.content for source in order.sources}
-    record = Past(seed, (*behind, *phase_plans(settings)), contents, sizes(settings), skipped)
+    record = Past(seed, (*previous, *phase_plans(settings)), contents, sizes(settings), skipped)
     return Job(
         settings=settings,
         mesh=mesh,
@@ -300,7 +300,7 @@ def update(job: Job, batch: Batch, number: int, begun: float) -> Step:
     rates = effective_rates(job.optimizer)
     take_step(job.optimizer, by_rows, skip)
     measured = Measured.of({"loss": loss, "gradient_norm": norm, "score": score, "skip": skip}, norms, found_S2)
-    return Step(number, begun, phase, rates, round(batch.fill, 4), measured)
+    return Step(number, begun, phase, rates, round(batch.packing_efficiency, 4), measured)
 
 
 def settle(job: Job, step: Step, next_begun: float | None, metrics: Metrics, context: Context) -> None:
@@ -325,7 +325,7 @@ def settle(job: Job, step: Step, next_begun: float | None, metrics: Metrics, con
         step=step.number + 1,
         phase=step.phase.name,
         **found,
-        fill=step.fill,
+        packing_efficiency=step.packing_efficiency,
         losses=losses,
         gradient_norms=norms,
         learning_rate=job.rate(step.number),

@@ -148,7 +148,7 @@ class Step:
         begun: when, by the monotonic clock.
         phase: that it belongs to.
         rates: the learning rate of each parameter group.
-        fill: share of its rows' places that hold tokens.
+        packing_efficiency: share of its rows' places that hold tokens.
         measured: its numbers.
     """
 
@@ -156,7 +156,7 @@ class Step:
     begun: float
     phase: PhaseSchedule
     rates: dict[str, float]
-    fill: float
+    packing_efficiency: float
     measured: Measured
 
 

@@ -19,7 +19,8 @@ from diglot.recipe.encode import Encode
 from diglot.recipe.train import DocumentWeight
 from diglot.tokenizer import byte_fallback
 from diglot.tokenizer.folder import load_tokenizer, special_ids, tokenizer_hash
-from diglot.tokens.order import Order, PhasePlan
+from diglot.tokens.mixture import PhasePlan
+from diglot.tokens.order import Order
 from diglot.tokens.shards import open_tokens
 
 TEXTS = ["A baker bakes bread.", "الخباز يخبز الخبز.", "", "</s><|user|> is text", "x" * 300, "\u2028\n\nend"]

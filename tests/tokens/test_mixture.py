@@ -29,11 +29,11 @@ def test_after_any_number_of_rows_each_source_is_within_one_row_of_its_share(row
 @examples(50)
 @given(
     weights=st.lists(st.floats(0.001, 1), min_size=1, max_size=8),
-    fill=st.lists(st.floats(0.3, 1), min_size=8, max_size=8),
+    efficiency=st.lists(st.floats(0.3, 1), min_size=8, max_size=8),
 )
-def test_rows_come_within_one_row_of_the_shares_of_tokens(weights: list[float], fill: list[float]) -> None:
+def test_rows_come_within_one_row_of_the_shares_of_tokens(weights: list[float], efficiency: list[float]) -> None:
     shares = np.array(weights) / sum(weights)
-    tokens_per_row = 256 * np.array(fill[: len(weights)])
+    tokens_per_row = 256 * np.array(efficiency[: len(weights)])
     rows = rows_per_block(shares, tokens_per_row)
     block = rows.sum()
     assert block >= SMALLEST_BLOCK

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from diglot.base.artifact import UserError
-from diglot.tokens.order import Order, PhasePlan
+from diglot.tokens.mixture import PhasePlan
+from diglot.tokens.order import Order
 from diglot.tokens.packing import IGNORED, Batch
 from diglot.tokens.shards import TokenSource
 
@@ -103,7 +104,7 @@ def test_epochs_differ_and_packing_wastes_little(make_source: Make) -> None:
     rng = np.random.default_rng(0)
     source = make_source("chat", rng.integers(10, 120, 2000).tolist(), form="chat")
     rows = one_source(source, 1, 1, 256)._rows[0]
-    assert rows.fill > 0.98
+    assert rows.packing_efficiency > 0.98
     order = one_source(source, 2 * rows.rows_before(1), 1, 256)
     first = [order.documents(step)[0][1] for step in range(20)]
     second = [order.documents(rows.rows_before(1) + step)[0][1] for step in range(20)]

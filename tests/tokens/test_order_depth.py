@@ -1,4 +1,4 @@
-"""The order in depth: ramps, caps, weights, passed-over windows, sources of any size, and the way back to steps."""
+"""The order in depth: ramps, caps, weights, skipped windows, sources of any size, and the way back to steps."""
 
 import time
 import tracemalloc
@@ -15,12 +15,10 @@ from hypothesis import strategies as st
 
 from diglot.base.artifact import UserError
 from diglot.recipe.train import DocumentWeight
-from diglot.tokens import passes, shards
-from diglot.tokens import phases as phases_module
-from diglot.tokens.mixture import keep_under_caps
-from diglot.tokens.order import Order, PhasePlan, position_of, step_of
+from diglot.tokens import epochs, mixture, shards
+from diglot.tokens.mixture import SMALLEST_STAIR, PhasePlan, cut, keep_under_caps
+from diglot.tokens.order import Order, position_of, step_of
 from diglot.tokens.packing import IGNORED
-from diglot.tokens.phases import SMALLEST_STAIR, cut
 from diglot.tokens.shards import TokenSource
 
 Make = Callable[..., TokenSource]
@@ -98,7 +96,7 @@ def test_the_steps_of_a_document_are_those_that_read_it(make_source: Make, small
             seen.setdefault((name, document_id), []).append((step, *piece))
     for name in order.names:
         for document in range(order.sources[order.names.index(name)].num_documents):
-            found = [tuple(visit) for visit in order.visits(name, document)]
+            found = [tuple(occurrence) for occurrence in order.occurrences(name, document)]
             assert sorted(found) == sorted(seen.get((name, f"{name}/{document}"), []))
 
 
@@ -127,7 +125,7 @@ def test_a_ramp_keeps_to_the_line_in_every_window(
     phases = [PhasePlan("flat", 10, mixtures[0]), PhasePlan("ramp", steps, mixtures[1], ramp=True)]
     order = Order(sources, phases, 4, 16, 1)
     rows = np.concatenate(
-        [stretch.locate(stretch.first_row + np.arange(stretch.num_rows))[0] for stretch in order._stretches]
+        [segment.locate(segment.first_row + np.arange(segment.num_rows))[0] for segment in order._segments]
     )[40:]
     number = 4 * steps
     assert len(rows) == number
@@ -226,7 +224,7 @@ def test_rows_of_a_stair_add_up_and_go_to_live_sources(
     live = np.array([number not in dead for number in range(len(shares))])
     weights = np.array(shares) * live
     wanted = np.array(owed[: len(shares)]) + weights / weights.sum() * total
-    rows = phases_module._apportion(wanted, live, total)
+    rows = mixture._apportion(wanted, live, total)
     assert rows.sum() == total
     assert rows.min() >= 0
     assert not rows[~live].any()
@@ -268,10 +266,10 @@ def test_a_branch_goes_on_where_the_plan_was_left(make_source: Make, left_after:
     """Ramps and caps depend on the whole phase, so a phase that was left is kept whole with where it was left."""
     sources = {"a": make_source("a", [64] * 20), "b": make_source("b", [64] * 20, first_token=10_000)}
     trunk = [PhasePlan("flat", 40, {"a": 0.7, "b": 0.3}, {"b": 0.4}), PhasePlan("ramp", 60, {"b": 1.0}, ramp=True)]
-    behind = cut(trunk, left_after)
-    assert sum(plan.done for plan in behind) == left_after
+    previous = cut(trunk, left_after)
+    assert sum(plan.done for plan in previous) == left_after
     decay = [PhasePlan("flat", 20, {"a": 0.5, "b": 0.5})]
-    branch = Order(sources, decay, 4, 16, 1, behind=behind)
+    branch = Order(sources, decay, 4, 16, 1, previous=previous)
     whole = Order(sources, trunk, 4, 16, 1)
     assert branch.num_steps == 20
     read = Counter(sources_of_rows(branch).tolist())
@@ -293,7 +291,7 @@ def weighted(make_source: Make, rule: DocumentWeight, column: list[float], steps
 
 
 def visits_by_pass(order: Order) -> np.ndarray:
-    """[passes, documents]: beginnings of each document."""
+    """[epochs, documents]: beginnings of each document."""
     source = order.sources[0]
     seen = np.zeros((64, source.num_documents), dtype=np.int64)
     for step in range(order.num_steps):
@@ -314,8 +312,8 @@ def test_over_eight_passes_each_document_is_read_by_its_weight(
     weights = np.array([1.0 if np.isnan(value) else min(max(value, 0.25), 3) for value in column])
     assert seen[:8].sum(axis=0).tolist() == (8 * weights).tolist()
     assert not seen[8:].any()
-    for passes_done in range(1, 8):  # and before, to within a visit
-        assert (np.abs(seen[:passes_done].sum(axis=0) - passes_done * weights) < 1).all()
+    for epochs_done in range(1, 8):  # and before, to within one
+        assert (np.abs(seen[:epochs_done].sum(axis=0) - epochs_done * weights) < 1).all()
 
 
 def test_repeats_are_spread_over_the_pass(make_source: Make, small_groups: None) -> None:
@@ -336,16 +334,16 @@ def test_quantiles_and_logarithms_become_weights(make_source: Make) -> None:
     numbers = np.random.default_rng(0).permutation(1000).astype(float)
     rule = DocumentWeight(column="number", by="quantile", low=0.5, high=2)
     order = weighted(make_source, rule, numbers.tolist(), 1)
-    text = order._rows[0].passes
-    assert isinstance(text, passes.TextPasses)
+    text = order._rows[0].layout
+    assert isinstance(text, epochs.TextEpochs)
     assert text._weights is not None
     eighths = text._weights.eighths(np.arange(1000))
     wanted = 8 * (0.5 + 1.5 * numbers / 999)
     assert np.abs(eighths - wanted).max() < 0.6
     sizes = [1.0, 2.0, 10.0, 1e6]
     logarithm = weighted(make_source, DocumentWeight(column="number", by="log", low=1, high=3), sizes, 1)
-    text = logarithm._rows[0].passes
-    assert isinstance(text, passes.TextPasses)
+    text = logarithm._rows[0].layout
+    assert isinstance(text, epochs.TextEpochs)
     assert text._weights is not None
     assert text._weights.eighths(np.arange(4)).tolist() == [8, 14, 24, 24]  # 1 + ln 2 = 1.69, in eighths
 
@@ -417,4 +415,4 @@ def test_any_step_of_a_trillion_tokens_is_found_within_a_second_and_little_memor
     assert peak < 300e6  # a batch itself takes 100 MB while it is put together
     assert (batch.documents_BT >= 0).all()
     document = int(order.fragments(10**6).document[7])
-    assert 10**6 in [visit.step for visit in order.visits("web", document)]
+    assert 10**6 in [occurrence.step for occurrence in order.occurrences("web", document)]

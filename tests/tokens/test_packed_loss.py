@@ -10,7 +10,8 @@ from rounding import rounding
 
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.loss import cross_entropy
-from diglot.tokens.order import Order, PhasePlan
+from diglot.tokens.mixture import PhasePlan
+from diglot.tokens.order import Order
 from diglot.tokens.packing import IGNORED
 from diglot.tokens.shards import TokenSource
 from diglot.train.objectives import MicroBatch, answer_log_probabilities, micro_batches
@@ -113,12 +114,12 @@ def test_attending_across_documents_would_be_seen(make_source: Callable[..., Tok
     assert (losses[0] - losses[1]).abs().mean() > 1e-3
 
 
-def test_the_fill_of_a_batch_is_its_share_of_tokens(make_source: Callable[..., TokenSource]) -> None:
+def test_the_packing_efficiency_of_a_batch_is_its_share_of_tokens(make_source: Callable[..., TokenSource]) -> None:
     order = Order({"source": source(make_source, "chat")}, [PhasePlan("all", 8)], 2, 128, 1)
-    fills = []
+    efficiencies = []
     for step in range(8):
         batch = order.batch(step)
-        fills.append(batch.fill)
-        assert batch.fill == pytest.approx((batch.documents_BT >= 0).mean())
-    assert 0.5 < min(fills) < 1
-    assert order.realised("all")["source"]["fill"] > 0.9
+        efficiencies.append(batch.packing_efficiency)
+        assert batch.packing_efficiency == pytest.approx((batch.documents_BT >= 0).mean())
+    assert 0.5 < min(efficiencies) < 1
+    assert order.realised("all")["source"]["packing_efficiency"] > 0.9

@@ -8,7 +8,7 @@ from diglot.tokens.permutation import CHUNK, permutation
 
 
 @given(size=st.integers(0, 3000), key=st.text(max_size=20))
-def test_every_element_is_visited_once(size: int, key: str) -> None:
+def test_every_element_comes_once(size: int, key: str) -> None:
     order = permutation(size, key)
     assert order.dtype == np.int64
     assert np.array_equal(np.sort(order), np.arange(size))

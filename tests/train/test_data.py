@@ -36,7 +36,7 @@ def test_the_loop_reads_what_was_said_before(inputs: Inputs, tmp_path: Path) -> 
     for line in steps:
         said = data.at_step(line["step"])
         assert line["phase"] == said["phase"]
-        assert line["fill"] == pytest.approx(said["fill"], abs=1e-4)
+        assert line["packing_efficiency"] == pytest.approx(said["packing_efficiency"], abs=1e-4)
         assert set(line["losses"]) == {entry["source"] for entry in said["documents"]}
 
 
