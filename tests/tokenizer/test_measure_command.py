@@ -133,7 +133,7 @@ def test_what_loses_text_is_marked(folder):
     ("arguments", "says"),
     [
         (["{0}/none"], "there is no such folder"),
-        (["{0}", "--text", "en={0}/en.txt"], "has no tokenizer.json"),
+        (["{0}", "--text", "en={0}/en.txt"], "no tokenizer.json"),
         (["{0}/three"], "nothing to measure on"),
         (["{0}/three", "--text", "{0}/en.txt"], "write LANGUAGE=FILE"),
         (["{0}/three", "--text", "en={0}/fr.txt"], "fr.txt does not exist"),
