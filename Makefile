@@ -42,8 +42,8 @@ torch:
 demo: setup  ## The whole road on the invented world: about 10 minutes on 2 cores
 	$(BIN)/diglot run recipes/quickstart.yaml
 
-# Two processes; a file's tests stay together, as they share what is made once.
-TWO := -n 2 --dist loadfile
+# Two processes; a file's tests stay together, as they share what is made once, in the order of tests/conftest.py.
+TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 test: setup  ## All tests but the longest
 	$(BIN)/python -m pytest -q -m 'not full' $(TWO)

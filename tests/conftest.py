@@ -4,7 +4,8 @@ import os
 import sys
 from pathlib import Path
 
-# With another process on a core, two spinning torch threads ran at a quarter of one thread's speed.
+# Two processes test on two cores, and the tests' matrices are small: more threads would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -18,6 +19,12 @@ from diglot.base.artifact import Context
 hypothesis.settings.load_profile("few")  # `--hypothesis-profile=wide` comes after this file and wins
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: then the many short ones fill both processes to the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import diglot
 
 ENGLISH = (
     "the old baker of a small town bakes warm bread every morning before the sun rises over that quiet river and "
@@ -39,13 +40,11 @@ def recipe(folder: Path, source: str, extra: str = "") -> Path:
 
 
 def run(file: Path, *arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "diglot.cli", "run", str(file), "--run", str(folder or file.parent / "run")]
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=300)
+    return diglot("run", file, "--run", folder or file.parent / "run", *arguments)
 
 
 def refused(done: subprocess.CompletedProcess[str], *says: str) -> None:
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
     for part in says:
         assert part in done.stderr, done.stderr
 
@@ -128,21 +127,12 @@ def test_a_second_run_on_the_same_folder(tmp_path: Path) -> None:
 
 
 def test_stage_commands_refuse_as_recipes_do(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "diglot.cli", "train-tokenizer", "--out", str(tmp_path / "out")]
-    done = subprocess.run([*command, "--corpus", str(tmp_path)], capture_output=True, text=True)
-    refused(done, "no corpus there")
-    done = subprocess.run([*command, "--corpus", str(tmp_path), "--alpha", "2"], capture_output=True, text=True)
-    refused(done)
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "--corpus" in done.stderr
+    command = ["train-tokenizer", "--out", tmp_path / "out"]
+    refused(diglot(*command, "--corpus", tmp_path), "no corpus there")
+    refused(diglot(*command, "--corpus", tmp_path, "--alpha", "2"))
+    refused(diglot(*command), "--corpus")
 
 
-def test_show_and_chat_of_nothing(tmp_path: Path) -> None:
-    for words in (
-        ["show", str(tmp_path)],
-        ["chat", str(tmp_path), "--prompt", "x"],
-        ["run", str(tmp_path / "none.yaml")],
-    ):
-        done = subprocess.run([sys.executable, "-m", "diglot.cli", *words], capture_output=True, text=True)
-        refused(done, str(tmp_path))
+@pytest.mark.parametrize("words", [["show", "."], ["chat", ".", "--prompt", "x"], ["run", "none.yaml"]])
+def test_show_chat_and_run_of_nothing(tmp_path: Path, words: list[str]) -> None:
+    refused(diglot(words[0], tmp_path / words[1], *words[2:]), str(tmp_path))

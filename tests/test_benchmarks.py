@@ -8,15 +8,13 @@ import time
 import zipfile
 from pathlib import Path
 
+import common
 import pytest
+from common import BenchmarkError, Row, arguments, finish, measure, measure_in_turn, peer_python
 from hypothesis import given
 from hypothesis import strategies as st
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-
-import common  # noqa: E402
-from common import BenchmarkError, Row, arguments, finish, measure, measure_in_turn, peer_python  # noqa: E402
 
 
 def python(code: str) -> list[str]:

@@ -1,12 +1,10 @@
 """`diglot data`: what training will read, asked before anything is trained."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import diglot
 
 RECIPE = """
 name: small
@@ -34,14 +32,6 @@ stages:
       - {name: decay, share: 0.5, mixture: {en: 0.2, ar: 0.8}, ramp: true, max_epochs: {arabic: 4}}
   second: {do: train, from: {model: pretrain, tokens: tokens}, steps: 5, batch_size: 4, sequence_length: 64}
 """
-
-
-def diglot(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "diglot.cli", *arguments]
-    environment = {**os.environ, "COLUMNS": "100"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert "Traceback" not in done.stderr
-    return done
 
 
 def answer(*arguments: str) -> dict:

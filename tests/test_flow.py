@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import Command, diglot
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
@@ -359,17 +360,15 @@ def test_killed_data_stage_goes_on_to_the_same_content(small_run: tuple[dict, Pa
     file = tmp_path / "recipe.yaml"
     stages = {"world": world(documents={"en": 4000, "ar": 4000}, people=200)}
     file.write_text(json.dumps({"name": "killed", "stages": stages}))
-    command = [sys.executable, "-m", "diglot.cli", "run", str(file), "--run"]
-    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
+    assert diglot("run", file, "--run", tmp_path / "whole").returncode == 0
     seconds = read_artifact(tmp_path / "whole" / "world").provenance["seconds"]
     for share in (0.2, 0.7):
-        process = subprocess.Popen([*command, str(tmp_path / "killed")], stdout=subprocess.DEVNULL)
-        while not (tmp_path / "killed" / ".partial" / "world").exists() and process.poll() is None:
+        process = Command("run", file, "--run", tmp_path / "killed")
+        while not (tmp_path / "killed" / ".partial" / "world").exists() and process.running():
             time.sleep(0.01)
         time.sleep(seconds * share)
         process.kill()
-        process.wait()
-    subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
+    assert diglot("run", file, "--run", tmp_path / "killed").returncode == 0
     whole, killed = (read_artifact(tmp_path / name / "world") for name in ("whole", "killed"))
     assert whole.content == killed.content
 

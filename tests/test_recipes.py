@@ -1,14 +1,14 @@
 """Every shipped recipe is walked to its end: on real text, with few documents and few steps."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import base_tokenizers
 import pytest
+import tokenizer_corpora
 import torch
 import yaml
+from commands import diglot
 
 from diglot.model.decoder import Decoder
 from diglot.model.huggingface import save_decoder
@@ -22,15 +22,9 @@ TINY = Shape(num_layers=1, hidden_size=32, intermediate_size=64, num_heads=2, nu
 def walk(recipe: str, run: Path, overrides: dict[str, object]) -> dict:
     """Run a recipe with overrides; returns what `diglot show --json` says of it."""
     settings = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "diglot.cli"]
-    done = subprocess.run(
-        [*command, "run", str(ROOT / "recipes" / recipe), "--run", str(run), *settings],
-        env=environment, capture_output=True, text=True,
-    )  # fmt: skip
+    done = diglot("run", ROOT / "recipes" / recipe, "--run", run, *settings)
     assert done.returncode == 0, done.stderr + done.stdout[-2000:]
-    shown = subprocess.run([*command, "show", str(run), "--json"], capture_output=True, text=True, check=True)
-    return json.loads(shown.stdout)
+    return json.loads(diglot("show", run, "--json").stdout)
 
 
 def trainings(recipe: str) -> dict[str, dict]:
@@ -38,7 +32,7 @@ def trainings(recipe: str) -> dict[str, dict]:
     return {name: stage for name, stage in stages.items() if stage["do"] in ("train", "sweep")}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_arabic(data: Path, tmp_path: Path) -> None:
     overrides: dict[str, object] = {
         "corpus.sources.english.path": str(data / "raw_text/en/wikipedia_mlqa.jsonl.zst"),
@@ -71,10 +65,6 @@ def test_arabic(data: Path, tmp_path: Path) -> None:
 @pytest.fixture
 def llama_3(data: Path, tmp_path: Path) -> Path:
     """A Llama-3-style base with random weights, trained for English alone as far as its tokenizer goes."""
-    sys.path.insert(0, str(ROOT / "tests" / "tokenizer"))
-    import base_tokenizers
-    import tokenizer_corpora
-
     texts = [text for _, text in tokenizer_corpora.real_documents(data, "en", 1_000_000)]
     tokenizer = base_tokenizers.llama_3(tmp_path / "tokenizer", texts, 3000)
     decoder = Decoder(shape("llama-3-8b", 3008, TINY))

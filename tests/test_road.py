@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import Command, diglot
 
 from diglot.base.artifact import read_artifact
 from diglot.load import load_recipe
@@ -36,24 +37,13 @@ SHORT = [
 pytestmark = pytest.mark.slow
 
 
-def diglot(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "diglot.cli", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "200"},
-        timeout=900,
-    )
-    assert not check or done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("quickstart")
-    done = diglot("run", str(RECIPE), *SHORT, "--run", str(folder))
+    command = [sys.executable, "-m", "diglot.cli", "run", str(RECIPE), *SHORT, "--run", str(folder)]
+    environment = {**os.environ, "COLUMNS": "200"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == 0, done.stderr
     assert f"report: {folder / 'report' / 'report.html'}" in done.stdout
     assert "cloze-ar" in done.stdout
     return folder
@@ -82,7 +72,9 @@ def test_the_ledger_balances(run: Path) -> None:
 def test_running_again_does_nothing(run: Path) -> None:
     done = diglot("run", str(RECIPE), *SHORT, "--run", str(run))
     assert "nothing to do" in done.stdout
-    dry = diglot("run", str(RECIPE), *SHORT, "--run", str(run), "--dry-run", "sft.learning_rate=1e-5").stdout
+    dry = diglot(
+        "run", str(RECIPE), *SHORT, "--run", str(run), "--dry-run", "sft.learning_rate=1e-5", COLUMNS="200"
+    ).stdout
     states = {line.split()[0]: line for line in dry.split("\n") if line and not line[0].isspace()}
     assert "stale" in states["sft"]
     assert "learning_rate" in states["sft"]
@@ -106,8 +98,9 @@ def test_models_load_in_transformers(run: Path) -> None:
 def test_a_stage_command_makes_what_the_recipe_makes(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "tokenizer"
     settings = read_artifact(run / "tokenizer").settings
-    diglot("train-tokenizer", "--out", str(out), "--corpus", str(run / "corpus"), "--languages", "[en]",
+    done = diglot("train-tokenizer", "--out", str(out), "--corpus", str(run / "corpus"), "--languages", "[en]",
            "--vocabulary-size", str(settings["vocabulary_size"]), "--recipe-seed", "1")  # fmt: skip
+    assert done.returncode == 0, done.stderr
     assert (out / "tokenizer.json").read_bytes() == (run / "tokenizer" / "tokenizer.json").read_bytes()
 
 
@@ -116,17 +109,17 @@ def test_killed_in_every_kind_of_stage_the_run_ends_the_same(run: Path, tmp_path
     recipe, _ = load_recipe(RECIPE, SHORT)
     victims = {stage.do: name for name, stage in recipe.stages.items()}
     folder = tmp_path / "killed"
-    command = [sys.executable, "-m", "diglot.cli", "run", str(RECIPE), *SHORT, "--run", str(folder)]
+    command = ["run", RECIPE, *SHORT, "--run", folder]
     for name in victims.values():
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = Command(*command)
         training = recipe.stages[name].do == "train"
         sign = (lambda name=name: list((folder / ".scratch").glob(f"{name}-*/checkpoints/step-*"))) if training else (
             lambda name=name: (folder / ".partial" / name).exists() or (folder / name).exists())  # fmt: skip
-        while process.poll() is None and not sign():
+        while process.running() and not sign():
             time.sleep(0.005)
         process.kill()
-        process.wait()
-    diglot("run", str(RECIPE), *SHORT, "--run", str(folder))
+    done = diglot(*command)
+    assert done.returncode == 0, done.stderr
     for name, stage in recipe.stages.items():
         if stage.do in ("report",):
             continue
@@ -143,7 +136,7 @@ def test_killed_in_every_kind_of_stage_the_run_ends_the_same(run: Path, tmp_path
     ],
 )
 def test_bad_input_is_refused_with_exit_code_2(run: Path, arguments: list[str], says: str) -> None:
-    done = diglot("run", str(RECIPE), *SHORT, "--run", str(run), *arguments, "--until", "trunk", check=False)
+    done = diglot("run", str(RECIPE), *SHORT, "--run", str(run), *arguments, "--until", "trunk")
     assert done.returncode == 2
     assert says in done.stderr
     assert "quickstart.yaml" in done.stderr or "override" in done.stderr

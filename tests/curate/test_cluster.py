@@ -7,11 +7,11 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 
 import pytest
+from commands import fork
 from corpus_files import ARABIC, ENGLISH, sentences, write_jsonl
 
 from diglot.base.artifact import Context, Inputs, content_hash
@@ -57,15 +57,17 @@ def by_threads(raw, tmp_path_factory):
     return make(raw, tmp_path_factory.mktemp("threads"), "threads")
 
 
-@pytest.fixture
-def cluster(monkeypatch):
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    found = ray_cluster.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    second = found.add_node(num_cpus=1)
-    found.wait_for_nodes()
-    monkeypatch.setenv("RAY_ADDRESS", found.address)
-    yield found, second
-    found.shutdown()
+@pytest.fixture(scope="module")
+def cluster():
+    """Two nodes for all tests; the last one of them removes the second."""
+    with pytest.MonkeyPatch.context() as variables:
+        variables.setenv("RAY_AUTH_MODE", "disabled")
+        found = ray_cluster.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        second = found.add_node(num_cpus=1)
+        found.wait_for_nodes()
+        variables.setenv("RAY_ADDRESS", found.address)
+        yield found, second
+        found.shutdown()
 
 
 def tasks(of=None):
@@ -123,20 +125,15 @@ def test_a_killed_node_changes_nothing(raw, by_threads, cluster, tmp_path):
 
 def test_a_killed_run_goes_on_where_it_was(raw, by_threads, tmp_path):
     """kill -9 of the whole stage, on threads: the shards that were done are not done again."""
-    code = (
-        "import sys; sys.path[:0] = sys.argv[3:]; from pathlib import Path; import test_cluster as t;"
-        "t.make(Path(sys.argv[1]), Path(sys.argv[2]), 'threads')"
-    )
     folder = tmp_path / "run"
-    here = os.path.dirname(__file__)  # noqa: PTH120
-    child = subprocess.Popen([sys.executable, "-c", code, str(raw), str(folder), here])
+    child = fork(make, raw, folder, "threads")
     measured = folder / "scratch" / "measured"
     for _ in range(1200):
         if measured.exists() and len(list(measured.glob("*.json"))) >= 2:
             break
         time.sleep(0.05)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    child.kill()
+    child.join()
     done = {file.name: file.stat().st_mtime_ns for file in measured.glob("*.json")}
     assert len(done) >= 2
     assert make(raw, folder, "threads") == by_threads

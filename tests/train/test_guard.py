@@ -147,33 +147,31 @@ def test_after_repeated_spikes_the_run_goes_back_and_past_the_data(inputs: Input
     assert lines(output, "evaluation")[-1]["languages"]["en"] < lines(plain, "evaluation")[-1]["languages"]["en"]
 
 
-@pytest.mark.parametrize("calls", [24, 29])
 def test_a_guarded_run_that_is_killed_ends_the_same(
-    inputs: Inputs, tmp_path: Path, poisoned, monkeypatch: pytest.MonkeyPatch, calls: int
+    inputs: Inputs, tmp_path: Path, poisoned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed before the rollback is seen, and after it (steps are computed one ahead of being judged)."""
     poisoned(range(22, 26))
     whole = train(inputs, tmp_path / "whole", long())
-    real, count = loop.update, 0
+    real, timings = loop.update, {"seconds", "tokens_per_second", "memory_mb", "mfu"}
+    for calls in (24, 29):
+        count = 0
 
-    def failing(*given):
-        nonlocal count
-        count += 1
-        if count == calls:
-            raise RuntimeError("killed")
-        return real(*given)
+        def failing(*given, last=calls):
+            nonlocal count
+            count += 1
+            if count == last:
+                raise RuntimeError("killed")
+            return real(*given)
 
-    monkeypatch.setattr(loop, "update", failing)
-    with pytest.raises(RuntimeError):
-        train(inputs, tmp_path / "cut", long())
-    resumed = train(inputs, tmp_path / "cut", long())
-    assert content_hash(resumed) == content_hash(whole)
-    timings = {"seconds", "tokens_per_second", "memory_mb", "mfu"}
-    both = [
-        [{k: v for k, v in line.items() if k not in timings} for line in read_metrics(out / "logs" / "metrics.jsonl")]
-        for out in (whole, resumed)
-    ]  # fmt: skip
-    assert both[0] == both[1]
+        monkeypatch.setattr(loop, "update", failing)
+        with pytest.raises(RuntimeError):
+            train(inputs, tmp_path / f"cut-{calls}", long())
+        resumed = train(inputs, tmp_path / f"cut-{calls}", long())
+        assert content_hash(resumed) == content_hash(whole)
+        logs = [read_metrics(out / "logs" / "metrics.jsonl") for out in (whole, resumed)]
+        one, other = ([{k: v for k, v in line.items() if k not in timings} for line in log] for log in logs)
+        assert one == other
 
 
 def test_used_up_remedies_stop_the_run_with_what_was_tried(inputs: Inputs, tmp_path: Path, poisoned) -> None:

@@ -5,7 +5,6 @@ were so many kills. Moments are drawn with a fixed seed: somewhere while the pro
 after a checkpoint was begun.
 """
 
-import multiprocessing
 import os
 import random
 import shutil
@@ -20,15 +19,13 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
+from commands import fork
 from kills_work import logged
 from tiny_run import settings
 
 from diglot.base.artifact import Inputs, content_hash
 from diglot.train.metrics import read_metrics
 
-# Forked from a process that has imported torch and little else: importing takes longer than the run.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["diglot.train.loop", "transformers.models.auto.configuration_auto"])
 HERE = Path(__file__).resolve().parent
 TIMES = {"seconds", "tokens_per_second", "mfu", "memory_mb"}
 MOMENTS = {"starts": 0.1, "trains": 0.5, "saves": 0.4}  # and their shares
@@ -60,10 +57,7 @@ def start(inputs: Inputs, folder: Path, world: int) -> list[ForkServerProcess]:
             meeting = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(world)}
         places = [meeting | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(world)]
     folder.mkdir(exist_ok=True)
-    processes = [PROCESSES.Process(target=logged, args=(place, *arguments(inputs, folder))) for place in places]
-    for process in processes:
-        process.start()
-    return processes
+    return [fork(logged, place, *arguments(inputs, folder)) for place in places]
 
 
 def codes(processes: list[ForkServerProcess], seconds: float = 240) -> list[int | None]:

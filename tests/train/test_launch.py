@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import Command, diglot
 
 from diglot.base.artifact import read_artifact
 from diglot.model.huggingface import load_decoder
@@ -39,12 +40,8 @@ stages:
 LONG = ["second.steps=100000", "second.checkpoint_every=100000", "second.evaluate_every=100000"]
 
 
-def environment(**more: str) -> dict[str, str]:
-    return os.environ | {"COLUMNS": "100", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"} | more
-
-
 def arguments(folder: Path, *more: str) -> list[str]:
-    return ["-m", "diglot", "run", str(folder / "small.yaml"), "--run", str(folder / "run"), *more]
+    return ["run", str(folder / "small.yaml"), "--run", str(folder / "run"), *more]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +49,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole recipe, by one process."""
     folder = tmp_path_factory.mktemp("alone")
     (folder / "small.yaml").write_text(RECIPE)
-    done = subprocess.run([sys.executable, *arguments(folder)], capture_output=True, text=True, env=environment())
+    done = diglot(*arguments(folder))
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -65,35 +62,29 @@ def untrained(trained: Path, tmp_path: Path) -> Path:
     return tmp_path / "again"
 
 
-def start(folder: Path, world: int, *more: str) -> list[subprocess.Popen[str]]:
-    """The processes of a run, as a launcher would start them."""
+def start(folder: Path, world: int, *more: str) -> list[Command]:
+    """The processes of a run, with the variables that a launcher gives them."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        meeting = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
-    places = [{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)} for rank in range(world)]
-    return [
-        subprocess.Popen(
-            [sys.executable, *arguments(folder, *more)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            env=environment(**meeting, **place),
-        )
-        for place in places
-    ]  # fmt: skip
+        meeting = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(world)}
+    places = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(world)]
+    return [Command(*arguments(folder, *more), **meeting, **place) for place in places]
 
 
-def ends(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
+def ends(processes: list[Command]) -> list[tuple[int, str]]:
     """Exit codes and last words."""
     try:
-        words = [process.communicate(timeout=120)[1] for process in processes]
+        done = [process.end(120) for process in processes]
     finally:
         for process in processes:
             process.kill()
-    return [(process.returncode, text) for process, text in zip(processes, words)]
+    return [(each.returncode, each.stderr) for each in done]
 
 
-def wait_for_steps(folder: Path, processes: list[subprocess.Popen[str]]) -> None:
+def wait_for_steps(folder: Path, processes: list[Command]) -> None:
     """Until some steps of the second train stage are done."""
     end = time.monotonic() + 120
-    while time.monotonic() < end and all(process.poll() is None for process in processes):
+    while time.monotonic() < end and all(process.running() for process in processes):
         for file in (folder / "run" / ".scratch").glob("second-*/metrics.jsonl"):
             if len(read_metrics(file)) > 4:
                 return
@@ -113,10 +104,9 @@ def test_torchrun_makes_the_artifacts_of_one_process(trained: Path, tmp_path: Pa
     shutil.copy(trained / "small.yaml", tmp_path)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*launcher, "-m", "--", *arguments(tmp_path, "second.parallel.tensor=2")[1:]],
+        [*launcher, "-m", "--", "diglot", *arguments(tmp_path, "second.parallel.tensor=2")],
         capture_output=True,
         text=True,
-        env=environment(),
     )
     assert done.returncode == 0, done.stderr
     for stage in ("corpus", "tokenizer", "tokens", "model"):
@@ -152,16 +142,14 @@ def test_a_signal_to_any_process_saves_and_stops_all(untrained: Path, trained: P
     steps = "second.steps=60"
     processes = start(untrained, 2, steps)
     wait_for_steps(untrained, processes)
-    processes[1].send_signal(signal.SIGTERM)
+    os.kill(processes[1].pid, signal.SIGTERM)
     assert [code for code, _ in ends(processes)] == [130, 130]
     scratch = next((untrained / "run" / ".scratch").glob("second-*"))
     assert list((scratch / "checkpoints").glob("step-*"))
     shutil.copytree(trained, untrained / "alone")
     shutil.rmtree(untrained / "alone" / "run" / "second")
     for folder in (untrained, untrained / "alone"):
-        done = subprocess.run(
-            [sys.executable, *arguments(folder, steps)], capture_output=True, text=True, env=environment()
-        )
+        done = diglot(*arguments(folder, steps))
         assert done.returncode == 0, done.stderr
     found, alone = (
         read_metrics(folder / "run" / "second" / "logs" / "metrics.jsonl")

@@ -77,7 +77,7 @@ def work(rank: int, folder: str) -> None:
 
 @pytest.mark.slow
 def test_frozen_rows_of_sharded_tables(tmp_path: Path) -> None:
-    mp.spawn(work, (str(tmp_path),), nprocs=2)
+    mp.start_processes(work, (str(tmp_path),), nprocs=2, start_method="fork")  # importing torch anew takes longer
     alone = tables_after_training(None)
     for name in PLACEMENTS:
         for rank in range(2):

@@ -2,9 +2,7 @@
 
 import json
 import math
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +13,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from commands import fork
 from tiny_run import artifact, settings, train
 
 from diglot.base.artifact import Context, Inputs, UserError, content_hash
@@ -132,31 +131,21 @@ def test_a_rate_that_diverges_does_not_end_the_sweep(inputs: Inputs, tmp_path: P
 # --- killed ---------------------------------------------------------------------------------------------------
 
 
-def code(inputs: Inputs, folder: Path, given: Sweep) -> str:
-    """A program that runs the sweep, as one block."""
+def work(paths: dict[str, str], folder: str, text: str) -> None:
+    """The sweep in a process of its own."""
+    inputs = Inputs({role: [artifact(Path(path), role)] for role, path in paths.items()})
+    run(inputs, Path(folder), Sweep.model_validate_json(text))
+
+
+def given_to(inputs: Inputs, folder: Path, given: Sweep) -> tuple[dict[str, str], str, str]:
     paths = {role: str(inputs.one(role).path) for role in ("model", "tokens")}
-    return f"""
-    import sys; sys.path.insert(0, ".")
-    from pathlib import Path
-    from test_sweep import run
-    from tiny_run import artifact
-    from diglot.base.artifact import Inputs
-    from diglot.recipe.train import Sweep
-    given = Sweep.model_validate_json({given.model_dump_json(by_alias=True)!r})
-    inputs = Inputs({{role: [artifact(Path(path), role)] for role, path in {paths!r}.items()}})
-    run(inputs, Path({str(folder)!r}), given)
-"""
+    return paths, str(folder), given.model_dump_json(by_alias=True)
 
 
-def process(inputs: Inputs, folder: Path, given: Sweep) -> subprocess.Popen:
-    here = Path(__file__).resolve().parent
-    return subprocess.Popen([sys.executable, "-c", f"if True:{code(inputs, folder, given)}"], cwd=here)
-
-
-def wait_for(condition: Callable[[], bool], running: subprocess.Popen) -> None:
+def wait_for(condition: Callable[[], bool], running: Callable[[], bool]) -> None:
     end = time.monotonic() + 120
     while not condition():
-        assert running.poll() is None
+        assert running()
         assert time.monotonic() < end
         time.sleep(0.01)
 
@@ -168,11 +157,11 @@ def test_a_killed_sweep_goes_on_where_it_was(inputs: Inputs, tmp_path: Path) -> 
     whole = run(inputs, tmp_path / "whole", given)
     cut = tmp_path / "cut"
     cut.mkdir()
-    running = process(inputs, cut, given)
+    process = fork(work, *given_to(inputs, cut, given))
     second = cut / "scratch" / "rate-0.001"
-    wait_for(lambda: len(list(second.glob("checkpoints/step-*/checkpoint.json"))) > 0, running)
-    os.kill(running.pid, signal.SIGKILL)
-    running.wait()
+    wait_for(lambda: len(list(second.glob("checkpoints/step-*/checkpoint.json"))) > 0, process.is_alive)
+    process.kill()
+    process.join()
     first = cut / "scratch" / "rate-0.003"
     assert not (second / "result.json").exists()
     stamps = {path: path.stat().st_mtime_ns for path in first.rglob("*") if path.is_file()}
@@ -198,11 +187,9 @@ def _work(rank: int, paths: dict[str, str], folder: str, text: str) -> None:
 
 
 def test_two_processes_find_the_same(inputs: Inputs, tmp_path: Path, swept: tuple[Path, dict]) -> None:
-    paths = {role: str(inputs.one(role).path) for role in ("model", "tokens")}
     for name in ("scratch", "out"):
         (tmp_path / name).mkdir()
-    given = (paths, str(tmp_path), sweeping().model_dump_json(by_alias=True))
-    mp.start_processes(_work, given, nprocs=2, start_method="fork")
+    mp.start_processes(_work, given_to(inputs, tmp_path, sweeping()), nprocs=2, start_method="fork")
     found = json.loads((tmp_path / "out" / "sweep.json").read_text())
     for one, other in zip(found["runs"], swept[1]["runs"]):
         for key in ("loss", "mean", "largest_gradient_norm"):
@@ -213,10 +200,12 @@ def test_two_processes_find_the_same(inputs: Inputs, tmp_path: Path, swept: tupl
 def test_torchrun_shares_a_sweep(inputs: Inputs, tmp_path: Path, swept: tuple[Path, dict]) -> None:
     """The first process tells the other one what to do."""
     script = tmp_path / "script.py"
-    script.write_text(f"from diglot.train import launch\nwith launch.processes():{code(inputs, tmp_path, sweeping())}")
+    script.write_text(
+        f"import sys; sys.path[:0] = {sys.path!r}\nfrom diglot.train import launch\nfrom test_sweep import work\n"
+        f"with launch.processes(): work(*{given_to(inputs, tmp_path, sweeping())!r})"
+    )
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    here = Path(__file__).resolve().parent
-    done = subprocess.run([*launcher, str(script)], cwd=here, capture_output=True, text=True)
+    done = subprocess.run([*launcher, str(script)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out" / "sweep.json").read_text())
     assert [one["mean"] for one in found["runs"]] == pytest.approx([one["mean"] for one in swept[1]["runs"]], abs=1e-5)

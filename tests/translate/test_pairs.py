@@ -1,8 +1,7 @@
 import json
-import subprocess
-import sys
 
 import pytest
+from commands import diglot
 from corpus_files import ARABIC, ENGLISH, sentences, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
@@ -198,20 +197,11 @@ def test_real_pairs(tmp_path, data, language):
 def test_the_command(tmp_path):
     file = write_jsonl(tmp_path / "pairs.jsonl", [pair(n, doc="d") for n in range(9)])
     sources = json.dumps({"x": {"path": str(file), "language": "en", "target_language": "ar"}})
-    command = [
-        sys.executable,
-        "-m",
-        "diglot.cli",
-        "make-parallel",
-        "--out",
-        str(tmp_path / "o" / "out"),
-        "--sources",
-        sources,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = ["make-parallel", "--out", tmp_path / "o" / "out", "--sources"]
+    done = diglot(*command, sources)
     assert done.returncode == 0, done.stderr
     assert "pairs 9" in done.stdout
     assert sum(document["pairs"] for document in lines(tmp_path / "o" / "out" / "x.jsonl")) == 9
-    bad = subprocess.run([*command[:-1], sources.replace("target_language", "target")], capture_output=True, text=True)
+    bad = diglot(*command, sources.replace("target_language", "target"))
     assert bad.returncode == 2
     assert "Traceback" not in bad.stderr

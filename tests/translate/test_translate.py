@@ -1,8 +1,4 @@
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 
@@ -10,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from chat_server import Server
+from commands import Command, diglot
 from corpus_files import ARABIC, ENGLISH, sentences
 from hypothesis import given
 from hypothesis import strategies as st
@@ -327,15 +324,13 @@ def test_a_server_that_dies_loses_nothing(serve, tmp_path):
 
 def command(out, corpus, server, *more):
     return [
-        sys.executable, "-m", "diglot.cli", "translate", "--out", str(out), "--corpus", str(corpus.path),
+        "translate", "--out", str(out), "--corpus", str(corpus.path),
         "--endpoint.url", server.url, "--endpoint.model", "tiny", "--endpoint.concurrency", "4",
         "--target-language", "ar", "--recipe-seed", "1", *more,
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "after", [20, pytest.param(2, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("after", [2, 20, 50])
 def test_killed_and_run_again(serve, tmp_path, after):
     server = serve(delay=0.05)
     corpus = make_corpus(tmp_path, {str(n): text_of(n, n + 1000) for n in range(30)})
@@ -343,15 +338,14 @@ def test_killed_and_run_again(serve, tmp_path, after):
     assert summary["documents"] == 30
     before = len(server.texts)
     killed = command(tmp_path / "killed" / "out", corpus, server)
-    process = subprocess.Popen(killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = Command(*killed)
     while len(server.texts) < before + after:
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
     assert read_artifact(tmp_path / "killed" / "out") is None
     asked = len(server.texts) - before
     assert asked < 60
-    done = subprocess.run(killed, capture_output=True, text=True, env={**os.environ, "OPENAI_API_KEY": SECRET})
+    done = diglot(*killed, OPENAI_API_KEY=SECRET)
     assert done.returncode == 0, done.stdout + done.stderr
     artifact = read_artifact(tmp_path / "killed" / "out")
     assert artifact
@@ -368,7 +362,7 @@ def test_the_command_says_what_is_wrong_without_a_traceback(serve, tmp_path):
     server = serve()
     corpus = make_corpus(tmp_path, {"a": text_of(1)})
     server.stop()
-    done = subprocess.run(command(tmp_path / "o" / "out", corpus, server), capture_output=True, text=True)
+    done = diglot(*command(tmp_path / "o" / "out", corpus, server))
     assert done.returncode == 2
     assert "nothing answers there" in done.stderr
     assert "Traceback" not in done.stderr
