@@ -29,7 +29,7 @@ def check(texts: list[str], language: str | None = None) -> None:
 
 
 @given(st.lists(st.text(max_size=80), max_size=5), st.sampled_from([None, "en", "ja", "zh", "zh-Hant", "th"]))
-@examples(150)
+@examples(60)
 def test_any_text_is_measured_as_defined(texts, language):
     check(texts, language)
 
@@ -48,13 +48,13 @@ PARTS = [
     st.lists(st.lists(st.sampled_from(PARTS), max_size=120).map("".join), min_size=1, max_size=4),
     st.sampled_from([None, "en", "ja", "zh", "th"]),
 )
-@examples(250)
+@examples(100)
 def test_contrived_text_is_measured_as_defined(texts, language):
     check(texts, language)
 
 
 @given(st.lists(st.lists(st.sampled_from(["a ", "b ", "c ", "a b c d e f g h i j ", "\n"]), max_size=60).map("".join)))
-@examples(200)
+@examples(80)
 def test_repetitive_text_is_measured_as_defined(texts):
     check(texts)
 

@@ -236,13 +236,14 @@ def test_every_character_has_its_class(name: str, pair: Callable[[str], tuple[En
 
 
 @pytest.mark.slow
-def test_real_text_of_every_language_has_the_ids_of_the_library(data: Path, make: Make) -> None:
+@pytest.mark.parametrize("number", [4, pytest.param(40, marks=pytest.mark.full)])
+def test_real_text_of_every_language_has_the_ids_of_the_library(data: Path, make: Make, number: int) -> None:
     for name in [*BY_KERNEL, *BY_GIGATOKEN]:
         encoder, library = Encoder(make(name)), load_tokenizer(make(name))
         for file in sorted((data / "raw_text").glob("*/*.jsonl.zst")):
             with pa.input_stream(str(file), compression="zstd") as stream:
-                lines = stream.read(60_000).split(b"\n")[:-1]
-            texts = [json.loads(line)["text"] for line in lines[:12]]
+                lines = stream.read(10_000 * number).split(b"\n")[:-1]
+            texts = [json.loads(line)["text"] for line in lines[:number]]
             assert rows(encoder, texts) == true_rows(library, texts), (name, file.name)
 
 

@@ -65,16 +65,16 @@ def test_bfloat16(inputs: Inputs, tmp_path: Path) -> None:
 def test_one_process_goes_on_from_a_checkpoint_of_two(inputs: Inputs, tmp_path: Path) -> None:
     inputs = model_of(inputs, tmp_path, "llama")
     folders = {role: inputs.one(role).path for role in ("model", "tokens")}
-    given = BASE | {"checkpoint_every": 5}
+    given = BASE | {"checkpoint_every": 3}
     run_on(2, folders, tmp_path / "together", [given | CONTEXT])
     folder = tmp_path / "together" / "0"
     checkpoints = folder / "scratch" / "checkpoints"
-    assert [path.name for path in sorted(checkpoints.glob("step-*"))] == ["step-00000005", "step-00000010"]
-    shutil.rmtree(checkpoints / "step-00000010")
+    assert [path.name for path in sorted(checkpoints.glob("step-*"))] == ["step-00000003", "step-00000006"]
+    shutil.rmtree(checkpoints / "step-00000006")
     shutil.rmtree(folder / "out")
-    done = read_metrics(folder / "scratch" / "metrics.jsonl")[:7]  # of 5 steps, and two evaluations
+    done = read_metrics(folder / "scratch" / "metrics.jsonl")[:5]  # of 3 steps, and two evaluations
     found = train(inputs, folder, settings(**given))
-    assert read_metrics(found / "logs" / "metrics.jsonl")[:7] == done  # with the times that they took
+    assert read_metrics(found / "logs" / "metrics.jsonl")[:5] == done  # with the times that they took
     assert_same_run(found, train(inputs, tmp_path / "alone", settings(**given)))
 
 

@@ -22,8 +22,8 @@ MODELS = {
     "untied": ("qwen3-0.6b", SMALL | {"tied_embeddings": False, "max_positions": 64}),  # norms on queries and keys
     "gpt2": ("polylm-1.7b", SMALL | {"num_key_value_heads": 4, "max_positions": 64}),
 }
-STEPS = 10
-BASE = {"steps": STEPS, "checkpoint_every": 1000, "evaluate_every": 5, "evaluate_tokens": 300}
+STEPS = 6
+BASE = {"steps": STEPS, "checkpoint_every": 1000, "evaluate_every": 3, "evaluate_tokens": 300}
 
 
 def model_of(inputs: Inputs, folder: Path, kind: str) -> Inputs:
