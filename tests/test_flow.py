@@ -307,11 +307,6 @@ def test_artifacts_of_an_older_version_are_named_and_made_anew(tmp_path: Path) -
     assert "made by an older version of Diglot" in diglot("show", str(tmp_path)).stderr
 
 
-def diglot(*arguments: str) -> subprocess.CompletedProcess:
-    """The command, as a user runs it."""
-    return subprocess.run([sys.executable, "-m", "diglot.cli", *arguments], capture_output=True, text=True, check=False)
-
-
 @examples(30)
 @given(st.dictionaries(st.text("abc", min_size=1, max_size=3), st.binary(max_size=20), max_size=5))
 def test_content_hash_is_of_names_and_bytes(files: dict[str, bytes]) -> None:

@@ -4,10 +4,10 @@ import importlib.util
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import diglot
 
 from diglot.cli import cli
 from diglot.load import load_recipe
@@ -36,10 +36,7 @@ def test_diglot_commands_are_understood(command: str) -> None:
         assert set(words[2:]) - set(overrides) <= {"--dry-run"}
     else:
         assert words[0] in cli.commands
-    done = subprocess.run(
-        [sys.executable, "-m", "diglot.cli", words[0], "--help"], capture_output=True, text=True, check=True
-    )
-    assert "Usage" in done.stdout
+    assert "Usage" in diglot(words[0], "--help").stdout
 
 
 def test_every_file_has_its_line() -> None:

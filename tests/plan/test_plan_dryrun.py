@@ -15,6 +15,8 @@ from diglot.model.presets import PRESETS, shape
 from diglot.plan.dryrun import dry_run
 from diglot.plan.memory import MASTER, Execution, local_size, memory, parameter_shapes
 
+pytestmark = pytest.mark.slow
+
 
 def weights(config, execution):
     return MASTER * sum(local_size(name, size, execution) for name, size in parameter_shapes(config).items())

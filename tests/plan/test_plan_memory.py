@@ -78,6 +78,7 @@ def real_step(preset, changes):
     return shape(preset, 8000, Shape(**changes)), json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "changes", "over"),
     # On the CPU, RMSNorm keeps its steps and attention with fewer key heads copies them: 12% more than on a GPU.

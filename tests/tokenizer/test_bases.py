@@ -17,6 +17,7 @@ from diglot.tokenizer import extend, proofs
 from diglot.tokenizer.folder import load_tokenizer, pieces
 from diglot.tokenizer.proofs import arbitrary_texts, round_trip_failures, same_pieces, unreachable_tokens
 
+pytestmark = pytest.mark.slow
 LANGUAGES = ["ar", "id", "th"]
 # Found by search: an unknown token of the base hides that U+0085 is white space to one of its two files alone.
 FOUND = ["\x85°", "°\x85", "a\x85b", *(f"{between}°{between}ك a{between}ใ" for between in proofs.AWKWARD)]

@@ -2,11 +2,11 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from base_tokenizers import BASES
+from commands import diglot
 from tokenizer_corpora import ARABIC, ENGLISH, INDONESIAN, write_corpus
 
 from diglot.base.artifact import Artifact, UserError, write_manifest
@@ -21,8 +21,7 @@ PARALLEL = {
 
 
 def measure(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "diglot.cli", "tokenizer", "measure", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return diglot("tokenizer", "measure", *arguments)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from diglot.recipe.train import Phase
 from diglot.train import loop
 from diglot.train.branches import CONTINUE, MOMENTS, RECORD
 
+pytestmark = pytest.mark.slow
 STEADY = [Phase(name="steady")]
 
 

@@ -105,6 +105,7 @@ def lines(output: Path, kind: str) -> list[dict]:
     return [line for line in read_metrics(output / "logs" / "metrics.jsonl") if line["type"] == kind]
 
 
+@pytest.mark.slow
 def test_one_bad_step_is_skipped_and_leaves_no_trace_in_the_model(inputs: Inputs, tmp_path: Path, poisoned) -> None:
     poisoned(range(25, 26))
     output = train(inputs, tmp_path, long())
@@ -116,6 +117,7 @@ def test_one_bad_step_is_skipped_and_leaves_no_trace_in_the_model(inputs: Inputs
     assert [line["step"] for line in steps] == list(range(1, 33))
 
 
+@pytest.mark.slow
 def test_after_repeated_spikes_the_run_goes_back_and_past_the_data(inputs: Inputs, tmp_path: Path, poisoned) -> None:
     """The end is that of a run that had passed over the data from the beginning."""
     poisoned(range(22, 26))
@@ -147,6 +149,7 @@ def test_after_repeated_spikes_the_run_goes_back_and_past_the_data(inputs: Input
     assert lines(output, "evaluation")[-1]["languages"]["en"] < lines(plain, "evaluation")[-1]["languages"]["en"]
 
 
+@pytest.mark.slow
 def test_a_guarded_run_that_is_killed_ends_the_same(
     inputs: Inputs, tmp_path: Path, poisoned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +177,7 @@ def test_a_guarded_run_that_is_killed_ends_the_same(
         assert one == other
 
 
+@pytest.mark.slow
 def test_used_up_remedies_stop_the_run_with_what_was_tried(inputs: Inputs, tmp_path: Path, poisoned) -> None:
     poisoned(range(22, 1000))
     with pytest.raises(UserError, match="nothing is left to try") as found:

@@ -16,6 +16,7 @@ from diglot.recipe.model import NewModel, Shape
 from diglot.recipe.train import Phase
 from diglot.train.metrics import read_metrics
 
+pytestmark = pytest.mark.slow
 SMALL = {"num_layers": 2, "hidden_size": 64, "intermediate_size": 96, "num_heads": 4, "num_key_value_heads": 2}
 MODELS = {
     "llama": ("tiny", SMALL),
