@@ -39,7 +39,7 @@ torch:
 		|| $(PIP) install --quiet -c constraints.txt torch; \
 	fi
 
-demo: setup  ## The whole road on the invented world: about 10 minutes on 2 cores
+demo: setup  ## The whole pipeline on the invented world: about 10 minutes on 2 cores
 	$(BIN)/diglot run recipes/quickstart.yaml
 
 # Two processes; a file's tests stay together, as they share what is made once, in the order of tests/conftest.py.

@@ -34,7 +34,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 EXAMPLES = """\b
 Examples:
-  diglot run recipes/quickstart.yaml                    the whole road, on the invented world
+  diglot run recipes/quickstart.yaml                    the whole pipeline, on the invented world
   diglot run recipes/quickstart.yaml pretrain.steps=50  with a setting changed
   diglot run recipes/quickstart.yaml --dry-run          what is done, stale (and why), and to do
   diglot show runs/quickstart                           what a run holds

@@ -1,4 +1,4 @@
-"""Writes docs/tree.md: every file of the package with the first sentence of its docstring, in the order of the road.
+"""Writes docs/tree.md: every file of the package with the first sentence of its docstring, in the order of the pipeline.
 
 python docs/make_tree.py
 """

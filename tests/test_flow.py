@@ -161,12 +161,12 @@ def test_until_takes_what_it_needs(small_run: tuple[dict, Path]) -> None:
 
 def trunk_and(**stages: dict) -> dict:
     """A trunk of 800 steps that keeps the models of every 200, and stages that read it."""
-    road: dict = {"x": world(), "w": curate(**{"from": "x"}), "t": {"do": "train-tokenizer", "from": "w"}}
-    road["k"] = {"do": "encode", "from": {"tokenizer": "t", "corpus": "w"}}
-    road["start"] = {"do": "new-model", "from": "t", "preset": "tiny"}
+    pipeline: dict = {"x": world(), "w": curate(**{"from": "x"}), "t": {"do": "train-tokenizer", "from": "w"}}
+    pipeline["k"] = {"do": "encode", "from": {"tokenizer": "t", "corpus": "w"}}
+    pipeline["start"] = {"do": "new-model", "from": "t", "preset": "tiny"}
     trunk = {"model": "start", "tokens": "k"}
-    road["trunk"] = {"do": "train", "from": trunk, "steps": 800, "export_every": 200, "exports": [150]}
-    return road | stages
+    pipeline["trunk"] = {"do": "train", "from": trunk, "steps": 800, "export_every": 200, "exports": [150]}
+    return pipeline | stages
 
 
 def branch(model: str, **changes) -> dict:

@@ -28,7 +28,7 @@ def test_make_targets_exist(command: str) -> None:
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("diglot ")])
 def test_diglot_commands_are_understood(command: str) -> None:
-    """Recipes and overrides are checked for real; what the commands do is tested in test_road.py."""
+    """Recipes and overrides are checked for real; what the commands do is tested in test_pipeline.py."""
     words = shlex.split(command, comments=True)[1:]
     if words[0] == "run":
         overrides = [word for word in words[2:] if "=" in word]

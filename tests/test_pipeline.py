@@ -1,4 +1,4 @@
-"""The whole road, shortened: the shipped quickstart run as a user runs it, killed, shown, and talked to."""
+"""The whole pipeline, shortened: the shipped quickstart run as a user runs it, killed, shown, and talked to."""
 
 import json
 import os
