@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from diglot.recipe.common import Count, Language, Name, Role, Settings, Share, Stage
+from diglot.recipe.common import Count, Language, Name, Role, Seed, Settings, Share, Stage
 from diglot.recipe.source import source_paths
 
 
@@ -20,8 +20,8 @@ class ChatSource(Settings):
     language: Language = Field(
         description="Records that say in a field `language` that they are in another one are left out, and counted."
     )
-    domain: str = "chat"
-    limit: Count | None = None
+    domain: str = Field("chat", description="A name for its kind of text, in summaries and in the report.")
+    limit: Count | None = Field(None, description="Read at most this many records.")
     held_out_path: str | list[str] | None = Field(None, description="Use this as the held-out part as it is.")
 
 
@@ -35,11 +35,13 @@ class GatherInstructions(Stage):
     formerly: ClassVar[tuple[str, ...]] = ("gather-tasks",)
 
     do: Literal["gather-instructions"] = "gather-instructions"
-    sources: dict[Name, ChatSource]
-    held_out: Share = 0.02
-    max_held_out: Count = 500
+    sources: dict[Name, ChatSource] = Field(description="What to read, by name.")
+    held_out: Share = Field(
+        0.02, description="Share of the conversations kept out of training, all of a prompt together."
+    )
+    max_held_out: Count = Field(500, description="At most this many held-out records a source.")
     max_characters: Count = Field(8000, description="Longer conversations are dropped and counted.")
-    seed: int = 0
+    seed: Seed = 0
 
     def outside_paths(self) -> dict[tuple, str]:
         """The sources' paths."""
@@ -55,11 +57,11 @@ class GatherPreferences(Stage):
     position: ClassVar[int] = 41
 
     do: Literal["gather-preferences"] = "gather-preferences"
-    sources: dict[Name, ChatSource]
-    held_out: Share = 0.1
-    max_held_out: Count = 500
-    max_characters: Count = 8000
-    seed: int = 0
+    sources: dict[Name, ChatSource] = Field(description="What to read, by name.")
+    held_out: Share = Field(0.1, description="Share of the pairs kept out of training, all of a prompt together.")
+    max_held_out: Count = Field(500, description="At most this many held-out records a source.")
+    max_characters: Count = Field(8000, description="Pairs with a longer conversation are dropped and counted.")
+    seed: Seed = 0
 
     def outside_paths(self) -> dict[tuple, str]:
         """The sources' paths."""

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from diglot.recipe.common import Count, Language, Name, Role, Settings, Share, Stage
+from diglot.recipe.common import Count, Language, Name, Role, Seed, Settings, Share, Stage
 from diglot.recipe.signals import rule_names
 from diglot.recipe.source import Source, source_paths
 
@@ -49,9 +49,9 @@ class Rules(Settings):
 class Deduplication(Settings):
     """Exact, URL and MinHash deduplication of documents, and of lines and paragraphs, over the whole corpus."""
 
-    exact: bool = True
+    exact: bool = Field(True, description="Of documents with the same letters and digits the first stays.")
     url: bool = Field(True, description="Of documents with the same address the first stays.")
-    minhash: bool = True
+    minhash: bool = Field(True, description="Of documents that are nearly the same the first stays.")
     permutations: Count = Field(128, description="ALLaM, filtering slide.")
     bands: Count = Field(14, description="ALLaM: 14 × 9 for a nominal Jaccard of 0.7.")
     rows: Count = Field(9, description="ALLaM, filtering slide.")
@@ -117,13 +117,13 @@ class Curate(Stage):
         None, description="A fastText model (lid.176, GlotLID) instead of the built-in one."
     )
     corrections: bool = Field(True, description="Line-wise corrections of PolyLM 3.1: whitespace, URLs, long words.")
-    rules: Rules = Rules()
+    rules: Rules = Field(Rules(), description="Limits that documents must keep.")
     banned_words: str | None = Field(
         None,
         description="Lists for the signal banned_words: a JSONL file with lang and words, or a folder with a file a language "
         "(LDNOOBW).",
     )
-    deduplication: Deduplication = Deduplication()
+    deduplication: Deduplication = Field(Deduplication(), description="What counts as said before.")
     decontamination: Decontamination | None = Field(
         None, description="Drop documents with text of evaluation sets: {path: [eval/xquad], fields: [context]}."
     )
@@ -133,7 +133,7 @@ class Curate(Stage):
     executor: Literal["threads", "ray"] = Field(
         "threads", description="threads: this machine; ray: the cluster that RAY_ADDRESS names. Same result."
     )
-    seed: int = 0
+    seed: Seed = 0
 
     def outside_paths(self) -> dict[tuple, str]:
         """The sources' paths, and those of models, rule sets and evaluation sets."""

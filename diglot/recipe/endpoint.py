@@ -13,7 +13,7 @@ class Endpoint(Settings):
     """An OpenAI-compatible model server."""
 
     url: str = Field(description="Its base address, such as http://127.0.0.1:8000/v1.")
-    model: str
+    model: str = Field(description="What the server calls the model.")
     key_variable: str = Field("OPENAI_API_KEY", description="The environment variable that holds the key, if any.")
     price_in: Annotated[float, Field(ge=0)] = Field(0.0, description="Cost of a million prompt tokens.")
     price_out: Annotated[float, Field(ge=0)] = Field(0.0, description="Cost of a million completion tokens.")

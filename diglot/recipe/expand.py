@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from diglot.recipe.common import Count, Role, Settings, Stage
+from diglot.recipe.common import Count, Role, Seed, Settings, Stage
 
 
 class Distillation(Settings):
@@ -38,12 +38,12 @@ class Expand(Stage):
         description="New rows: mean of sub-tokens (ALLaM); weighted by length; focus: similar old tokens; "
         "distillation: trained from the mean. focus and distillation read the corpus.",
     )
-    distillation: Distillation = Distillation()
+    distillation: Distillation = Field(Distillation(), description="With initialization: distillation.")
     new_layers: Annotated[int, Field(ge=0)] = Field(
         0, description="Layers to add, spread over the depth; they start as the identity."
     )
     pad_vocabulary_to: Count = Field(1, description="Rows of the embedding are a multiple of this.")
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _corpus_where_needed(self) -> Expand:

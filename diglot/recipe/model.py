@@ -7,19 +7,19 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from diglot.recipe.common import Count, Role, Settings, Stage
+from diglot.recipe.common import Count, Role, Seed, Settings, Stage
 
 
 class Shape(Settings):
     """Changes to a preset's shape."""
 
-    num_layers: Count | None = None
-    hidden_size: Count | None = None
-    intermediate_size: Count | None = None
-    num_heads: Count | None = None
-    num_key_value_heads: Count | None = None
-    max_positions: Count | None = None
-    tied_embeddings: bool | None = None
+    num_layers: Count | None = Field(None, description="Blocks.")
+    hidden_size: Count | None = Field(None, description="Width of the residual stream.")
+    intermediate_size: Count | None = Field(None, description="Width inside the feed-forward layers.")
+    num_heads: Count | None = Field(None, description="Query heads of attention.")
+    num_key_value_heads: Count | None = Field(None, description="Key and value heads, which query heads share.")
+    max_positions: Count | None = Field(None, description="The longest sequence, in tokens.")
+    tied_embeddings: bool | None = Field(None, description="One matrix for the embedding and the output.")
 
 
 class NewModel(Stage):
@@ -31,10 +31,12 @@ class NewModel(Stage):
     position: ClassVar[int] = 70
 
     do: Literal["new-model"] = "new-model"
-    preset: str
-    shape: Shape = Shape()
+    preset: str = Field(
+        description="Its shape and first weights: tiny, mini, small, polylm-1.7b, llama-2-7b, allam-7b, … (diglot/model/presets.py)."
+    )
+    shape: Shape = Field(Shape(), description="What of the preset's shape is changed.")
     pad_vocabulary_to: Count = Field(1, description="Rows of the embedding are a multiple of this.")
-    seed: int = 0
+    seed: Seed = 0
 
 
 class ImportModel(Stage):
@@ -45,7 +47,7 @@ class ImportModel(Stage):
     position: ClassVar[int] = 71
 
     do: Literal["import-model"] = "import-model"
-    path: str
+    path: str = Field(description="A folder in Hugging Face's form, or a name on its hub.")
 
     def outside_paths(self) -> dict[tuple, str]:
         """The model's folder; a hub name stands for itself."""

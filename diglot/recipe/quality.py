@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from diglot.recipe.common import Count, Language, Role, Stage
+from diglot.recipe.common import Count, Language, Role, Seed, Stage
 
 
 class TrainNgram(Stage):
@@ -18,6 +18,7 @@ class TrainNgram(Stage):
         "negatives": Role(("corpus",), required=False, many=True),
     }
     function: ClassVar[str] = "diglot.quality.ngram:run"
+    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"memory"})
     position: ClassVar[int] = 22
 
     do: Literal["train-ngram"] = "train-ngram"
@@ -25,7 +26,7 @@ class TrainNgram(Stage):
     unit: Literal["word", "character"] = Field("word", description="Characters are used in any case without spaces.")
     prune: int = Field(0, ge=0, description="N-grams above bigrams that occur at most this often are left out.")
     memory: Count = Field(2_000_000_000, description="Bytes to sort in; counts beyond go to disk.")
-    languages: list[Language] | None = None
+    languages: list[Language] | None = Field(None, description="These languages only; all of the corpus if absent.")
     held_out_texts: Count = Field(500, description="Documents a language to measure on.")
     arpa: bool = Field(True, description="Write each model in ARPA's form too, for KenLM and others.")
     models: dict[Language, str] = Field(
@@ -50,11 +51,13 @@ class TrainClassifier(Stage):
     extra: ClassVar[str | None] = "quality"
 
     do: Literal["train-classifier"] = "train-classifier"
-    languages: list[Language] | None = None
+    languages: list[Language] | None = Field(None, description="These languages only; all of the corpus if absent.")
     word_ngrams: Count = Field(2, description="PolyLM 3.1, step 3.")
-    dimension: Count = 16
-    buckets: Count = 200_000
-    epochs: Count = 5
+    dimension: Count = Field(16, description="Of the vectors; fastText has 100.")
+    buckets: Count = Field(
+        200_000, description="Vectors that word n-grams share by their hash; fastText has 2,000,000."
+    )
+    epochs: Count = Field(5, description="Times the texts are read; fastText.")
     learning_rate: Annotated[float, Field(gt=0)] = Field(
         0.5,
         description="fastText's 0.1 learns little from few documents: AUC 0.56 of shuffled words, 580 in Indonesian, against "
@@ -62,4 +65,4 @@ class TrainClassifier(Stage):
     )
     documents: Count = Field(20_000, description="Of each side and language at most.")
     held_out_texts: Count = Field(500, description="Documents of each side and language to measure on.")
-    seed: int = 0
+    seed: Seed = 0

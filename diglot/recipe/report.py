@@ -20,6 +20,6 @@ class Report(Stage):
     extra: ClassVar[str | None] = "report"
 
     do: Literal["report"] = "report"
-    title: str | None = None
+    title: str | None = Field(None, description="Of the page.")
     before: str | None = Field(None, description="The evaluate stage to compare with; the first if absent.")
     after: str | None = Field(None, description="The evaluate stage to show; the last if absent.")

@@ -25,7 +25,9 @@ class Source(Settings):
         "called NAME-LANGUAGE; those in none of these are dropped and counted.",
     )
     domain: str = Field("web", description="web, books, wiki, news, science, code, math, parallel, …")
-    origin: Literal["natural", "translated"] = "natural"
+    origin: Literal["natural", "translated"] = Field(
+        "natural", description="Who wrote the texts; kept as a column of the corpus."
+    )
     text: str | None = Field(
         None,
         description="The field that holds the text: `text`, or `src` for parallel data; `translation.en` is one "

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from diglot.recipe.common import Count, Language, Role, Share, Stage
+from diglot.recipe.common import Count, Language, Role, Seed, Share, Stage
 
 ParallelText = dict[Language, str]
 
@@ -40,7 +40,7 @@ class TrainTokenizer(Stage):
         examples=["{en: flores/en.txt, ar: flores/ar.txt}"],
     )
     max_bytes: Count = Field(200_000_000, description="Size of the training sample.")
-    seed: int = 0
+    seed: Seed = 0
 
     def outside_paths(self) -> dict[tuple, str]:
         """The parallel text."""
@@ -70,8 +70,8 @@ class ExtendTokenizer(Stage):
     chat: Literal["keep", "diglot"] = Field(
         "keep", description="keep: the base's own chat format, ours where it has none; diglot: ours in any case."
     )
-    max_bytes: Count = 200_000_000
-    seed: int = 0
+    max_bytes: Count = Field(200_000_000, description="Size of the sample of each side, new languages and base.")
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _says_how_many(self) -> ExtendTokenizer:

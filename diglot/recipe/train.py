@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from diglot.recipe.common import Count, Momentum, Name, Role, Settings, Share, Stage
+from diglot.recipe.common import Count, Momentum, Name, Role, Seed, Settings, Share, Stage
 
 
 class DocumentWeight(Settings):
@@ -33,7 +33,7 @@ class DocumentWeight(Settings):
 class Phase(Settings):
     """A stretch of training with one mixture, one learning-rate shape, and one choice of what is trained."""
 
-    name: Name
+    name: Name = Field(description="In metrics and in the report, and for overrides: stage.phases.NAME.key=value.")
     share: Share = Field(1.0, description="Share of the stage's steps; the shares of all phases add up to 1.")
     mixture: dict[Name, Annotated[float, Field(gt=0)]] | None = Field(
         None, description="Share of training tokens by source; by size if absent."
@@ -122,9 +122,11 @@ class Training(Stage):
         }
     )
 
-    objective: Literal["lm", "sft", "dpo"] = "lm"
-    steps: Count
-    phases: list[Phase] = Field([Phase(name="all")])
+    objective: Literal["lm", "sft", "dpo"] = Field(
+        "lm", description="lm: all tokens; sft: the answers of conversations; dpo: preference pairs (2305.18290)."
+    )
+    steps: Count = Field(description="Updates of the weights.")
+    phases: list[Phase] = Field([Phase(name="all")], description="What is read and trained, one after the other.")
     batch_size: Count = Field(512, description="Sequences a step; PolyLM 3.2 (1.7B).")
     micro_batch_size: Count | None = Field(None, description="Sequences in memory at a time; the batch if absent.")
     sequence_length: Count = Field(2048, description="Tokens a sequence; PolyLM 3.2.")
@@ -162,11 +164,11 @@ class Training(Stage):
         False,
         description="torch.compile of the layers: the first step takes a minute, and rounding changes; needs a C++ compiler.",
     )
-    parallel: Parallel = Parallel()
+    parallel: Parallel = Field(Parallel(), description="How many processes share the model.")
     activation_checkpointing: bool = Field(
         False, description="Keep only the layers' inputs and compute the rest twice: less memory, a third more time."
     )
-    guard: GuardSettings = GuardSettings()
+    guard: GuardSettings = Field(GuardSettings(), description="What is done about spikes.")
     evaluate_every: Count = Field(100, description="Steps between evaluations on held-out text.")
     evaluate_tokens: Count = Field(50_000, description="Held-out tokens a source in each evaluation.")
     checkpoint_every: Count = Field(100, description="Steps between checkpoints.")
@@ -182,7 +184,7 @@ class Training(Stage):
         description="What is taken over from the train stage that made the model: its weights; the optimizer's state "
         "too; or the whole run: its place in the data as well, so that both stages together are one run.",
     )
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _phases_fill_the_steps(self) -> Training:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from diglot.recipe.common import Count, Language, Name, Role, Share, Stage
+from diglot.recipe.common import Count, Language, Name, Role, Seed, Share, Stage
 from diglot.recipe.endpoint import Endpoint
 from diglot.recipe.source import Source, source_paths
 
@@ -26,8 +26,8 @@ class Translate(Stage):
     extra: ClassVar[str | None] = "translate"
 
     do: Literal["translate"] = "translate"
-    endpoint: Endpoint
-    target_language: Language
+    endpoint: Endpoint = Field(description="The server that translates.")
+    target_language: Language = Field(description="Translate into this language.")
     sources: list[Name] | None = Field(None, description="Translate these sources of the corpus only.")
     documents: Count | None = Field(None, description="At most this many of each source.")
     prompt: str = Field(
@@ -36,7 +36,7 @@ class Translate(Stage):
     )
     max_characters: Count = Field(2000, description="Longer paragraphs are cut at the ends of sentences.")
     max_tokens: Count = Field(2048, description="Tokens of an answer at most.")
-    temperature: Annotated[float, Field(ge=0)] = 0.0
+    temperature: Annotated[float, Field(ge=0)] = Field(0.0, description="Of sampling; 0: the likeliest answer.")
     language_confidence: Share = Field(0.6, description="Answers identified as another language are dropped.")
     max_cost: Annotated[float, Field(ge=0)] | None = Field(None, description="Stop, with an error, beyond this.")
 
@@ -56,7 +56,7 @@ class MakeParallel(Stage):
     form: Literal["lines", "blocks", "mixed"] = Field(
         "mixed", description="Sentence by sentence, or all of one language and then the other; mixed: half of each."
     )
-    seed: int = 0
+    seed: Seed = 0
 
     def outside_paths(self) -> dict[tuple, str]:
         """The sources' paths."""

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from diglot.recipe.common import Count, Share, Stage
+from diglot.recipe.common import Count, Seed, Share, Stage
 
 
 class World(Stage):
@@ -17,9 +17,9 @@ class World(Stage):
     position: ClassVar[int] = 10
 
     do: Literal["world"] = "world"
-    seed: int = 0
+    seed: Seed = 0
     languages: list[Literal["en", "ar", "id"]] = Field(["en", "ar"], description="The first is the base language.")
-    people: Count = 400
+    people: Count = Field(400, description="Invented people; texts tell facts of them, and items ask for these.")
     documents: dict[str, Count] = Field({"en": 12000, "ar": 12000}, description="Documents by language.")
     pairs: int = Field(12000, ge=0, description="Parallel sentences by pair of languages (base language, other).")
     instructions: int = Field(4000, ge=0, description="Instructions by language.")
