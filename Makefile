@@ -60,8 +60,9 @@ check: setup  ## Lint, types and the fast tests
 bench: setup  ## All benchmarks in their quick form; the first time each makes the peers' environments
 	for file in $$(ls benchmarks/*.py | grep -v common); do $(BIN)/python $$file --quick || exit 1; done
 
-docs: setup  ## Write docs/tree.md anew
+docs: setup  ## Write docs/tree.md and docs/settings.md anew
 	$(BIN)/python docs/make_tree.py
+	$(BIN)/python docs/make_settings.py
 
 format: setup  ## Put the code into shape
 	$(BIN)/ruff check --fix .

@@ -1,19 +1,17 @@
 """Recipes: what is accepted, and what an error says."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args, get_origin
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from settings_classes import places_of
 
 from diglot.base.artifact import UserError
 from diglot.flow import graph
 from diglot.load import Where, apply_override, check, load_recipe, parse_yaml
 from diglot.recipe import STAGES, Recipe, json_schema
-from diglot.recipe.common import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -191,19 +189,6 @@ def test_schema_describes_every_kind_of_stage() -> None:
     }
     assert kinds == set(STAGES)
     assert "from" in definitions["Train"]["properties"]
-
-
-def places_of(settings: type[Settings], path: tuple = ()) -> Iterator[tuple[tuple, type[Settings]]]:
-    """The settings class of a stage and those inside it, each with a path that leads to it."""
-    yield path, settings
-    for name, field in settings.model_fields.items():
-        waiting: list = [(field.annotation, (*path, name))]
-        while waiting:
-            kind, inner = waiting.pop()
-            if isinstance(kind, type) and issubclass(kind, Settings):
-                yield from places_of(kind, inner)
-            key = {dict: ("some",), list: (0,)}.get(get_origin(kind), ())
-            waiting += [(each, (*inner, *key)) for each in get_args(kind)[-1 if key else 0 :]]
 
 
 def nested(path: tuple, value: object) -> object:

@@ -49,7 +49,9 @@ class Rules(Settings):
 class Deduplication(Settings):
     """Exact, URL and MinHash deduplication of documents, and of lines and paragraphs, over the whole corpus."""
 
-    exact: bool = Field(True, description="Of documents with the same letters and digits the first stays.")
+    exact: bool = Field(
+        True, description="Of documents with the same words the first stays, whatever the case and punctuation."
+    )
     url: bool = Field(True, description="Of documents with the same address the first stays.")
     minhash: bool = Field(True, description="Of documents that are nearly the same the first stays.")
     permutations: Count = Field(128, description="ALLaM, filtering slide.")

@@ -1,0 +1,101 @@
+"""Writes docs/settings.md: every setting of every kind of stage, from the classes that check recipes.
+
+python docs/make_settings.py
+"""
+
+import json
+import types
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from diglot.recipe import STAGES
+from diglot.recipe.common import Settings
+
+PAGE = Path(__file__).resolve().parent / "settings.md"
+HEAD = """# Settings
+
+Made by `make docs` from `diglot/recipe/`: every kind of stage with what it reads and makes, and all its settings. A
+recipe gives them under the stage, an override as `stage.key=value`, the stage's own command as `--key value`.
+"""
+
+
+def page() -> str:
+    """The page."""
+    inner: dict[type[Settings], None] = {}
+    parts = [HEAD]
+    for kind, stage in STAGES.items():
+        reads = ", ".join(
+            f"`{role}` ({'any artifact' if needs.kinds is None else needs}{'' if needs.required else ', optional'})"
+            for role, needs in stage.reads.items()
+        )
+        about = f"{doc(stage)}\n\nReads {reads or 'nothing of the run'}; makes `{stage.makes}`.\n"
+        parts.append(f"## {kind}\n\n{about}\n{table(stage, inner)}")
+    parts.append("## Inside other settings\n")
+    waiting = list(inner)
+    while waiting:
+        settings = waiting.pop(0)
+        more: dict[type[Settings], None] = {}
+        parts.append(f"### {settings.__name__}\n\n{doc(settings)}\n\n{table(settings, more)}")
+        waiting += [each for each in more if each not in inner]
+        inner |= more
+    return "\n".join(parts)
+
+
+def doc(settings: type[Settings]) -> str:
+    """A class's first sentence or paragraph in one line."""
+    return " ".join((settings.__doc__ or "").split("\n\n")[0].split())
+
+
+def table(settings: type[Settings], inner: dict[type[Settings], None]) -> str:
+    """The settings of a class; the classes of nested ones are added to `inner`."""
+    rows = ["| setting | default | what it is for |", "|---|---|---|"]
+    for name, field in settings.model_fields.items():
+        if name in ("do", "from_"):
+            continue
+        nested = [each for each in parts_of(field.annotation) if isinstance(each, type) and issubclass(each, Settings)]
+        inner |= dict.fromkeys(nested)
+        links = "".join(f" ([{each.__name__}](#{each.__name__.lower()}))" for each in nested)
+        choices = "" if nested else choices_of(field)
+        rows.append(f"| `{name}` | {default_of(field)} | {cell(field.description or '')}{links}{choices} |")
+    return "\n".join(rows) + "\n"
+
+
+def parts_of(kind: Any) -> list[Any]:
+    """A type and all types inside it."""
+    if get_origin(kind) is Annotated:
+        return parts_of(get_args(kind)[0])
+    return [kind, *(part for each in get_args(kind) if get_origin(kind) is not Literal for part in parts_of(each))]
+
+
+def choices_of(field: FieldInfo) -> str:
+    """The words that a setting may be, unless its description names them all."""
+    kinds = [field.annotation, *get_args(field.annotation)] if is_union(field.annotation) else [field.annotation]
+    words = [str(word) for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+    told = all(word in (field.description or "") for word in words)
+    return "" if told else f" One of {', '.join(f'`{word}`' for word in words)}."
+
+
+def is_union(kind: Any) -> bool:
+    """Whether a type is one of several."""
+    return get_origin(kind) in (Union, types.UnionType)
+
+
+def default_of(field: FieldInfo) -> str:
+    """The default as a recipe would say it; in bold where there is none."""
+    if field.is_required():
+        return "**must be given**"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, Settings) or (isinstance(value, list) and value and isinstance(value[0], Settings)):
+        return "its own"
+    return "" if value is None else f"`{cell(json.dumps(value, ensure_ascii=False))}`"
+
+
+def cell(text: str) -> str:
+    """Text for a table."""
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
