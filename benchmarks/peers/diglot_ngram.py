@@ -1,6 +1,6 @@
 """Our n-gram models for `ngram.py`.
 
-diglot_ngram.py text DATA FOLDER BYTES   write FOLDER/train.txt and heldout.txt, normalised (BYTES 0: all)
+diglot_ngram.py text DATA FOLDER BYTES   write FOLDER/train.txt and heldout.txt, normalized (BYTES 0: all)
 diglot_ngram.py train TEXT MODEL [MEMORY]
 diglot_ngram.py arpa MODEL FILE
 diglot_ngram.py query MODEL TEXT
@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from diglot.quality.arpa import write_arpa
 from diglot.quality.kneser_ney import train
-from diglot.quality.normalization import Wording, normalise
+from diglot.quality.normalization import Normalization, normalize
 from diglot.quality.trie import open_trie
 
 
@@ -30,9 +30,9 @@ def write_text(data: Path, folder: Path, limit: int) -> dict:
             if line and not (limit and size > limit):
                 texts.append(json.loads(line)["text"])
                 size += len(texts[-1].encode())
-    normalised = normalise(pa.array(texts, pa.large_string()), Wording()).to_pylist()
-    (folder / "train.txt").write_text("".join(text for n, text in enumerate(normalised) if n % 50), newline="\n")
-    (folder / "heldout.txt").write_text("".join(normalised[::50]), newline="\n")
+    normalized = normalize(pa.array(texts, pa.large_string()), Normalization()).to_pylist()
+    (folder / "train.txt").write_text("".join(text for n, text in enumerate(normalized) if n % 50), newline="\n")
+    (folder / "heldout.txt").write_text("".join(normalized[::50]), newline="\n")
     return {"bytes": size}
 
 
@@ -46,7 +46,7 @@ def train_model(text: Path, folder: Path, memory: int) -> dict:
     for path in (folder, scratch := folder.with_name(f"{folder.name}-scratch")):
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir()
-    about = train(batches(text), folder, scratch, order=5, wording=Wording(), memory=memory)
+    about = train(batches(text), folder, scratch, order=5, normalization=Normalization(), memory=memory)
     spent = time.process_time()
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):

@@ -21,15 +21,15 @@ from diglot.recipe.signals import SIGNALS
 
 
 def learn(settings: LearnRules, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
-    """The stage `learn-rules`: give the rules of a set limits that trusted text (nearly) all meets.
+    """The stage `learn-rules`: give the rules of a set limits that reference text (nearly) all meets.
 
-    For each language and rule the limit is a quantile of the signal over the trusted documents, as FineWeb2 takes
+    For each language and rule the limit is a quantile of the signal over the reference documents, as FineWeb2 takes
     its thresholds from Wikipedia: of a `min_` rule the largest value that at most the share `quantile` of the
     documents lies below, of a `max_` rule the smallest that at most that share lies above. Limits are rounded
     outwards to four digits. Rules that look at a quality model, at the draw, or at the language are left as they are,
     as are languages with too few documents. Parallel text is left out.
 
-    What the corpus was filtered by before cannot be unlearnt: curate trusted text with wide limits, or with
+    What the corpus was filtered by before cannot be unlearnt: curate reference text with wide limits, or with
     `rules: {set: none}`.
 
     Writes `rules.yaml`, a rule file whose `languages` hold the limits, and `learnt.json`: by language the number of
@@ -42,7 +42,7 @@ def learn(settings: LearnRules, inputs: Inputs, output: Path, context: Context) 
     rule_set = load_rule_set(Rules(set=settings.set), None, None)
     columns = _read_signals(inputs, context)
     report: dict[str, Any] = {}
-    lines = [f"description: Limits of {json.dumps(settings.set)} learnt from trusted text.", "languages:"]
+    lines = [f"description: Limits of {json.dumps(settings.set)} learnt from reference text.", "languages:"]
     for language in sorted(columns):
         values = columns[language]
         documents = len(next(iter(values.values())))
@@ -57,12 +57,12 @@ def learn(settings: LearnRules, inputs: Inputs, output: Path, context: Context) 
                 limits[rule.name] = _learn_limit(rule, measured, settings.quantile)
         report[language] = {"documents": documents, "limits": limits}
         lines.append(f"  {json.dumps(language)}:")
-        lines.append(f'    source: "quantile {settings.quantile:g} of {documents} trusted documents"')
+        lines.append(f'    source: "quantile {settings.quantile:g} of {documents} reference documents"')
         lines.extend(f"    {name}: {found['learnt']!r}" for name, found in limits.items())
     if not any(found["limits"] for found in report.values()):
         most = max((found["documents"] for found in report.values()), default=0)
         raise UserError(
-            f"no language of the trusted text has {settings.min_documents} documents (the most are {most}); give "
+            f"no language of the reference text has {settings.min_documents} documents (the most are {most}); give "
             f"more of it, or lower {context.name}.min_documents"
         )
     write_text(output / "rules.yaml", "\n".join(lines) + "\n")
@@ -77,7 +77,7 @@ def learn(settings: LearnRules, inputs: Inputs, output: Path, context: Context) 
 
 
 def _learn_limit(rule: Rule, values: np.ndarray, quantile: float) -> dict[str, float]:
-    """A rule's limit in the set, the one that trusted text gives it, and the share that the former costs."""
+    """A rule's limit in the set, the one that reference text gives it, and the share that the former costs."""
     cost = int(quantile * len(values))
     place = cost if rule.low is not None else len(values) - 1 - cost
     learnt = float(np.partition(values, place)[place])

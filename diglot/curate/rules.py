@@ -129,7 +129,7 @@ class RuleSet(NamedTuple):
         return sorted(rules, key=lambda rule: _FIRST.index(rule.name) if rule.name in _FIRST else len(_FIRST))
 
     def rules_to_learn(self, language: str) -> list[Rule]:
-        """The rules that trusted text of a language can give limits, those on lengths of words among them."""
+        """The rules that reference text of a language can give limits, those on lengths of words among them."""
         rules = [_rule(limit) for limit, _ in self._chosen(language)]
         return [rule for rule in rules if _NEEDS[rule.signal] in ("text", "lines")]
 

@@ -1,1 +1,1 @@
-"""Quality models: n-gram language models and classifiers, trained on trusted text, measured, and used by curation."""
+"""Quality models: n-gram language models and classifiers, trained on reference text, measured, and used by curation."""

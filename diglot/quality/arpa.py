@@ -1,4 +1,4 @@
-r"""N-gram models from and for elsewhere: ARPA files, read and written, and KenLM's binary files.
+r"""N-gram models from and for elsewhere: ARPA files, read and written.
 
     \data\
     ngram 1=5
@@ -7,7 +7,7 @@ r"""N-gram models from and for elsewhere: ARPA files, read and written, and KenL
     \1-grams:
     -1.2552725 \t the \t -0.30103        log10 probability, words, log10 back-off weight (if not 0)
 
-An ARPA file becomes a `trie.Trie`. How its text was prepared is not written in it; `guess_wording` infers it from the
+An ARPA file becomes a `trie.Trie`. How its text was prepared is not written in it; `guess_normalization` infers it from the
 vocabulary: a model without a capital letter was trained on lower-case text, one whose only digit is 0 on text with
 zeros, and so on. A file that breaks the format is refused with its line.
 """
@@ -17,24 +17,14 @@ from __future__ import annotations
 import gzip
 import re
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from diglot.base.artifact import UserError
-from diglot.quality.normalization import Wording, normalise
-from diglot.quality.trie import (
-    NONE,
-    SPECIAL,
-    UNKNOWN,
-    Trie,
-    child_of,
-    hash_bytes,
-    hash_vocabulary,
-    perplexities,
-    slot_of,
-)
+from diglot.quality.normalization import Normalization
+from diglot.quality.trie import NONE, SPECIAL, UNKNOWN, Trie, child_of, hash_bytes, hash_vocabulary, slot_of
 from diglot.text.unicode import array_of, kernel, text_buffers
 
 _ABSENT = -100.0  # KenLM's log10 probability of <unk> in models that lack it
@@ -131,12 +121,8 @@ def _write_number(value, out, size):
 # --- reading --------------------------------------------------------------------------------------------------
 
 
-def read_arpa(file: Path, wording: Wording | None = None) -> Trie:
-    """Read an ARPA file, plain or `.gz`, into memory.
-
-    Args:
-        file: the model.
-        wording: how its text was prepared; guessed from the vocabulary if not given.
+def read_arpa(file: Path) -> Trie:
+    """Read an ARPA file, plain or `.gz`, into memory; how its text was normalized is guessed from the words.
 
     Raises:
         UserError: the file does not keep to the format; the message names the line.
@@ -155,7 +141,7 @@ def read_arpa(file: Path, wording: Wording | None = None) -> Trie:
         raise _error(data, at, file, "expected \\end\\; the file may be cut off")
     inner = sum(sizes[:-1])
     return Trie(
-        counts=sizes, wording=wording or guess_wording(vocabulary, file), words=arrays["words"],
+        counts=sizes, normalization=guess_normalization(vocabulary, file), words=arrays["words"],
         probabilities=arrays["probabilities"], suffixes=arrays["suffixes"], backoffs=arrays["backoffs"][:inner],
         beginnings=arrays["beginnings"], vocabulary=vocabulary, keys=keys, numbers=numbers,
     )  # fmt: skip
@@ -378,7 +364,7 @@ def _find_suffixes(prefixes, last, suffixes_below, words, beginnings, suffixes):
         suffixes[row] = found if found >= 0 else last[row]
 
 
-def guess_wording(vocabulary: pa.Array, file: Path) -> Wording:
+def guess_normalization(vocabulary: pa.Array, file: Path) -> Normalization:
     """How the text of a model was prepared, from its words.
 
     Raises:
@@ -394,55 +380,10 @@ def guess_wording(vocabulary: pa.Array, file: Path) -> Wording:
     if not characters and sum(word.startswith("▁") for word in words) > 0.2 * number:
         raise UserError(f"{file}: its words are pieces of a SentencePiece model; only models of words can be used")
     cased = sum(word != word.lower() for word in words)
-    return Wording(
+    return Normalization(
         lower=cased <= _TOLERANCE * number,
         zeros=seldom(r"[1-9]"),
         split=seldom(r"\w[^\w\s]|[^\w\s]\w"),
         strip=seldom(r"[\u064b-\u0652\u0670\u0640]"),
         characters=characters,
     )
-
-
-# --- KenLM ----------------------------------------------------------------------------------------------------
-
-
-class KenlmModel:
-    """A binary model of KenLM, walked by its own library; its text is prepared as for our own models."""
-
-    def __init__(self, file: Path, wording: Wording) -> None:
-        """Open a file.
-
-        Raises:
-            UserError: the library `kenlm` is not installed, or cannot read the file.
-        """
-        try:
-            import kenlm  # extra: kenlm
-        except ImportError as error:
-            raise UserError(
-                f"{file} is a binary of KenLM: pip install 'diglot[kenlm]', or give the ARPA file instead"
-            ) from error
-        try:
-            self.model = kenlm.Model(str(file))
-        except (OSError, RuntimeError) as error:
-            raise UserError(f"{file}: KenLM cannot read it ({error})") from error
-        self.wording = wording
-
-    def score(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-        """As `Trie.score`."""
-        totals, tokens = np.zeros(len(texts)), np.zeros(len(texts), np.int64)
-        for document, text in enumerate(normalise(texts, self.wording).to_pylist()):
-            lines = text.split("\n")[:-1]
-            totals[document] = sum(self.model.score(line) for line in lines)
-            tokens[document] = sum(line.count(" ") + 2 for line in lines)
-        return totals, tokens
-
-    def perplexity(self, texts: pa.Array) -> np.ndarray:
-        """As `Trie.perplexity`."""
-        return perplexities(*self.score(texts))
-
-
-def is_kenlm_binary(file: Path) -> bool:
-    """Whether a file begins as KenLM's binaries do."""
-    stream: BinaryIO
-    with file.open("rb") as stream:
-        return stream.read(4) == b"mmap"

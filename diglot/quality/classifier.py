@@ -2,7 +2,7 @@
 
 PolyLM (3.1, step 3) trains one on 2-grams of words. Positives are the documents of `corpus`, negatives those of
 `negatives`; the signal `quality` is the probability of good. The text is prepared as for the n-gram models
-(`wording`), with a character a token in languages without spaces. Training has one thread and a fixed seed: fastText
+(`normalization`), with a character a token in languages without spaces. Training has one thread and a fixed seed: fastText
 with several is not reproducible.
 
 fastText's own prediction holds Python's lock and runs at 6 to 13 MB/s. So the stage also writes the vectors out, and
@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from diglot.base.artifact import Context, Inputs, UserError
 from diglot.base.files import read_json, write_json
-from diglot.quality.normalization import Wording, normalise, wording_for
+from diglot.quality.normalization import Normalization, normalization_for, normalize
 from diglot.quality.reference_text import choose, column, hold_apart, languages_of, separation
 from diglot.quality.trie import hash_bytes, hash_vocabulary, read_vocabulary, slot_of
 from diglot.recipe.quality import TrainClassifier
@@ -65,7 +65,7 @@ def run(settings: TrainClassifier, inputs: Inputs, output: Path, context: Contex
 def _train_language(
     settings: TrainClassifier, inputs: Inputs, language: str, folder: Path, context: Context
 ) -> dict[str, Any]:
-    wording = wording_for(language)
+    normalization = normalization_for(language)
     key = f"{context.seed}/classifier"
     lines: list[bytes] = []
     measured_on, used = {}, {}
@@ -78,9 +78,9 @@ def _train_language(
         if not len(apart) or not len(chosen):
             raise UserError(f"{language}: too few {label} documents to train on and measure on; give it at least ten")
         measured_on[label], used[label] = column(apart, "text"), len(chosen)
-        normalised = normalise(column(chosen, "text"), wording).cast(pa.large_binary()).to_pylist()
-        lines += [_LABELS[label].encode() + b" " + text.replace(b"\n", b" ") for text in normalised]
-    _train(settings, _mixed(lines, settings.seed), wording, folder, context.scratch / "classifier.txt")
+        normalized = normalize(column(chosen, "text"), normalization).cast(pa.large_binary()).to_pylist()
+        lines += [_LABELS[label].encode() + b" " + text.replace(b"\n", b" ") for text in normalized]
+    _train(settings, _mixed(lines, settings.seed), normalization, folder, context.scratch / "classifier.txt")
     classifier = open_classifier(folder)
     scores = {label: classifier.score(texts) for label, texts in measured_on.items()}
     return {"documents": used, **separation(scores["good"], scores["bad"])}
@@ -91,7 +91,9 @@ def _mixed(lines: list[bytes], seed: int) -> list[bytes]:
     return [lines[place] for place in np.random.default_rng(seed).permutation(len(lines))]
 
 
-def _train(settings: TrainClassifier, lines: Iterable[bytes], wording: Wording, folder: Path, text: Path) -> None:
+def _train(
+    settings: TrainClassifier, lines: Iterable[bytes], normalization: Normalization, folder: Path, text: Path
+) -> None:
     import fasttext  # extra: quality
 
     text.write_bytes(b"\n".join(lines) + b"\n")
@@ -101,10 +103,10 @@ def _train(settings: TrainClassifier, lines: Iterable[bytes], wording: Wording, 
     )  # fmt: skip
     text.unlink()
     model.save_model(str(folder / "classifier.bin"))
-    export(model, wording, folder)
+    export(model, normalization, folder)
 
 
-def export(model: Any, wording: Wording, folder: Path) -> None:
+def export(model: Any, normalization: Normalization, folder: Path) -> None:
     """Write a fastText model with the labels good and bad as the arrays that `Classifier` reads.
 
     Raises:
@@ -117,7 +119,7 @@ def export(model: Any, wording: Wording, folder: Path) -> None:
     np.save(folder / "vectors.npy", model.get_input_matrix().astype(np.float32))
     np.save(folder / "output.npy", model.get_output_matrix().astype(np.float32)[rows])
     (folder / "vocabulary.txt").write_bytes(b"".join(word.encode() + b"\n" for word in model.words))
-    about = {"word_ngrams": arguments.wordNgrams, "buckets": arguments.bucket, "wording": asdict(wording)}
+    about = {"word_ngrams": arguments.wordNgrams, "buckets": arguments.bucket, "normalization": asdict(normalization)}
     write_json(folder / ABOUT_FILE, about)
 
 
@@ -126,7 +128,7 @@ class Classifier:
     """A classifier, ready to score.
 
     Attributes:
-        wording: how texts become tokens.
+        normalization: how texts become tokens.
         word_ngrams: the longest n-grams of words.
         vectors: float32 [words + buckets, dimension].
         output: float32 [2, dimension], bad and good.
@@ -134,7 +136,7 @@ class Classifier:
         words: how many words have a vector.
     """
 
-    wording: Wording
+    normalization: Normalization
     word_ngrams: int
     vectors: np.ndarray
     output: np.ndarray
@@ -144,8 +146,8 @@ class Classifier:
 
     def score(self, texts: pa.Array) -> np.ndarray:
         """The probability of good (float64 [documents]) of texts (`large_string`); NaN for empty ones."""
-        normalised = normalise(texts, self.wording)
-        data, offsets = text_buffers(normalised)
+        normalized = normalize(texts, self.normalization)
+        data, offsets = text_buffers(normalized)
         scores = np.empty(len(texts))
         difference = (self.output[1] - self.output[0]).astype(np.float32)
         _score(data, offsets, self.keys, self.numbers, self.words, self.vectors, difference, self.word_ngrams, scores)
@@ -158,7 +160,7 @@ def open_classifier(folder: Path) -> Classifier:
     vocabulary = read_vocabulary(folder / "vocabulary.txt")
     keys, numbers = hash_vocabulary(vocabulary)
     return Classifier(
-        Wording(**about["wording"]), about["word_ngrams"], np.load(folder / "vectors.npy", mmap_mode="r"),
+        Normalization(**about["normalization"]), about["word_ngrams"], np.load(folder / "vectors.npy", mmap_mode="r"),
         np.load(folder / "output.npy"), keys, numbers, len(vocabulary),
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ small or too odd for the discounts' formula they fall back to 0.5, 1 and 1.5 (`l
 
 How it is done in bounded memory, order by order:
 
-1. `numbering`: the normalised text becomes a file of word numbers, the most frequent first.
+1. `numbering`: the normalized text becomes a file of word numbers, the most frequent first.
 2. `count_order`: an n-gram is a pair (its first n-1 words as one number, its last word), 64 bits in all. Blocks of
    positions are sorted, written to disk as sorted runs of distinct n-grams, and merged range by range. A position's
    n-gram is then known by one number again, for the next order; and the number it had before is its suffix.
@@ -30,7 +30,7 @@ import numpy as np
 import pyarrow as pa
 
 from diglot.base.artifact import UserError
-from diglot.quality.normalization import Wording
+from diglot.quality.normalization import Normalization
 from diglot.quality.numbering import Progress, read_corpus
 from diglot.quality.trie import BEGIN, END, NONE, UNKNOWN, write_about
 from diglot.text.unicode import kernel
@@ -69,7 +69,7 @@ class Order:
 
 
 def train(
-    batches: Iterable[pa.Array], folder: Path, scratch: Path, *, order: int, wording: Wording, prune: int = 0,
+    batches: Iterable[pa.Array], folder: Path, scratch: Path, *, order: int, normalization: Normalization, prune: int = 0,
     memory: int = 2_000_000_000, progress: Progress = lambda done, total, unit, note: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train a model and write it into a folder, as `trie.py` describes.
@@ -79,7 +79,7 @@ def train(
         folder: where the model is written; it must exist.
         scratch: an empty folder for temporary files, about 30 bytes a token and 40 an n-gram; it is emptied again.
         order: the longest n-grams.
-        wording: how texts become tokens.
+        normalization: how texts become tokens.
         prune: n-grams above bigrams that occur at most this often are left out.
         memory: bytes to sort in; the vocabulary (about 200 bytes a word while it is read) comes on top.
         progress: told how far it is.
@@ -90,7 +90,7 @@ def train(
     Raises:
         UserError: there is no token in the texts.
     """
-    vocabulary, word_counts, tokens = read_corpus(batches, wording, scratch, progress)
+    vocabulary, word_counts, tokens = read_corpus(batches, normalization, scratch, progress)
     sentences = int(word_counts[END])
     if not sentences:
         raise UserError("there is no word in the texts to train an n-gram model on")
@@ -112,7 +112,7 @@ def train(
         "discounts": [[round(d, 9) for d in this.discounts[1:]] for this in orders],
     }  # fmt: skip
     assemble(orders, folder)
-    write_about(folder, counts, wording, vocabulary, **about)
+    write_about(folder, counts, normalization, vocabulary, **about)
     del orders, tokens, nodes
     shutil.rmtree(scratch)
     scratch.mkdir()

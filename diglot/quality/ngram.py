@@ -1,11 +1,11 @@
-"""The stage `train-ngram`: an n-gram language model for each language of trusted text.
+"""The stage `train-ngram`: an n-gram language model for each language of reference text.
 
-As in CCNet (Wenzek et al. 2020) and PolyLM (3.1, step 3) the perplexity of a document under a model of trusted text
+As in CCNet (Wenzek et al. 2020) and PolyLM (3.1, step 3) the perplexity of a document under a model of reference text
 tells prose from keyword lists, menus and noise. Two signals come of it:
 
-- `perplexity`, per token. It cannot be compared across languages or wordings.
-- `perplexity_rank`: the share of trusted held-out documents that have a lower one, so 0 is better than all of them
-  and 1 worse than all. A limit of 0.95 costs 5% of documents like the trusted ones, in any language.
+- `perplexity`, per token. It cannot be compared across languages or normalizations.
+- `perplexity_rank`: the share of reference held-out documents that have a lower one, so 0 is better than all of them
+  and 1 worse than all. A limit of 0.95 costs 5% of documents like the reference ones, in any language.
 
 The models are those of `lmplz` (see `kneser_ney`), in a folder a language (see `trie`), with `heldout.npy` (the
 sorted perplexities of held-out documents) and `model.arpa.gz` for KenLM and others beside the trie's files. Both
@@ -23,9 +23,9 @@ import numpy as np
 import pyarrow as pa
 
 from diglot.base.artifact import Context, Inputs, UserError
-from diglot.quality.arpa import KenlmModel, is_kenlm_binary, read_arpa, write_arpa
+from diglot.quality.arpa import read_arpa, write_arpa
 from diglot.quality.kneser_ney import train
-from diglot.quality.normalization import Wording, wording_for
+from diglot.quality.normalization import normalization_for
 from diglot.quality.reference_text import choose, column, hold_apart, languages_of, separation, training_texts
 from diglot.quality.trie import Trie, open_trie, save_trie
 from diglot.recipe.quality import TrainNgram
@@ -63,10 +63,10 @@ def _train_language(
         save_trie(trie, folder)
         about: dict[str, Any] = {"taken_from": Path(settings.models[language]).name}
     else:
-        wording = wording_for(language, settings.unit)
+        normalization = normalization_for(language, settings.unit)
         texts = training_texts(corpora, language, apart)
         about = train(
-            texts, folder, _emptied(scratch), order=settings.order, wording=wording, prune=settings.prune,
+            texts, folder, _emptied(scratch), order=settings.order, normalization=normalization, prune=settings.prune,
             memory=settings.memory,
             progress=lambda done, total, unit, note: context.progress(done, total, unit, f"{language}: {note}"),
         )  # fmt: skip
@@ -91,7 +91,7 @@ def _emptied(folder: Path) -> Path:
     return folder
 
 
-def measure_held_out(model: Trie | KenlmModel, texts: pa.Array, folder: Path) -> dict[str, Any]:
+def measure_held_out(model: Trie, texts: pa.Array, folder: Path) -> dict[str, Any]:
     """Measure a model on held-out texts, and write their perplexities, which ranks are taken from."""
     totals, tokens = model.score(texts)
     perplexities = np.sort(model.perplexity(texts)[tokens > 0])
@@ -110,22 +110,3 @@ def rank(perplexities: np.ndarray, held_out: np.ndarray) -> np.ndarray:
     """The share of held-out documents (sorted perplexities) with a lower perplexity; NaN stays NaN."""
     shares = np.searchsorted(held_out, perplexities, "left") / max(len(held_out), 1)
     return np.where(np.isnan(perplexities), np.nan, shares)
-
-
-def open_model(path: Path, wording: Wording | None = None) -> Trie | KenlmModel:
-    """Open a model: a folder of ours, an ARPA file (`.gz` or not), or a binary of KenLM.
-
-    Args:
-        path: the folder or file.
-        wording: how a foreign model's text was prepared. ARPA: guessed if not given; binary: as ours, in words.
-
-    Raises:
-        UserError: there is no such file, or it cannot be read.
-    """
-    if path.is_dir():
-        return open_trie(path)
-    if not path.exists():
-        raise UserError(f"{path}: there is no such model")
-    if is_kenlm_binary(path):
-        return KenlmModel(path, wording or Wording())
-    return read_arpa(path, wording)

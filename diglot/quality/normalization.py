@@ -6,7 +6,7 @@ keywords are told from prose by what stands between the words. Arabic vowel sign
 in print; what cannot be seen goes. Scripts without spaces, and models of characters, have a token per character, with
 `▁` for whitespace.
 
-    >>> normalise(pa.array(["Hello, World!\n\nIn 1984"], pa.large_string()), Wording()).to_pylist()
+    >>> normalize(pa.array(["Hello, World!\n\nIn 1984"], pa.large_string()), Normalization()).to_pylist()
     ['hello , world !\nin 0000\n']
 
 The same form is the training text of fastText and what KenLM reads, so that all models agree on what a token is.
@@ -40,7 +40,7 @@ _GROWTH = 4  # one byte of whitespace becomes the three of `▁` and a blank
 
 
 @dataclass(frozen=True)
-class Wording:
+class Normalization:
     """How text becomes tokens.
 
     Attributes:
@@ -64,17 +64,17 @@ class Wording:
         return sum(1 << place for place, bit in enumerate(bits) if bit)
 
 
-def wording_for(language: str, unit: str = "word") -> Wording:
-    """The wording of our own models: words, but characters in languages without spaces."""
-    return Wording(characters=unit == "character" or is_unspaced(language))
+def normalization_for(language: str, unit: str = "word") -> Normalization:
+    """The normalization of our own models: words, but characters in languages without spaces."""
+    return Normalization(characters=unit == "character" or is_unspaced(language))
 
 
-def normalise(texts: pa.Array, wording: Wording) -> pa.Array:
+def normalize(texts: pa.Array, normalization: Normalization) -> pa.Array:
     """Texts as tokens; every line ends in a newline, and empty ones are left out.
 
     Args:
         texts: `large_string` [documents], valid UTF-8, no nulls.
-        wording: how.
+        normalization: how.
 
     Returns:
         `large_string` [documents].
@@ -83,12 +83,12 @@ def normalise(texts: pa.Array, wording: Wording) -> pa.Array:
     classes, lower = character_tables()
     out = np.empty(_GROWTH * int(offsets[-1] - offsets[0]) + 8 * len(texts) + 16, np.uint8)
     ends = np.zeros(len(texts) + 1, np.int64)
-    size = _normalise(data, offsets, classes, lower, wording.flags, out, ends)
+    size = _normalize(data, offsets, classes, lower, normalization.flags, out, ends)
     return array_of(out[:size].copy(), ends)
 
 
 @kernel
-def _normalise(data, offsets, classes, lower, flags, out, ends):
+def _normalize(data, offsets, classes, lower, flags, out, ends):
     size = 0
     for document in range(len(offsets) - 1):
         at, end = offsets[document], offsets[document + 1]

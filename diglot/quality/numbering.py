@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from diglot.quality.normalization import Wording, normalise
+from diglot.quality.normalization import Normalization, normalize
 from diglot.quality.trie import BEGIN, END, SPECIAL, hash_bytes, slot_of
 from diglot.text.unicode import array_of, kernel, text_buffers
 
@@ -23,7 +23,7 @@ Progress = Callable[[float, float | None, str, str], None]
 
 
 def read_corpus(
-    batches: Iterable[pa.Array], wording: Wording, scratch: Path, progress: Progress
+    batches: Iterable[pa.Array], normalization: Normalization, scratch: Path, progress: Progress
 ) -> tuple[pa.Array, np.ndarray, np.ndarray]:
     """Number the words of texts by frequency.
 
@@ -37,8 +37,8 @@ def read_corpus(
     size = 0
     with (scratch / "first_numbers").open("wb") as out:
         for text in _chunks(batches):
-            normalised = normalise(text, wording)
-            data, offsets = text_buffers(normalised)
+            normalized = normalize(text, normalization)
+            data, offsets = text_buffers(normalized)
             data, at = data[: offsets[-1]], 0
             while at < len(data):
                 if 2 * known > len(keys):
@@ -83,7 +83,7 @@ def _refill(keys, numbers, larger, their_numbers):
 
 @kernel
 def _number(data, at, keys, numbers, known, out, spans):
-    """Number tokens from a position of normalised text until its end, or until the table is half full."""
+    """Number tokens from a position of normalized text until its end, or until the table is half full."""
     size, found = 0, 0
     while at < len(data) and 2 * (known + found) <= len(keys):
         if at == 0 or data[at - 1] == _NEWLINE:

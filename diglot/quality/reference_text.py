@@ -1,4 +1,4 @@
-"""What training a quality model needs beside the model: trusted documents, some of them kept apart, and measures.
+"""What training a quality model needs beside the model: reference documents, some of them kept apart, and measures.
 
 Documents are chosen by keyed hashes of their ids, so that the choice depends on nothing else.
 """

@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from diglot.base.files import read_json, write_json
-from diglot.quality.normalization import Wording, normalise
+from diglot.quality.normalization import Normalization, normalize
 from diglot.text.unicode import HASH_SEED, absorb, array_of, finish, kernel, text_buffers
 
 UNKNOWN, BEGIN, END = 0, 1, 2
@@ -41,13 +41,13 @@ class Trie:
 
     Attributes:
         counts: number of n-grams of each order.
-        wording: how texts become tokens.
+        normalization: how texts become tokens.
         keys, numbers: a hash table of the vocabulary (uint64 hashes, 0 where empty, and uint32 words).
         vocabulary: the words, `large_string`.
     """
 
     counts: list[int]
-    wording: Wording
+    normalization: Normalization
     words: np.ndarray
     probabilities: np.ndarray
     suffixes: np.ndarray
@@ -64,10 +64,10 @@ class Trie:
 
     def score(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """Log10 probabilities (float64) of texts (`large_string`), and their tokens (int64), ends of lines included."""
-        return self.score_normalised(normalise(texts, self.wording))
+        return self.score_normalized(normalize(texts, self.normalization))
 
-    def score_normalised(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-        """The same of texts that are normalised."""
+    def score_normalized(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        """The same of texts that are normalized."""
         data, offsets = text_buffers(texts)
         totals, tokens = np.zeros(len(texts)), np.zeros(len(texts), np.int64)
         _score(
@@ -95,7 +95,7 @@ def open_trie(folder: Path) -> Trie:
     vocabulary = read_vocabulary(folder / "vocabulary.txt")
     keys, numbers = hash_vocabulary(vocabulary)
     return Trie(
-        counts=about["ngrams"], wording=Wording(**about["wording"]), vocabulary=vocabulary, keys=keys,
+        counts=about["ngrams"], normalization=Normalization(**about["normalization"]), vocabulary=vocabulary, keys=keys,
         numbers=numbers, **arrays,
     )  # fmt: skip
 
@@ -104,15 +104,17 @@ def save_trie(trie: Trie, folder: Path) -> None:
     """Write a model that is in memory into a folder."""
     for name in _ARRAYS:
         np.save(folder / f"{name}.npy", getattr(trie, name))
-    write_about(folder, trie.counts, trie.wording, trie.vocabulary)
+    write_about(folder, trie.counts, trie.normalization, trie.vocabulary)
 
 
-def write_about(folder: Path, counts: list[int], wording: Wording, vocabulary: pa.Array, **more: object) -> None:
+def write_about(
+    folder: Path, counts: list[int], normalization: Normalization, vocabulary: pa.Array, **more: object
+) -> None:
     """Write what is known of a model beside its arrays."""
     (folder / "vocabulary.txt").write_bytes(
         b"".join(word + b"\n" for word in vocabulary.cast(pa.large_binary()).to_pylist())
     )
-    about = {"ngrams": counts, "wording": asdict(wording), **more}
+    about = {"ngrams": counts, "normalization": asdict(normalization), **more}
     write_json(folder / "model.json", about)
 
 

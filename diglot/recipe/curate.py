@@ -154,16 +154,17 @@ class Curate(Stage):
 
 
 class LearnRules(Stage):
-    """Learn a rule set's thresholds from trusted text: for each language, the quantiles of its signals."""
+    """Learn a rule set's thresholds from reference text: for each language, the quantiles of its signals."""
 
     makes: ClassVar[str] = "rules"
     reads: ClassVar[dict[str, Role]] = {"corpus": Role(("corpus",), many=True)}
     function: ClassVar[str] = "diglot.curate.learn_rules:learn"
     position: ClassVar[int] = 21
+    version: ClassVar[int] = 2
 
     do: Literal["learn-rules"] = "learn-rules"
     set: str = Field("polylm", description="The set whose rules are given new limits.")
-    quantile: Share = Field(0.01, description="Share of the trusted documents that each rule may cost.")
+    quantile: Share = Field(0.01, description="Share of the reference documents that each rule may cost.")
     min_documents: Count = Field(100, description="Languages with fewer keep the set's limits.")
 
     def outside_paths(self) -> dict[tuple, str]:

@@ -10,7 +10,7 @@ from diglot.recipe.common import Count, Language, Role, Seed, Stage
 
 
 class TrainNgram(Stage):
-    """Train an n-gram language model for each language of trusted text: the signals perplexity and perplexity_rank."""
+    """Train an n-gram language model for each language of reference text: the signals perplexity and perplexity_rank."""
 
     makes: ClassVar[str] = "quality"
     reads: ClassVar[dict[str, Role]] = {
@@ -20,6 +20,7 @@ class TrainNgram(Stage):
     function: ClassVar[str] = "diglot.quality.ngram:run"
     not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"memory"})
     position: ClassVar[int] = 22
+    version: ClassVar[int] = 2
 
     do: Literal["train-ngram"] = "train-ngram"
     order: int = Field(5, ge=2, le=6, description="CCNet has 5.")
@@ -48,6 +49,7 @@ class TrainClassifier(Stage):
     }
     function: ClassVar[str] = "diglot.quality.classifier:run"
     position: ClassVar[int] = 23
+    version: ClassVar[int] = 2
     extra: ClassVar[str | None] = "quality"
 
     do: Literal["train-classifier"] = "train-classifier"

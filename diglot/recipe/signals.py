@@ -103,7 +103,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("invisible", "Invisible and broken characters, over characters of the text as read.", {"polylm": "ratio of invisible characters"}, "share", "lines"),
     Signal("language_confidence", "How sure the identifier is that the text is in its language.", {"ccnet": "ccnet_language_score", "allam": "ccnet_language_score"}, "share", "language"),
     Signal("perplexity", "Perplexity of the language's n-gram model.", {"ccnet": "ccnet_perplexity", "polylm": "perplexity"}, "size", "quality"),
-    Signal("perplexity_rank", "Share of the trusted text with a lower perplexity.", {"ccnet": "ccnet_bucket (head, middle, tail)"}, "share", "quality"),
+    Signal("perplexity_rank", "Share of the reference text with a lower perplexity.", {"ccnet": "ccnet_bucket (head, middle, tail)"}, "share", "quality"),
     Signal("quality", "Probability that the text is of the good kind, by the classifier.", {"rpv2": "rps_doc_ml_palm_score", "allam": "rps_doc_ml_palm_score", "polylm": "quality classifier"}, "share", "quality"),
 )  # fmt: skip
 

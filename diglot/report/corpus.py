@@ -207,7 +207,7 @@ def judges(run: Run, colours: Colours) -> Section | None:
         return None
     sentences = [f"{model['name']} judges {model['named']}." for model in models]
     sentences += [
-        f"{item['name']} learnt {item['number']} limits for {len(item['languages'])} languages from trusted text."
+        f"{item['name']} learnt {item['number']} limits for {len(item['languages'])} languages from reference text."
         for item in rules
     ]
     return Section("judges", "Quality models and learnt rules", " ".join(sentences), {"models": models, "rules": rules})  # fmt: skip
@@ -251,7 +251,7 @@ def _learnt(artifact: Artifact) -> dict[str, Any]:
 
 
 def _limit(rule: str, found: dict[str, float] | None) -> dict[str, str] | None:
-    """A learnt limit, and the set's own with the share of trusted documents that it would cost."""
+    """A learnt limit, and the set's own with the share of reference documents that it would cost."""
     if found is None:
         return None
     side, _, signal = rule.partition("_")

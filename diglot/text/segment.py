@@ -5,7 +5,7 @@ What a word is, by language:
 - with spaces (all others): what stands between whitespace. In **Korean** that is an eojeol, a word with its
   particles ("학교에서" is one), so stop words and short words are rare; in **Vietnamese** it is a syllable
   ("ngôn ngữ", language, is two), so words are short and n-grams cover less. Thresholds taken from English are
-  wrong for both: learn them from trusted text (`learn-rules`).
+  wrong for both: learn them from reference text (`learn-rules`).
 - **Chinese, Japanese, Thai**: a segment of BudouX (Apache-2.0, models in its wheel). Its `zh-hans`, `zh-hant` and
   `th` models cut words; its default Japanese model cuts phrases (bunsetsu), so Japanese uses `ja_word`, which the
   wheel has too. Mean characters of a segment in real text: ja_word 1.8 (ja would be 4.5), zh-hans 1.9, th 4.1.

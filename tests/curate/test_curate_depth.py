@@ -120,7 +120,7 @@ def test_documents_with_evaluation_items_are_dropped(tmp_path):
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
-    """A trusted corpus, one of shuffled words, and models that tell them apart."""
+    """A reference corpus, one of shuffled words, and models that tell them apart."""
     folder = tmp_path_factory.mktemp("judged")
     rng = random.Random(1)
     follows = {word: rng.sample(ENGLISH, 4) for word in ENGLISH}
@@ -180,7 +180,7 @@ def test_quality_models_are_signals_that_rules_look_at(judged, tmp_path):
         run(tmp_path, sources, rules=Rules(limits=limits))
 
 
-def test_limits_learnt_from_trusted_text_are_applied(judged, tmp_path):
+def test_limits_learnt_from_reference_text_are_applied(judged, tmp_path):
     folder, corpora, _ = judged
     output = tmp_path / "learnt"
     output.mkdir()

@@ -1,4 +1,4 @@
-"""Rules: sets as files, the order of reasons, thresholds, histograms, and limits learnt from trusted text."""
+"""Rules: sets as files, the order of reasons, thresholds, histograms, and limits learnt from reference text."""
 
 import json
 import pickle
@@ -317,7 +317,7 @@ def corpus(folder: Path, languages: list[str], number: int, **columns) -> Inputs
     return Inputs({"corpus": [Artifact(folder, "c", "corpus", "curate", "", "", {}, {}, {}, {})]})
 
 
-def test_learnt_limits_cost_trusted_text_its_quantile(tmp_path):
+def test_learnt_limits_cost_reference_text_its_quantile(tmp_path):
     rng = np.random.default_rng(0)
     number = 2000
     columns = {
@@ -344,7 +344,7 @@ def test_learnt_limits_cost_trusted_text_its_quantile(tmp_path):
             given_limit = learnt[language]["limits"][name]
             assert given_limit["learnt"] == (rule.low if rule.low is not None else rule.high)
             assert given_limit["set"] == limits("polylm", language).get(name, limits("polylm").get(name))
-            assert rule.source == f"quantile 0.02 of {number} trusted documents"
+            assert rule.source == f"quantile 0.02 of {number} reference documents"
         assert rules["max_digits"].high == 0.0
         assert rules["max_urls"].high == 0.2  # there was no such column
     assert load_rule_set(Rules(limits={"max_digits": 0.7}), output / "rules.yaml", None).rules_for("ar", False)

@@ -9,7 +9,7 @@ from quality_corpora import corpus, document, shuffled
 
 from diglot.base.artifact import Inputs, UserError
 from diglot.quality.classifier import open_classifier, run
-from diglot.quality.normalization import normalise
+from diglot.quality.normalization import normalize
 from diglot.recipe.quality import TrainClassifier
 
 fasttext = pytest.importorskip("fasttext")
@@ -41,7 +41,7 @@ def test_our_prediction_is_fasttexts(tmp_path, context, word_ngrams):
     texts = [document("en", random_) for _ in range(20)] + ["unknown words only", "ünïcödé das ist", "الملك قديم", "."]
     texts += [shuffled(text, random_) for text in texts]
     expected = []
-    for text in normalise(texts_of(texts), ours.wording).to_pylist():
+    for text in normalize(texts_of(texts), ours.normalization).to_pylist():
         labels, probabilities = theirs.predict(text.replace("\n", " "), k=2)
         expected.append(dict(zip(labels, probabilities))["__label__good"])
     np.testing.assert_allclose(ours.score(texts_of(texts)), expected, atol=3e-5)  # theirs adds 1e-5 to each

@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from quality_corpora import corpus, document, shuffled
 
 from diglot.base.artifact import Context, Inputs, UserError
-from diglot.quality.arpa import guess_wording, read_arpa, write_arpa
+from diglot.quality.arpa import guess_normalization, read_arpa, write_arpa
 from diglot.quality.kneser_ney import train
-from diglot.quality.ngram import open_model, rank, run
-from diglot.quality.normalization import Wording, normalise
+from diglot.quality.ngram import rank, run
+from diglot.quality.normalization import Normalization, normalize
 from diglot.quality.reference_text import separation
 from diglot.quality.trie import Trie, open_trie
 from diglot.recipe.quality import TrainNgram
 
-WORDING = Wording()
+NORMALIZATION = Normalization()
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -36,7 +36,7 @@ def trained(tmp: Path, texts: list[str], order: int = 3, name: str = "model", **
     folder, scratch = tmp / name, tmp / f"{name}-scratch"
     folder.mkdir()
     scratch.mkdir()
-    train([texts_of(texts)], folder, scratch, order=order, wording=WORDING, **options)
+    train([texts_of(texts)], folder, scratch, order=order, normalization=NORMALIZATION, **options)
     assert not list(scratch.iterdir())
     return open_trie(folder)
 
@@ -134,9 +134,9 @@ def test_the_probabilities_of_all_words_sum_to_one(tmp_path):
     for context in ("wa ", "wb wc ", "vn wa "):
         following = [word for word in words if word not in ("<s>", "</s>", "<unk>")] + ["absent"]
         # Texts that do not end in a line end are scored without </s>.
-        totals, _ = trie.score_normalised(texts_of([f"{context}{word} " for word in following]))
-        before, _ = trie.score_normalised(texts_of([context]))
-        whole, _ = trie.score_normalised(texts_of([context.strip() + "\n"]))
+        totals, _ = trie.score_normalized(texts_of([f"{context}{word} " for word in following]))
+        before, _ = trie.score_normalized(texts_of([context]))
+        whole, _ = trie.score_normalized(texts_of([context.strip() + "\n"]))
         assert (10 ** (totals - before[0])).sum() + 10 ** (whole[0] - before[0]) == pytest.approx(1, abs=1e-5)
 
 
@@ -155,7 +155,7 @@ def test_how_texts_are_batched_changes_nothing(tmp_path):
     for name, batches in (("one", [texts_of(texts)]), ("many", [texts_of([text]) for text in texts])):
         (tmp_path / name).mkdir()
         (tmp_path / f"{name}-s").mkdir()
-        train(batches, tmp_path / name, tmp_path / f"{name}-s", order=3, wording=WORDING)
+        train(batches, tmp_path / name, tmp_path / f"{name}-s", order=3, normalization=NORMALIZATION)
     for file in (tmp_path / "one").iterdir():
         assert file.read_bytes() == (tmp_path / "many" / file.name).read_bytes()
 
@@ -193,7 +193,7 @@ def test_a_model_of_srilm_without_all_suffixes(tmp_path):
         "\\3-grams:\n-1.5e-1\t<s> the Cat\n\n\\end\\\n"
     )
     trie = read_arpa(file)
-    assert not trie.wording.lower
+    assert not trie.normalization.lower
     totals, tokens = trie.score(texts_of(["the Cat sat", "sat unseen"]))
     # <s> the | <s> the Cat | the Cat sat backs off twice | sat </s>
     assert totals[0] == pytest.approx(-0.2 - 0.15 + (-0.05 - 0.3 - 1.2) - 1.0)
@@ -237,12 +237,12 @@ def test_cut_and_changed_arpa_files_never_crash(tmp_path_factory, data):
         assert "x.arpa" in str(error)
 
 
-def test_wording_is_guessed(tmp_path):
+def test_normalization_is_guessed(tmp_path):
     def guess(words):
-        return guess_wording(texts_of(["<unk>", "<s>", "</s>", *words]), Path("m.arpa"))
+        return guess_normalization(texts_of(["<unk>", "<s>", "</s>", *words]), Path("m.arpa"))
 
-    assert guess(["the", "cat", "0000", ","]) == Wording()
-    assert guess(["The", "cat", "1984", "it's"]) == Wording(lower=False, zeros=False, split=False)
+    assert guess(["the", "cat", "0000", ","]) == Normalization()
+    assert guess(["The", "cat", "1984", "it's"]) == Normalization(lower=False, zeros=False, split=False)
     assert guess(["a", "b", "中"]).characters
     with pytest.raises(UserError, match="SentencePiece"):
         guess(["▁the", "▁c", "at"])
@@ -251,8 +251,8 @@ def test_wording_is_guessed(tmp_path):
 @given(st.text(max_size=80), st.booleans())
 @examples(200)
 def test_normalising(text, characters):
-    wording = Wording(characters=characters)
-    (once,) = normalise(texts_of([text]), wording).to_pylist()
+    normalization = Normalization(characters=characters)
+    (once,) = normalize(texts_of([text]), normalization).to_pylist()
     assert "  " not in once
     assert "\n\n" not in once
     assert once == "" or once.endswith("\n")
@@ -261,15 +261,15 @@ def test_normalising(text, characters):
     if characters:
         assert all(len(token) == 1 for line in once.split("\n") for token in line.split(" ") if line)
     else:
-        assert normalise(texts_of([once]), wording).to_pylist() == [once]
+        assert normalize(texts_of([once]), normalization).to_pylist() == [once]
 
 
 def test_normalising_words_and_characters():
     texts = texts_of(["Hello, World!\n\nIn 1984", "سَلاَمٌ عليكم، ١٢", "中文 abc。", ""])
-    assert normalise(texts, Wording()).to_pylist() == [
+    assert normalize(texts, Normalization()).to_pylist() == [
         "hello , world !\nin 0000\n", "سلام عليكم ، 00\n", "中 文 abc 。\n", "",
     ]  # fmt: skip
-    assert normalise(texts[2:3], Wording(characters=True)).to_pylist() == ["中 文 ▁ a b c 。\n"]
+    assert normalize(texts[2:3], Normalization(characters=True)).to_pylist() == ["中 文 ▁ a b c 。\n"]
 
 
 def stage(inputs: dict, output: Path, context: Context, **options):
@@ -287,13 +287,13 @@ def test_the_stage_tells_sentences_from_shuffled_words(tmp_path, context):
     assert summary["en"]["auc"] > 0.98
     assert summary["en"]["held_out"] == 15
     assert "auc" not in summary["ar"]  # no negatives in Arabic
-    trie = open_model(tmp_path / "out" / "en")
+    trie = open_trie(tmp_path / "out" / "en")
     held_out = np.load(tmp_path / "out" / "en" / "heldout.npy")
     ranks = rank(trie.perplexity(texts_of([bad[0][1], "", good[0][1]])), held_out)
     assert ranks[0] > 0.9
     assert np.isnan(ranks[1])
     assert 0 <= ranks[2] <= 1
-    foreign = open_model(tmp_path / "out" / "en" / "model.arpa.gz")
+    foreign = read_arpa(tmp_path / "out" / "en" / "model.arpa.gz")
     assert foreign.counts == trie.counts
 
 

@@ -205,7 +205,7 @@ def test_quality_models_show_every_number_by_language(artifacts: list[Artifact])
         ["141.2", "0.981", "500", "–", "–"],
         ["388", "0.974", "480", "0.9", "300"],
     ]
-    assert section.finding == "ngram judges English and Arabic. learnt learnt 3 limits for 2 languages from trusted text."  # fmt: skip
+    assert section.finding == "ngram judges English and Arabic. learnt learnt 3 limits for 2 languages from reference text."  # fmt: skip
 
 
 def test_learnt_limits_are_a_table_of_rules_by_language(artifacts: list[Artifact]) -> None:
