@@ -23,6 +23,7 @@ from diglot.base.artifact import Context, Inputs, UserError
 from diglot.base.files import write_json
 from diglot.base.format import excerpt
 from diglot.base.ledger import Sample, SourceLedger
+from diglot.base.randomness import key_hash
 from diglot.read.files import Broken, read_records
 from diglot.recipe.align import GatherInstructions, GatherPreferences
 
@@ -203,12 +204,11 @@ def _choose_held_out(
             held_out[record.source].add(record.prompt)
         else:
             prompts[record.source][record.prompt] += 1
-    key = hashlib.sha256(seed.encode()).digest()
     for name, source in settings.sources.items():
         if source.held_out_path is not None:
             continue
         room = min(settings.max_held_out, int(settings.held_out * prompts[name].total()))
-        for prompt in sorted(prompts[name], key=lambda prompt: hashlib.blake2b(prompt, key=key).digest()):
+        for prompt in sorted(prompts[name], key=lambda prompt: key_hash(f"{seed}/{prompt.hex()}")):
             if prompts[name][prompt] <= room:
                 held_out[name].add(prompt)
                 room -= prompts[name][prompt]

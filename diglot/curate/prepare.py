@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from diglot.base.format import excerpt
 from diglot.base.ledger import UNKNOWN_LANGUAGE, Sample, SourceLedger, least
+from diglot.base.randomness import key_hash
 from diglot.curate.clean.lines import Corrected, correct
 from diglot.curate.rules import LANGUAGE_REASONS, RuleSet
 from diglot.curate.units import text_fields
@@ -21,7 +22,7 @@ from diglot.read.files import Broken, RawShard, Record
 from diglot.read.records import field_of
 from diglot.recipe.curate import Curate
 from diglot.recipe.source import Source
-from diglot.text.hashing import hash_names, keyed, keyed_hash
+from diglot.text.hashing import hash_names, keyed
 from diglot.text.language_id import LOW_CONFIDENCE, RIGHT, WRONG_LANGUAGE, Identified, Identifier
 
 
@@ -219,7 +220,7 @@ def _drop_broken(name: str, broken: Broken, ledger: SourceLedger, dropped: dict[
     ledger.drop(broken.reason, 1, 0, broken.size)
     place = f"{name}/{broken.file}:{broken.line}"
     dropped.setdefault(broken.reason, []).append(place)
-    ledger.sample(broken.reason, [Sample(keyed_hash("sample", place), place, broken.excerpt, broken.detail)])
+    ledger.sample(broken.reason, [Sample(key_hash(f"sample/{place}"), place, broken.excerpt, broken.detail)])
 
 
 # --- languages ------------------------------------------------------------------------------------------------

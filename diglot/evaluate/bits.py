@@ -8,11 +8,11 @@ bytes). Documents longer than the model's context are cut into windows as in tra
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import Any
 
 from diglot.base.artifact import Artifact, UserError
+from diglot.base.randomness import key_hash
 from diglot.evaluate.language_model import LanguageModel, Report
 from diglot.evaluate.metrics import ratio_error
 from diglot.read.corpus import read_documents
@@ -26,11 +26,10 @@ def read_held_out(corpus: Artifact, max_documents: int, seed: str) -> list[dict[
     Raises:
         UserError: the corpus keeps nothing held out.
     """
-    sources: dict[str, list[tuple[str, int]]] = {}
+    sources: dict[str, list[tuple[int, int]]] = {}
     rows = (row for batch in read_documents([corpus], "heldout", ["id", "source"]) for row in batch.to_pylist())
     for place, row in enumerate(rows):
-        order = hashlib.sha256(f"{seed}/{row['id']}".encode()).hexdigest()
-        sources.setdefault(row["source"], []).append((order, place))
+        sources.setdefault(row["source"], []).append((key_hash(f"{seed}/{row['id']}"), place))
     if not sources:
         raise UserError(
             f"stage {corpus.stage!r} holds out no documents to measure bits per byte on: "

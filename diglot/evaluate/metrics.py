@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from diglot.base.randomness import key_hash
+
 BOOTSTRAP_RESAMPLES = 500
 _BLEU_TOKENIZERS = {"zh": "zh", "ja": "char", "th": "char"}
 
@@ -64,7 +66,7 @@ def bootstrap_error(metric: Any, hypotheses: Sequence[str], references: Sequence
     if len(hypotheses) < 2:
         return None
     counts = np.array(metric._extract_corpus_statistics(list(hypotheses), [list(references)]))
-    rng = np.random.default_rng(list(seed.encode()))
+    rng = np.random.default_rng(key_hash(seed))
     draws = rng.integers(0, len(counts), (BOOTSTRAP_RESAMPLES, len(counts)))
     sums = [counts[draw].sum(axis=0).tolist() for draw in draws]
     return float(np.std([metric._compute_score_from_stats(total).score for total in sums], ddof=1))

@@ -8,7 +8,6 @@ and the seed alone, so the sample does not depend on the order or the number of 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from diglot.base.artifact import Artifact, UserError
+from diglot.base.randomness import uniform
 from diglot.tokenizer.sample import documents
 
 SAMPLE_BYTES = 200_000_000  # of text; as many as tokenizers are trained on
@@ -64,10 +64,5 @@ class TokenSample:
 
     def _texts(self) -> Iterator[str]:
         for identifier, language, _, text in documents(self.corpora):
-            if _uniform(f"{self.seed}/{identifier}") < self.rates[language]:
+            if uniform(f"{self.seed}/{identifier}") < self.rates[language]:
                 yield text
-
-
-def _uniform(key: str) -> float:
-    """A number in [0, 1) that depends on nothing but the key."""
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") / 2**64

@@ -16,13 +16,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from diglot.base.randomness import key_hash
 
 Merger = Callable[[str, Iterable[Tensor], Tensor | None], Tensor]
 
@@ -114,8 +115,7 @@ def largest(task: Tensor, density: float) -> Tensor:
 
 def drop_and_rescale(task: Tensor, density: float, key: str) -> Tensor:
     """A task vector with random values set to zero and the others divided by the share kept: the same on average."""
-    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little") >> 1
-    chance = torch.rand(task.shape, generator=torch.Generator().manual_seed(seed))
+    chance = torch.rand(task.shape, generator=torch.Generator().manual_seed(key_hash(key)))
     return (task / density).masked_fill_(chance >= density, 0.0)
 
 

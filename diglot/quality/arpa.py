@@ -24,7 +24,9 @@ import pyarrow as pa
 
 from diglot.base.artifact import UserError
 from diglot.quality.normalization import Normalization
-from diglot.quality.trie import NONE, SPECIAL, UNKNOWN, Trie, child_of, hash_bytes, hash_vocabulary, slot_of
+from diglot.quality.trie import NONE, SPECIAL, UNKNOWN, Trie, child_of, hash_vocabulary
+from diglot.text.hash_table import slot_of
+from diglot.text.hashing import hash_bytes
 from diglot.text.unicode import array_of, kernel, text_buffers
 
 _ABSENT = -100.0  # KenLM's log10 probability of <unk> in models that lack it

@@ -30,8 +30,10 @@ from diglot.base.artifact import Context, Inputs, UserError
 from diglot.base.files import read_json, write_json
 from diglot.quality.normalization import Normalization, normalization_for, normalize
 from diglot.quality.reference_text import choose, column, hold_apart, languages_of, separation
-from diglot.quality.trie import hash_bytes, hash_vocabulary, read_vocabulary, slot_of
+from diglot.quality.trie import hash_vocabulary, read_vocabulary
 from diglot.recipe.quality import TrainClassifier
+from diglot.text.hash_table import slot_of
+from diglot.text.hashing import hash_bytes
 from diglot.text.unicode import kernel, text_buffers
 
 ABOUT_FILE = "classifier.json"

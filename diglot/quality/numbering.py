@@ -14,7 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from diglot.quality.normalization import Normalization, normalize
-from diglot.quality.trie import BEGIN, END, SPECIAL, hash_bytes, slot_of
+from diglot.quality.trie import BEGIN, END, SPECIAL
+from diglot.text.hash_table import enter, slot_of
+from diglot.text.hashing import hash_bytes
 from diglot.text.unicode import array_of, kernel, text_buffers
 
 _BATCH_BYTES = 8_000_000  # of text that is numbered at a time
@@ -69,16 +71,9 @@ def _chunks(batches: Iterable[pa.Array]) -> Iterable[pa.Array]:
 
 def _grown(keys: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     larger, their_numbers = np.zeros(4 * len(keys), np.uint64), np.zeros(4 * len(keys), np.uint32)
-    _refill(keys, numbers, larger, their_numbers)
+    used = keys != 0
+    their_numbers[enter(keys[used], larger)] = numbers[used]
     return larger, their_numbers
-
-
-@kernel
-def _refill(keys, numbers, larger, their_numbers):
-    for place in range(len(keys)):
-        if keys[place]:
-            other = slot_of(larger, keys[place])
-            larger[other], their_numbers[other] = keys[place], numbers[place]
 
 
 @kernel

@@ -26,7 +26,9 @@ import pyarrow as pa
 
 from diglot.base.files import read_json, write_json
 from diglot.quality.normalization import Normalization, normalize
-from diglot.text.unicode import HASH_SEED, absorb, array_of, finish, kernel, text_buffers
+from diglot.text.hash_table import empty_keys, enter, slot_of
+from diglot.text.hashing import hash_bytes, hash_names
+from diglot.text.unicode import array_of, kernel, text_buffers
 
 UNKNOWN, BEGIN, END = 0, 1, 2
 SPECIAL = ("<unk>", "<s>", "</s>")
@@ -128,40 +130,10 @@ def read_vocabulary(file: Path) -> pa.Array:
 
 def hash_vocabulary(vocabulary: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """A hash table (at most half full) of words: their hashes (uint64, 0 = empty) and numbers (uint32)."""
-    data, offsets = text_buffers(vocabulary)
-    size = 1 << max(int(2 * len(vocabulary) - 1).bit_length(), 4)
-    keys, numbers = np.zeros(size, np.uint64), np.zeros(size, np.uint32)
-    _fill(data, offsets, keys, numbers)
+    keys = empty_keys(len(vocabulary))
+    numbers = np.zeros(len(keys), np.uint32)
+    numbers[enter(hash_names(vocabulary), keys)] = np.arange(len(vocabulary))
     return keys, numbers
-
-
-@kernel
-def hash_bytes(data, begin, end):
-    """The hash of a token's bytes; never 0."""
-    state = HASH_SEED
-    for at in range(begin, end):
-        state = absorb(state, data[at])
-    return finish(state) | np.uint64(1)
-
-
-@kernel
-def slot_of(keys, key):
-    """Where a hash stands in the table, or the empty place where it belongs."""
-    mask = np.uint64(len(keys) - 1)
-    place = (key >> np.uint64(1)) & mask
-    while keys[place] != key and keys[place] != 0:
-        place = (place + np.uint64(1)) & mask
-    return place
-
-
-@kernel
-def _fill(data, offsets, keys, numbers):
-    for word in range(len(offsets) - 1):
-        key = hash_bytes(data, offsets[word], offsets[word + 1])
-        place = slot_of(keys, key)
-        if keys[place] == 0:
-            keys[place] = key
-            numbers[place] = word
 
 
 @kernel

@@ -32,6 +32,7 @@ class GatherInstructions(Stage):
     reads: ClassVar[dict[str, Role]] = {"text": Role(("text",), required=False)}
     function: ClassVar[str] = "diglot.align.instructions:run"
     position: ClassVar[int] = 40
+    version: ClassVar[int] = 2
     formerly: ClassVar[tuple[str, ...]] = ("gather-tasks",)
 
     do: Literal["gather-instructions"] = "gather-instructions"
@@ -55,6 +56,7 @@ class GatherPreferences(Stage):
     reads: ClassVar[dict[str, Role]] = {"text": Role(("text",), required=False)}
     function: ClassVar[str] = "diglot.align.preferences:run"
     position: ClassVar[int] = 41
+    version: ClassVar[int] = 2
 
     do: Literal["gather-preferences"] = "gather-preferences"
     sources: dict[Name, ChatSource] = Field(description="What to read, by name.")

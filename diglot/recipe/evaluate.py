@@ -35,6 +35,7 @@ class Evaluate(Stage):
     }
     function: ClassVar[str] = "diglot.evaluate.engine:run"
     position: ClassVar[int] = 110
+    version: ClassVar[int] = 2
     extra: ClassVar[str | None] = "evaluate"
 
     do: Literal["evaluate"] = "evaluate"

@@ -18,6 +18,7 @@ class Merge(Stage):
     main_role: ClassVar[str | None] = "models"
     function: ClassVar[str] = "diglot.merge.stage:run"
     position: ClassVar[int] = 100
+    version: ClassVar[int] = 2
 
     do: Literal["merge"] = "merge"
     method: Literal["linear", "slerp", "task-arithmetic", "ties", "dare", "dare-ties"] = Field(

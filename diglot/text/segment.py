@@ -36,8 +36,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from diglot.text.hash_table import empty_keys, enter, find
 from diglot.text.languages import base_code
-from diglot.text.unicode import SPACE, character_tables, decode, kernel, text_buffers
+from diglot.text.unicode import SPACE, character_tables, decode, finish, kernel, text_buffers
 
 _MODELS = {"ja": "ja_word", "th": "th", "zh": "zh-hans", "wuu": "zh-hans", "yue": "zh-hant"}
 _TRADITIONAL = ("zh-hant", "zh-tw", "zh-hk", "zh-mo")
@@ -45,7 +46,6 @@ _TRADITIONAL = ("zh-hant", "zh-tw", "zh-hk", "zh-mo")
 _SINGLE = ("UW1", "UW2", "UW3", "UW4", "UW5", "UW6")
 _PAIR = ("BW1", "BW2", "BW3")
 _TRIPLE = ("TW1", "TW2", "TW3", "TW4")
-_SIZE = 1 << 12  # slots of the tables of pairs and triples: at most a third are taken
 _BITS = 20  # of a character's number within a packed pair or triple
 
 
@@ -55,7 +55,7 @@ class Model(NamedTuple):
     Attributes:
         numbers: uint16 [0x110000], of each code point: 0 where no feature has it.
         single: int64 [characters + 1, 6], weights of `UW1` … `UW6` by number.
-        keys: uint64 [slots], pairs and triples of numbers, packed; 0 is an empty slot.
+        keys: uint64 [slots], hashes of packed pairs and triples of numbers (`finish` gives each its own).
         weights: int64 [slots, 4], of `BW1` … `BW3` or `TW1` … `TW4`.
         base: score of a place that no feature speaks for. It and all weights are doubled, to be whole.
     """
@@ -100,16 +100,11 @@ def load(name: str) -> Model:
 
 
 def _table(grams: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """A table with open addressing, as `_find` reads it."""
-    size = _SIZE
-    while size < 3 * len(grams):
-        size *= 2
-    keys, weights = np.zeros(size, np.uint64), np.zeros((size, 4), np.int64)
-    for packed, values in grams.items():
-        slot = int(_slot(np.uint64(packed), np.uint64(size - 1)))
-        while keys[slot]:
-            slot = (slot + 1) % size
-        keys[slot], weights[slot] = packed, values
+    """A hash table of packed pairs and triples."""
+    keys = empty_keys(len(grams), 3)
+    weights = np.zeros((len(keys), 4), np.int64)
+    hashes = np.array([finish(np.uint64(packed)) for packed in grams], np.uint64)
+    weights[enter(hashes, keys)] = list(grams.values())
     return keys, weights
 
 
@@ -135,24 +130,6 @@ def segment(texts: pa.Array, name: str) -> list[list[str]]:
         pieces = [raw[low:high].decode() for low, high in itertools.pairwise(places) if high > low]
         results.append([segment for piece in pieces for segment in piece.split()])
     return results
-
-
-@kernel
-def _slot(packed, mask):
-    mixed = packed * np.uint64(0x9E3779B97F4A7C15)
-    return (mixed ^ (mixed >> np.uint64(29))) & mask
-
-
-@kernel
-def _find(keys, packed):
-    """The slot of a packed pair or triple, -1 if it has no weights."""
-    mask = np.uint64(len(keys) - 1)
-    slot = _slot(packed, mask)
-    while keys[slot] != 0:
-        if keys[slot] == packed:
-            return np.int64(slot)
-        slot = (slot + np.uint64(1)) & mask
-    return -1
 
 
 @kernel
@@ -192,13 +169,13 @@ def find_cuts(data, start, end, classes, model, cuts):
             one_back += row[4]
             two_back += row[5]
             if before:
-                slot = _find(model.keys, before << bits | number)
+                slot = find(model.keys, finish(before << bits | number))
                 if slot >= 0:
                     ahead_1 += model.weights[slot, 0]
                     here += model.weights[slot, 1]
                     one_back += model.weights[slot, 2]
                 if before_2:
-                    slot = _find(model.keys, (before_2 << bits | before) << bits | number)
+                    slot = find(model.keys, finish((before_2 << bits | before) << bits | number))
                     if slot >= 0:
                         ahead_1 += model.weights[slot, 0]
                         here += model.weights[slot, 1]

@@ -16,7 +16,6 @@ Bilingual documents (domain `parallel`) are left out, except for a language that
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -24,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from diglot.base.artifact import Artifact, UserError
+from diglot.base.randomness import uniform
 from diglot.read.corpus import PARALLEL, Split, read_documents
 
 SLICE = 65_536  # characters: longer documents (books) are sampled in slices, so that one does not decide
@@ -108,7 +108,7 @@ class Sample:
                 continue
             rate = self.rates[language]
             for number, part in enumerate(_slices(text)):
-                times = int(rate) + (_uniform(f"{self.seed}/{identifier}/{number}") < rate - int(rate))
+                times = int(rate) + (uniform(f"{self.seed}/{identifier}/{number}") < rate - int(rate))
                 if times:
                     yield Text(language, part, times)
 
@@ -164,8 +164,3 @@ def _slices(text: str) -> Iterator[str]:
         yield text[start:end]
         start = end
     yield text[start:]
-
-
-def _uniform(key: str) -> float:
-    """A number in [0, 1) that depends on nothing but the key."""
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") / 2**64

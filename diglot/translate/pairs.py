@@ -31,10 +31,10 @@ from diglot.base.artifact import Context, Inputs, UserError
 from diglot.base.files import write_json
 from diglot.base.format import excerpt
 from diglot.base.ledger import Sample, SourceLedger, least
+from diglot.base.randomness import key_hash
 from diglot.read.files import Broken, Record, read_records
 from diglot.recipe.source import Source
 from diglot.recipe.translate import MakeParallel
-from diglot.text.hashing import keyed_hash
 from diglot.text.languages import language_name
 
 # One ideograph or kana stands for about 2.5 letters, a Korean syllable for 2. With these the median ratio of lengths to
@@ -121,7 +121,7 @@ def _accepted(
     records = read_records(source.path, stage=context.name, source=name, base=base, limit=source.limit)
     for number, record in enumerate(records, 1):
         found = pair_of(record, source, settings.group)
-        shown = Sample(keyed_hash(key, f"{name}/{number}"), f"{name}/{found.place}", "", getattr(found, "detail", ""))
+        shown = Sample(key_hash(f"{key}/{name}/{number}"), f"{name}/{found.place}", "", getattr(found, "detail", ""))
         if isinstance(found, Refusal):
             ledger.read.add(1, found.characters, found.bytes)
             ledger.drop(found.reason, 1, found.characters, found.bytes)
@@ -208,12 +208,12 @@ def _document(id_: str, group: list[Pair], source: Source, settings: MakeParalle
     key = f"{context.seed}/{settings.seed}"
     form = settings.form
     if form == "mixed":
-        form = ("lines", "blocks")[keyed_hash(f"{key}/form", id_) % 2]
+        form = ("lines", "blocks")[key_hash(f"{key}/form/{id_}") % 2]
     sides = [
         (language_name(str(source.language)), [pair.source for pair in group]),
         (language_name(str(source.target_language)), [pair.target for pair in group]),
     ]
-    if keyed_hash(f"{key}/direction", id_) % 2:
+    if key_hash(f"{key}/direction/{id_}") % 2:
         sides.reverse()
     return {
         "id": id_,

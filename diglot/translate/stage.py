@@ -45,10 +45,10 @@ import pyarrow as pa
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
 from diglot.base.format import excerpt
 from diglot.base.ledger import Sample, SourceLedger, least
+from diglot.base.randomness import key_hash
 from diglot.endpoint.client import Client, Completion, Journal, Refused, Request
 from diglot.read.corpus import PARALLEL, CorpusSource, read_documents, read_sources
 from diglot.recipe.translate import Translate
-from diglot.text.hashing import keyed_hash
 from diglot.text.language_id import LOW_CONFIDENCE, SHORT_BYTES, WRONG_LANGUAGE, load_identifier
 from diglot.text.languages import language_name
 from diglot.translate.pairs import lengths_differ, write_json
@@ -325,7 +325,7 @@ def _account(ledger: SourceLedger, document: dict[str, str], translated: list[st
     id_, text = document["id"], document["text"]
     size = (1, len(text), len(text.encode()))
     ledger.read.add(*size)
-    shown = Sample(keyed_hash(f"{context.seed}/samples", id_), id_, excerpt(text), "")
+    shown = Sample(key_hash(f"{context.seed}/samples/{id_}"), id_, excerpt(text), "")
     if isinstance(translated, Failure):
         ledger.drop(translated.reason, *size)
         ledger.sample(translated.reason, [shown._replace(detail=translated.detail)])

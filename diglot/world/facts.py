@@ -20,13 +20,13 @@ The held-out split is by content: `World.is_heldout` hashes a proposition (with 
 names, because two people with one first name share sentences), never its wording.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple, TypeVar
 
 from diglot.base.artifact import UserError
+from diglot.base.randomness import uniform
 from diglot.world import names as tables
 from diglot.world.names import Name
 from diglot.world.tables import read_table
@@ -145,8 +145,7 @@ class World:
     def fraction(self, purpose: str, proposition: Proposition) -> float:
         """A number in [0, 1) that depends on the seed, the purpose and the content alone."""
         content = "|".join(self.firsts.get(slot, slot) for slot in proposition)
-        digest = hashlib.blake2b(f"{self.seed}|{purpose}|{content}".encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "big") / 2**64
+        return uniform(f"{self.seed}|{purpose}|{content}")
 
     def is_heldout(self, proposition: Proposition) -> bool:
         """Whether an event is kept for the test items and told nowhere in training, at whatever time."""

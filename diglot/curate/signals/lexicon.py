@@ -16,9 +16,11 @@ from typing import NamedTuple
 import numpy as np
 
 from diglot.base.artifact import UserError
+from diglot.text.hash_table import empty_keys, enter, find
 from diglot.text.languages import base_code
 from diglot.text.unicode import HASH_SEED, absorb, finish, kernel
 
+SLOTS_A_KEY = 4  # most words that are looked up are on no list: an empty slot ends the search
 STOP, GOPHER, BANNED, LOREM, IPSUM, JAVASCRIPT = (1 << bit for bit in range(6))
 
 
@@ -40,7 +42,7 @@ GOPHER_STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 
 
 class Lexicon(NamedTuple):
-    """Tables with open addressing.
+    """Hash tables of bare words and of sequences (text/hash_table.py).
 
     Attributes:
         keys: uint64 [slots], hashes of bare words; 0 is an empty slot.
@@ -70,26 +72,12 @@ def make_lexicon(singles: Iterable[tuple[int, int]], sequences: Iterable[tuple[i
     entries = sorted({sequence for sequence in sequences if sequence})
     for sequence in entries:
         flags[sequence[0]] = flags.get(sequence[0], 0) | BANNED
-    keys, places = _make_table(sorted(flags))
+    keys, sequence_keys = empty_keys(len(flags), SLOTS_A_KEY), empty_keys(len(entries), SLOTS_A_KEY)
     values = np.zeros(len(keys), np.int64)
-    for hashed, slot in places.items():
-        values[slot] = flags[hashed]
-    hashes = sorted({_hash_sequence(sequence) for sequence in entries})
+    values[enter(np.array(list(flags), np.uint64), keys)] = list(flags.values())
+    enter(np.array([_hash_sequence(sequence) for sequence in entries], np.uint64), sequence_keys)
     longest = max(map(len, entries), default=0)
-    return Lexicon(keys, values, np.full(len(keys), -1, np.int64), _make_table(hashes)[0], longest)
-
-
-def _make_table(hashes: list[int]) -> tuple[np.ndarray, dict[int, int]]:
-    size = 64
-    while size < 4 * len(hashes):
-        size *= 2
-    keys, places = np.zeros(size, np.uint64), {}
-    for hashed in hashes:
-        slot = hashed % size
-        while keys[slot]:
-            slot = (slot + 1) % size
-        keys[slot], places[hashed] = hashed, slot
-    return keys, places
+    return Lexicon(keys, values, np.full(len(keys), -1, np.int64), sequence_keys, longest)
 
 
 def _hash_sequence(sequence: tuple[int, ...]) -> int:
@@ -97,18 +85,6 @@ def _hash_sequence(sequence: tuple[int, ...]) -> int:
     for hashed in sequence:
         state = np.uint64(absorb(state, np.uint64(hashed)))  # a kernel's result is a Python int
     return int(finish(state))
-
-
-@kernel
-def find(keys, hashed):
-    """The slot of a hash, -1 if it is not there."""
-    mask = np.uint64(len(keys) - 1)
-    slot = hashed & mask
-    while keys[slot] != 0:
-        if keys[slot] == hashed:
-            return np.int64(slot)
-        slot = (slot + np.uint64(1)) & mask
-    return -1
 
 
 @kernel

@@ -16,6 +16,7 @@ import numba
 import numpy as np
 
 from diglot.curate.signals.lexicon import BANNED, GOPHER, IPSUM, JAVASCRIPT, LOREM, STOP
+from diglot.text.hash_table import slot_of
 from diglot.text.unicode import DIGIT as DIGIT_CLASS
 from diglot.text.unicode import HASH_SEED, UNSPACED, absorb, character_tables, decode, finish, kernel
 from diglot.text.unicode import LETTER as LETTER_CLASS
@@ -300,10 +301,7 @@ def _look_up(lexicon, hashed, document, counts):
 
     Without a branch on whether it is on any: many words are, many are not, and a processor cannot predict which.
     """
-    keys, mask = lexicon.keys, np.uint64(len(lexicon.keys) - 1)
-    slot = hashed & mask
-    while (keys[slot] != 0) & (keys[slot] != hashed):
-        slot = (slot + np.uint64(1)) & mask
+    slot = slot_of(lexicon.keys, hashed)
     flags = lexicon.flags[slot]  # 0 where the slot is empty
     counts[STOP_WORDS] += flags & STOP != 0
     counts[BANNED_WORDS] += flags & BANNED != 0
