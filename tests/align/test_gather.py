@@ -79,13 +79,14 @@ def test_every_record_is_accounted_for(gather: Callable, tmp_path: Path) -> None
         "excerpt": "x",
         "detail": "fields: text",
     }
-    assert train[0] == {
+    written = {record["id"]: record for record in train + heldout}
+    assert written["english/data.jsonl:1"] == {
         "id": "english/data.jsonl:1",
         "source": "english",
         "language": "en",
         "messages": conversation(0)["messages"],
     }
-    assert len({record["id"] for record in train + heldout}) == 50
+    assert len(written) == 50
 
 
 def test_a_file_of_two_languages_is_shared_by_two_sources(gather: Callable, tmp_path: Path) -> None:
