@@ -208,11 +208,13 @@ def show_command(run: Path, as_json: bool, stage: str | None, source: str | None
     from diglot.load import Where
     from diglot.report.lineage import lineage_tree
 
+    # The folder of one corpus, as a stage's own command makes it, belongs to no recipe.
     alone = read_artifact(run) if run.is_dir() else None
     if alone and alone.kind == "corpus" and not as_json:
         _show_corpus(alone.stage, source, {alone.stage: alone})
         return
     recipe, folder = _find_run(run)
+    # Looking must work where the texts that a run was made of are gone.
     steps = flow.plan(recipe, folder, Where(str(folder / "recipe.json")), missing_files_are_errors=False)
     artifacts = flow.artifacts_of(steps)
     if stage:
@@ -430,7 +432,7 @@ def measure_command(
     folders = compare.named_tokenizers(tokenizers)
     given, parallel = compare.texts_to_compare(texts, corpora)
     console = _console()
-    with Console(stderr=True).status("reading") as status:
+    with Console(stderr=True).status("reading") as status:  # stdout is for the result: it may be JSON
         result = compare.compare(
             folders, given, parallel, baseline, lambda done, total, unit, note="": status.update(note)
         )

@@ -86,10 +86,11 @@ def graph(recipe: Recipe, where: Where) -> dict[str, dict[str, list[str]]]:
     def visit(name: str) -> None:
         if name in order:
             return
-        if name in trail:
+        if name in trail:  # on the way from the stage itself back to it
             cycle = " → ".join([*trail[trail.index(name) :], name])
             raise UserError(f"{where('stages', name, 'from')}: the stages wait for each other: {cycle}")
         trail.append(name)
+        # What is read comes first; the recipe's order decides between stages that don't wait for each other.
         for others in reads[name].values():
             for other in others:
                 visit(at_step(other)[0])
@@ -141,6 +142,7 @@ def _check_read(at: str, stage: Stage, role: str, name: str, recipe: Recipe) -> 
         raise UserError(f"{at}: {other!r} makes a {read.makes}, but a {stage.reads[role]} is needed here")
     number = None
     if step is not None:
+        # Known before anything runs: which steps a stage keeps follows from its settings.
         kept = read.kept_steps()
         if not kept:
             raise UserError(f"{at}: {name!r}: {other!r} is made by {read.do}; only train stages have steps")
@@ -150,6 +152,7 @@ def _check_read(at: str, stage: Stage, role: str, name: str, recipe: Recipe) -> 
                 f"{at}: {name!r}: {other!r} keeps the models of the steps {', '.join(map(str, kept))}; to keep others, "
                 f"set stages.{other}.exports or stages.{other}.export_every (it will run again)"
             )
+    # What only this kind of stage knows, such as that a branch needs the optimizer's state.
     if why := stage.refuses(role, read, number):
         raise UserError(f"{at}: {name!r}: {why}")
 
@@ -165,7 +168,7 @@ def plan(recipe: Recipe, folder: Path, where: Where, *, missing_files_are_errors
     """
     steps: dict[str, Step] = {}
     hashes = FileHashes(folder / ".hashes.json")
-    for name, reads in graph(recipe, where).items():
+    for name, reads in graph(recipe, where).items():  # in running order: what a step reads has its fingerprint
         settings = recipe.stages[name]
         step = Step(name, settings, reads, folder / name)
         try:
@@ -173,7 +176,7 @@ def plan(recipe: Recipe, folder: Path, where: Where, *, missing_files_are_errors
         except UserError:
             if missing_files_are_errors:
                 raise
-            files = {"(a file read from outside is gone)": ""}
+            files = {"(a file read from outside is gone)": ""}  # `diglot show` says it, as what changed
         step.made_from = {
             "version": settings.version,
             "seed": recipe.seed,
@@ -378,6 +381,7 @@ def run(
     """
     graph(recipe, where)
     with locked(folder):
+        # Under the lock: what lies in .partial is of a run that was killed, and the plan cannot change any more.
         shutil.rmtree(folder / ".partial", ignore_errors=True)
         steps = wanted(plan(recipe, folder, where), until)
         _remember(recipe, folder)
@@ -421,10 +425,11 @@ def run_stage(step: Step, inputs: Inputs, seed: int, where: Where, progress: Pro
     """
     place = where.place(("stages", step.name))
     function = _function(step.settings, f"{place}: stage {step.name!r}")
+    # A try that was killed goes on from its scratch folder; those of other settings are of no use any more.
     scratches = step.folder.parent / ".scratch"
     scratch = scratches / f"{step.name}-{step.fingerprint[:12]}"
     for old in scratches.glob(f"{step.name}-*"):
-        if old != scratch and len(old.name) == len(scratch.name):
+        if old != scratch and len(old.name) == len(scratch.name):  # not of a stage whose name begins alike
             shutil.rmtree(old, ignore_errors=True)
     scratch.mkdir(parents=True, exist_ok=True)
     context = Context(step.name, seed, scratch, step.fingerprint)
@@ -443,6 +448,7 @@ def run_stage(step: Step, inputs: Inputs, seed: int, where: Where, progress: Pro
             summary.update(function(step.settings, inputs, output, context))
     except UserError as error:
         raise UserError(f"{place}: stage {step.name!r}: {error}") from error
+    # The artifact is whole: only now may what the next try would need go.
     shutil.rmtree(scratch, ignore_errors=True)
     return _whole(step.folder)
 

@@ -81,6 +81,7 @@ def _lines(node: yaml.Node, path: tuple, lines: dict[tuple, int], name: str) -> 
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         own: dict[str, int] = {}
+        # Merges last: a mapping's own keys win over those merged in, and a key given twice is an error of its own keys.
         for key, value in sorted(node.value, key=lambda pair: pair[0].tag.endswith(":merge")):
             line = key.start_mark.line + 1
             if key.tag.endswith(":merge"):
@@ -109,13 +110,14 @@ def apply_override(value: dict, override: str) -> tuple:
     if not equals or not dotted:
         raise UserError(f"override {override!r}: write stage.key=value, such as train.steps=100")
     path: list[Any] = dotted.strip().split(".")
-    if path[0] not in Recipe.model_fields:
+    if path[0] not in Recipe.model_fields:  # a stage, unless it is seed, run and their like
         stages = {str(name): stage for name, stage in (value.get("stages") or {}).items()}
         if path[0] not in stages:
             hint = _near(path[0], [*stages, *Recipe.model_fields])
             raise UserError(f"override {override!r}: no stage {path[0]!r}; {hint}stages: {', '.join(stages)}")
         path = ["stages", *path]
     parsed = parse_value(text, f"override {override!r}")
+    # Walk down to what holds the last key; mappings that are not there yet are made, lists must have the item.
     target: Any = value
     for depth, key in enumerate(path[:-1]):
         if isinstance(target, list):

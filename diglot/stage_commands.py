@@ -19,31 +19,32 @@ from diglot.recipe.common import Settings, Stage
 
 
 def stage_command(kind: str, settings: type[Stage]) -> click.Command:
+    """The command of a kind of stage."""
     parameters: list[click.Parameter] = [
         click.Option(["--out"], required=True, type=click.Path(path_type=Path), help="The artifact's folder."),
         click.Option(["--recipe-seed"], type=int, default=0, help="What `seed:` is in a recipe."),
     ]
     for role, needs in settings.reads.items():
         text = f"Folder of {'a ' if not needs.many else ''}{needs}{' (may be given often)' if needs.many else ''}."
-        parameters.append(
-            click.Option(
-                [f"--{role}", f"input_{role}"], multiple=True, metavar="DIR", help=text, required=needs.required
-            )
-        )
-    parameters += _options(settings, ())
+        names = [f"--{role}", f"input_{role}"]  # roles and settings may have the same name
+        parameters.append(click.Option(names, multiple=True, metavar="DIR", help=text, required=needs.required))
     return click.Command(
         kind,
-        params=parameters,
+        params=parameters + _options(settings, ()),
         callback=lambda **given: _run_stage_command(settings, **given),
         help=f"{settings.__doc__}\n\nThis is the stage `do: {kind}` of a recipe.",
-        epilog=f"\b\nExample:\n  diglot {kind} --out out/{settings.makes} "
-        + " ".join(f"--{role} DIR" for role, needs in settings.reads.items() if needs.required)
-        + " ".join(
-            f" --{name.replace('_', '-')} " + (f"'{field.examples[0]}'" if field.examples else "…")
-            for name, field in settings.model_fields.items()
-            if field.is_required() and name != "do"
-        ),
+        epilog=f"\b\nExample:\n  {_example(kind, settings)}",
     )
+
+
+def _example(kind: str, settings: type[Stage]) -> str:
+    """A command with all that must be given."""
+    words = [f"diglot {kind} --out out/{settings.makes}"]
+    words += [f"--{role} DIR" for role, needs in settings.reads.items() if needs.required]
+    for name, field in settings.model_fields.items():
+        if field.is_required() and name != "do":
+            words.append(f"--{name.replace('_', '-')} " + (f"'{field.examples[0]}'" if field.examples else "…"))
+    return " ".join(words)
 
 
 def _options(settings: type[Settings], prefix: tuple[str, ...]) -> list[click.Parameter]:
@@ -73,9 +74,13 @@ def _options(settings: type[Settings], prefix: tuple[str, ...]) -> list[click.Pa
 
 
 def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **given: Any) -> None:
+    """Do what a recipe's stage would do, with a plan of one step: the same states, lock and writing."""
     from diglot import flow, terminal
 
     folders = {key.removeprefix("input_"): paths for key, paths in given.items() if key.startswith("input_") and paths}
+    for role, paths in folders.items():
+        if len(paths) > 1 and not settings.reads[role].many:
+            raise UserError(f"--{role} takes one folder, not {len(paths)}")
     inputs = {role: [_input(Path(path), role, settings) for path in paths] for role, paths in folders.items()}
     stage, where = _given_settings(settings, given, inputs)
     step = flow.Step(out.name, stage, {role: list(paths) for role, paths in folders.items()}, out)
@@ -84,12 +89,12 @@ def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **giv
         "version": stage.version,
         "seed": recipe_seed,
         "files": hashes.of(stage.outside_paths(), where),
+        # Two folders may hold artifacts of the same name: their places keep them apart, and in order.
         "stages": {
             role: {f"{n}:{a.stage}": a.fingerprint for n, a in enumerate(artifacts)}
             for role, artifacts in inputs.items()
         },
     }
-    # No names in the order: a folder that was moved is the same input.
     step.fingerprint = flow.step_fingerprint(stage, step.made_from, {})
     console = terminal.make_console()
     view = terminal.StageProgress(console, 1)

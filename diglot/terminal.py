@@ -146,10 +146,12 @@ def members(steps: list[Step], artifacts: dict[str, Artifact]) -> list[Member]:
         if step.name not in models:
             continue
         settings = step.settings.settings()
+        # Models that it reads, with the step that is named of each: role, stage, step or None.
         read = [
             (role, *at_step(name)) for role, names in step.reads.items() for name in names if at_step(name)[0] in models
         ]
         named = [(role, stage, int(number) if number else None) for role, stage, number in read]
+        # A sweep makes no model that others go on from: its steps are not counted.
         steps_here = settings.get("steps", 0) if step.settings.do == "train" else 0
         found.append(
             Member(

@@ -93,6 +93,8 @@ def test_it_is_a_command(place: Path) -> None:
     done = diglot(place, "count-lines", "--out", "alone/lines", "--text", "alone/world", "--times", "3")
     assert done.returncode == 0, done.stderr
     assert json.loads((place / "alone" / "lines" / "lines.json").read_text()) == {"ar": 30, "en": 60}
+    twice = diglot(place, "count-lines", "--out", "alone/other", "--text", "alone/world", "--text", "alone/world")
+    assert "--text takes one folder, not 2" in twice.stderr
 
 
 def test_it_stands_in_help_schema_and_errors(place: Path) -> None:

@@ -23,6 +23,8 @@ class Encode(Stage):
     position: ClassVar[int] = 60
     version: ClassVar[int] = 2
 
+    renamed: ClassVar[dict[str, str]] = {"tasks": "instructions"}
+
     do: Literal["encode"] = "encode"
     sources: list[Name] | None = Field(None, description="Encode these sources only.")
     keep: list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]] = Field(
