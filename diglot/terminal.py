@@ -151,8 +151,7 @@ def members(steps: list[Step], artifacts: dict[str, Artifact]) -> list[Member]:
             (role, *at_step(name)) for role, names in step.reads.items() for name in names if at_step(name)[0] in models
         ]
         named = [(role, stage, int(number) if number else None) for role, stage, number in read]
-        # A sweep makes no model that others go on from: its steps are not counted.
-        steps_here = settings.get("steps", 0) if step.settings.do == "train" else 0
+        steps_here = settings.get("steps", 0)  # of a train stage; other makers of models have none
         found.append(
             Member(
                 stage=step.name,
