@@ -1,0 +1,43 @@
+"""The pages that are made from the tree are those of the tree as it is; `make docs` makes them."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A script of docs/ as a module."""
+    monkeypatch.syspath_prepend(str(DOCS))
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    return importlib.import_module(name)
+
+
+def test_the_tree_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (DOCS / "tree.md").read_text("utf-8") == script("make_tree", monkeypatch).tree()
+
+
+def test_sizes_are_current_within_three_in_a_hundred(monkeypatch: pytest.MonkeyPatch) -> None:
+    def numbers(page: str) -> dict[str, int]:
+        rows = re.findall(r"^\| ([^|]+) \| \*{0,2}([\d,]+)\*{0,2} \|", page, re.MULTILINE)
+        return {job: int(number.replace(",", "")) for job, number in rows}
+
+    written, now = numbers((DOCS / "sizes.md").read_text("utf-8")), numbers(script("make_sizes", monkeypatch).page())
+    assert written.keys() == now.keys()
+    assert not {job: (written[job], now[job]) for job in now if abs(written[job] - now[job]) > 10 + 0.03 * now[job]}
+
+
+def test_code_lines_are_those_that_hold_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "some.py"
+    file.write_text(
+        '"""Head.\n\nMore.\n"""\n\n# a comment\nx = """two\nlines"""  # behind code\n\n\ndef f():\n    """Does."""\n    return (\n        1\n    )\n'
+    )
+    lines = script("code_lines", monkeypatch)
+    code, comments, docstrings = lines.lines_of(file)
+    assert (code, comments, docstrings) == ({7, 8, 11, 13, 14, 15}, {6, 8}, {1, 2, 3, 4, 12})
+    assert lines.function_lengths([file]) == [5]
