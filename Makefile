@@ -60,15 +60,10 @@ check: setup  ## Lint, types and the fast tests
 bench: setup  ## All benchmarks in their quick form; the first time each makes the peers' environments
 	for file in $$(ls benchmarks/*.py | grep -v common); do $(BIN)/python $$file --quick || exit 1; done
 
-<<<<<<< HEAD
-docs: setup  ## Write docs/tree.md and docs/settings.md anew
+docs: setup  ## Write docs/tree.md, docs/settings.md and docs/sizes.md anew
 	$(BIN)/python docs/make_tree.py
 	$(BIN)/python docs/make_settings.py
-=======
-docs: setup  ## Write docs/tree.md and docs/sizes.md anew
-	$(BIN)/python docs/make_tree.py
 	$(BIN)/python docs/make_sizes.py
->>>>>>> 966265f (docs/sizes.md: code lines by job beside the peers'; the made pages are tested to be current)
 
 format: setup  ## Put the code into shape
 	$(BIN)/ruff check --fix .
