@@ -20,8 +20,8 @@ from train_step_clock import Clock, peak, prepare_device, report
 from diglot.base.artifact import Context, Inputs
 from diglot.model.decoder import Decoder
 from diglot.recipe.train import Train
-from diglot.train.job import Job
-from diglot.train.loop import enter, on_all_processes, prepare, settle, update
+from diglot.train.job import Job, prepare
+from diglot.train.loop import enter, finalize, on_all_processes, update
 from diglot.train.metrics import FILE, Metrics, read_metrics
 from diglot.train.objectives import MicroBatch, Outcome, language_modelling
 
@@ -77,10 +77,10 @@ def main() -> None:
                 begun = time.monotonic()
                 step = update(job, job.order.batch(number), number, begun)
                 if before is not None:
-                    settle(job, before, begun, metrics, context)
+                    finalize(job, before, begun, metrics, context)
                 before = step
             clock.mark()
-            settle(job, before, None, metrics, context)
+            finalize(job, before, None, metrics, context)
             metrics.close()
         lines = [line for line in read_metrics(scratch / FILE) if line["type"] == "step"]
     report(

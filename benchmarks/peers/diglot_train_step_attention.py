@@ -18,7 +18,7 @@ from diglot.base.artifact import Context
 from diglot.model.attention import DocumentLayout, attend
 from diglot.model.decoder import rotary
 from diglot.recipe.train import Train
-from diglot.train.loop import prepare
+from diglot.train.job import prepare
 from diglot.train.objectives import micro_batches
 
 TIMES = 8

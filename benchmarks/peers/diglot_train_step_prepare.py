@@ -33,7 +33,7 @@ from diglot.recipe.tokenizer import TrainTokenizer
 from diglot.recipe.train import Train
 from diglot.recipe.world import World
 from diglot.tokenizer import train as train_tokenizer
-from diglot.train.loop import prepare
+from diglot.train.job import prepare
 from diglot.world import generate
 
 ENTRIES = 16_384

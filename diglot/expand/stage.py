@@ -11,7 +11,7 @@ are the old ones, bit for bit, until the new layers are trained.
     4 layers + 2:  0  1  [2]  3  4  [5]        2 is a copy of 1, 5 of the old layer 3
 
 Tensors pass through one at a time, so a model of any size goes through the memory of its two largest tensors; only
-`distillation` runs the model and loads it. `diglot-surgery.json` in the model's folder says what is new, for training
+`distillation` runs the model and loads it. `diglot-expansion.json` in the model's folder says what is new, for training
 that starts with it:
 
     {"new_rows": [[32000, 48000]], "new_layers": [2, 5]}        rows from the first to before the second number
@@ -39,7 +39,7 @@ from diglot.model.decoder import DecoderConfig
 from diglot.model.families import family_of, read_config
 from diglot.model.families.common import Family
 from diglot.model.huggingface import describe, huggingface_names, load_decoder, write_description
-from diglot.model.weights import SURGERY, StoredWeights, write_weights
+from diglot.model.weights import EXPANSION, StoredWeights, write_weights
 from diglot.tokenizer.folder import generation_ids, load_tokenizer, tokenizer_size
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def run(settings: Expand, inputs: Inputs, output: Path, context: Context) -> dic
     write_model(output, after, weights, names, layers, grown, context)
     new_layers = [place for place, (_, is_new) in enumerate(layers) if is_new]
     facts = {"new_rows": ranges(alignment.new_ids), "new_layers": new_layers}
-    write_json(output / SURGERY, facts, indent=None, sort_keys=True)
+    write_json(output / EXPANSION, facts, indent=None, sort_keys=True)
     return _summary(settings, alignment, before, after) | {
         **new.facts,
         "new_layers": new_layers,

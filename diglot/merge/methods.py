@@ -54,6 +54,7 @@ def merger(
             return slerp(first, second, share)
 
         return between
+    # All others merge differences from the base: trimmed, combined, scaled, and added to it.
     kept = DENSITY.get(method, 1.0) if density is None else density
     combine = disjoint_mean if method.endswith("ties") else linear
 
@@ -65,6 +66,7 @@ def merger(
     def merged(name: str, tensors: Iterable[Tensor], base: Tensor | None) -> Tensor:
         assert base is not None, "only linear and slerp have no base"
         base = base.float()
+        # dare's choice depends on the tensor's name and the model's number, not on what was merged before.
         tasks = [trimmed(tensor.float() - base, f"{seed}/{name}/{number}") for number, tensor in enumerate(tensors)]
         return combine(tasks, weights).mul_(scale).add_(base)
 

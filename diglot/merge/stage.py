@@ -2,7 +2,7 @@
 
 Rows of the embedding and the output weight are matched by token string: two tokenizers with the same tokens in
 another order give the right rows, two with different tokens are refused (row by row they would give garbage).
-The formulas are in merge_methods.py. One tensor of every model is in memory at a time (linear: two in all), whatever
+The formulas are in methods.py. One tensor of every model is in memory at a time (linear: two in all), whatever
 the models' size, and the result is written shard by shard.
 
 `last: 5` merges the last five models that one train stage kept (its `exports`), oldest first: an average of its last
@@ -25,7 +25,7 @@ from diglot.merge.methods import DENSITY, merger
 from diglot.model.decoder import DecoderConfig
 from diglot.model.families import family_of, read_config
 from diglot.model.huggingface import describe, huggingface_names, write_description
-from diglot.model.weights import SURGERY, StoredWeights, write_weights
+from diglot.model.weights import EXPANSION, StoredWeights, write_weights
 from diglot.tokenizer.folder import load_tokenizer
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def run(settings: Merge, inputs: Inputs, output: Path, context: Context) -> dict
             if base is None
             else f"merge: method {settings.method} has no base; leave it out of `from`"
         )
+    # The first model says shape, type, order of rows and tokenizer; `part` refuses what differs.
     config = read_config(models[0].path)
     parts = [part(models[0], config, model) for model in (*models, *([base] if base else []))]
     own, base_part = parts[: len(models)], parts[-1] if base else None
@@ -91,14 +92,15 @@ def run(settings: Merge, inputs: Inputs, output: Path, context: Context) -> dict
         nonlocal done
         done += 1
         context.progress(done, len(shapes), "tensors", name)
+        # A generator: linear holds one model's tensor at a time.
         tensors: Iterator[Tensor] = (each.tensor(name, name in by_token) for each in own)
         theirs = base_part.tensor(name, name in by_token) if base_part else None
         return merge(name, tensors, theirs).to(shapes[name].dtype)
 
     write_weights(output, shapes, merged)
     write_description(config, shapes[by_token[0]].dtype, output, models[0].path)
-    if (models[0].path / SURGERY).is_file():
-        shutil.copyfile(models[0].path / SURGERY, output / SURGERY)
+    if (models[0].path / EXPANSION).is_file():
+        shutil.copyfile(models[0].path / EXPANSION, output / EXPANSION)
     density = {"density": settings.density or DENSITY[settings.method]} if settings.method in DENSITY else {}
     return {
         "method": settings.method,

@@ -119,16 +119,17 @@ class DocumentLayout:
         gathered = cut.gathered_place(*documents_BT.shape) if cut is not None else None
         slot_of_token_N, slot = torch.empty(positions_BT.numel(), dtype=torch.int64), 0
         groups, tokens, keys = [], [], []
-        for chosen in _similar(stretches):
+        for chosen in _similar(stretches):  # M documents of like length, padded to the longest's L tokens
             start_M1, length_M1, earlier_M1, begin_M1 = (x[chosen, None] for x in stretches)
             width, earlier = int(length_M1[0]), int(earlier_M1[0])
             place_L = torch.arange(width)
+            # Slots beyond a document's end repeat its last token; what they compute is never read.
             token_ML = start_M1 + place_L.minimum(length_M1 - 1)
             real_ML = place_L < length_M1
             slot_of_token_N[token_ML[real_ML]] = slot + real_ML.flatten().nonzero().squeeze(1)
             groups.append(Group.of(len(chosen), width, earlier + width, device))
             tokens.append(token_ML.flatten())
-            if gathered is not None:
+            if gathered is not None:  # context parallel: J keys, also those before this process's tokens
                 place_J = torch.arange(earlier + width)
                 keys.append(gathered[begin_M1 + place_J.minimum(earlier + length_M1 - 1)].flatten())
             slot += token_ML.numel()

@@ -228,7 +228,7 @@ class Decoder(nn.Module):
             UserError: a document is longer than the model's max_positions.
         """
         assert documents_BT is not None or self.row_cut is None, "rows that are cut need their documents"
-        layout = None
+        layout = None  # every row is one document
         if documents_BT is not None:
             layout = DocumentLayout.of(documents_BT, self.row_cut, tokens_BT.device)
         longest = tokens_BT.shape[1] if layout is None else layout.longest
@@ -240,6 +240,7 @@ class Decoder(nn.Module):
         if positions_BT is None:
             places_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
             positions_BT = places_T[None] if layout is None else layout.positions_BT
+        # Positions count within documents: learned ones are added once, rotary ones turn queries and keys in each layer.
         x_BTD, rotation = self.embedding(tokens_BT), None
         if self.position_embedding is not None:
             x_BTD = x_BTD + self.position_embedding(positions_BT)

@@ -24,6 +24,7 @@ from diglot.base.artifact import UserError
 from diglot.base.files import read_json, write_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+EXPANSION = "diglot-expansion.json"  # beside the weights: what an expansion added, for training that starts with it
 MAX_SHARD_BYTES = 5 * 10**9  # the hub's own default
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -148,6 +149,3 @@ def _bytes(tensor: Tensor, wanted: Tensor, name: str) -> memoryview:
     data = tensor.detach().cpu().contiguous()
     assert (data.shape, data.dtype) == (wanted.shape, wanted.dtype), name
     return data.reshape(-1).view(torch.uint8).numpy().data
-
-
-SURGERY = "diglot-surgery.json"

@@ -106,6 +106,7 @@ def _build(config: DecoderConfig, execution: Execution) -> Any:
 
     with torch.device("meta"):
         model = Step()
+    # Tensor parallel first, then checkpointing, then FSDP2 around it: the order of train/mesh.py.
     shape = (execution.data_parallel, execution.tensor_parallel)
     mesh = init_device_mesh("cpu", shape, mesh_dim_names=("data", "tensor"))
     if execution.tensor_parallel > 1:
@@ -178,6 +179,7 @@ def _keep_what_a_gpu_keeps() -> None:
     def rms_norm(x: Tensor, shape: Any, weight: Tensor, epsilon: float) -> Any:
         return FusedRmsNorm.apply(x, weight)
 
+    # In a process of its own, so nothing has to be put back.
     attention._causal = FlashAttention.apply
     torch.nn.functional.rms_norm = rms_norm  # type: ignore[assignment]
 
@@ -203,7 +205,7 @@ def _track(model: Any, config: DecoderConfig, execution: Execution) -> dict[str,
         with tracker:
             tokens_BT, targets_BT = (torch.randint(0, config.vocabulary_size, size) for _ in range(2))
             model(tokens_BT, targets_BT).backward()
-            peak = tracker.get_tracker_snapshot("peak")
+            peak = tracker.get_tracker_snapshot("peak")  # before the step, whose own the tracker gets wrong (see above)
             optimizer.step()
         states = [tensor for state in optimizer.state.values() for tensor in state.values()]
         gradients = [parameter.grad for parameter in model.parameters()]

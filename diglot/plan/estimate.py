@@ -160,12 +160,14 @@ def plan_stage(name: str, stage: Training, model: Known, cluster: Cluster, assum
     execution = lay_out(stage, config, cluster)
     capacity = device.memory * (cluster.devices if device.one_process else 1)
     per_token = flops_per_token(config, stage.sequence_length, stage.objective)
+    # Either throughput or MFU is given, else the device's published MFU; the other follows.
     speed, peak = assumptions.tokens_per_second, device.peak(stage.precision)
     mfu = speed * per_token / peak if speed else assumptions.mfu or device.mfu
     speed = speed or mfu * peak / per_token
     runs = len(stage.learning_rates) if isinstance(stage, Sweep) else 1
     tokens = runs * stage.steps * stage.batch_size * stage.sequence_length
     ranks = execution.data_parallel
+    # Where the batch does not divide, some ranks wait in the last round.
     busy = stage.batch_size / (ranks * math.ceil(stage.batch_size / ranks))
     seconds = tokens / (speed * cluster.devices * busy)
     hours = seconds / 3600 * cluster.devices
@@ -203,6 +205,7 @@ def lay_out(stage: Training, config: DecoderConfig, cluster: Cluster) -> Executi
     parallel, devices = stage.parallel, 1 if cluster.device.one_process else cluster.devices
     if refusal := _refuse_cut(config, parallel.tensor, devices):
         raise UserError(f"parallel.tensor is {parallel.tensor}: {refusal}")
+    # Tensor parallel innermost, then context and replicas; what is left shards the model.
     left = devices // parallel.tensor
     if left % (parallel.context * parallel.replicas):
         raise UserError(

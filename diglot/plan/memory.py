@@ -24,8 +24,9 @@ Korthikanti et al. 2022, 2205.05198, without dropout and with attention that kee
 With activation checkpointing a layer keeps its input alone (D) and everything else is there for one layer at a time.
 Under tensor parallel with sequence parallel, all is divided but the inputs of query, key, value and up, which are
 gathered. Where c ranks share the tokens of a row (context parallel) each keeps what its own tokens need, and keys and
-values that they see: of a document that fills the row, (c + 1/2) times as many as it has tokens. The loss walks over chunks of tokens (diglot/model/loss.py): it holds a chunk's logits, the output weight's
-gradient in float32, and one product of its shape.
+values that they see: of a document that fills the row, (c + 1/2) times as many as it has tokens. The loss walks over
+chunks of tokens (diglot/model/loss.py): it holds a chunk's logits, the output weight's gradient in float32, and one
+product of its shape.
 
 How well this holds: against dry runs of the real model (dryrun.py) from 1% below to 12% above; torchtitan's published
 reservations are 14 to 19% above the sum, which is where MARGIN comes from (tests/plan).

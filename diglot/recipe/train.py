@@ -31,7 +31,9 @@ class DocumentWeight(Settings):
 
 
 class Phase(Settings):
-    """A stretch of training with one mixture, one learning-rate shape, and one choice of what is trained."""
+    """A part of a training with one mixture, one learning-rate shape, and one choice of what is trained."""
+
+    renamed: ClassVar[dict[str, str]] = {"rates": "learning_rate_multipliers"}
 
     name: Name = Field(description="In metrics and in the report, and for overrides: stage.phases.NAME.key=value.")
     share: Share = Field(1.0, description="Share of the stage's steps; the shares of all phases add up to 1.")
@@ -56,9 +58,9 @@ class Phase(Settings):
         description="What moves; all else stays bit for bit. embeddings: with the output weight; new-rows: the rows "
         "of new tokens in both (EEVE, 2402.14714); new-layers: the layers that expand added (Kuwain, 2504.15120).",
     )
-    rates: dict[Literal["embeddings", "output", "matrices", "vectors"], Annotated[float, Field(ge=0)]] = Field(
-        {}, description="Learning rate of a group of parameters over the phase's; 0 freezes it."
-    )
+    learning_rate_multipliers: dict[
+        Literal["embeddings", "output", "matrices", "vectors"], Annotated[float, Field(ge=0)]
+    ] = Field({}, description="Learning rate of a group of parameters over the phase's; 0 freezes it.")
 
     @model_validator(mode="after")
     def _a_curve_of_its_own(self) -> Phase:
@@ -70,11 +72,11 @@ class Phase(Settings):
         return self
 
     @model_validator(mode="after")
-    def _rates_of_what_is_trained(self) -> Phase:
+    def _multipliers_of_what_is_trained(self) -> Phase:
         tables, layers = {"embeddings", "output"}, {"matrices", "vectors"}
         frozen = {"embeddings": layers, "new-rows": layers, "new-layers": tables}.get(self.trains, set())
-        if idle := sorted(frozen & set(self.rates)):
-            raise ValueError(f"rates.{idle[0]} would do nothing: the phase trains {self.trains}")
+        if idle := sorted(frozen & set(self.learning_rate_multipliers)):
+            raise ValueError(f"learning_rate_multipliers.{idle[0]} would do nothing: the phase trains {self.trains}")
         return self
 
 
@@ -93,6 +95,8 @@ class Parallel(Settings):
 class GuardSettings(Settings):
     """What is done about spikes of the loss and the gradient; see diglot/train/guard.py."""
 
+    renamed: ClassVar[dict[str, str]] = {"pass_over": "skip_data"}
+
     deviations: Annotated[float, Field(gt=0)] = Field(
         6.0, description="A step this far above the mean of the window is skipped; OLMo-core."
     )
@@ -100,9 +104,9 @@ class GuardSettings(Settings):
     rollback_after: Annotated[int, Field(ge=2)] = Field(
         3, description="So many skips within a quarter of a window: back to an older checkpoint."
     )
-    pass_over: Count = Field(
+    skip_data: Count = Field(
         100,
-        description="Steps' data that a rollback passes over, twice as many each further time; PaLM (2204.02311): 200-500.",
+        description="Steps' data that a rollback skips, twice as many each further time; PaLM (2204.02311): 200-500.",
     )
     max_rollbacks: Annotated[int, Field(ge=0)] = Field(3, description="Then the run stops.")
 
@@ -302,7 +306,7 @@ class Sweep(Training):
     def _one_run_a_rate(self) -> Sweep:
         if len(set(self.learning_rates)) < len(self.learning_rates):
             raise ValueError("learning_rates names a rate twice")
-        for name in ("pass_over", "max_rollbacks"):
+        for name in ("skip_data", "max_rollbacks"):
             if getattr(self.guard, name) != GuardSettings.model_fields[name].default:
                 raise ValueError(
                     f"guard.{name} would do nothing: a rate that needs a rollback is too high, and its run ends"

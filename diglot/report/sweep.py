@@ -226,7 +226,7 @@ def _train_stage(item: Training, colours: Colours) -> dict[str, Any]:
     if item.skipped:
         facts.append(f"{len(item.skipped)} step{'s' if len(item.skipped) > 1 else ''} skipped")
     for each in item.rollbacks:
-        first, end = each["passed_over"]
+        first, end = each["skipped_data"]
         facts.append(f"back from step {each['after']} to {each['step']}, past the data of {end - first} steps")
     if item.unreadable:
         facts.append(f"{item.unreadable} unreadable line(s) in its log")

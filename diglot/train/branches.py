@@ -26,108 +26,40 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from diglot.base.artifact import STEPS, UserError
-from diglot.base.files import read_json, write_json
+from diglot.base.files import write_json
 from diglot.model.decoder import Decoder
-from diglot.model.weights import SURGERY, StoredWeights, write_file
+from diglot.model.weights import EXPANSION, StoredWeights, write_file
 from diglot.recipe.train import Train
 from diglot.tokens.mixture import PhasePlan, cut
-from diglot.tokens.order import Skipped
-from diglot.tokens.shards import TokenSource
 from diglot.train.mesh import Mesh, local, part_of, whole
+from diglot.train.record import CONTINUE, RECORD, RunRecord, nothing_to_continue
 
-CONTINUE, RECORD, MOMENTS = "continue", "run.json", "optimizer.safetensors"
+MOMENTS = "optimizer.safetensors"
 
 
 # --- going on from a run --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Past:
-    """The run that made a model, as far as another goes on from it.
-
-    Attributes:
-        seed: of its data order.
-        phases: what it has done; a phase that was left in its middle says where.
-        sources: content hash of each source that it read.
-        sizes: what a step was: `objective`, `batch_size`, `sequence_length`, `document_weights`.
-        skipped: positions in the data order that the guard has passed over.
-    """
-
-    seed: int
-    phases: tuple[PhasePlan, ...]
-    sources: dict[str, str]
-    sizes: dict[str, Any]
-    skipped: Skipped = ()
-
-
-def read_past(folder: Path, settings: Train) -> Past | None:
-    """The run that made the model in a folder, where the stage continues that run; None where it does not.
-
-    Raises:
-        UserError: the folder has no record of a run, or that run's steps were of another size.
-    """
-    if settings.continues == "weights":
-        return None
-    file = folder / CONTINUE / RECORD
-    if not file.is_file():
-        raise UserError(
-            f"continues: {settings.continues} needs the optimizer's state, and {folder} has none: set "
-            "export_optimizer: true in the train stage that makes this model, or continues: weights here"
-        )
-    if settings.continues == "optimizer":
-        return None
-    try:
-        stored = read_json(file)
-        phases = tuple(PhasePlan(**phase) for phase in stored["phases"])
-        skipped = tuple((int(first), int(end)) for first, end in stored["skipped"])
-        past = Past(int(stored["seed"]), phases, dict(stored["sources"]), dict(stored["sizes"]), skipped)
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file}: not the record of a run: {error!r}") from error
-    for name, value in sizes(settings).items():
-        if past.sizes.get(name) != value:
-            raise UserError(f"continues: run needs the same {name} as before: {past.sizes.get(name)}, not {value}")
-    return past
-
-
-def sizes(settings: Train) -> dict[str, Any]:
-    """What a step of a run is; it cannot change within one run."""
-    names = ("objective", "batch_size", "sequence_length", "document_weights")
-    return settings.model_dump(mode="json", include=set(names))
-
-
-def check_sources(past: Past, sources: Mapping[str, TokenSource]) -> None:
-    """Refuse to go on with other data than the run began with.
-
-    Raises:
-        UserError: a source is not what it was.
-    """
-    for name, content in past.sources.items():
-        if name not in sources or sources[name].content != content:
-            raise UserError(
-                f"continues: run: the tokens of source {name!r} are not those that the run began with; give the same "
-                "tokens stage, or set continues: optimizer"
-            )
-
-
-def load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> None:
+def load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, settings: Train) -> None:
     """Fill the optimizer's state with that of the run that made the model in a folder.
 
     Every process reads what belongs to its part of a sharded parameter. Parameters that the run did not train keep
     their fresh state.
 
     Raises:
-        UserError: the state is of another optimizer, or of parameters of another shape.
+        UserError: there is no state, or it is of another optimizer, or of parameters of another shape.
     """
     file = folder / CONTINUE / MOMENTS
+    if not file.is_file():
+        raise nothing_to_continue(folder, settings)
     stored = StoredWeights(file.parent, file.name)
     for name, state in optimizer_state(model, optimizer):
         found = {key.rpartition("|")[2]: key for key in stored.shapes() if key.rpartition("|")[0] == name}
@@ -170,7 +102,7 @@ class Exports:
     source: Path
     scratch: Path
     mesh: Mesh
-    record: Past
+    record: RunRecord
 
     def due(self, step: int) -> bool:
         """Whether the model after this many steps is kept beside the last one."""
@@ -196,16 +128,16 @@ class Exports:
     def write(self, folder: Path, model: Decoder, optimizer: torch.optim.Optimizer, step: int) -> None:
         """Write a model's folder, with what a run needs to go on from it where that is asked for."""
         self.mesh.save(model, folder, self.source)
-        if self.mesh.is_first and (self.source / SURGERY).is_file():
-            shutil.copyfile(self.source / SURGERY, folder / SURGERY)
+        if self.mesh.is_first and (self.source / EXPANSION).is_file():
+            shutil.copyfile(self.source / EXPANSION, folder / EXPANSION)
         if self.settings.export_optimizer:
             save_optimizer(model, optimizer, folder / CONTINUE / MOMENTS, self.mesh)
         if self.settings.export_optimizer and self.mesh.is_first:
-            record = asdict(replace(self.record, phases=self.past_at(step)))
+            record = asdict(replace(self.record, phases=self.phases_until(step)))
             write_json(folder / CONTINUE / RECORD, record, sort_keys=True)
 
-    def past_at(self, step: int) -> tuple[PhasePlan, ...]:
-        """The phases that lie behind after a step of this stage, the run that it continues included."""
+    def phases_until(self, step: int) -> tuple[PhasePlan, ...]:
+        """The phases that are done after a step of this stage, with those of the run that it continues."""
         before = sum(phase.done for phase in self.record.phases) - self.settings.steps
         return cut(self.record.phases, before + step)
 

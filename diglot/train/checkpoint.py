@@ -15,7 +15,7 @@ training's collectives, nor they for it. A checkpoint is complete without the ma
 is in flight at that moment and nothing else. One is in flight at most: the next save waits for it.
 
     checkpoints = Checkpoints(folder, settings, mesh)
-    if path := checkpoints.newest(report=print):            # verified; damaged ones are reported and passed over
+    if path := checkpoints.newest(report=print):            # verified; damaged ones are reported
         stored = checkpoints.load(path, model, optimizer, guard, facts)
     with checkpoints:                                        # leaving waits for what is in flight
         checkpoints.save(step, model, optimizer, guard, facts)
@@ -215,8 +215,8 @@ class Checkpoints:
     ) -> Path | None:
         """The newest usable checkpoint, every file of it verified; None where there is none.
 
-        The processes share the work: file i is read by process i modulo their number. Damaged checkpoints are passed
-        over, and removed when an older one is found whole.
+        The processes share the work: file i is read by process i modulo their number. Damaged checkpoints are left
+        out, and removed when an older one is found whole.
 
         Args:
             usable: told what `checkpoint.json` says, whether to take it.
@@ -235,7 +235,7 @@ class Checkpoints:
                 damaged.append(path)
                 said.append(f"{path}: {problems[0]}")
                 if self.mesh.is_first:
-                    report(f"damaged checkpoint passed over: {said[-1]}")
+                    report(f"damaged checkpoint left out: {said[-1]}")
             elif all(wanted for wanted, _ in found):
                 self._first(lambda: self._remove(*damaged))
                 return path
@@ -295,6 +295,7 @@ class Checkpoints:
         for key, value in facts.items():
             if stored.get(key) != value:
                 raise UserError(f"{path}: the checkpoint's {key} is {stored.get(key)}, but this run's is {value}")
+        # Every process reads what it holds, whatever mesh wrote it; values that could run code are refused (_Planner).
         state = _state(model, optimizer, guard)
         reader, alone = FileSystemReader(path), self._group is None
         try:
@@ -305,6 +306,7 @@ class Checkpoints:
                 f"{path}: does not fit this run's model and optimizer: {causes}. Delete {self.folder} to begin this "
                 "stage again"
             ) from error
+        # Weights and moments were read in place, but names and counts of steps are torch's to put back.
         set_state_dict(model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
         torch.set_rng_state(state["random"])
         return stored

@@ -17,8 +17,10 @@ from diglot.base.artifact import UserError, fingerprint
 from diglot.recipe.train import Train
 from diglot.tokenizer.folder import load_tokenizer
 from diglot.tokens.mixture import PhasePlan
-from diglot.tokens.order import Order, Skipped, joined
+from diglot.tokens.order import Order, joined
 from diglot.tokens.shards import TokenSource, open_tokens
+from diglot.train.record import RunRecord, check_sources, read_record, step_sizes
+from diglot.train.rollbacks import Rollbacks
 from diglot.train.schedule import phase_steps
 
 FORMS = {"lm": ("text", "chat"), "sft": ("chat",), "dpo": ("pairs",)}  # that an objective can read
@@ -33,10 +35,47 @@ def phase_plans(settings: Train) -> list[PhasePlan]:
     ]
 
 
+def open_order(
+    settings: Train,
+    stage: str,
+    recipe_seed: int,
+    tokens: Sequence[Path],
+    model: Path | None,
+    rollbacks: Rollbacks,
+    tokenizer_hash: str | None = None,
+) -> tuple[Order, RunRecord]:
+    """The data order of a train stage, and the record of the run as planned.
+
+    Args:
+        settings: the stage's.
+        stage: its name.
+        recipe_seed: the recipe's.
+        tokens: folders of its token artifacts.
+        model: folder of the model that it starts from; needed where it continues a run.
+        rollbacks: of the stage so far; what they skip is left out.
+        tokenizer_hash: that the tokens must have been made with; any where it is None.
+
+    Raises:
+        UserError: no tokens, tokens of another tokenizer or of other sources than the continued run's, or a plan that
+            they do not allow.
+    """
+    sources = open_tokens(tokens, tokenizer_hash, "train")
+    seed, previous, skipped = order_seed(recipe_seed, settings, stage), tuple[PhasePlan, ...](), rollbacks.ranges()
+    if settings.continues == "run":  # its order goes on: same seed, and what it has done comes first
+        assert model is not None
+        record = read_record(model, settings)
+        check_sources(record, sources)
+        seed, previous, skipped = record.seed, record.phases, joined([*record.skipped, *skipped])
+    order = data_order(settings, sources, seed, previous).skipping(skipped)
+    contents = {source.name: source.content for source in order.sources}
+    planned = (*previous, *phase_plans(settings))
+    return order, RunRecord(seed, planned, contents, step_sizes(settings), skipped)
+
+
 def data_order(
     settings: Train, sources: Mapping[str, TokenSource], seed: int, previous: Sequence[PhasePlan] = ()
 ) -> Order:
-    """The data order of a train stage.
+    """The data order of a train stage, with nothing skipped.
 
     Args:
         settings: the stage's.
@@ -86,7 +125,7 @@ class Data:
         tokenizer: Path | None,
         model: Path | None,
         recipe_seed: int,
-        passed_over: Skipped = (),
+        rollbacks: Rollbacks,
     ) -> Data:
         """Open the tokens of a stage.
 
@@ -97,21 +136,12 @@ class Data:
             tokenizer: folder of the tokenizer that made them.
             model: folder of the model that it starts from; needed where it continues a run.
             recipe_seed: the recipe's.
-            passed_over: positions that the guard has passed over in this stage.
+            rollbacks: of this stage so far.
 
         Raises:
-            UserError: no tokens there, or a plan that they do not allow.
+            UserError: see `open_order`.
         """
-        seed, previous = order_seed(recipe_seed, settings, stage), tuple[PhasePlan, ...]()
-        if settings.continues == "run":
-            from diglot.train.branches import read_past  # start-up: torch, where no run is continued
-
-            assert model is not None
-            past = read_past(model, settings)
-            assert past is not None
-            seed, previous = past.seed, past.phases
-            passed_over = joined([*past.skipped, *passed_over])
-        order = data_order(settings, open_tokens(tokens, None), seed, previous).skipping(passed_over)
+        order, _ = open_order(settings, stage, recipe_seed, tokens, model, rollbacks)
         return cls(stage, settings, order, load_tokenizer(tokenizer) if tokenizer else None)
 
     def mixture(self) -> dict[str, Any]:
@@ -157,15 +187,9 @@ class Data:
                     "words": self._words(source, number, first, end),
                 }
             )
-        efficiency = float(fragments.length.sum() / (self.order.batch_size * self.order.sequence_length))
+        full = float(fragments.length.sum() / (self.order.batch_size * self.order.sequence_length))
         phase = self.order.phase(step - 1)
-        return {
-            "stage": self.stage,
-            "step": step,
-            "phase": phase,
-            "packing_efficiency": efficiency,
-            "documents": documents,
-        }
+        return {"stage": self.stage, "step": step, "phase": phase, "packing_efficiency": full, "documents": documents}
 
     def _words(self, source: TokenSource, document: int, first: int, end: int) -> str:
         if self.tokenizer is None:

@@ -14,7 +14,6 @@ from diglot.base.artifact import LOGS, STEPS, UserError, read_artifact
 from diglot.recipe import Recipe
 from diglot.recipe.common import at_step
 from diglot.recipe.train import Train
-from diglot.tokens.order import Skipped
 from diglot.train.data import Data
 from diglot.train.rollbacks import ROLLBACKS, Rollbacks
 
@@ -65,13 +64,14 @@ def _open(recipe: Recipe, name: str, settings: Train, run: Path) -> Data:
     tokenizer = _folder(run, encode.reads_from()["tokenizer"][0])
     model = _folder(run, reads["model"][0]) if settings.continues == "run" else None
     folders = [run / tokens for tokens in reads["tokens"]]
-    return Data.open(name, settings, folders, tokenizer, model, recipe.seed, _passed_over(run, name))
+    return Data.open(name, settings, folders, tokenizer, model, recipe.seed, rollbacks_of(run, name))
 
 
-def _passed_over(run: Path, name: str) -> Skipped:
-    """What the guard has passed over in a stage: one that is done, or in its scratch folder one that is not."""
-    folders = [run / name / LOGS, *(run / ".scratch").glob(f"{name}-{'?' * 12}")]
-    return next((Rollbacks(folder / ROLLBACKS).ranges() for folder in folders if (folder / ROLLBACKS).is_file()), ())
+def rollbacks_of(run: Path, name: str) -> Rollbacks:
+    """The rollbacks of a stage: of one that is done, or in its scratch folder of one that is not."""
+    files = [run / name / LOGS / ROLLBACKS]
+    files += [folder / ROLLBACKS for folder in (run / ".scratch").glob(f"{name}-{'?' * 12}")]
+    return Rollbacks(next((file for file in files if file.is_file()), files[0]))
 
 
 def _folder(run: Path, name: str) -> Path:

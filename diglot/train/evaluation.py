@@ -1,9 +1,9 @@
-"""Evaluation within a run: held-out text and pairs, always the same ones, on any number of processes."""
+"""Evaluation within a run, and the run's summary: held-out text and pairs, the same ones on any number of processes."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,10 +11,8 @@ from torch import Tensor
 from diglot.model.huggingface import count_parameters
 from diglot.tokens.packing import heldout_batches
 from diglot.tokens.shards import TokenSource
+from diglot.train.job import Job
 from diglot.train.objectives import micro_batches
-
-if TYPE_CHECKING:
-    from diglot.train.job import Job
 
 
 @torch.no_grad()
@@ -71,7 +69,7 @@ def summarise(job: Job, lines: list[dict[str, Any]]) -> dict[str, Any]:
         "bits_per_byte_before": first["languages"],
         "sources": last["sources"],
         "sources_before": first["sources"],
-        "mixture": {phase.name: job.order.realised(phase.name) for phase in job.rates},
+        "mixture": {phase.name: job.order.realised(phase.name) for phase in job.schedules},
         "dropped_as_too_long": dict(job.order.dropped),
         "mfu": round(sum(s["mfu"] for s in steps) / len(steps), 4),
         "peak_memory_mb": max(s["memory_mb"] for s in steps),

@@ -7,7 +7,7 @@
     new-layers             the layers that `expand` added                                    Kuwain, 2504.15120
     new-rows-and-layers    both
 
-Which rows and layers are new stands in the model's folder, in `diglot-surgery.json`; every train stage hands the file
+Which rows and layers are new stands in the model's folder, in `diglot-expansion.json`; every train stage hands the file
 on. What a phase does not train gets no gradient, so it costs no gradient either (a phase of new rows still needs
 those of the hidden states, down to the embedding).
 
@@ -28,14 +28,14 @@ from torch import Tensor
 from diglot.base.artifact import UserError
 from diglot.base.files import read_json
 from diglot.model.decoder import Decoder, DecoderConfig
-from diglot.model.weights import SURGERY
+from diglot.model.weights import EXPANSION
 from diglot.recipe.train import Phase
 from diglot.train.mesh import part_of
 from diglot.train.optimizer import Rows, parameter_groups
 
 
 @dataclass(frozen=True)
-class Surgery:
+class Expansion:
     """What an expansion added to a model.
 
     Attributes:
@@ -50,15 +50,15 @@ class Surgery:
 Selection = dict[Tensor, Rows | None]  # what a phase trains; None: the parameter whole
 
 
-def read_surgery(folder: Path, config: DecoderConfig) -> Surgery:
+def read_expansion(folder: Path, config: DecoderConfig) -> Expansion:
     """What was added to the model in a folder; nothing where the file is absent.
 
     Raises:
         UserError: the file is broken, or names rows or layers that the model does not have.
     """
-    file = folder / SURGERY
+    file = folder / EXPANSION
     if not file.is_file():
-        return Surgery()
+        return Expansion()
     try:
         stored = read_json(file)
         rows = tuple((int(start), int(end)) for start, end in stored["new_rows"])
@@ -71,20 +71,24 @@ def read_surgery(folder: Path, config: DecoderConfig) -> Surgery:
         raise UserError(f"{file}: new_rows lie outside the model's {config.vocabulary_size} rows")
     if any(not 0 <= layer < config.num_layers for layer in layers):
         raise UserError(f"{file}: new_layers lie outside the model's {config.num_layers} layers")
-    return Surgery(rows, layers)
+    return Expansion(rows, layers)
 
 
-def select(model: Decoder, surgery: Surgery, phase: Phase) -> Selection:
+def select(model: Decoder, expansion: Expansion, phase: Phase) -> Selection:
     """The parameters that a phase trains, and which of their rows.
 
     Raises:
         UserError: the phase trains what the model does not have, or nothing at all.
     """
     groups = parameter_groups(model)
-    if unknown := sorted(set(phase.rates) - set(groups)):
+    if unknown := sorted(set(phase.learning_rate_multipliers) - set(groups)):
         raise UserError(
-            f"phase {phase.name!r}: rates.{unknown[0]} would do nothing: the model has no such parameters"
-            + (" (its output weight is its embedding: give rates.embeddings)" if "output" in unknown else "")
+            f"phase {phase.name!r}: learning_rate_multipliers.{unknown[0]} would do nothing: the model has no such parameters"
+            + (
+                " (its output weight is its embedding: give learning_rate_multipliers.embeddings)"
+                if "output" in unknown
+                else ""
+            )
         )
     selection: Selection = {}
     if phase.trains == "all":
@@ -92,24 +96,28 @@ def select(model: Decoder, surgery: Surgery, phase: Phase) -> Selection:
     if phase.trains == "embeddings":
         selection = dict.fromkeys([*groups["embeddings"], *groups.get("output", [])])
     if phase.trains in ("new-rows", "new-rows-and-layers"):
-        _require(surgery.new_rows, phase, "rows of new tokens", "whose tokenizer was extended")
+        _require(expansion.new_rows, phase, "rows of new tokens", "whose tokenizer was extended")
+        # A tied embedding is one parameter and is listed once.
         tables = [model.embedding.weight, *groups.get("output", [])]
-        selection |= {table: find_rows(table, surgery.new_rows) for table in tables}
+        selection |= {table: find_rows(table, expansion.new_rows) for table in tables}
     if phase.trains in ("new-layers", "new-rows-and-layers"):
-        _require(surgery.new_layers, phase, "new layers", "with new_layers above 0")
-        for layer in surgery.new_layers:
+        _require(expansion.new_layers, phase, "new layers", "with new_layers above 0")
+        for layer in expansion.new_layers:
             selection |= dict.fromkeys(model.layers[layer].parameters())
-    frozen = {parameter for name, rate in phase.rates.items() if rate == 0 for parameter in groups[name]}
+    # A multiplier of 0 freezes what the phase would train.
+    frozen = {
+        p for name, multiplier in phase.learning_rate_multipliers.items() if multiplier == 0 for p in groups[name]
+    }
     selection = {parameter: rows for parameter, rows in selection.items() if parameter not in frozen}
     if not selection:
-        raise UserError(f"phase {phase.name!r} trains nothing: its rates are 0")
+        raise UserError(f"phase {phase.name!r} trains nothing: its learning_rate_multipliers are 0")
     return selection
 
 
 def _require(found: Sequence[object], phase: Phase, what: str, how: str) -> None:
     if not found:
         raise UserError(
-            f"phase {phase.name!r} trains {phase.trains}, but the model has no {what} (in {SURGERY}): start from a "
+            f"phase {phase.name!r} trains {phase.trains}, but the model has no {what} (in {EXPANSION}): start from a "
             f"model that `do: expand` made {how}, or set trains: all"
         )
 

@@ -5,7 +5,7 @@
     beyond `deviations`  the step is skipped: weights and moments stay as they are
     `rollback_after` skips within a quarter of a window
                          back to the newest checkpoint before the first of them, and on from there without the data of
-                         that step and the next `pass_over` (PolyLM 3.3: "skipping data and restart"; PaLM, 2204.02311
+                         that step and the next `skip_data` (PolyLM 3.3: "skipping data and restart"; PaLM, 2204.02311
                          5.1: 200 to 500 batches). Twice as many at each further rollback
     `max_rollbacks`      used up: the run stops and says what was tried
 
@@ -14,9 +14,9 @@ are others; until half a window is full, only losses and gradients that are not 
 they don't take in what was skipped, or the first leap would hide the next. `benchmarks/guard.py` counts false alarms.
 
 Whether a step is skipped is decided on the device, from tensors that are part of the checkpoints; nothing waits for it.
-A rollback is a resume: the run starts again from an older checkpoint, with another list of passed over data. That list
-lies in `guard.json` in the scratch folder (rollbacks.py) and is the only thing that a rollback leaves behind, so a run that is killed
-at any moment of it goes on the same way.
+A rollback is a resume: the run starts again from an older checkpoint, with another list of skipped data. That list
+lies in `guard.json` in the scratch folder (rollbacks.py) and is the only thing that a rollback leaves behind, so a run that is
+killed at any moment of it goes on the same way.
 
 Legend: W steps of the window; 2: loss, and logarithm of the gradient norm.
 """

@@ -2,33 +2,58 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
+from diglot.base.artifact import Context, UserError
 from diglot.model.decoder import Decoder
 from diglot.recipe.train import Train
+from diglot.tokenizer.folder import tokenizer_hash
 from diglot.tokens.order import Order
-from diglot.tokens.shards import TokenSource
-from diglot.train.branches import Exports
+from diglot.tokens.shards import TokenSource, open_tokens
+from diglot.train.branches import Exports, load_optimizer
 from diglot.train.checkpoint import Checkpoints
-from diglot.train.freezing import Selection
+from diglot.train.data import open_order
+from diglot.train.freezing import Selection, read_expansion, select
 from diglot.train.guard import Guard
 from diglot.train.mesh import Mesh
 from diglot.train.metrics import Speed
-from diglot.train.objectives import MicroBatch, Outcome
-from diglot.train.optimizer import Optimizer
-from diglot.train.rollbacks import Rollbacks
-from diglot.train.schedule import PhaseSchedule, phase_at, rewarmed
+from diglot.train.objectives import MicroBatch, Outcome, direct_preference, language_modelling
+from diglot.train.optimizer import Optimizer, build_optimizer
+from diglot.train.rollbacks import ROLLBACKS, Rollbacks
+from diglot.train.schedule import PhaseSchedule, phase_at, rewarmed, schedule
 
 Objective = Callable[[Decoder, MicroBatch, int], Outcome]
 
 
 @dataclass
 class Job:
-    """Everything a run works with; built once, before the first step."""
+    """Everything a run works with; see `prepare`.
+
+    Attributes:
+        settings: of the stage.
+        mesh: the processes.
+        model: what is trained, laid out over them.
+        objective: the loss of a micro-batch, with the number of sources.
+        optimizer: of all parameters that some phase trains.
+        order: which documents each step reads.
+        schedules: the learning rate, phase by phase.
+        trained: what each phase trains, by its name.
+        heldout: held-out sources that the objective can evaluate.
+        facts: what checkpoints must agree with: hashes of plan and tokenizer.
+        exports: keeps models on the way.
+        checkpoints: of the run.
+        guard: judges steps.
+        rollbacks: that the run has had.
+        speed: turns seconds into metrics.
+        resumed_at: the steps at which the run was resumed, where it warms up again after each.
+        stop: set by a signal; the step in hand is finished.
+    """
 
     settings: Train
     mesh: Mesh
@@ -36,8 +61,8 @@ class Job:
     objective: Objective
     optimizer: Optimizer
     order: Order
-    rates: list[PhaseSchedule]
-    trained: dict[str, Selection]  # by phase
+    schedules: list[PhaseSchedule]
+    trained: dict[str, Selection]
     heldout: dict[str, TokenSource]
     facts: dict[str, str]
     exports: Exports
@@ -54,11 +79,91 @@ class Job:
         share = self.settings.batch_size // self.mesh.data_size
         return min(self.settings.micro_batch_size or share, share)
 
-    def rate(self, step: int) -> float:
+    def learning_rate(self, step: int) -> float:
         """Learning rate of a step, before the multipliers of parameter groups."""
-        return rewarmed(phase_at(self.rates, step).rate(step), step, self.resumed_at, self.settings)
+        planned = phase_at(self.schedules, step).learning_rate(step)
+        return rewarmed(planned, step, self.resumed_at, self.settings)
 
     @property
     def device(self) -> torch.device:
         """Where this process computes."""
         return self.mesh.device
+
+
+def prepare(settings: Train, model_folder: Path, token_folders: list[Path], context: Context) -> Job:
+    """Load the model, open the tokens and lay out the plan.
+
+    Raises:
+        UserError: tokens of another tokenizer, a mixture that names an unknown source, or a phase that trains what
+            the model does not have.
+    """
+    mesh = Mesh(settings.parallel)
+    mesh.check(settings)
+    tokenizer = tokenizer_hash(model_folder)
+    model = mesh.load(model_folder, settings)
+    if settings.sequence_length > model.config.max_positions:
+        raise UserError(
+            f"sequence_length is {settings.sequence_length}, but the model has {model.config.max_positions} positions"
+        )
+    rollbacks = Rollbacks(context.scratch / ROLLBACKS)
+    order, record = open_order(
+        settings, context.name, context.seed, token_folders, model_folder, rollbacks, tokenizer_hash=tokenizer
+    )
+    trained, optimizer = _what_moves(settings, model, model_folder)
+    heldout = open_tokens(token_folders, tokenizer, "heldout")
+    wanted = settings.objective == "dpo"  # pairs are for DPO, and DPO is for pairs
+    return Job(
+        settings=settings,
+        mesh=mesh,
+        model=model,
+        objective=_objective(settings, model_folder, mesh),
+        optimizer=optimizer,
+        order=order,
+        schedules=schedule(settings),
+        trained=trained,
+        heldout={name: source for name, source in heldout.items() if (source.form == "pairs") == wanted},
+        facts={"plan": order.fingerprint, "tokenizer": tokenizer},
+        exports=Exports(settings, model_folder, context.scratch, mesh, record),
+        checkpoints=Checkpoints(context.scratch / "checkpoints", settings, mesh),
+        guard=Guard(settings.guard, mesh.device),
+        rollbacks=rollbacks,
+        speed=Speed.of(settings, model.config, mesh),
+    )
+
+
+def _what_moves(settings: Train, model: Decoder, folder: Path) -> tuple[dict[str, Selection], Optimizer]:
+    """What each phase trains, and the optimizer of all of it, with the state that the stage continues."""
+    expansion = read_expansion(folder, model.config)
+    trained = {phase.name: select(model, expansion, phase) for phase in settings.phases}
+    for parameter in model.parameters():  # what no phase trains has no moments
+        parameter.requires_grad_(any(parameter in selection for selection in trained.values()))
+    optimizer = build_optimizer(model, settings)
+    if settings.continues != "weights":
+        load_optimizer(model, optimizer, folder, settings)
+    return trained, optimizer
+
+
+def _objective(settings: Train, model_folder: Path, mesh: Mesh) -> Objective:
+    if settings.objective != "dpo":
+        return functools.partial(language_modelling, z_loss=settings.z_loss)
+    reference = mesh.load(model_folder, settings).requires_grad_(False)
+    return lambda model, micro, count: direct_preference(model, reference, settings.beta, micro, count)
+
+
+def resume(job: Job) -> tuple[int, list[str]]:
+    """Take up the newest whole checkpoint, if there is one; returns the steps done, and what was damaged.
+
+    Before any phase is entered: torch leaves out the moments of parameters that are frozen when it loads them.
+
+    Raises:
+        UserError: all checkpoints are damaged, or the one found is of other data or another model.
+    """
+    damaged: list[str] = []
+    # A checkpoint that was trained on data that the guard has skipped since then is of no use.
+    found = job.checkpoints.newest(
+        lambda stored: stored["position"] == job.order.position(stored["step"]), damaged.append
+    )
+    if found is None:
+        return 0, damaged
+    stored = job.checkpoints.load(found, job.model, job.optimizer, job.guard.state(), job.facts)
+    return stored["step"], damaged

@@ -1,4 +1,4 @@
-"""Many processes, one run: what torchrun or srun has started, and who does what.
+"""Many processes, one run: what torchrun or srun has started, who does what, and how signals end it.
 
     torchrun --nproc-per-node 8 -m -- diglot run recipe.yaml       one machine (`--`: torchrun would take --run for its own)
     srun --ntasks-per-node 8 diglot run recipe.yaml                a Slurm job, one task a device
@@ -17,7 +17,8 @@ What they tell each other goes through torch's key-value store (JSON, by numbere
 that fails writes why, and those that waited for it in vain say so instead of a message about sockets. All folders
 must be on a disk that all processes see.
 
-Without a launcher there is one process, and nothing here does anything.
+Without a launcher there is one process, and only the signals are its own. torch is imported where there are several
+processes: the command line passes here, and torch takes a second.
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -207,7 +207,7 @@ def processes() -> Iterator[None]:
     _processes = Processes(*place)
     if place[0] > 0:
         try:
-            sys.exit(_processes.follow())
+            sys.exit(_processes.follow())  # does not come back: the rest is the first process's alone
         except RuntimeError as error:
             sys.exit(f"error: process {place[0]} of {place[1]}: the first process ended ({error})")
         except KeyboardInterrupt:
@@ -220,6 +220,7 @@ def processes() -> Iterator[None]:
         code = leaving.code if isinstance(leaving.code, int) else 1
         raise
     finally:
+        # What this process said comes before what the others say as they leave.
         sys.stdout.flush()
         sys.stderr.flush()
         _processes.dismiss(code)
@@ -296,7 +297,10 @@ def is_lost(error: BaseException | None) -> bool:
     return isinstance(error, RuntimeError) and any(word in text for word in words)
 
 
-@contextmanager
+# --- signals --------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
 def stopping_at_signals(stop: threading.Event) -> Iterator[None]:
     """Ctrl-C and SIGTERM set `stop`: the step in hand is finished and a checkpoint saved. A second one kills."""
     if threading.current_thread() is not threading.main_thread():

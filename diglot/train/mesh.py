@@ -19,7 +19,7 @@ on every mesh, to rounding, and goes on from its checkpoints on another one.
     total = mesh.sum(units)
 
 The order is torchtitan's: an empty model on the meta device, tensor parallel, compilation, activation checkpointing,
-FSDP2, and then the weights, read one tensor at a time.
+FSDP2, and then the weights, read one tensor at a time. Tensor parallel, compilation and float8 stand below the class.
 
 Legend: B rows, T tokens of a row.
 """
@@ -69,6 +69,7 @@ from diglot.model.weights import StoredWeights, write_weights
 from diglot.recipe.train import Parallel, Train
 from diglot.tokens.packing import IGNORED, Batch
 
+CAPABILITY = (8, 9)  # float8 products: Ada, Hopper and later
 # Gathering a weight that is cut twice takes two steps, says torch each time.
 logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
 # The hidden states come out as a view of what was gathered; the losses never write to them.
@@ -363,6 +364,9 @@ class Mesh:
         return self.world // cut
 
 
+# --- tensor parallel ------------------------------------------------------------------------------------------
+
+
 def cut_layers(decoder: Decoder, mesh: DeviceMesh, sequence_length: int) -> None:
     """Tensor and sequence parallel: cut a model over the processes of a mesh, in place.
 
@@ -424,6 +428,9 @@ def _refuse_uneven(config: DecoderConfig, processes: int, sequence_length: int) 
             raise UserError(f"parallel.tensor: {processes} does not divide the {name} ({size}); {remedy}")
 
 
+# --- parts of tensors -----------------------------------------------------------------------------------------
+
+
 def axis_of(placement: Placement) -> int | None:
     """The axis that a placement cuts, if it cuts. (`is_shard` leaves out the strided cuts of FSDP2 over tensor parallel.)"""
     return getattr(placement, "dim", None)
@@ -457,7 +464,7 @@ def part_of(tensor: Tensor, like: Tensor) -> Tensor:
     return tensor
 
 
-CAPABILITY = (8, 9)  # float8 products: Ada, Hopper and later
+# --- how layers compute ---------------------------------------------------------------------------------------
 
 
 def compile_layers(decoder: Decoder) -> None:

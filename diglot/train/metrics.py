@@ -93,6 +93,8 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
     return read_log(file)[0]
 
 
+# --- the numbers of a step --------------------------------------------------------------------------------------
+
 Numbers = dict[str, float | None]  # None: not finite, which JSON cannot say
 
 
@@ -147,7 +149,7 @@ class Step:
         number: from 0.
         begun: when, by the monotonic clock.
         phase: that it belongs to.
-        rates: the learning rate of each parameter group.
+        learning_rates: of each parameter group.
         packing_efficiency: share of its rows' places that hold tokens.
         measured: its numbers.
     """
@@ -155,15 +157,15 @@ class Step:
     number: int
     begun: float
     phase: PhaseSchedule
-    rates: dict[str, float]
+    learning_rates: dict[str, float]
     packing_efficiency: float
     measured: Measured
 
 
+# --- speed ----------------------------------------------------------------------------------------------------
+
 SIDE = 512  # of the matrices of the timed product: 0.27 GFLOP, 3 ms on a core; a second where bfloat16 is emulated
-
-
-MOST_SECONDS = 0.1
+MOST_SECONDS = 0.1  # that the timing of such products takes
 
 
 @dataclass(frozen=True)

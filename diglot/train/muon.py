@@ -2,7 +2,7 @@
 
     momentum ← 0.95 · momentum + 0.05 · gradient
     update   = orthogonal(0.95 · momentum + 0.05 · gradient)                              (Nesterov)
-    weight   ← weight − rate · (weight_decay · weight + 0.2 · √max(rows, columns) · update)
+    weight   ← weight − learning_rate · (weight_decay · weight + 0.2 · √max(rows, columns) · update)
 
 An orthogonal update moves all directions of a matrix alike, where AdamW's moves few. Five Newton–Schulz steps find it
 without a singular value decomposition; most singular values end between 0.7 and 1.2, which is near enough. The factor
@@ -45,7 +45,7 @@ def orthogonal(matrix_RC: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def step_matrix(
-    parameter: Tensor, gradient: Tensor, momentum: Tensor, *, rate: float, weight_decay: float, skip: Tensor
+    parameter: Tensor, gradient: Tensor, momentum: Tensor, *, learning_rate: float, weight_decay: float, skip: Tensor
 ) -> None:
     """One step of a matrix, in place.
 
@@ -53,15 +53,15 @@ def step_matrix(
         parameter: the matrix, plain or cut over processes, (R, C).
         gradient: its gradient, cut likewise.
         momentum: its momentum, cut likewise.
-        rate: learning rate.
-        weight_decay: share of the weight that a step at rate 1 would take away.
+        learning_rate: of the step.
+        weight_decay: share of the weight that a step at learning rate 1 would take away.
         skip: 0-dim; 1 leaves weight and momentum bit for bit as they are, whatever the gradient is.
     """
     skipped = skip > 0
     ahead = local(momentum).lerp(local(gradient), 1 - MOMENTUM)
     update = _orthogonal_part(local(gradient).lerp(ahead, MOMENTUM), parameter)
     size = SIZE * math.sqrt(max(parameter.shape))
-    moved = (local(parameter) * (1 - rate * weight_decay)).add_(update, alpha=-rate * size)
+    moved = (local(parameter) * (1 - learning_rate * weight_decay)).add_(update, alpha=-learning_rate * size)
     local(parameter).copy_(torch.where(skipped, local(parameter), moved))
     local(momentum).copy_(torch.where(skipped, local(momentum), ahead))
 

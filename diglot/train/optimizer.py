@@ -106,13 +106,13 @@ def restart(optimizer: torch.optim.Optimizer, parameter: Tensor) -> None:
         value.zero_()
 
 
-def set_rates(optimizer: torch.optim.Optimizer, rate: float, multipliers: Mapping[str, float]) -> None:
-    """Give every group the rate times its multiplier (1 where it has none)."""
+def set_learning_rates(optimizer: torch.optim.Optimizer, rate: float, multipliers: Mapping[str, float]) -> None:
+    """Give every group the learning rate times its multiplier (1 where it has none)."""
     for group in optimizer.param_groups:
         group["lr"] = rate * multipliers.get(group["name"], 1.0)
 
 
-def effective_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+def learning_rates_by_group(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     """The learning rate that each group is about to be stepped with; 0 where no parameter has a gradient."""
     return {
         group["name"]: group["lr"] if any(p.grad is not None for p in group["params"]) else 0.0
@@ -159,7 +159,7 @@ def take_step(optimizer: Optimizer, by_rows: Mapping[Tensor, Rows], skip: Tensor
                     parameter,
                     gradient(parameter),
                     optimizer.state[parameter]["momentum"],
-                    rate=group["lr"],
+                    learning_rate=group["lr"],
                     weight_decay=group["weight_decay"],
                     skip=skipped,
                 )
@@ -181,6 +181,7 @@ def _step_adamw(
         mine = [local(tensor) for tensor in tensors]
         return mine if rows is None else [tensor[part] for tensor in mine for part in rows]
 
+    # Each view of rows gets a copy of its parameter's count: the kernel adds to it, once a tensor.
     counts = [state["step"] for state in states]
     adamw(
         parts(parameters),
@@ -190,7 +191,7 @@ def _step_adamw(
         max_exp_avg_sqs=[],
         state_steps=counts if rows is None else [count.clone() for count in counts for _ in rows],
         fused=True,
-        found_inf=skip,
+        found_inf=skip,  # mixed precision's sign that gradients overflowed: 1 leaves all as it is
         amsgrad=False,
         beta1=beta1,
         beta2=beta2,

@@ -1,6 +1,6 @@
-"""Going back: which rollbacks a run has had, the next one, and what to say when it is given up; see guard.py.
+"""Rollbacks: those that a run has had, the next one, and what to say when it is given up; see guard.py.
 
-Nothing here needs torch: `diglot data` asks what was passed over.
+Nothing here needs torch: `diglot data` asks which data were skipped.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ SHOWN_DOCUMENTS = 20
 
 @dataclass(frozen=True)
 class Rollback:
-    """One going back.
+    """One return to an older checkpoint.
 
     Attributes:
         step: the step that it happened after, from 1.
         to: steps that were kept.
-        passed_over: positions in the data order, first and end.
+        skipped_data: positions in the data order that are not read, first and end.
         skipped: the steps that were skipped, from 1, and documents of them.
     """
 
     step: int
     to: int
-    passed_over: tuple[int, int]
+    skipped_data: tuple[int, int]
     skipped: list[dict[str, Any]]
 
 
@@ -42,11 +42,11 @@ class Rollbacks:
         """Read what there is."""
         self.file = file
         stored = read_json(file) if file.is_file() else []
-        self.list = [Rollback(**{**each, "passed_over": tuple(each["passed_over"])}) for each in stored]
+        self.list = [Rollback(**{**each, "skipped_data": tuple(each["skipped_data"])}) for each in stored]
 
     def ranges(self) -> Skipped:
-        """The positions that are passed over, ascending and apart."""
-        return joined([each.passed_over for each in self.list])
+        """The positions that are skipped, ascending and apart."""
+        return joined([each.skipped_data for each in self.list])
 
     def write(self, rollback: Rollback) -> None:
         """Add one, whole or not at all."""
@@ -57,7 +57,7 @@ class Diverged(UserError):
     """The run is given up."""
 
 
-class GoBack(Exception):
+class RollbackNeeded(Exception):
     """The run is to go on from an older checkpoint."""
 
     def __init__(self, rollback: Rollback) -> None:
@@ -66,17 +66,17 @@ class GoBack(Exception):
 
 
 def plan_rollback(order: Order, settings: GuardSettings, earlier: int, steps: list[int], kept: list[int]) -> Rollback:
-    """Where to go back to, and what to pass over.
+    """Where to go back to, and which data to skip.
 
     Args:
-        order: the data order, with what is passed over already.
+        order: the data order, with what is skipped already.
         settings: the guard's.
         earlier: rollbacks before this one.
         steps: the skipped steps, from 0.
         kept: the steps of the checkpoints.
     """
     first = order.position(steps[0])
-    end = max(order.position(steps[-1]) + 1, first + settings.pass_over * 2**earlier)
+    end = max(order.position(steps[-1]) + 1, first + settings.skip_data * 2**earlier)
     to = max([step for step in kept if step <= steps[0]], default=0)
     return Rollback(steps[-1] + 1, to, (first, end), [documents_of(order, step) for step in steps])
 
@@ -92,7 +92,7 @@ def used_up(step: int, steps: list[int], rollbacks: Rollbacks, order: Order, rat
     shown = documents_of(order, steps[-1])
     more = f" and {shown['more']} more" if shown["more"] else ""
     tried = "; ".join(
-        f"after step {each.step} back to {each.to}, {each.passed_over[1] - each.passed_over[0]} steps' data passed over"
+        f"after step {each.step} back to {each.to}, {each.skipped_data[1] - each.skipped_data[0]} steps' data skipped"
         for each in rollbacks.list
     )
     numbers = ", ".join(str(each + 1) for each in steps)

@@ -45,9 +45,9 @@ class PhaseSchedule:
     warmup_from: float
     shape: str
     final: float
-    multipliers: Mapping[str, float]  # of the rate, by parameter group; 1 where absent
+    multipliers: Mapping[str, float]  # of the learning rate, by parameter group; 1 where absent
 
-    def rate(self, step: int) -> float:
+    def learning_rate(self, step: int) -> float:
         """Learning rate of a step of the run."""
         start, steps = self.curve
         done = step - start
@@ -79,10 +79,11 @@ def schedule(settings: Train) -> list[PhaseSchedule]:
     counts = phase_steps(settings.phases, settings.steps)
     starts = [0, *itertools.accumulate(counts)]
     for index, (phase, steps) in enumerate(zip(settings.phases, counts)):
-        if phase.shape == "continue":
-            multipliers: Mapping[str, float] = dict(phase.rates.items())
+        if phase.shape == "continue":  # the curve of the phase before, which was laid over this one's steps too
+            multipliers: Mapping[str, float] = dict(phase.learning_rate_multipliers.items())
             plan.append(replace(plan[-1], name=phase.name, start=starts[index], steps=steps, multipliers=multipliers))
             continue
+        # The curve reaches over the phases that follow and continue it.
         following = itertools.takewhile(lambda later: later.shape == "continue", settings.phases[index + 1 :])
         end = starts[index + 1 + len(list(following))]
         plan.append(
@@ -96,7 +97,7 @@ def schedule(settings: Train) -> list[PhaseSchedule]:
                 warmup_from=settings.warmup_from,
                 shape=phase.shape,
                 final=phase.final,
-                multipliers=dict(phase.rates.items()),
+                multipliers=dict(phase.learning_rate_multipliers.items()),
             )
         )
     return plan
@@ -107,20 +108,20 @@ def phase_at(plan: list[PhaseSchedule], step: int) -> PhaseSchedule:
     return next(phase for phase in plan if phase.start <= step < phase.start + phase.steps)
 
 
-def rewarmed(rate: float, step: int, resumed_at: Sequence[int], settings: Train) -> float:
-    """The rate of a step of a run that was resumed: it climbs from `warmup_from` over `rewarm_steps` steps.
+def rewarmed(learning_rate: float, step: int, resumed_at: Sequence[int], settings: Train) -> float:
+    """The learning rate of a step of a run that was resumed: it climbs from `warmup_from` over `rewarm_steps` steps.
 
     Args:
-        rate: of the step in a run that was not resumed.
+        learning_rate: of the step in a run that was not resumed.
         step: counted from 0.
         resumed_at: the steps that came first after each resume, in any order; those beyond `step` don't count.
         settings: of the stage.
     """
     latest = max((first for first in resumed_at if first <= step), default=None)
     if latest is None or step - latest >= settings.rewarm_steps:
-        return rate
-    floor = min(settings.warmup_from, rate)
-    return floor + (rate - floor) * (step - latest + 1) / settings.rewarm_steps
+        return learning_rate
+    floor = min(settings.warmup_from, learning_rate)
+    return floor + (learning_rate - floor) * (step - latest + 1) / settings.rewarm_steps
 
 
 def read_resumes(file: Path, start: int) -> tuple[int, ...]:

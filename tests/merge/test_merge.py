@@ -113,9 +113,9 @@ def test_the_last_models_of_a_run_are_averaged(tmp_path, context):
 def test_what_is_new_in_the_model_stays_known(tmp_path, context):
     """For training that starts with new rows: the rows stand where the first model has them."""
     models = [make(tmp_path / name, seed) for seed, name in enumerate("ab")]
-    (models[0] / "diglot-surgery.json").write_text('{"new_layers": [], "new_rows": [[300, 310]]}')
+    (models[0] / "diglot-expansion.json").write_text('{"new_layers": [], "new_rows": [[300, 310]]}')
     merge(models, tmp_path / "out", context)
-    surgery = [folder / "diglot-surgery.json" for folder in (models[0], tmp_path / "out")]
+    surgery = [folder / "diglot-expansion.json" for folder in (models[0], tmp_path / "out")]
     assert surgery[0].read_text() == surgery[1].read_text()
 
 

@@ -63,7 +63,7 @@ def test_new_layers_leave_the_logits_as_they_were(name, tmp_path, context):
     assert not any(report.values()), report
     assert after.config.num_hidden_layers == 5
     assert torch.equal(before(TOKENS).logits, after.eval()(TOKENS).logits)
-    facts = json.loads((tmp_path / "out" / "diglot-surgery.json").read_text())
+    facts = json.loads((tmp_path / "out" / "diglot-expansion.json").read_text())
     assert facts == {"new_rows": [], "new_layers": [2, 4]}
 
 
@@ -86,7 +86,7 @@ def test_the_folder_says_which_rows_are_new(tmp_path, context):
     names.insert(3, names.pop())  # a new token among the old ones
     tokenizer = write_tokenizer(tmp_path / "tokenizer", NEW_MERGES, new_letters="كتاب", order=names)
     expand(model, tokenizer, tmp_path / "out", context, new_layers=1, pad_vocabulary_to=64)
-    facts = json.loads((tmp_path / "out" / "diglot-surgery.json").read_text())
+    facts = json.loads((tmp_path / "out" / "diglot-expansion.json").read_text())
     assert facts == {"new_rows": [[3, 4], [286, 295]], "new_layers": [2]}
     old, new = vocabulary(model), vocabulary(tokenizer)
     marked = {id for start, end in facts["new_rows"] for id in range(start, end)}

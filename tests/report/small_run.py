@@ -361,7 +361,7 @@ def write_run(folder: Path) -> list[Artifact]:
     names = ["english", "arabic", PARALLEL]
     guarded = [
         {"type": "step", "step": 300, "phase": "stable", "tokens": 300 * 4096, "loss": 3.4, "losses": {"english": 3.2, "arabic": 3.6}, "skipped": {"step": 300, "documents": ["arabic:ar-7"], "more": 0}},
-        {"type": "rollback", "step": 400, "after": 432, "to": 400, "passed_over": [429, 529], "skipped": []},
+        {"type": "rollback", "step": 400, "after": 432, "to": 400, "skipped_data": [429, 529], "skipped": []},
     ]  # fmt: skip
     train(
         writer, "continued", "expanded", both, sources=names, phases=["stable", "decay"], steps=700, start=6.2,

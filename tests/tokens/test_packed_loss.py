@@ -75,10 +75,10 @@ def test_the_loss_of_a_document_is_the_same_packed_and_alone(
         packed_L = losses_N[(micro.documents_BT == number).flatten()]
         packed_L = packed_L[targets_L != IGNORED]
         own_L = own_L[targets_L != IGNORED]
-        torch.testing.assert_close(packed_L, own_L, atol=rounding(own_L, ROUNDINGS), rtol=0)
+        torch.testing.assert_close(packed_L, own_L, atol=rounding(own_L, operations=ROUNDINGS), rtol=0)
         assert own_L.mean() > 1  # and the losses are not trivial
     # A gradient that is zero in theory (of the keys' bias) is what is left of numbers as large as the others.
-    close = rounding(torch.cat([packed.flatten() for packed in packed_gradients]), ROUNDINGS)
+    close = rounding(*packed_gradients, operations=ROUNDINGS)
     for parameter, packed in zip(model.parameters(), packed_gradients, strict=True):
         torch.testing.assert_close(parameter.grad, packed, rtol=0, atol=close)
 
@@ -97,7 +97,7 @@ def test_the_probability_of_an_answer_is_the_same_packed_and_alone(
             log_probabilities_LV = (model(tokens_1L)[0] @ model.output_weight().T).log_softmax(-1)
             valid = targets_L != IGNORED
             own = log_probabilities_LV[valid].gather(1, targets_L[valid, None]).sum()
-            assert abs(float(value - own)) <= rounding(own, ROUNDINGS)
+            assert abs(float(value - own)) <= rounding(own, operations=ROUNDINGS)
 
 
 @pytest.mark.parametrize("positions", SHAPES)

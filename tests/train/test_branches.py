@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from mesh_work import run_on
+from rounding import drift, rounding
 from tiny_run import artifact, losses, settings, train
 
 from diglot.base.artifact import Inputs, UserError, content_hash
@@ -150,9 +151,9 @@ def test_two_processes_continue_what_one_began(inputs: Inputs, tmp_path: Path, t
     run_on(2, folders, tmp_path / "two", [rest | {"parallel": parallel}])
     found = tmp_path / "two" / "0" / "out"
     for name, tensor in weights(trunk).items():
-        torch.testing.assert_close(weights(found)[name], tensor, atol=4e-5, rtol=0)
+        torch.testing.assert_close(weights(found)[name], tensor, atol=drift(1e-3, 6), rtol=0)
     for name, tensor in moments(trunk).items():
-        torch.testing.assert_close(moments(found)[name], tensor, atol=1e-6, rtol=1e-3)
+        torch.testing.assert_close(moments(found)[name], tensor, atol=rounding(tensor, operations=64), rtol=1e-3)
     record = json.loads((found / "steps" / "1" / CONTINUE / RECORD).read_text())
     assert [(phase["steps"], phase["left_after"]) for phase in record["phases"]] == [(6, 4), (2, 1)]
     assert (found / "steps" / "1" / "config.json").is_file()

@@ -7,9 +7,10 @@ from tiny_run import settings, train
 
 from diglot.base.artifact import Context, Inputs, UserError
 from diglot.recipe.train import Phase
-from diglot.train import loop
 from diglot.train.data import Data, data_order
+from diglot.train.job import prepare
 from diglot.train.metrics import read_metrics
+from diglot.train.rollbacks import Rollbacks
 
 PHASES = [
     Phase(name="a", share=0.5, mixture={"english": 0.5, "chat": 0.5}),
@@ -20,10 +21,10 @@ PHASES = [
 def test_the_loop_reads_what_was_said_before(inputs: Inputs, tmp_path: Path) -> None:
     given = settings(phases=PHASES)
     (tokens,) = inputs.many("tokens")
-    data = Data.open("train", given, [tokens.path], inputs.one("model").path, None, recipe_seed=0)
+    data = Data.open("train", given, [tokens.path], inputs.one("model").path, None, 0, Rollbacks(tmp_path / "none"))
     (tmp_path / "prepare").mkdir()
     context = Context("train", 0, tmp_path / "prepare", "print", workers=1)
-    job = loop.prepare(given, inputs.one("model").path, [tokens.path], context)
+    job = prepare(given, inputs.one("model").path, [tokens.path], context)
     assert job.order.fingerprint == data.order.fingerprint
     for step in range(given.steps):
         said = data.at_step(step + 1)

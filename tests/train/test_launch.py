@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from commands import Command, diglot
+from rounding import drift, rounding
 
 from diglot.base.artifact import read_artifact
 from diglot.model.huggingface import load_decoder
@@ -95,7 +96,7 @@ def wait_for_steps(folder: Path, processes: list[Command]) -> None:
 def assert_same_models(one: Path, other: Path) -> None:
     weights, expected = (load_decoder(folder).state_dict() for folder in (one, other))
     for name, tensor in expected.items():
-        torch.testing.assert_close(weights[name], tensor, atol=4e-5, rtol=0)
+        torch.testing.assert_close(weights[name], tensor, atol=drift(1e-3, 6), rtol=0)
 
 
 @pytest.mark.slow
@@ -157,7 +158,8 @@ def test_a_signal_to_any_process_saves_and_stops_all(untrained: Path, trained: P
     )
     assert [line["step"] for line in found] == [line["step"] for line in alone]
     for line, other in zip(found[:25], alone[:25]):  # later, what is rounded differently has grown
-        assert line.get("loss") == pytest.approx(other.get("loss"), abs=2e-6)
+        loss = other.get("loss", 0.0)
+        assert line.get("loss", 0.0) == pytest.approx(loss, abs=rounding(loss, operations=16))
 
 
 @pytest.mark.slow

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from rounding import drift, rounding
 from tiny_run import artifact, losses, settings, train
 
 from diglot.base.artifact import Context, Inputs, UserError, content_hash
 from diglot.model.huggingface import load_decoder
 from diglot.recipe.train import Phase
 from diglot.train import loop
+from diglot.train.job import prepare
 from diglot.train.metrics import Metrics, read_metrics
 from diglot.train.objectives import answer_log_probabilities, micro_batches
 from diglot.train.optimizer import build_optimizer, parameter_groups
@@ -56,9 +58,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 def test_micro_batches_do_not_change_the_result(inputs: Inputs, tmp_path: Path, objective: str) -> None:
     one = train(inputs, tmp_path / "one", settings(objective=objective, steps=3, micro_batch_size=8))
     many = train(inputs, tmp_path / "many", settings(objective=objective, steps=3, micro_batch_size=1))
-    assert losses(one) == pytest.approx(losses(many), abs=2e-6)
+    assert losses(one) == pytest.approx(losses(many), abs=rounding(losses(many), operations=16))
     for a, b in zip(load_decoder(one).parameters(), load_decoder(many).parameters()):
-        torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
+        torch.testing.assert_close(a, b, atol=drift(1e-3, 3), rtol=0)
 
 
 def test_the_loss_falls_and_first_loss_is_uniform(inputs: Inputs, tmp_path: Path) -> None:
@@ -74,7 +76,7 @@ def test_bits_per_byte_by_hand(inputs: Inputs, tmp_path: Path) -> None:
     """Against transformers, one document at a time."""
     from transformers import AutoModelForCausalLM
 
-    job = loop.prepare(
+    job = prepare(
         settings(evaluate_tokens=10**6, sequence_length=128),
         inputs.one("model").path,
         [inputs.one("tokens").path],
@@ -105,7 +107,7 @@ def test_dpo_is_its_formula(inputs: Inputs, tmp_path: Path) -> None:
 
     folder = inputs.one("model").path
     given = settings(objective="dpo", beta=0.2)
-    job = loop.prepare(given, folder, [inputs.one("tokens").path], Context("x", 0, tmp_path, workers=1))
+    job = prepare(given, folder, [inputs.one("tokens").path], Context("x", 0, tmp_path, workers=1))
     with torch.no_grad():
         for parameter in job.model.parameters():
             parameter += 0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))

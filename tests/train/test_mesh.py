@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from mesh_work import run_on
+from rounding import drift, rounding
 from tiny_run import artifact, losses, settings, train
 
 from diglot.base.artifact import Context, Inputs
 from diglot.model import presets
 from diglot.model.huggingface import load_decoder
-from diglot.model.weights import SURGERY, StoredWeights
+from diglot.model.weights import EXPANSION, StoredWeights
 from diglot.recipe.model import NewModel, Shape
 from diglot.recipe.train import Phase
 from diglot.train.metrics import read_metrics
@@ -37,13 +38,13 @@ def model_of(inputs: Inputs, folder: Path, kind: str) -> Inputs:
 
 
 def assert_same_run(found: Path, alone: Path) -> None:
-    assert losses(found) == pytest.approx(losses(alone), abs=2e-6)
+    assert losses(found) == pytest.approx(losses(alone), abs=rounding(losses(alone), operations=16))
     assert len(losses(found)) == STEPS
     weights, expected = load_decoder(found).state_dict(), load_decoder(alone).state_dict()
     for name, tensor in expected.items():
         if not name.endswith("key.bias"):  # moves no attention: its gradient is rounding, which Adam scales up
             torch.testing.assert_close(
-                weights[name], tensor, atol=4e-5, rtol=0, msg=lambda text, n=name: f"{n}: {text}"
+                weights[name], tensor, atol=drift(1e-3, STEPS), rtol=0, msg=lambda text, n=name: f"{n}: {text}"
             )
     evaluations, wanted = (
         [line for line in read_metrics(out / "logs" / "metrics.jsonl") if line["type"] == "evaluation"]
@@ -97,7 +98,7 @@ def test_frozen_parts(inputs: Inputs, tmp_path: Path) -> None:
     given = BASE | {"phases": [Phase(name=kind, share=1 / len(kinds), trains=kind) for kind in kinds]}
     inputs = model_of(inputs, tmp_path, "untied")
     folder = inputs.one("model").path
-    (folder / SURGERY).write_text(json.dumps({"new_rows": [[100, 180], [300, 329]], "new_layers": []}))
+    (folder / EXPANSION).write_text(json.dumps({"new_rows": [[100, 180], [300, 329]], "new_layers": []}))
     folders = {role: inputs.one(role).path for role in ("model", "tokens")}
     run_on(4, folders, tmp_path / "together", [given, given | TENSOR])
     alone = train(inputs, tmp_path / "alone", settings(**given))

@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from mesh_work import run_on
+from rounding import drift, rounding
 from tiny_run import artifact, losses, settings, train
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -17,7 +18,7 @@ from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.huggingface import load_decoder
 from diglot.recipe.train import Phase
 from diglot.train import loop, muon
-from diglot.train.freezing import Surgery, select
+from diglot.train.freezing import Expansion, select
 from diglot.train.optimizer import Optimizer, Rows, build_optimizer, take_step
 
 CONFIG = DecoderConfig(
@@ -44,7 +45,7 @@ def build(method: str, placement: str | None = None) -> tuple[Decoder, Optimizer
 
 
 def rows_of(model: Decoder) -> dict[torch.Tensor, Rows]:
-    selection = select(model, Surgery(((3, 5), (25, 36))), Phase(name="a", trains="new-rows"))
+    selection = select(model, Expansion(((3, 5), (25, 36))), Phase(name="a", trains="new-rows"))
     return {parameter: rows for parameter, rows in selection.items() if rows is not None}
 
 
@@ -186,7 +187,9 @@ def test_shards_are_skipped_and_stepped_as_one_tensor(tmp_path: Path) -> None:
             for rank in range(2):
                 found = torch.load(tmp_path / f"{method}-{placement}-{rank}.pt", weights_only=True)
                 for name, parameter in alone.named_parameters():
-                    torch.testing.assert_close(found[name], parameter.detach(), rtol=0, atol=1e-6)
+                    torch.testing.assert_close(
+                        found[name], parameter.detach(), rtol=0, atol=rounding(parameter, operations=64)
+                    )
 
 
 # --- in the loop ----------------------------------------------------------------------------------------------
@@ -197,7 +200,7 @@ MUON = {"optimizer": "muon", "steps": 6}
 def assert_same_weights(found: Path, expected: Path) -> None:
     theirs = load_decoder(expected).state_dict()
     for name, weight in load_decoder(found).state_dict().items():
-        torch.testing.assert_close(weight, theirs[name], atol=4e-5, rtol=0)
+        torch.testing.assert_close(weight, theirs[name], atol=drift(1e-3, MUON["steps"]), rtol=0)
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +229,7 @@ def test_every_mesh_gives_the_run_of_one_process(
     run_on(world, folders, tmp_path / "together", given)
     for number in range(len(parallel)):
         found = tmp_path / "together" / str(number) / "out"
-        assert losses(found) == pytest.approx(losses(alone), abs=4e-6)
+        assert losses(found) == pytest.approx(losses(alone), abs=rounding(losses(alone), operations=16))
         assert_same_weights(found, alone)
 
 

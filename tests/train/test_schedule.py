@@ -25,7 +25,7 @@ def train(**changes) -> Train:
 
 def test_polylm_warm_up_and_cosine() -> None:
     plan = schedule(train(steps=1000, phases=[Phase(name="all", warmup=0.1, shape="cosine")]))
-    rates = [phase_at(plan, step).rate(step) for step in range(1000)]
+    rates = [phase_at(plan, step).learning_rate(step) for step in range(1000)]
     assert rates[0] == pytest.approx(1e-7 + (1e-3 - 1e-7) / 100)
     assert rates[99] == pytest.approx(1e-3)
     assert max(rates) == pytest.approx(1e-3)
@@ -39,7 +39,7 @@ def test_warm_up_stable_decay() -> None:
         Phase(name="decay", share=0.2, shape="one-minus-sqrt", final=0.0),
     ]
     plan = schedule(train(phases=phases))
-    rates = [phase_at(plan, step).rate(step) for step in range(100)]
+    rates = [phase_at(plan, step).learning_rate(step) for step in range(100)]
     assert rates[4:80] == [1e-3] * 76
     assert rates[80] == pytest.approx(1e-3)
     assert rates[99] == pytest.approx(0)
@@ -48,7 +48,7 @@ def test_warm_up_stable_decay() -> None:
 
 def test_a_phase_may_have_its_own_peak() -> None:
     plan = schedule(train(phases=[Phase(name="a", share=0.5), Phase(name="b", share=0.5, learning_rate=1e-5)]))
-    assert [phase.rate(phase.start) for phase in plan] == [1e-3, 1e-5]
+    assert [phase.learning_rate(phase.start) for phase in plan] == [1e-3, 1e-5]
 
 
 @given(st.lists(st.floats(0.01, 1), min_size=1, max_size=6), st.integers(1, 5000))
@@ -89,7 +89,7 @@ def test_rates_lie_between_floor_and_peak(steps: int, phases: list[dict]) -> Non
         lowest = min(settings.warmup_from, part.peak)
         if step - part.start >= part.warmup_steps:
             lowest = part.peak if part.shape == "constant" else part.final * part.peak
-        assert lowest * (1 - 1e-9) - 1e-15 <= part.rate(step) <= part.peak * (1 + 1e-9)
+        assert lowest * (1 - 1e-9) - 1e-15 <= part.learning_rate(step) <= part.peak * (1 + 1e-9)
 
 
 @few
@@ -98,7 +98,7 @@ def test_phases_tile_the_steps_and_each_rises_then_falls(steps: int, phases: lis
     _, plan = plan_of(steps, phases)
     assert [step for part in plan for step in range(part.start, part.start + part.steps)] == list(range(steps))
     for part in plan:
-        rates = [part.rate(step) for step in range(part.start, part.start + part.steps)]
+        rates = [part.learning_rate(step) for step in range(part.start, part.start + part.steps)]
         top = max(0, part.warmup_steps - 1)
         assert rates[: top + 1] == sorted(rates[: top + 1])
         falls = [*rates[top:]]
@@ -114,7 +114,7 @@ def test_phases_tile_the_steps_and_each_rises_then_falls(steps: int, phases: lis
 def test_no_jumps_within_a_phase(steps: int, shape: str, warmup: float, final: float) -> None:
     """No step changes the rate by more than a warm-up's even share, or what the steepest shape does at its start."""
     _, plan = plan_of(steps, [{"shape": shape, "warmup": warmup, "final": final}])
-    rates = [plan[0].rate(step) for step in range(steps)]
+    rates = [plan[0].learning_rate(step) for step in range(steps)]
     rest = max(1, steps - plan[0].warmup_steps - 1)
     steepest = {"constant": 0.0, "linear": 1 / rest, "cosine": math.pi / 2 / rest, "one-minus-sqrt": rest**-0.5}
     allowed = max(steepest[shape] * (1 - final), 1 / max(1, plan[0].warmup_steps) if plan[0].warmup_steps else 0)
@@ -128,7 +128,7 @@ def test_three_decays_after_a_stable_phase(shape: str, half: float, final: float
     """All start at the peak and end at `final` of it; half-way they are where their formulas say."""
     phases = [Phase(name="stable", share=0.59, warmup=0.1), Phase(name="decay", share=0.41, shape=shape, final=final)]
     plan = schedule(train(phases=phases))
-    rates = [phase_at(plan, step).rate(step) for step in range(59, 100)]
+    rates = [phase_at(plan, step).learning_rate(step) for step in range(59, 100)]
     assert rates[0] == 1e-3
     assert rates[20] == pytest.approx(1e-3 * (final + (1 - final) * half))
     assert rates[40] == pytest.approx(1e-3 * final, abs=1e-18)
@@ -141,7 +141,9 @@ RESUMES = st.lists(st.integers(1, 99), max_size=5)
 
 def rates_of(settings: Train, resumed_at: Sequence[int]) -> list[float]:
     plan = schedule(settings)
-    return [rewarmed(phase_at(plan, step).rate(step), step, resumed_at, settings) for step in range(settings.steps)]
+    return [
+        rewarmed(phase_at(plan, step).learning_rate(step), step, resumed_at, settings) for step in range(settings.steps)
+    ]
 
 
 @few
@@ -214,10 +216,12 @@ def test_a_resumed_run_warms_up_again(inputs: Inputs, tmp_path: Path, monkeypatc
 def test_a_curve_that_is_continued_is_one_curve(share: float, steps: int, shape: str) -> None:
     """Phases that only change the data: the rates are those of one phase over all steps."""
     first = Phase(name="a", share=share, shape=shape, warmup=0.0)
-    second = Phase(name="b", share=1 - share, shape="continue", rates={"embeddings": 0.5})
+    second = Phase(name="b", share=1 - share, shape="continue", learning_rate_multipliers={"embeddings": 0.5})
     plan = schedule(train(steps=steps, phases=[first, second]))
     whole = schedule(train(steps=steps, phases=[Phase(name="all", shape=shape)]))[0]
-    assert [phase_at(plan, step).rate(step) for step in range(steps)] == [whole.rate(step) for step in range(steps)]
+    assert [phase_at(plan, step).learning_rate(step) for step in range(steps)] == [
+        whole.learning_rate(step) for step in range(steps)
+    ]
     assert plan[1].multipliers == {"embeddings": 0.5}
     assert not plan[0].multipliers
 
