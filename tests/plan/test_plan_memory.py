@@ -28,6 +28,7 @@ from diglot.recipe.model import Shape
 from diglot.recipe.train import Train
 from diglot.train.optimizer import build_optimizer
 
+HELPERS = Path(__file__).resolve().parents[1] / "helpers"
 POLYLM = {"num_layers": 6, "hidden_size": 256, "intermediate_size": 1024, "num_heads": 8}
 
 
@@ -73,7 +74,7 @@ def test_ranks_together_hold_at_least_everything(data_parallel, power):
 
 def real_step(preset, changes):
     request = {"preset": preset, "vocabulary_size": 8000, "changes": changes, "rows": 4, "length": 512}
-    command = [sys.executable, str(Path(__file__).parent / "real_step.py"), json.dumps(request)]
+    command = [sys.executable, str(HELPERS / "real_step.py"), json.dumps(request)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return shape(preset, 8000, Shape(**changes)), json.loads(done.stdout)
 

@@ -26,7 +26,7 @@ from tiny_run import settings
 from diglot.base.artifact import Inputs, content_hash
 from diglot.train.metrics import read_metrics
 
-HERE = Path(__file__).resolve().parent
+HELPERS = Path(__file__).resolve().parents[1] / "helpers"
 TIMES = {"seconds", "tokens_per_second", "mfu", "memory_mb"}
 MOMENTS = {"starts": 0.1, "trains": 0.5, "saves": 0.4}  # and their shares
 STARTS, TRAINS, SAVES = 1.0, 0.5, 0.04  # seconds within which the kill falls, from the moment's beginning
@@ -195,8 +195,8 @@ def test_torchrun_starts_killed_processes_again(inputs: Inputs, tmp_path: Path) 
     metrics = folder / "scratch" / "metrics.jsonl"
     with (folder / "log").open("wb") as log:
         torchrun = subprocess.Popen(
-            [sys.executable, *launcher, str(HERE / "kills_work.py"), *arguments(inputs, folder)],
-            cwd=HERE,
+            [sys.executable, *launcher, str(HELPERS / "kills_work.py"), *arguments(inputs, folder)],
+            cwd=HELPERS,
             stdout=log,
             stderr=log,
             env=os.environ | anew,

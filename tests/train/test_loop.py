@@ -187,8 +187,8 @@ from diglot.base.artifact import Inputs
 inputs = Inputs({{"model": [artifact(Path({str(inputs.one("model").path)!r}), "model")], "tokens": [artifact(Path({str(inputs.one("tokens").path)!r}), "tokens")]}})
 train(inputs, Path({str(tmp_path)!r}), settings(steps=100000, checkpoint_every=100000))
 """
-    here = Path(__file__).resolve().parent
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=here, stderr=subprocess.PIPE, text=True)
+    helpers = Path(__file__).resolve().parents[1] / "helpers"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=helpers, stderr=subprocess.PIPE, text=True)
     file = tmp_path / "scratch" / "metrics.jsonl"
     while process.poll() is None and len(read_metrics(file)) < 4:
         time.sleep(0.05)
