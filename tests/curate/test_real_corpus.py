@@ -64,6 +64,8 @@ def test_the_ledger_balances_to_the_document(corpus, limit, data):
     }
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("limit", [None], indirect=True)
 def test_each_language_keeps_a_sane_share(corpus):
     _, _, ledger = corpus
     for code in LANGUAGES:
@@ -79,6 +81,8 @@ def test_ids_are_unique_and_nothing_is_held_out_and_kept(corpus):
     assert not set(kept) & set(held_out)
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("limit", [None], indirect=True)
 def test_what_is_known_to_be_there_is_found(corpus):
     output, _, ledger = corpus
     assert ledger["warc"]["dropped"]["not_html"]["documents"] > 100
