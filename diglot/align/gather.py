@@ -78,11 +78,12 @@ def gather(
     ledger = {name: SourceLedger(source.language, source.domain) for name, source in settings.sources.items()}
     waiting = context.scratch / "gathered.jsonl"
     accepted = list(_accept(settings, text.path if text else None, waiting, ledger, context, read, prompt_of))
+    # Prompts are held out, not records: all of a source's records with one prompt are on one side.
     held_out = _choose_held_out(settings, accepted, f"{context.seed}/{settings.seed}")
     _split(settings, accepted, held_out, waiting, output, ledger)
     waiting.unlink()
     for name, entry in ledger.items():
-        entry.check(name)
+        entry.check(name)  # read = kept + held out + dropped, or this program is at fault
         _refuse_empty(name, entry)
     sources = {name: entry.as_json() for name, entry in ledger.items()}
     write_json(output / "ledger.json", {"sources": sources})
@@ -106,13 +107,14 @@ def _accept(
                 paths = source.held_out_path if is_held_out else source.path
                 if paths is None:
                     continue
-                limit = None if is_held_out else source.limit
+                limit = None if is_held_out else source.limit  # a file of held-out data is used as it is
                 for id_, record, size in _records(name, paths, base, limit, ledger, context):
                     try:
                         _check_language(record, source.language)
                         fields = read(record, settings.max_characters)
                         header = {"id": id_, "source": name, "language": source.language}
                         line = _line({**header, **fields})
+                        # Equal after reading: two forms of one conversation are duplicates too.
                         content = _digest(fields)
                         if content in seen:
                             raise Refused("duplicate")
@@ -226,6 +228,7 @@ def _split(
     ledger: Ledger,
 ) -> None:
     """Second pass: the scratch file's records go to training, are held out, or are dropped."""
+    # A prompt that one source holds out must not be trained on from another.
     everywhere = set().union(*held_out.values())
     with (
         waiting.open(encoding="utf-8", newline="\n") as lines,
@@ -234,6 +237,7 @@ def _split(
     ):
         for record, line in zip(accepted, lines, strict=True):
             entry = ledger[record.source]
+            # A source with held-out data of its own keeps all the rest for training.
             is_split = settings.sources[record.source].held_out_path is None
             if record.is_held_out or (is_split and record.prompt in held_out[record.source]):
                 entry.held_out.add(*record.size)

@@ -215,17 +215,18 @@ class Client:
                 return completion
             except openai.APIStatusError as error:
                 self._reached = True
-                self._check_status(error)
+                self._check_status(error)  # raises where asking again is of no use
                 trouble, pause = f"answered {error.status_code}: {self._said(error)}", _retry_after(error)
             except openai.APITimeoutError:
                 trouble, pause = f"gave no answer in {self.settings.timeout:g} s (endpoint.timeout)", None
             except openai.APIConnectionError as error:
+                # Nobody has ever answered there: a wrong address, not a server that restarts.
                 if isinstance(error.__cause__, ConnectError) and not self._reached:
                     raise UserError(f"{self._cannot_connect()} ({error.__cause__})") from error
                 trouble, pause = f"broke the connection off ({error.__cause__ or error})", None
             except (openai.APIError, ValueError) as error:
                 trouble, pause = f"answered something that is no chat completion ({self._said(error)})", None
-            failures += 1
+            failures += 1  # in a row: an answer returns
             if failures > self.settings.retries:
                 raise UserError(
                     f"{self.settings.url} {trouble}, {failures} times in a row; see to the server, or raise "
@@ -249,6 +250,7 @@ class Client:
         with ThreadPoolExecutor(self.settings.concurrency) as pool:
             try:
                 while True:
+                    # No more is taken from the iterator than can be under way: it may be millions long.
                     for request in waiting:
                         key = self.key(request)
                         if key in journal or key in asked:
@@ -263,11 +265,12 @@ class Client:
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
                     for outcome in [future.result() for future in done]:
                         refusals += isinstance(outcome, Refused)
+                        # A few refusals are about what was said; all of them are about the settings.
                         if refusals >= REFUSALS and not len(journal):
                             raise UserError(f"{self.settings.url} refused the first {refusals} requests: {outcome}")
                         yield outcome
             except BaseException:
-                self._stopping.set()
+                self._stopping.set()  # those who wait to try again give up; the pool waits for the others
                 raise
 
     def _answer(self, key: str, request: Request, journal: Journal) -> Completion | Refused:

@@ -75,7 +75,10 @@ def _write(trie: Trie, out: Any) -> None:
 
 @kernel
 def _lines(node, end, path, words, probabilities, backoffs, beginnings, data, offsets, out, room):
-    """Write n-grams from a node on until the buffer is full; `path` holds the nodes of its beginnings."""
+    """Write n-grams from a node on until the buffer is full; `path` holds the nodes of its beginnings.
+
+    The trie's arrays as in `Trie`; path int64 [length]; data uint8 and offsets int64 of the vocabulary; out uint8.
+    """
     size, length = 0, len(path)
     while node < end and size < room:
         path[length - 1] = node
@@ -101,6 +104,7 @@ def _lines(node, end, path, words, probabilities, backoffs, beginnings, data, of
 
 @kernel
 def _write_number(value, out, size):
+    """Write a number with a fixed point; value float32, out uint8. Returns the new size."""
     scaled = np.int64(np.rint(abs(np.float64(value)) * 10.0**_DECIMALS))
     if scaled == 0:
         out[size] = _ZERO
@@ -198,6 +202,7 @@ def _parse(data: np.ndarray, at: int, length: int, count: int, file: Path) -> tu
 
 @kernel
 def _skip_line(data, at):
+    """Where the next line begins; data uint8."""
     while at < len(data) and data[at] != _NEWLINE:
         at += 1
     return at + 1
@@ -205,6 +210,7 @@ def _skip_line(data, at):
 
 @kernel
 def _skip_blank(data, at):
+    """Where something stands again; data uint8."""
     while at < len(data) and (data[at] == _NEWLINE or data[at] == _RETURN or data[at] == _BLANK):
         at += 1
     return at
@@ -212,15 +218,19 @@ def _skip_blank(data, at):
 
 @kernel
 def _is_blank(byte):
+    """Whether a byte (uint8) is whitespace within a line."""
     return byte in (_BLANK, _TAB, _RETURN)
 
 
 @kernel
 def _rows(data, at, values, spans):
-    """Parse lines until an empty one; returns the rows, the position, and whether a line was broken."""
+    """Parse lines until an empty one; returns the rows, the position, and whether a line was broken.
+
+    data uint8; values float32 [rows, 2] and spans int64 [rows, words, 2], written.
+    """
     row, length, end = 0, spans.shape[1], len(data)
     while at < end and data[at] != _NEWLINE and data[at] != _RETURN and data[at] != _BACKSLASH:
-        if row == len(values):
+        if row == len(values):  # more rows than the header says: the caller reports their number
             return row + 1, at, False
         line = at
         at, values[row, 0], fine = _read_number(data, at)
@@ -234,6 +244,7 @@ def _rows(data, at, values, spans):
             fine &= spans[row, word, 0] < at
         while at < end and _is_blank(data[at]):
             at += 1
+        # The back-off weight may be missing: it is then 0.
         if at < end and data[at] != _NEWLINE:
             at, values[row, 1], number = _read_number(data, at)
             fine &= number
@@ -248,7 +259,7 @@ def _rows(data, at, values, spans):
 
 @kernel
 def _read_number(data, at):
-    """A decimal number such as -1.25 or 3e-05: where it ends, its value, whether there is one."""
+    """A decimal number such as -1.25 or 3e-05: where it ends, its value, whether there is one. data uint8."""
     negative = at < len(data) and data[at] == _MINUS
     at += negative
     value, digits, places, after = 0.0, 0, 0, False
@@ -272,7 +283,7 @@ def _read_number(data, at):
             exponent = min(exponent * 10 + (data[at] - 48), 400)
             at += 1
         places += exponent if down else -exponent
-    value = value / 10.0**places
+    value = value / 10.0**places  # one division: the digits are exact up to 2^53
     ended = at >= len(data) or _is_blank(data[at]) or data[at] == _NEWLINE
     return at, -value if negative else value, digits > 0 and ended
 
@@ -315,11 +326,13 @@ def _read_order(
     if broken >= 0:
         begin = int(spans[broken, 0, 0])
         raise _error(data, begin, file, "its words without the last are no n-gram of the order below")
+    # The trie wants an order sorted by parent and word; SRILM and others write it otherwise.
     order = np.argsort((prefixes << 32) | last, kind="stable")
     prefixes, last, values = prefixes[order], last[order], values[order]
     if np.any((prefixes[1:] == prefixes[:-1]) & (last[1:] == last[:-1])):
         raise UserError(f"{file}: a {length}-gram stands there twice")
     start, total = sum(sizes[:-1]), sum(sizes)
+    # Beginnings are a running sum of how many children each node of the order below has.
     children = np.bincount(prefixes - start, minlength=sizes[-1])
     arrays["beginnings"] = np.append(arrays["beginnings"], arrays["beginnings"][-1] + np.cumsum(children))
     arrays["words"] = np.append(arrays["words"], last)
@@ -335,7 +348,10 @@ def _read_order(
 
 @kernel
 def _locate(data, spans, keys, numbers, words, beginnings, prefixes, last):
-    """Find the prefix node and the last word of n-grams; returns a row that has none, or -1."""
+    """Find the prefix node and the last word of n-grams; returns a row that has none, or -1.
+
+    data uint8, spans int64 [rows, words, 2]; the trie's arrays; prefixes int64 and last uint32 [rows], written.
+    """
     for row in range(len(spans)):
         node = np.int64(-1)
         for place in range(spans.shape[1]):
@@ -357,7 +373,10 @@ def _locate(data, spans, keys, numbers, words, beginnings, prefixes, last):
 
 @kernel
 def _find_suffixes(prefixes, last, suffixes_below, words, beginnings, suffixes):
-    """The longest known n-gram without the first word: a child of the prefix's suffix, or of that one's, and so on."""
+    """The longest known n-gram without the first word: a child of the prefix's suffix, or of that one's, and so on.
+
+    prefixes int64, last uint32 [rows]; the trie's arrays; suffixes uint32 [rows], written.
+    """
     for row in range(len(prefixes)):
         node, found = suffixes_below[prefixes[row]], np.int64(-1)
         while node != NONE and found < 0:

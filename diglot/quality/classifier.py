@@ -169,7 +169,7 @@ def open_classifier(folder: Path) -> Classifier:
 
 @kernel
 def _fnv(data, begin, end):
-    """Hash a word as fastText does: FNV-1a over signed bytes, as a signed number of 32 bits."""
+    """Hash a word as fastText does: FNV-1a over signed bytes, as a signed number of 32 bits. data uint8."""
     state = _FNV_OFFSET
     for at in range(begin, end):
         state = (state ^ np.uint32(np.int8(data[at]))) * _FNV_PRIME
@@ -178,13 +178,18 @@ def _fnv(data, begin, end):
 
 @kernel
 def _add(sums, vectors, row):
+    """Add a row to sums: sums float32 [dimension], vectors float32 [rows, dimension]."""
     for place in range(len(sums)):
         sums[place] += vectors[row, place]
 
 
 @kernel
 def _score(data, offsets, keys, numbers, words, vectors, difference, ngrams, scores):
-    """Dictionary::getLine, Dictionary::addWordNgrams and Model::predict of fastText, for two labels."""
+    """Dictionary::getLine, Dictionary::addWordNgrams and Model::predict of fastText, for two labels.
+
+    data uint8, offsets int64 [documents + 1]; the rest as in `Classifier`; scores float64 [documents], written. The plain twin
+    is fastText's own prediction (tests/quality/test_classifier.py).
+    """
     sums = np.empty(vectors.shape[1], np.float32)
     recent = np.zeros(8, np.uint64)
     end_of_line = np.array([60, 47, 115, 62], np.uint8)  # "</s>", which fastText reads at the end of a line

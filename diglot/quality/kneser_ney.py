@@ -96,11 +96,13 @@ def train(
         raise UserError("there is no word in the texts to train an n-gram model on")
     numbers = np.arange(len(vocabulary), dtype=np.uint32)
     orders = [Order(np.zeros(0, np.uint32), numbers, word_counts, np.full(len(numbers), NONE, np.uint32))]
+    # nodes: at each position the number of the n-gram that ends there, of the order counted last.
     nodes = _copy(tokens, scratch / "nodes")
     block = max(memory // _POSITION_BYTES, 1000)
     for length in range(2, order + 1):
         progress(length, order, "orders", "counting")
         orders.append(count_order(tokens, nodes, length, block, scratch, last=length == order))
+    # Adjusted counts look one order up, probabilities one order down: so two passes.
     for length, (this, above) in enumerate(zip(orders, [*orders[1:], None]), 1):
         adjust(this, above, orders[length - 2] if length > 1 else None, scratch, length, prune)
     for length in range(1, order + 1):
@@ -113,7 +115,7 @@ def train(
     }  # fmt: skip
     assemble(orders, folder)
     write_about(folder, counts, normalization, vocabulary, **about)
-    del orders, tokens, nodes
+    del orders, tokens, nodes  # they are mapped: the files could not go
     shutil.rmtree(scratch)
     scratch.mkdir()
     return {"ngrams": counts, **about}
@@ -138,12 +140,14 @@ def count_order(tokens: np.ndarray, nodes: np.ndarray, length: int, block: int, 
     for run, begin in enumerate(starts):
         piece = slice(begin, begin + block)
         here = np.array(nodes[piece])
+        # An n-gram is the (n-1)-gram that ended one position before, and the word here.
         previous = np.concatenate([[before], here[:-1]]).astype(np.uint32)
         before = here[-1]
         ranks = _sort_block(tokens[piece], previous, here, scratch / f"run-{run}")
         nodes[piece] = ranks
     files = [scratch / f"run-{run}" for run in range(len(starts))]
     order = _merge(files, block, scratch / f"order-{length}")
+    # Ranks within a run become numbers within the order, now that all runs are merged.
     for run, begin in enumerate(starts):
         if not last:
             own = np.load(files[run] / "keys.npy", mmap_mode="r")
@@ -219,6 +223,7 @@ def _places(keys: np.ndarray, order: Order) -> np.ndarray:
 
 @kernel
 def _join(keys, prefixes, words, places):
+    """Find sorted keys (uint64 [run]) among an order's prefixes and words (uint32 [n-grams]); places uint32 [run], written."""
     at = 0
     for row in range(len(keys)):
         prefix, word = np.uint32(keys[row] >> _WORD_BITS), np.uint32(keys[row] & np.uint64(0xFFFFFFFF))
@@ -229,6 +234,7 @@ def _join(keys, prefixes, words, places):
 
 @kernel
 def _translate(nodes, numbers):
+    """Replace numbers of a run by those of the order, in place; nodes uint32 [positions], numbers uint32 [run]."""
     for at in range(len(nodes)):
         if nodes[at] != NONE:
             nodes[at] = numbers[nodes[at]]
@@ -270,12 +276,14 @@ def _discounts(tally: list[int]) -> list[float]:
 
 @kernel
 def _continuations(suffixes, adjusted):
+    """Count the different words before n-grams; suffixes uint32 [above], adjusted uint32 [n-grams], added to."""
     for node in range(len(suffixes)):
         adjusted[suffixes[node]] += np.uint32(1)
 
 
 @kernel
 def _tally(adjusted, tally):
+    """How many n-grams have the counts 0 to 4; adjusted uint32 [n-grams], tally int64 [5], added to."""
     for node in range(len(adjusted)):
         if adjusted[node] < 5:
             tally[adjusted[node]] += 1
@@ -283,6 +291,7 @@ def _tally(adjusted, tally):
 
 @kernel
 def _keep(counts, prune, kept):
+    """Number the n-grams that occur more often than prune; counts, kept uint32 [n-grams]. Returns how many those are."""
     number = 0
     for node in range(len(counts)):
         if np.int64(counts[node]) > prune:
@@ -317,6 +326,11 @@ def estimate(orders: list[Order], length: int, vocabulary: int, scratch: Path) -
 
 @kernel
 def _interpolate(prefixes, adjusted, kept, suffixes, discounts, lower, backoffs, probabilities):
+    """Probabilities of an order and back-off weights of the one below.
+
+    prefixes, adjusted, kept, suffixes uint32 [n-grams]; discounts float64 [4]; lower, backoffs float64 [n-grams below] and
+    probabilities float64 [n-grams], the last two written. The plain twin is `Reference` in tests/quality/test_ngram.py.
+    """
     begin = 0
     while begin < len(prefixes):
         context = prefixes[begin]
@@ -367,6 +381,10 @@ def _place(
     prefixes, words, suffixes, kept, probabilities, backoffs, below, start, start_below, words_out, probabilities_out,
     suffixes_out, backoffs_out, children,
 ):  # fmt: skip
+    """Write an order's n-grams to their nodes of the trie; arrays as in `Order`, those written as in `Trie`.
+
+    below uint32, `kept` of the order below; start, start_below int64, the orders' first nodes; children int64, counted.
+    """
     for node in range(len(words)):
         if kept[node] == NONE:
             continue
@@ -384,6 +402,7 @@ def _place(
 
 @kernel
 def _sum(children):
+    """Turn counts into a running sum, in place; children int64 [nodes + 1]."""
     for node in range(1, len(children)):
         children[node] += children[node - 1]
 

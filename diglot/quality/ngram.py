@@ -74,6 +74,7 @@ def _train_language(
     if settings.arpa:
         context.progress(settings.order, settings.order, "orders", f"{language}: writing")
         write_arpa(trie, folder / "model.arpa.gz")
+    # The trie just made, or read, judges text that it was not trained on: ranks are taken from that.
     measured = measure_held_out(trie, column(held_out, "text"), folder)
     negatives = choose(inputs.many("negatives"), language, ["documents", "heldout"], settings.held_out_texts, key)
     good, bad = (trie.perplexity(column(table, "text")) for table in (held_out, negatives))

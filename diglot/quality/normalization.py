@@ -89,6 +89,7 @@ def normalize(texts: pa.Array, normalization: Normalization) -> pa.Array:
 
 @kernel
 def _normalize(data, offsets, classes, lower, flags, out, ends):
+    """Data uint8, offsets int64 [documents + 1]; classes uint8, lower uint32 [code points]; out uint8 and ends int64, written."""
     size = 0
     for document in range(len(offsets) - 1):
         at, end = offsets[document], offsets[document + 1]
@@ -127,6 +128,7 @@ def _normalize(data, offsets, classes, lower, flags, out, ends):
 
 @kernel
 def _end_line(out, line, size):
+    """End a line that is not empty; out uint8. Returns the new size."""
     if size > line:
         out[size] = _NEWLINE
         size += 1
@@ -135,7 +137,7 @@ def _end_line(out, line, size):
 
 @kernel
 def _is_left_out(code, flags):
-    """Marks of direction and joining; and, if wanted, Arabic vowel signs and tatweel."""
+    """Marks of direction and joining; and, if wanted, Arabic vowel signs and tatweel. code, flags int64."""
     if 0x200C <= code <= 0x200F or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069:
         return True
     return flags & _STRIP != 0 and (0x064B <= code <= 0x0652 or code in (0x0640, 0x0670))
@@ -143,7 +145,7 @@ def _is_left_out(code, flags):
 
 @kernel
 def _is_single(code, flag, flags):
-    """Whether a character is a token of its own."""
+    """Whether a character is a token of its own. code, flags int64, flag uint8."""
     if flags & _CHARACTERS:
         return True
     if not flags & _SPLIT:
@@ -153,7 +155,7 @@ def _is_single(code, flag, flags):
 
 @kernel
 def _write(out, size, code, blank_first):
-    """Append a code point as UTF-8, if wanted after a blank; returns the new size."""
+    """Append a code point as UTF-8, if wanted after a blank; returns the new size. out uint8."""
     if blank_first:
         out[size] = _BLANK
         size += 1

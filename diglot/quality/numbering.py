@@ -43,8 +43,10 @@ def read_corpus(
             data, offsets = text_buffers(normalized)
             data, at = data[: offsets[-1]], 0
             while at < len(data):
+                # A call stops when the table is half full, and goes on from there in a larger one.
                 if 2 * known > len(keys):
                     keys, numbers = _grown(keys, numbers)
+                # At most a token for every two bytes, and <s> and </s> for each line.
                 room = np.empty(2 * (len(data) - at) + 4, np.uint32)
                 spans = np.empty((len(keys) // 2 + 1 - known + 1, 2), np.int64)
                 at, length, found = _number(data, at, keys, numbers, known, room, spans)
@@ -78,7 +80,10 @@ def _grown(keys: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 @kernel
 def _number(data, at, keys, numbers, known, out, spans):
-    """Number tokens from a position of normalized text until its end, or until the table is half full."""
+    """Number tokens from a position of normalized text until its end, or until the table is half full.
+
+    data uint8; keys uint64 and numbers uint32 [slots]; out uint32, spans int64 [words, 2], written.
+    """
     size, found = 0, 0
     while at < len(data) and 2 * (known + found) <= len(keys):
         if at == 0 or data[at - 1] == _NEWLINE:
@@ -123,11 +128,13 @@ def _by_frequency(first: np.ndarray, spellings: list[bytes], scratch: Path) -> t
 
 @kernel
 def _count_words(tokens, counts):
+    """Count words (tokens uint32 [positions]) into counts (uint32 [words])."""
     for at in range(len(tokens)):
         counts[tokens[at]] += np.uint32(1)
 
 
 @kernel
 def _renumber(old, numbers, new):
+    """Number tokens anew; old, new uint32 [positions], numbers uint32 [words]."""
     for at in range(len(old)):
         new[at] = numbers[old[at]]

@@ -138,7 +138,10 @@ def hash_vocabulary(vocabulary: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 @kernel
 def child_of(node, word, words, beginnings):
-    """The child of a node with a word, or -1: a binary search among its children."""
+    """The child of a node with a word, or -1: a binary search among its children.
+
+    node int64, word uint32, words uint32 [nodes], beginnings int64 [inner nodes + 1].
+    """
     if node >= len(beginnings) - 1:
         return np.int64(-1)
     low, high = beginnings[node], beginnings[node + 1]
@@ -156,6 +159,11 @@ def child_of(node, word, words, beginnings):
 
 @kernel
 def _score(data, offsets, keys, numbers, words, probabilities, suffixes, backoffs, beginnings, totals, tokens):
+    """Log10 probabilities and tokens of normalized texts.
+
+    data uint8, offsets int64 [documents + 1]; keys … beginnings as in `Trie`; totals float64, tokens int64 [documents], written.
+    The plain twin is `Reference` in tests/quality/test_ngram.py.
+    """
     inner = len(backoffs)
     for document in range(len(totals)):
         total, number = 0.0, 0
@@ -169,10 +177,11 @@ def _score(data, offsets, keys, numbers, words, probabilities, suffixes, backoff
             place = slot_of(keys, key)
             word = np.uint32(numbers[place] if keys[place] == key else UNKNOWN)
             begin = at + 1
-            for last in range(2 if byte == _NEWLINE else 1):
+            for last in range(2 if byte == _NEWLINE else 1):  # at a line's end its last word, and </s>
                 if last:
                     word = np.uint32(END)
                 found = child_of(state, word, words, beginnings)
+                # Back off to ever shorter contexts until one was seen with the word; unigrams always were.
                 while found < 0:
                     total += backoffs[state]
                     shorter = suffixes[state]
@@ -183,6 +192,7 @@ def _score(data, offsets, keys, numbers, words, probabilities, suffixes, backoff
                     found = child_of(state, word, words, beginnings)
                 total += probabilities[found]
                 number += 1
+                # An n-gram of the highest order is no context: its suffix is.
                 state = found if found < inner else np.int64(suffixes[found])
             if byte == _NEWLINE:
                 state = np.int64(BEGIN)

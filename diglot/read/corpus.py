@@ -70,13 +70,14 @@ def read_documents(
         with pq.ParquetFile(file) as parquet:
             if missing := sorted(set(wanted) - set(parquet.schema_arrow.names)):
                 raise UserError(f"{file}: no column {', '.join(missing)}; this is not a corpus made by curate")
+            # Without Arrow's threads: stages have their own, and hold a batch each.
             for batch in parquet.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
                 rows = np.ones(len(batch), bool)
                 if language is not None:
                     rows &= np.asarray(batch["language"].to_pylist()) == language
                 if not parallel:
                     rows &= np.asarray(batch["domain"].to_pylist()) != PARALLEL
-                if rows.any():
+                if rows.any():  # columns that were only asked about are left out
                     yield _as_large_strings(
                         batch.select(columns) if rows.all() else batch.select(columns).filter(pa.array(rows))
                     )

@@ -106,11 +106,13 @@ def read_shards(
     records: list[Record | Broken] | None = None
     for file in files:
         for line, size, content in _raw_records(file, reading):
+            # Asked at a shard's first record: an unwanted one is cut off, but never parsed.
             if not num_records:
                 records = [] if wanted(number) else None
             if records is not None:
                 records.append(_parse(file, reading, line, content))
             num_records, num_bytes, total = num_records + 1, num_bytes + size, total + 1
+            # The limit ends a shard too, so that the same limit gives the same shards.
             if num_records == SHARD_RECORDS or num_bytes >= SHARD_BYTES or total == reading.limit:
                 yield RawShard(number, records)
                 number, num_records, num_bytes, records = number + 1, 0, 0, None
@@ -148,6 +150,7 @@ def read_records(
     paths = [path] if isinstance(path, str) else path
     files = [file for one in paths for file in find_files(one, where, remedy, base)]
     reading = Reading(max_record_bytes=max_record_bytes, where=where, remedy=remedy)
+    # The limit counts raw records, so a broken one costs a place, as it does where shards are read.
     raw_records = ((file, *raw) for file in files for raw in _raw_records(file, reading))
     good, reasons = 0, Counter[str]()
     examples: list[str] = []
@@ -159,6 +162,7 @@ def read_records(
         else:
             good += 1
         yield record
+    # Only at the end: a caller has every broken record by then, and has counted it.
     if not good:
         found = ", ".join(f"{number} × {reason}" for reason, number in reasons.most_common()) or "no records"
         shown = "; ".join([*examples, *(file.label for file in files[:3] if not examples)])

@@ -213,7 +213,7 @@ def chunks_of(file: DataFile, reading: Reading) -> Generator[bytes, None, None]:
     while True:
         try:
             with pa.CompressedInputStream(open_file(file, reading), file.compression) as stream:
-                to_skip = offset
+                to_skip = offset  # what was given out before the failure
                 while to_skip:
                     to_skip -= len(stream.read(min(to_skip, CHUNK_BYTES)))
                 while chunk := stream.read(size):
@@ -221,6 +221,7 @@ def chunks_of(file: DataFile, reading: Reading) -> Generator[bytes, None, None]:
                     yield chunk
                 return
         except (OSError, pa.ArrowException) as error:
+            # Arrow gives nothing of a step that fails: smaller ones reach closer to the damage.
             if size == 1:
                 raise TruncatedError(f"after {offset:,} bytes: {error}") from error
             size = max(1, size // 32)
@@ -258,11 +259,12 @@ def raw_lines(file: DataFile, chunks: Iterator[bytes], max_bytes: int) -> Iterat
     line, unfinished = 1, _Unfinished(max_bytes)
     try:
         for chunk in without_byte_order_mark(chunks):
+            # The last piece has no end yet: it waits for the next chunk.
             pieces = chunk.split(b"\n")
             last = pieces.pop()
             for content in pieces:
                 size = len(content)
-                if unfinished.size:
+                if unfinished.size:  # only the first piece of a chunk goes on from the one before
                     unfinished.add(content)
                     size, content = unfinished.take()
                 if size > max_bytes:

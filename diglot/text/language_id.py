@@ -253,6 +253,12 @@ def _identify_all(
     data, offsets, moves, first_row, weights, prior, factors, code_of, script_of, code_of_script,
     expected, language, confidence, accepted,
 ):  # fmt: skip
+    """Identify texts; writes into the last three.
+
+    data uint8, offsets int64 [documents + 1]; the model's arrays as in `Model`; expected bool [expected, codes];
+    language int64, confidence float64 [documents], accepted float64 [documents, expected], which come in as zeros.
+    What it must agree with is py3langid itself (`test_agrees_with_py3langid`).
+    """
     counts = np.zeros(weights.shape[0], np.uint16)
     features = np.empty(NUM_WINDOWS * WINDOW_BYTES, np.int32)
     scores = np.empty(weights.shape[1], np.float32)
@@ -266,6 +272,7 @@ def _identify_all(
             first, last = start, end
             if number > 1:
                 first, last = _window(data, start, end, window)
+            # A script that only one language has answers for the window, without the automaton.
             script = _telling_script(data, first, last, script_of, bytes_of_script)
             if script >= 0:
                 by_code[code_of_script[script]] += 1.0
@@ -280,6 +287,7 @@ def _identify_all(
                     windows += 1
         if windows == 0:
             continue
+        # The mean over windows: one odd window alone, such as a bibliography, decides nothing.
         by_code /= windows
         language[document] = by_code.argmax()
         confidence[document] = by_code.max()
@@ -291,7 +299,10 @@ def _identify_all(
 
 @kernel
 def _window(data, start, end, number):
-    """Where a window of a long text begins and ends, on the bounds of characters."""
+    """Where a window of a long text begins and ends, on the bounds of characters.
+
+    data uint8; start, end, number int64.
+    """
     first = start + (end - start) * (2 * number + 1) // (2 * NUM_WINDOWS) - WINDOW_BYTES // 2
     last = first + WINDOW_BYTES
     while first < last and (data[first] & 0xC0) == 0x80:
@@ -303,7 +314,10 @@ def _window(data, start, end, number):
 
 @kernel
 def _telling_script(data, start, end, script_of, bytes_of_script):
-    """The number of the script that tells the language of a text, from 0, or -1."""
+    """The number of the script that tells the language of a text, from 0, or -1.
+
+    data uint8, script_of uint8 [code points]; bytes_of_script int64 [scripts] is room to count in.
+    """
     bytes_of_script[:] = 0
     at = start
     while at < end:
@@ -331,7 +345,7 @@ def _telling_script(data, start, end, script_of, bytes_of_script):
 
 @kernel
 def _is_all_capitals(data, start, end):
-    """Whether a text has no small ASCII letters."""
+    """Whether a text has no small ASCII letters. data uint8."""
     for at in range(start, end):
         if 97 <= data[at] <= 122:
             return False
@@ -340,7 +354,10 @@ def _is_all_capitals(data, start, end):
 
 @kernel
 def _walk(data, start, end, case, moves, row, counts, features):
-    """Run the automaton over bytes, adding `case` to capitals, and count features; returns how many it found."""
+    """Run the automaton over bytes, adding `case` to capitals, and count features; returns how many it found.
+
+    data uint8, moves int64; counts uint16 [features], zeros; features int32, room for those found.
+    """
     number = 0
     for at in range(start, end):
         byte = np.int64(data[at])
@@ -358,7 +375,10 @@ def _walk(data, start, end, case, moves, row, counts, features):
 
 @kernel
 def _weigh(features, counts, weights, factors, scores):
-    """Add the weights of features to the scores, and set their counts back to zero."""
+    """Add the weights of features to the scores, and set their counts back to zero.
+
+    features int32 [found], counts uint16, weights int16 [features, columns], factors and scores float32.
+    """
     for feature in features:
         factor = factors[counts[feature]]
         counts[feature] = 0
@@ -369,7 +389,10 @@ def _weigh(features, counts, weights, factors, scores):
 
 @kernel
 def _add_probabilities(scores, temperature, code_of, by_code):
-    """Add the probabilities of the languages to `by_code`; the scores are used up."""
+    """Add the probabilities of the languages to `by_code`; the scores are used up.
+
+    scores float32 and code_of int64 [columns], by_code float64 [codes].
+    """
     highest, total = scores.max(), np.float32(0.0)
     for column in range(len(scores)):
         scores[column] = np.exp((scores[column] - highest) / temperature)

@@ -138,6 +138,8 @@ def find_cuts(data, start, end, classes, model, cuts):
 
     `cuts` comes in as zeros. While character k is looked at, `two_back` is the score of the place before character
     k - 2, which sees no further than this; `one_back`, `here`, `ahead_1` … those of the places before k - 1, k, ….
+
+    data uint8, classes uint8 [code points], cuts uint8 [end - start + 1]. The plain twin is BudouX's own parser.
     """
     bits, base = np.uint64(_BITS), np.int64(model.base)
     two_back = one_back = here = ahead_1 = ahead_2 = base
@@ -148,6 +150,7 @@ def find_cuts(data, start, end, classes, model, cuts):
     while at <= end:
         code, size = (10, 1) if at == end else decode(data, at)
         if classes[code] & SPACE:
+            # Whitespace: the two places before it have seen all that they will.
             if place_2 >= 0 and two_back > 0:
                 cuts[place_2 - start] = 1
             if place_1 >= 0 and one_back > 0:
@@ -158,6 +161,7 @@ def find_cuts(data, start, end, classes, model, cuts):
             first = True
             at += size
             continue
+        # A character speaks for six places: three before it, that in front of it, and two behind.
         ahead_3 = base
         number = np.uint64(model.numbers[code])
         if number:

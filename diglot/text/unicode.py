@@ -126,7 +126,7 @@ def array_of(data: np.ndarray, offsets: np.ndarray) -> pa.Array:
 
 @kernel
 def decode(data, position):
-    """The code point at a byte position of valid UTF-8, and its length in bytes."""
+    """The code point at a byte position of valid UTF-8, and its length in bytes; data uint8."""
     at = np.uint64(position)
     first = np.int64(data[at])
     if first < 0x80:
@@ -143,13 +143,13 @@ def decode(data, position):
 
 @kernel
 def absorb(state, value):
-    """Take one more value into a 64-bit hash."""
+    """Take one more value into a 64-bit hash; state uint64, value any whole number."""
     state = (state ^ np.uint64(value)) * HASH_PRIME
     return state ^ (state >> np.uint64(32))
 
 
 @kernel
 def finish(state):
-    """Spread a 64-bit hash over all its bits."""
+    """Spread a 64-bit hash over all its bits; state uint64."""
     state = (state ^ (state >> np.uint64(31))) * _MIX_PRIME
     return state ^ (state >> np.uint64(29))

@@ -88,13 +88,14 @@ def run(settings: MakeParallel, inputs: Inputs, output: Path, context: Context) 
         documents[name] = 0
         pairs = _accepted(name, source, settings, ledgers[name], base, context)
         with (output / f"{name}.jsonl").open("w", encoding="utf-8", newline="\n") as stream:
+            # Pairs come one by one and leave in groups: no more than a document is held.
             for group in grouped(pairs, settings.characters):
                 documents[name] += 1
                 record = _document(f"{name}/{documents[name]}", group, source, settings, context)
                 stream.write(json.dumps(record, ensure_ascii=False) + "\n")
         if not documents[name]:
             raise UserError(_nothing_left(name, ledgers[name], source, context))
-        ledgers[name].check(name)
+        ledgers[name].check(name)  # read = kept + dropped, or this program is at fault
     entries = {name: ledger.as_json() for name, ledger in ledgers.items()}
     write_json(output / "ledger.json", {"sources": entries})
     dropped = {
@@ -150,6 +151,7 @@ def pair_of(record: Record | Broken, source: Source, group: str | None) -> Pair 
             held = f"holds {type(text).__name__}" if name in record.value else "is not there"
             detail = f"field {name!r} {held} (fields: {', '.join(sorted(map(str, record.value)))})"
             return Refusal(place, "missing_text", detail, shown, 0, len(shown))
+        # JSON can spell half of a surrogate pair, which no file of UTF-8 can hold.
         if any("\ud800" <= character <= "\udfff" for character in text):
             return Refusal(place, "invalid_utf8", f"field {name!r} has lone surrogates", shown, 0, len(shown))
     left, right = (str(text).strip() for text in texts)
@@ -162,6 +164,7 @@ def pair_of(record: Record | Broken, source: Source, group: str | None) -> Pair 
         detail = f"{len(left):,} and {len(right):,} characters"
         return Refusal(place, "length_ratio", detail, f"{left}\n{right}", *size)
     value = record.value.get(group) if group else None
+    # A pair whose group is not known is a document of its own; True is an int, and no name.
     known = isinstance(value, (str, int)) and not isinstance(value, bool) and value != ""
     return Pair(place, str(value) if known else None, left, right)
 

@@ -79,12 +79,14 @@ def run(settings: Translate, inputs: Inputs, output: Path, context: Context) -> 
     chosen, left_out = _choose_sources(corpus, settings)
     with Journal(context.scratch / "answers.jsonl") as journal, Client(settings.endpoint, settings.max_cost) as client:
         translator = Translator(settings, client, journal)
+        # Both rounds write nothing but the journal; what is written depends on that alone.
         for attempt in (1, 2):
             _ask(translator, corpus, chosen, attempt, context)
         ledgers, results = _write(translator, corpus, chosen, output, context)
         tokens = {"prompt": journal.prompt_tokens, "completion": journal.completion_tokens}
         cost = round(client.cost(*tokens.values()), 6)
         requests = len(journal)
+    # An artifact without a document would only fail later, in the stage that reads it.
     if not any(ledger.kept.documents for ledger in ledgers.values()):
         raise UserError(_nothing_translated(ledgers))
     entries = {name: {**ledger.as_json(), "translated": results[name]} for name, ledger in ledgers.items()}
@@ -300,12 +302,13 @@ def _write(
             for folder in ("", "pairs")
             for name in chosen
         }
+        # The same documents, in the same order, as were asked for.
         for number, document in enumerate(_documents(corpus, chosen, settings.documents), 1):
             name, text = document["source"], document["text"]
             pieces, end = split(text, settings.max_characters)
             translated = translator.translate(document, pieces)
             _account(ledgers[name], document, translated, context)
-            if isinstance(translated, Failure):
+            if isinstance(translated, Failure):  # counted by its reason
                 continue
             record = _record(document, pieces, translated, end, settings)
             streams["", name].write(json.dumps(record, ensure_ascii=False) + "\n")
