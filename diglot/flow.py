@@ -113,7 +113,8 @@ def _reads(name: str, stage: Stage, recipe: Recipe, where: Where) -> dict[str, l
         raise UserError(f"{where.place(('stages', name, 'from'))}: stages.{name}.{error}") from error
     for role, names in given.items():
         if role in stage.renamed:
-            raise UserError(f"{at}: {stage.do}'s input {role!r} is called {stage.renamed[role]!r} now")
+            place = where("stages", name, "from", role)
+            raise UserError(f"{place}: {stage.do}'s input {role!r} is called {stage.renamed[role]!r} now")
         if role not in stage.reads:
             raise UserError(f"{at}: {stage.do} has no input {role!r}; allowed: {', '.join(stage.reads) or 'none'}")
         for other in names:
