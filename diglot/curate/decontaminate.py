@@ -131,7 +131,7 @@ def load(path: Path) -> Table:
         return Table(runs[0], runs[1], arrays["labels"].tolist())
 
 
-def contaminated(texts: pa.Array, language: str, table: Table) -> tuple[np.ndarray, dict[int, str]]:
+def contaminated(texts: pa.Array, language: str, table: Table) -> tuple[np.ndarray, list[str]]:
     """Find the documents that share a run with an evaluation item.
 
     Args:
@@ -140,7 +140,7 @@ def contaminated(texts: pa.Array, language: str, table: Table) -> tuple[np.ndarr
         table: of the evaluation items.
 
     Returns:
-        bool [documents], and for each of those the item in words.
+        bool [documents], and for each of those that do the item in words.
     """
     by_characters = is_unspaced(language)
     runs = table.characters if by_characters else table.words
@@ -151,10 +151,8 @@ def contaminated(texts: pa.Array, language: str, table: Table) -> tuple[np.ndarr
             data, offsets, *character_tables(), by_characters, runs.prefix, runs.length, runs.bits, runs.keys,
             runs.items, found,
         )  # fmt: skip
-    return found >= 0, {
-        int(place): f"shares text with evaluation item {table.labels[found[place]]}"
-        for place in np.flatnonzero(found >= 0)
-    }
+    items = [f"shares text with evaluation item {table.labels[item]}" for item in found[found >= 0]]
+    return found >= 0, items
 
 
 def _texts(value: Any, fields: list[str] | None) -> Iterator[str]:

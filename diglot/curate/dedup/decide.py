@@ -7,10 +7,9 @@ Memory: 2 bytes a document (on disk, mapped), 32 bytes a dropped one, and what `
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +17,11 @@ import pyarrow as pa
 from diglot.base.executor import Executor
 from diglot.base.format import excerpt
 from diglot.base.ledger import SAMPLES, Sample, least
-from diglot.curate.dedup.duplicates import SignedShard, equal_documents, near_duplicates
+from diglot.curate.dedup.duplicates import ShardReader, equal_documents, near_duplicates
 from diglot.curate.dedup.minhash import agreement
-from diglot.curate.scratch import Passed, starts_of
+from diglot.curate.documents import SignedShard
 from diglot.recipe.curate import Curate
 from diglot.text.hashing import hash_names, keyed
-from diglot.text.languages import is_unspaced
 
 CLUSTERS, CLUSTER_IDS = 30, 10
 KEPT, HELD_OUT, EXACT_DUPLICATE, SAME_URL, NEAR_DUPLICATE = range(5)
@@ -31,92 +29,73 @@ REASONS = {EXACT_DUPLICATE: "exact_duplicate", SAME_URL: "same_url", NEAR_DUPLIC
 MEMORY = 1 << 30
 
 
-class Located(NamedTuple):
-    """A shard's documents, the source they belong to, and those they are compared with.
-
-    Attributes:
-        source: name of the source (with the language, where a source was sorted by language).
-        recipe_source: its name in the recipe.
-        languages: the language, or both of pairs: what equal ones are compared within.
-        passed: the files.
-    """
-
-    source: str
-    recipe_source: str
-    languages: tuple[str | None, ...]
-    passed: Passed
-
-
 @dataclass
-class Fates:
+class Decisions:
     """What becomes of every document.
 
     Attributes:
         shards: in order.
-        starts: int64 [shards + 1], the number of each shard's first document.
-        fates: uint8 [documents], mapped from disk: `KEPT` and so on.
+        decisions: uint8 [documents], mapped from disk: `KEPT` and so on.
         dropped, kept_by: int64 [duplicates]: a dropped document, ascending, and the one that stays for it.
-        leaders, cluster_sizes: int64 [clusters]: the documents that stay for others, and how many they stand for.
+        representatives, cluster_sizes: int64 [clusters]: the documents that stay for others, ascending, and how many
+            they stand for.
         repeated: int64: documents whose id occurred before, ascending.
         names: what they are called instead: `id#2`, `id#3`, …
     """
 
-    shards: list[Located]
-    starts: np.ndarray
-    fates: np.ndarray
+    shards: list[SignedShard]
+    decisions: np.ndarray
     dropped: np.ndarray
     kept_by: np.ndarray
-    leaders: np.ndarray
+    representatives: np.ndarray
     cluster_sizes: np.ndarray
     repeated: np.ndarray
     names: list[str]
 
-    def of_shard(self, place: int) -> np.ndarray:
-        """The fates of a shard's documents."""
-        return self.fates[self.starts[place] : self.starts[place + 1]]
+    def of_shard(self, shard: SignedShard) -> np.ndarray:
+        """The decisions about a shard's documents (uint8 [rows])."""
+        return self.decisions[shard.first : shard.first + shard.rows]
 
 
-def decide(shards: list[Located], settings: Curate, executor: Executor, scratch: Path, seed: str) -> Fates:
+def decide(shards: list[SignedShard], settings: Curate, executor: Executor, scratch: Path, seed: str) -> Decisions:
     """Find the duplicates, and hold out a share of what each source has left.
 
     Args:
-        shards: all documents that passed the rules.
+        shards: all documents that passed the rules, numbered one after another.
         settings: of the stage.
         executor: runs the comparisons.
         scratch: a folder for what does not belong into memory.
         seed: key of the held-out split.
     """
     scratch.mkdir(exist_ok=True)
-    starts = starts_of(shard.passed for shard in shards)
-    fates = np.lib.format.open_memmap(scratch / "fates.npy", "w+", np.uint8, (int(starts[-1]),))
-    dropped, kept_by = _duplicates(shards, starts, fates, settings, executor, scratch)
-    leaders, sizes = np.unique(kept_by, return_counts=True)
-    found = Fates(shards, starts, fates, dropped, kept_by, leaders, sizes + 1, np.empty(0, np.int64), [])
-    _name_repeated(found, executor, scratch)
-    _hold_out(shards, starts, fates, settings, seed)
-    return found
+    documents = sum(shard.rows for shard in shards)
+    decisions = np.lib.format.open_memmap(scratch / "decisions.npy", "w+", np.uint8, (documents,))
+    dropped, kept_by = _find_duplicates(shards, decisions, settings, executor, scratch)
+    representatives, sizes = np.unique(kept_by, return_counts=True)
+    repeated, names = _rename(shards, decisions, executor, scratch)
+    _hold_out(shards, decisions, settings, seed)
+    return Decisions(shards, decisions, dropped, kept_by, representatives, sizes + 1, repeated, names)
 
 
-def _duplicates(
-    shards: list[Located], starts: np.ndarray, fates: np.ndarray, settings: Curate, executor: Executor, scratch: Path
+def _find_duplicates(
+    shards: list[SignedShard], decisions: np.ndarray, settings: Curate, executor: Executor, scratch: Path
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Decide about the duplicates; returns them, ascending, and those that stay for them."""
     wanted = settings.deduplication
-    groups: dict[tuple, int] = {}
-    for shard in shards:
-        groups.setdefault(shard.languages if wanted.across == "language" else (), len(groups))
-    signed = _signed(shards, starts, [groups.get(shard.languages, 0) for shard in shards])
+    if wanted.across == "language":
+        groups = {languages: group for group, languages in enumerate(dict.fromkeys(s.languages for s in shards))}
+        shards = [shard._replace(group=groups[shard.languages]) for shard in shards]
     alive = scratch / "alive.npy"
+    kinds = ((EXACT_DUPLICATE, wanted.exact), (SAME_URL, wanted.url), (NEAR_DUPLICATE, wanted.minhash))
     pairs = []
-    for fate, is_wanted in ((EXACT_DUPLICATE, wanted.exact), (SAME_URL, wanted.url), (NEAR_DUPLICATE, wanted.minhash)):
-        if not is_wanted:
-            continue
-        np.save(alive, fates == KEPT)
-        if fate == NEAR_DUPLICATE:
-            found = near_duplicates(signed, wanted, alive, executor.map, scratch, MEMORY)
+    for kind in (kind for kind, is_wanted in kinds if is_wanted):
+        np.save(alive, decisions == KEPT)  # what fell before takes no part: the dearest comparison comes last
+        if kind == NEAR_DUPLICATE:
+            found = near_duplicates(shards, wanted, alive, executor.map, scratch, MEMORY)
         else:
-            column = "hash" if fate == EXACT_DUPLICATE else "url_hash"
-            found = equal_documents(signed, column, alive, executor.map, MEMORY)
-        fates[found[0]] = fate
+            column = "hash" if kind == EXACT_DUPLICATE else "url_hash"
+            found = equal_documents(shards, column, alive, executor.map, MEMORY)
+        decisions[found[0]] = kind
         pairs.append(found)
     dropped = np.concatenate([np.empty(0, np.int64), *(documents for documents, _ in pairs)])
     kept_by = np.concatenate([np.empty(0, np.int64), *(others for _, others in pairs)])
@@ -127,21 +106,6 @@ def _duplicates(
     return dropped, kept_by
 
 
-def _signed(shards: list[Located], starts: np.ndarray, groups: Iterable[int]) -> list[SignedShard]:
-    return [
-        SignedShard(
-            arrow=Path(shard.passed.path),
-            signatures=shard.passed.signatures,
-            bands=shard.passed.bands,
-            first=int(first),
-            rows=shard.passed.rows,
-            group=group,
-            by_characters=any(is_unspaced(language) for language in shard.languages),
-        )
-        for shard, first, group in zip(shards, starts, groups, strict=False)
-    ]
-
-
 def _looked_up(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """The values of those wanted that are among the (ascending) keys; the others as they are."""
     if not len(keys):
@@ -150,128 +114,113 @@ def _looked_up(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.n
     return np.where(keys[places] == wanted, values[places], wanted)
 
 
-def _name_repeated(fates: Fates, executor: Executor, scratch: Path) -> None:
-    """Give documents that stay, and whose id another one before them has, an id of their own."""
+def _rename(
+    shards: list[SignedShard], decisions: np.ndarray, executor: Executor, scratch: Path
+) -> tuple[np.ndarray, list[str]]:
+    """Documents that stay, and whose id another one before them has (ascending), and new ids for them."""
     alive = scratch / "alive.npy"
-    np.save(alive, fates.fates == KEPT)
-    signed = _signed(fates.shards, fates.starts, [0] * len(fates.shards))
-    fates.repeated, _ = equal_documents(signed, "id_hash", alive, executor.map, MEMORY)
-    known = _look_up(fates, fates.repeated)
-    own = [known[document][0] for document in fates.repeated.tolist()]
-    times: dict[str, int] = {}
-    fates.names = list(own)
+    np.save(alive, decisions == KEPT)
+    repeated, _ = equal_documents(shards, "id_hash", alive, executor.map, MEMORY)
+    known = _look_up(shards, repeated)
+    own = [known[document][0] for document in repeated.tolist()]
+    names, times = list(own), dict[str, int]()
     clashing = list(range(len(own)))
     while clashing:  # more than once only where a document is called `x#2` of itself
         for place in clashing:
             times[own[place]] = times.get(own[place], 1) + 1
-            fates.names[place] = f"{own[place]}#{times[own[place]]}"
-        clashing = _taken_names(fates)
+            names[place] = f"{own[place]}#{times[own[place]]}"
+        clashing = _taken_names(shards, names)
+    return repeated, names
 
 
-def _taken_names(fates: Fates) -> list[int]:
+def _taken_names(shards: list[SignedShard], names: list[str]) -> list[int]:
     """Places of the new names that some document has as its own id, or an earlier one as its new name."""
-    hashes = hash_names(pa.array(fates.names, pa.large_string()))
+    hashes = hash_names(pa.array(names, pa.large_string()))
     _, first = np.unique(hashes, return_index=True)
     taken = np.ones(len(hashes), np.bool_)
     taken[first] = False
-    for shard in fates.shards:
-        taken |= np.isin(hashes, shard.passed.column("id_hash"))
+    for shard in shards:
+        taken |= np.isin(hashes, shard.column("id_hash"))
     return np.flatnonzero(taken).tolist()
 
 
-def _hold_out(shards: list[Located], starts: np.ndarray, fates: np.ndarray, settings: Curate, seed: str) -> None:
+def _hold_out(shards: list[SignedShard], decisions: np.ndarray, settings: Curate, seed: str) -> None:
     """Mark the held-out share of each source: the documents with the least keyed hashes of their ids."""
-    for places in _by_source(shards).values():
+    for name in dict.fromkeys(shard.name for shard in shards):
         keys, documents, left = np.empty(0, np.uint64), np.empty(0, np.int64), 0
-        for place in places:
-            rows = np.flatnonzero(fates[starts[place] : starts[place + 1]] == KEPT)
+        for shard in (shard for shard in shards if shard.name == name):
+            rows = np.flatnonzero(decisions[shard.first : shard.first + shard.rows] == KEPT)
             left += len(rows)
-            keys = np.concatenate([keys, keyed(seed, shards[place].passed.column("id_hash")[rows])])
-            documents = np.concatenate([documents, starts[place] + rows])
+            keys = np.concatenate([keys, keyed(seed, shard.column("id_hash")[rows])])
+            documents = np.concatenate([documents, shard.first + rows])
             order = np.lexsort((documents, keys))[: settings.max_held_out]
             keys, documents = keys[order], documents[order]
         number = min(round(settings.held_out * left), settings.max_held_out)
         if settings.held_out > 0 and left > 1:
             number = max(number, 1)
-        fates[documents[:number]] = HELD_OUT
-
-
-def _by_source(shards: list[Located]) -> dict[str, list[int]]:
-    places: dict[str, list[int]] = {}
-    for place, shard in enumerate(shards):
-        places.setdefault(shard.source, []).append(place)
-    return places
+        decisions[documents[:number]] = HELD_OUT
 
 
 # --- evidence -------------------------------------------------------------------------------------------------
 
 
-def sampled(fates: Fates) -> dict[str, dict[int, list[Sample]]]:
-    """Random documents of each source and fate, by the keyed hashes of their ids."""
+def sampled(decisions: Decisions) -> dict[str, dict[int, list[Sample]]]:
+    """Random documents of each source and decision, by the keyed hashes of their ids."""
     chosen: dict[str, dict[int, list[tuple[int, int]]]] = {}
-    for place, shard in enumerate(fates.shards):
-        of_shard, keys = fates.of_shard(place), keyed("sample", shard.passed.column("id_hash"))
-        for fate in np.unique(of_shard):
-            rows = np.flatnonzero(of_shard == fate)
+    for shard in decisions.shards:
+        decided, keys = decisions.of_shard(shard), keyed("sample", shard.column("id_hash"))
+        of_source = chosen.setdefault(shard.name, {})
+        for decision in np.unique(decided).tolist():
+            rows = np.flatnonzero(decided == decision)
             rows = rows[np.argsort(keys[rows], kind="stable")[:SAMPLES]]
-            found = [(int(keys[row]), int(fates.starts[place] + row)) for row in rows]
-            of_source = chosen.setdefault(shard.source, {})
-            of_source[int(fate)] = sorted(of_source.get(int(fate), []) + found)[:SAMPLES]
+            found = [(int(keys[row]), int(shard.first + row)) for row in rows]
+            of_source[decision] = sorted(of_source.get(decision, []) + found)[:SAMPLES]
     return {
-        source: {fate: _samples(fates, found) for fate, found in of_source.items()}
-        for source, of_source in chosen.items()
+        name: {decision: _samples(decisions, found) for decision, found in of_source.items()}
+        for name, of_source in chosen.items()
     }
 
 
-def _samples(fates: Fates, chosen: list[tuple[int, int]]) -> list[Sample]:
+def _samples(decisions: Decisions, chosen: list[tuple[int, int]]) -> list[Sample]:
+    """Samples of documents (key, document), each beside the one that stays for it."""
     documents = np.array([document for _, document in chosen], np.int64)
-    kept = _looked_up(fates.dropped, fates.kept_by, documents)
-    known = _look_up(fates, np.concatenate([documents, kept]))
+    kept = _looked_up(decisions.dropped, decisions.kept_by, documents)
+    known = _look_up(decisions.shards, np.concatenate([documents, kept]))
+    reader = ShardReader(decisions.shards)
     samples = []
     for (key, document), other in zip(chosen, kept.tolist(), strict=True):
         detail = ""
         if other != document:
             detail = f"of {known[other][0]}"
-            if fates.fates[document] == NEAR_DUPLICATE:
-                similarity = agreement(_signature(fates, document), _signature(fates, other))
-                detail += f", similarity about {similarity:.2f}"
+            if decisions.decisions[document] == NEAR_DUPLICATE:
+                detail += f", similarity about {agreement(*reader.signatures(np.array([other, document]))):.2f}"
         samples.append(Sample(key, *known[document], detail))
     return least(samples)
 
 
-def _signature(fates: Fates, document: int) -> np.ndarray:
-    place = int(np.searchsorted(fates.starts, document, "right")) - 1
-    signatures = np.load(fates.shards[place].passed.signatures, mmap_mode="r")
-    return np.array(signatures[document - fates.starts[place]])
-
-
-def _look_up(fates: Fates, documents: np.ndarray) -> dict[int, tuple[str, str]]:
+def _look_up(shards: list[SignedShard], documents: np.ndarray) -> dict[int, tuple[str, str]]:
     """Ids and excerpts of some documents."""
-    wanted = np.unique(documents)
-    places = np.searchsorted(fates.starts, wanted, "right") - 1
     found = {}
-    for place in np.unique(places):
-        rows = wanted[places == place]
-        table = fates.shards[place].passed.table().select(["id", "text"])
-        table = table.take(pa.array(rows - fates.starts[place]))
-        for document, row in zip(rows.tolist(), table.to_pylist(), strict=True):
-            found[document] = (row["id"], excerpt(row["text"]))
+    for shard, _, rows in ShardReader(shards).by_shard(np.unique(documents)):
+        batch = shard.batch().select(["id", "text"]).take(pa.array(rows))
+        for row, document in zip(rows.tolist(), batch.to_pylist(), strict=True):
+            found[shard.first + row] = document["id"], excerpt(document["text"])
     return found
 
 
-def largest_clusters(fates: Fates) -> list[dict[str, Any]]:
+def largest_clusters(decisions: Decisions) -> list[dict[str, Any]]:
     """The largest clusters of duplicates, the larger and then the earlier first."""
-    order = np.argsort(-fates.cluster_sizes, kind="stable")[:CLUSTERS]
+    order = np.argsort(-decisions.cluster_sizes, kind="stable")[:CLUSTERS]
     clusters = []
-    for leader, size in zip(fates.leaders[order].tolist(), fates.cluster_sizes[order].tolist(), strict=True):
-        members = fates.dropped[fates.kept_by == leader][:CLUSTER_IDS]
-        known = _look_up(fates, np.concatenate([[leader], members]))
-        reasons, counts = np.unique(fates.fates[members], return_counts=True)
+    for document, size in zip(decisions.representatives[order], decisions.cluster_sizes[order].tolist(), strict=True):
+        members = decisions.dropped[decisions.kept_by == document][:CLUSTER_IDS]
+        known = _look_up(decisions.shards, np.concatenate([[document], members]))
+        reasons, counts = np.unique(decisions.decisions[members], return_counts=True)
         clusters.append({
             "reason": REASONS[int(reasons[counts.argmax()])],
             "size": size,
-            "kept": known[leader][0],
+            "kept": known[document][0],
             "dropped": [known[member][0] for member in members.tolist()],
-            "excerpt": known[leader][1],
+            "excerpt": known[document][1],
         })  # fmt: skip
     return clusters

@@ -4,20 +4,20 @@ The shards of the corpus lie on disk (texts, signatures, band keys); documents a
 cut into tasks that only read shards and hand on small files or arrays, so it runs on threads or on a cluster:
 
     (group, band, partition of keys)  buckets ──verify──► edges ──┐
-    (group, band, partition of keys)  buckets ──verify──► edges ──┼─ components ─► leaders of each ─► dropped, kept
+    (group, band, partition of keys)  buckets ──verify──► edges ──┼─ components ─► representatives ─► dropped, kept_by
     …                                                             ┘
 
 1. **Buckets.** A task reads one band's keys of its group and keeps those of its partition that occur at least twice.
-   The first document of a bucket leads it; the others are held against it. Those that it does not resemble are a
-   bucket of their own, with a leader of their own, at most `LEADERS` times: rarer company than that is let go.
+   The first document of a bucket represents it; the others are held against it. Those that it does not resemble are a
+   bucket of their own, with a first document of their own, at most `REPRESENTATIVES` times: rarer company is let go.
 2. **Verified** means: the signatures agree on `verify` plus 4.5 standard errors (0.5 + 0.2 at 128 permutations), or
    on no less than `verify` minus as much and the exact Jaccard similarity of the texts is `verify`. Thus a pair of
    similarity s ≥ `verify` is found with probability 1 - (1 - s^rows)^bands, and one below is not joined (of
    candidates of 0.49, which agree in a band at least, 1 in 50,000 passes for clear; of 0.45, 1 in 3 million).
 3. **Components** of verified edges (union-find, on disk) are independent of each other and spread over tasks.
-4. **Leaders.** Through a chain a ~ b ~ c, c may not resemble a at all. So in each component, in the order of
+4. **Representatives.** Through a chain a ~ b ~ c, c may not resemble a at all. So in each component, in the order of
    documents, one is dropped only if it is verified against one that is kept: a neighbour, or what a dropped
-   neighbour was dropped for (c is held against a when b fell to it). Otherwise it is kept, and leads.
+   neighbour was dropped for (c is held against a when b fell to it). Otherwise it is kept, and represents others.
 
 What is found depends on the texts, their order and the settings alone: never on workers, partitions or memory.
 
@@ -54,6 +54,7 @@ import pyarrow as pa
 from diglot.base.executor import check_stopping
 from diglot.base.files import atomic
 from diglot.curate.dedup.minhash import agreement, jaccard
+from diglot.curate.documents import SignedShard
 from diglot.recipe.curate import Deduplication
 from diglot.text.unicode import kernel, text_buffers
 
@@ -61,44 +62,12 @@ BYTES_A_DOCUMENT = 32  # of a partition, if a third of the documents have twins
 BYTES_AN_EDGE = 100
 EDGES_A_PART = 1 << 18  # less than memory allows, so that there is work for many workers
 PAIRS, TEXT_BYTES = 1 << 15, 32_000_000
-LEADERS, ROUNDS = 4, 100
+REPRESENTATIVES, ROUNDS = 4, 100
 STANDARD_ERRORS = 4.5
 UNKNOWN, YES, NO = 0, 1, 2
 UNDECIDED = -1
 
 RunAll = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
-
-
-class SignedShard(NamedTuple):
-    """A shard of documents on disk.
-
-    Attributes:
-        arrow: an uncompressed Arrow file of one batch with `text`, where needed `compared` (what the signature is
-            of, if not the text), and hashes.
-        signatures: a .npy file, uint32 [rows, permutations].
-        bands: a .npy file, uint64 [bands, rows].
-        first: the number of its first document.
-        rows: its number of documents.
-        group: documents are compared within groups.
-        by_characters: what the shingles of its signatures are made of.
-    """
-
-    arrow: Path
-    signatures: Path
-    bands: Path
-    first: int
-    rows: int
-    group: int
-    by_characters: bool
-
-    def column(self, name: str) -> pa.Array:
-        """A column of the Arrow file, mapped."""
-        return pa.ipc.open_file(pa.memory_map(str(self.arrow))).get_batch(0).column(name)
-
-    def texts(self) -> pa.Array:
-        """What the signatures are of (`large_string`, mapped)."""
-        batch = pa.ipc.open_file(pa.memory_map(str(self.arrow))).get_batch(0)
-        return batch.column("compared" if "compared" in batch.schema.names else "text")
 
 
 class Partition(NamedTuple):
@@ -116,28 +85,6 @@ class Partition(NamedTuple):
     alive: Path
     number: int
     partitions: int
-
-
-class Match(NamedTuple):
-    """A task: verify the candidates of a partition, and write their edges to a file."""
-
-    partition: Partition
-    settings: Deduplication
-    edges: Path
-
-
-class Component(NamedTuple):
-    """A task: decide about the documents of some components.
-
-    Attributes:
-        shards: of the corpus, in order.
-        settings: how to verify.
-        edges: a file of int64 pairs (earlier document, later document).
-    """
-
-    shards: tuple[SignedShard, ...]
-    settings: Deduplication
-    edges: Path
 
 
 def equal_documents(
@@ -186,11 +133,11 @@ def near_duplicates(
         for band in range(settings.bands)
         for partition in _partitions(group, band, alive, memory)
     )
-    matches = (Match(task, settings, folder / f"edges-{i}.npy") for i, task in enumerate(partitions))
-    files = [file for file in run_all(_match, matches) if file]
+    tasks = ((partition, settings, folder / f"edges-{i}.npy") for i, partition in enumerate(partitions))
+    files = [file for file in run_all(_match, tasks) if file]
     documents = max((shard.first + shard.rows for shard in shards), default=0)
     parts = _spread_components(files, documents, folder, memory)
-    found = _in_order(list(run_all(_settle, (Component(shards, settings, part) for part in parts))))
+    found = _in_order(list(run_all(_decide_components, ((shards, settings, part) for part in parts))))
     shutil.rmtree(folder)
     return found
 
@@ -219,35 +166,36 @@ def _in_order(found: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, n
 
 
 def _find_equal(task: Partition) -> tuple[np.ndarray, np.ndarray]:
-    leaders, others, _ = _led(*_shared_keys(task))
-    return others, leaders
+    first, others, _ = _against_first(*_shared_keys(task))
+    return others, first
 
 
-def _match(task: Match) -> Path | None:
-    """Write the verified edges (int64 [edges, 2]) of a partition's buckets; None where there are none."""
-    keys, documents = _shared_keys(task.partition)
-    shelf = Shelf(task.partition.shards)
+def _match(task: tuple[Partition, Deduplication, Path]) -> Path | None:
+    """Write the verified edges (int64 [edges, 2]) of a partition's buckets to a file; None where there are none."""
+    partition, settings, file = task
+    keys, documents = _shared_keys(partition)
+    reader = ShardReader(partition.shards)
     edges = []
-    for _ in range(LEADERS):
-        leaders, others, keys = _led(keys, documents)
-        pairs = np.stack([leaders, others], axis=1)
-        similar = verified(shelf, pairs, task.settings)
+    for _ in range(REPRESENTATIVES):
+        first, others, keys = _against_first(keys, documents)
+        pairs = np.stack([first, others], axis=1)
+        similar = verified(reader, pairs, settings)
         edges.append(pairs[similar])
-        keys, documents = keys[~similar], others[~similar]
+        keys, documents = keys[~similar], others[~similar]  # those are a bucket of their own in the next round
     found = np.concatenate(edges)
     if not len(found):
         return None
-    with atomic(task.edges) as partial, partial.open("wb") as stream:
+    with atomic(file) as partial, partial.open("wb") as stream:
         np.save(stream, found)
-    return task.edges
+    return file
 
 
-def _led(keys: np.ndarray, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _against_first(keys: np.ndarray, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The first document of each run of equal keys beside each of the others, and the others' keys."""
     begins = np.ones(len(keys), bool)
     begins[1:] = keys[1:] != keys[:-1]
-    leaders = documents[np.maximum.accumulate(np.where(begins, np.arange(len(keys)), 0))]
-    return leaders[~begins], documents[~begins], keys[~begins]
+    first = documents[np.maximum.accumulate(np.where(begins, np.arange(len(keys)), 0))]
+    return first[~begins], documents[~begins], keys[~begins]
 
 
 def _shared_keys(task: Partition) -> tuple[np.ndarray, np.ndarray]:
@@ -279,7 +227,7 @@ def _keys(task: Partition) -> Iterator[tuple[SignedShard, np.ndarray]]:
     for shard in task.shards:
         check_stopping()
         if isinstance(task.key, str):
-            yield shard, shard.column(task.key).to_numpy()
+            yield shard, shard.column(task.key)
         else:
             yield shard, mapped(shard.bands, np.uint64).reshape(-1, shard.rows)[task.key]
 
@@ -318,14 +266,14 @@ def _belongs(key, number, count):
 # --- verifying ------------------------------------------------------------------------------------------------
 
 
-class Shelf:
+class ShardReader:
     """Shards, and the looking up of documents in them."""
 
     def __init__(self, shards: Iterable[SignedShard]):
         self.shards = [shard for shard in shards if shard.rows]
         self.firsts = np.array([shard.first for shard in self.shards])
 
-    def _by_shard(self, documents: np.ndarray) -> Iterator[tuple[SignedShard, slice, np.ndarray]]:
+    def by_shard(self, documents: np.ndarray) -> Iterator[tuple[SignedShard, slice, np.ndarray]]:
         """The shards that ascending documents are in, which of the documents, and their rows there."""
         places = np.searchsorted(self.firsts, documents, "right") - 1
         begins = np.flatnonzero(np.diff(places, prepend=-1))
@@ -337,14 +285,14 @@ class Shelf:
         """uint32 [documents, permutations], of ascending documents."""
         parts = [
             mapped(shard.signatures, np.uint32).reshape(shard.rows, -1)[rows]
-            for shard, _, rows in self._by_shard(documents)
+            for shard, _, rows in self.by_shard(documents)
         ]
         return np.concatenate(parts)
 
     def texts(self, documents: np.ndarray, limit: float) -> tuple[pa.Array, np.ndarray] | None:
         """The texts of ascending documents, and which are shingled by characters; None beyond `limit` bytes."""
         parts, by_characters = [], np.empty(len(documents), bool)
-        for shard, chosen, rows in self._by_shard(documents):
+        for shard, chosen, rows in self.by_shard(documents):
             texts = shard.texts()
             _, starts = text_buffers(texts)
             limit -= (starts[rows + 1] - starts[rows]).sum()
@@ -362,11 +310,11 @@ def mapped(path: Path, kind: type) -> np.ndarray:
     return np.frombuffer(content, kind, offset=10 + int.from_bytes(content[8:10], "little"))
 
 
-def verified(shelf: Shelf, pairs: np.ndarray, settings: Deduplication) -> np.ndarray:
+def verified(reader: ShardReader, pairs: np.ndarray, settings: Deduplication) -> np.ndarray:
     """Which pairs are at least `verify` similar: by their signatures where these are clear, else by their texts.
 
     Args:
-        shelf: where the documents are.
+        reader: where the documents are.
         pairs: int64 [pairs, 2], documents.
         settings: of the signatures, and the least similarity.
 
@@ -379,13 +327,13 @@ def verified(shelf: Shelf, pairs: np.ndarray, settings: Deduplication) -> np.nda
         check_stopping()
         chosen = order[begin : begin + PAIRS]
         documents, places = _different(pairs[chosen])
-        estimates[chosen] = _agreements(shelf.signatures(documents), places)
+        estimates[chosen] = _agreements(reader.signatures(documents), places)
     margin = STANDARD_ERRORS * 0.5 / math.sqrt(settings.permutations)
     similar = estimates >= settings.verify + margin
     unclear = order[~similar[order] & (estimates[order] >= settings.verify - margin)]
     for begin in range(0, len(unclear), PAIRS):
         chosen = unclear[begin : begin + PAIRS]
-        similar[chosen] = _similarities(shelf, pairs[chosen], settings.shingle) >= settings.verify
+        similar[chosen] = _similarities(reader, pairs[chosen], settings.shingle) >= settings.verify
     return similar
 
 
@@ -394,14 +342,14 @@ def _different(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return documents, places.reshape(pairs.shape)
 
 
-def _similarities(shelf: Shelf, pairs: np.ndarray, shingle: int) -> np.ndarray:
+def _similarities(reader: ShardReader, pairs: np.ndarray, shingle: int) -> np.ndarray:
     """Exact Jaccard similarities of pairs; halves them as long as their texts are too much."""
     check_stopping()
     documents, places = _different(pairs)
-    found = shelf.texts(documents, TEXT_BYTES if len(pairs) > 1 else math.inf)
+    found = reader.texts(documents, TEXT_BYTES if len(pairs) > 1 else math.inf)
     if found is None:
         half = len(pairs) // 2
-        return np.concatenate([_similarities(shelf, part, shingle) for part in (pairs[:half], pairs[half:])])
+        return np.concatenate([_similarities(reader, part, shingle) for part in (pairs[:half], pairs[half:])])
     texts, by_characters = found
     return jaccard(texts, places, shingle, by_characters)
 
@@ -467,13 +415,17 @@ def _parts_of(parents, edges, parts):
     return numbers
 
 
-# --- leaders --------------------------------------------------------------------------------------------------
+# --- representatives ------------------------------------------------------------------------------------------
 
 
-def _settle(task: Component) -> tuple[np.ndarray, np.ndarray]:
-    """Decide which documents of some components are dropped, and for which others."""
-    shelf = Shelf(task.shards)
-    edges = np.fromfile(task.edges, np.int64).reshape(-1, 2)
+def _decide_components(task: tuple[tuple[SignedShard, ...], Deduplication, Path]) -> tuple[np.ndarray, np.ndarray]:
+    """Decide which documents of some components are dropped, and for which others.
+
+    The task has the shards of the corpus, in order, and a file of edges: int64 pairs (earlier, later document).
+    """
+    shards, settings, file = task
+    reader = ShardReader(shards)
+    edges = np.fromfile(file, np.int64).reshape(-1, 2)
     documents, edges = _different(edges)
     edges = np.unique(edges[:, 1] * len(documents) + edges[:, 0])  # by later document, then by earlier one
     later, earlier = np.divmod(edges, len(documents))
@@ -485,7 +437,7 @@ def _settle(task: Component) -> tuple[np.ndarray, np.ndarray]:
         if len(asked) == 0:
             break
         pairs, places = np.unique(kept_by[earlier[asked]] * len(documents) + later[asked], return_inverse=True)
-        similar = verified(shelf, documents[np.stack(np.divmod(pairs, len(documents)), axis=1)], task.settings)
+        similar = verified(reader, documents[np.stack(np.divmod(pairs, len(documents)), axis=1)], settings)
         verdicts[asked] = np.where(similar[places], YES, NO)
     verdicts[verdicts == UNKNOWN] = NO  # of chains of hundreds, such as a page's revisions, the rest stays
     _decide(earlier, begins, kept_by, verdicts)
@@ -504,18 +456,18 @@ def _decide(earlier, begins, kept_by, verdicts):
     for document in range(len(kept_by)):
         if kept_by[document] != UNDECIDED:
             continue
-        leader, waiting, questions = len(kept_by), False, 0
+        representative, waiting, questions = len(kept_by), False, 0
         for edge in range(begins[document], begins[document + 1]):
             neighbour = earlier[edge]
             if kept_by[neighbour] == UNDECIDED:
                 waiting = True
             elif kept_by[neighbour] == neighbour or verdicts[edge] == YES:
-                leader = min(leader, kept_by[neighbour])
+                representative = min(representative, kept_by[neighbour])
             elif verdicts[edge] == UNKNOWN:
                 asked[number + questions] = edge
                 questions += 1
-        if leader < len(kept_by):
-            kept_by[document] = leader
+        if representative < len(kept_by):
+            kept_by[document] = representative
         elif not waiting and questions == 0:
             kept_by[document] = document
         elif not waiting:

@@ -12,17 +12,15 @@ shingle). A signature holds the least of `a * x + b mod 2^32` over the shingles'
 a and any b. Documents that agree in all rows of a band are candidates: a pair of Jaccard similarity s is one with
 probability 1 - (1 - s^9)^14 (0.44 at 0.7, 0.87 at 0.8, 0.999 at 0.9). What becomes of candidates: `duplicates`.
 
-    signatures = sign(texts, permutations=128, shingle=5, by_characters=False)
-    keys = band_keys(signatures.minhash, bands=14, rows=9)    # equal keys: candidates
-    agreement(*signatures.minhash[[0, 7]])                    # estimate of their similarity, ± 0.04
+    hashes, signatures = sign(texts, permutations=128, shingle=5, by_characters=False)
+    keys = band_keys(signatures, bands=14, rows=9)            # equal keys: candidates
+    agreement(*signatures[[0, 7]])                            # estimate of their similarity, ± 0.04
     jaccard(texts, np.array([[0, 7]]), 5, by_characters)      # the similarity itself
 
 Memory: 12 bytes for each byte of the longest text of an array (24 by characters), beside what is returned.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -46,19 +44,7 @@ EMPTY_KEY = np.uint64(0)
 _MOST = np.uint32(0xFFFFFFFF)
 
 
-class Signatures(NamedTuple):
-    """What deduplication needs of documents.
-
-    Attributes:
-        hashes: uint64 [documents], of the whole normalised text; 0 where it is empty.
-        minhash: uint32 [documents, permutations].
-    """
-
-    hashes: np.ndarray
-    minhash: np.ndarray
-
-
-def sign(texts: pa.Array, permutations: int, shingle: int, by_characters: bool) -> Signatures:
+def sign(texts: pa.Array, permutations: int, shingle: int, by_characters: bool) -> tuple[np.ndarray, np.ndarray]:
     """Hash texts for exact and near deduplication.
 
     Args:
@@ -66,15 +52,19 @@ def sign(texts: pa.Array, permutations: int, shingle: int, by_characters: bool) 
         permutations: length of the signatures.
         shingle: words in a shingle (of languages with spaces).
         by_characters: shingle characters instead of words.
+
+    Returns:
+        uint64 [documents], hashes of the whole normalised texts, 0 where they are empty; and uint32 [documents,
+        permutations], the signatures.
     """
     random = np.random.Generator(np.random.PCG64(14_009))  # fixed: signatures of all corpora are comparable
     factors = random.integers(0, 2**32, permutations, dtype=np.uint32) | np.uint32(1)
     offsets = random.integers(0, 2**32, permutations, dtype=np.uint32)
-    result = Signatures(np.zeros(len(texts), np.uint64), np.full((len(texts), permutations), _MOST))
+    hashes, signatures = np.zeros(len(texts), np.uint64), np.full((len(texts), permutations), _MOST)
     data, starts = text_buffers(texts)
     size = CHARACTER_SHINGLE if by_characters else shingle
-    _sign_all(data, starts, *character_tables(), factors, offsets, size, by_characters, *result)
-    return result
+    _sign_all(data, starts, *character_tables(), factors, offsets, size, by_characters, hashes, signatures)
+    return hashes, signatures
 
 
 def band_keys(minhash: np.ndarray, bands: int, rows: int) -> np.ndarray:

@@ -61,20 +61,6 @@ class Table(NamedTuple):
     shown: np.ndarray
 
 
-class Taken(NamedTuple):
-    """Texts without repeated units.
-
-    Attributes:
-        texts: `large_string` [documents].
-        characters: int64 [documents], how many were taken.
-        shown: the commonest units whose first document is here, and in how many documents they are.
-    """
-
-    texts: pa.Array
-    characters: np.ndarray
-    shown: list[tuple[str, int]]
-
-
 def write_units(path: Path, texts: pa.Array, kind: str, number: int) -> None:
     """Hash the units of a shard's documents and write them to a file.
 
@@ -156,17 +142,21 @@ def load(path: Path, kind: str) -> Table:
     return Table(kind, units, np.sort(units["hash"][order]))
 
 
-def remove(texts: pa.Array, number: int, table: Table) -> Taken:
+def remove(texts: pa.Array, number: int, table: Table) -> tuple[pa.Array, np.ndarray, list[tuple[str, int]]]:
     """Take repeated units out of a shard's documents, but for those that are the first to have them.
 
     Args:
         texts: `large_string` array [documents], those that `write_units` saw.
         number: of the shard.
         table: the repeated units.
+
+    Returns:
+        The texts without them; int64 [documents], how many characters were taken; and the commonest units whose first
+        document is here, with the number of documents that they are in.
     """
     taken = np.zeros(len(texts), np.int64)
     if not len(table.units) or not len(texts):
-        return Taken(texts, taken, [])
+        return texts, taken, []
     data, offsets = text_buffers(texts)
     output = np.empty(int(offsets[-1] - offsets[0]), np.uint8)
     output_offsets = np.zeros(len(texts) + 1, np.int64)
@@ -181,7 +171,7 @@ def remove(texts: pa.Array, number: int, table: Table) -> Taken:
         for (begin, end), count in zip(first.tolist(), counts, strict=True)
         if begin >= 0
     ]
-    return Taken(array_of(output[: output_offsets[-1]], output_offsets), taken, shown)
+    return array_of(output[: output_offsets[-1]], output_offsets), taken, shown
 
 
 @kernel
