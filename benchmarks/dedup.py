@@ -145,12 +145,12 @@ def notes(signed: dict[str, dict[str, Run]], grouped: dict[str, Run], documents:
     edges = {name: run.reported["edges"] for name, run in grouped.items() if "edges" in run.reported}
     said += [
         f"Edges found, the same by all: {len(set(edges.values())) == 1} ({buckets.reported['edges']:,}); in whole "
-        f"{whole.reported['dropped']:,} documents dropped for {whole.reported['leaders']:,}.",
+        f"{whole.reported['dropped']:,} documents dropped for {whole.reported['representatives']:,}.",
         f"A document: 512 bytes of signature and 112 of band keys on disk; in whole "
         f"{1e6 * whole.seconds / documents:.2f} µs, of which buckets {1e6 * buckets.seconds / documents:.2f}.",
         f"Tasks of a tenth of the memory ({documents * 32 // 10:,} bytes): {less.seconds:.1f} CPU s, "
         f"{less.peak_bytes / 1e9:.2f} GB, same result: "
-        f"{[less.reported[key] for key in ('dropped', 'leaders')] == [whole.reported[key] for key in ('dropped', 'leaders')]}.",
+        f"{[less.reported[key] for key in ('dropped', 'representatives')] == [whole.reported[key] for key in ('dropped', 'representatives')]}.",
         f"Start-up, not counted: ours {whole.reported['start_seconds']:.1f} CPU s (compiled kernels, Unicode tables).",
         "datatrove's words are those of str.split, in its favour; it writes nothing here. rensa and datasketch get texts "
         "lower-cased, with punctuation; ours and datatrove's are without.",

@@ -41,18 +41,18 @@ def main() -> None:
     with pq.ParquetWriter(folder / "keys.parquet", schema, compression="none", use_dictionary=False) as table:
         for first in range(0, documents, SHARD):
             batch = texts(random, min(SHARD, documents - first))
-            signatures = sign(batch, PERMUTATIONS, 5, by_characters=False)
-            keys = band_keys(signatures.minhash, BANDS, ROWS)
+            hashes, signatures = sign(batch, PERMUTATIONS, 5, by_characters=False)
+            keys = band_keys(signatures, BANDS, ROWS)
             name = folder / f"{first:09}"
-            records = pa.record_batch({"text": batch, "hash": signatures.hashes})
+            records = pa.record_batch({"text": batch, "hash": hashes})
             with pa.OSFile(f"{name}.arrow", "wb") as file, pa.ipc.new_file(file, records.schema) as out:
                 out.write_batch(records)
-            np.save(f"{name}.signatures.npy", signatures.minhash)
+            np.save(f"{name}.signatures.npy", signatures)
             np.save(f"{name}.bands.npy", keys)
             for band in range(BANDS):
                 rows = {"band": np.full(len(batch), band, np.int8), "key": keys[band], "document": np.arange(first, first + len(batch))}  # fmt: skip
                 table.write_table(pa.table(rows, schema))
-            shards.append([f"{name}.arrow", f"{name}.signatures.npy", f"{name}.bands.npy", first, len(batch)])
+            shards.append([f"{name}.arrow", len(batch), first])
             size += batch.nbytes
     np.save(folder / "alive.npy", np.ones(documents, bool))
     (folder / "shards.json").write_text(json.dumps(shards))

@@ -16,11 +16,11 @@ def main() -> None:
     lines = Path(sys.argv[1]).read_text("utf-8").rstrip("\n").split("\n")
     by_characters = sys.argv[2] == "characters"
     texts = text_array([json.loads(line)["text"].encode() for line in lines])
-    band_keys(sign(texts[:1], 128, 5, by_characters).minhash, 14, 9)
+    band_keys(sign(texts[:1], 128, 5, by_characters)[1], 14, 9)
     begin = time.process_time()
-    signatures = sign(texts, 128, 5, by_characters)
+    _, signatures = sign(texts, 128, 5, by_characters)
     signed = time.process_time()
-    band_keys(signatures.minhash, 14, 9)
+    band_keys(signatures, 14, 9)
     done = time.process_time()
     print(json.dumps({"cpu_seconds": done - begin, "sign_seconds": signed - begin, "band_seconds": done - signed,
                       "bytes": texts.nbytes - 8 * (len(texts) + 1), "documents": len(texts), "start_seconds": begin}))  # fmt: skip

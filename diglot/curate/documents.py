@@ -118,7 +118,7 @@ class Documents:
             id_hashes=id_hashes,
             sample_keys=keyed("sample", id_hashes),
             characters=np.zeros(length, np.int64),
-            bytes=sum(byte_lengths(side) for side in read),
+            bytes=np.sum([byte_lengths(side) for side in read], axis=0),
             taken=np.zeros((length, len(TAKEN)), np.int64),
             identified=[],
             verdicts=np.full(length, RIGHT),
@@ -159,8 +159,9 @@ class Documents:
 
     def sizes(self) -> np.ndarray:
         """Characters and bytes as read and as left, and what each correction took: int64 [documents, len(SIZES)]."""
-        left = self.characters - self.taken.sum(axis=1), sum(byte_lengths(side) for side in self.texts)
-        return np.column_stack([self.characters, self.bytes, *left, self.taken])
+        characters_left = self.characters - self.taken.sum(axis=1)
+        bytes_left = np.sum([byte_lengths(side) for side in self.texts], axis=0)
+        return np.column_stack([self.characters, self.bytes, characters_left, bytes_left, self.taken])
 
 
 def by_reason(reason: np.ndarray, reasons: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:

@@ -102,11 +102,11 @@ def clean(documents: Documents, tools: Tools) -> Documents:
     """Correct the texts line by line, and count what is in them (`clean.lines`)."""
     sides = [correct(side, tools.settings.corrections) for side in documents.read]
     documents.texts = [side.texts for side in sides]
-    documents.characters = sum(side.characters for side in sides)
-    documents.taken[:, : len(CORRECTIONS)] = sum(side.removed for side in sides)
+    documents.characters = np.sum([side.characters for side in sides], axis=0)
+    documents.taken[:, : len(CORRECTIONS)] = np.sum([side.removed for side in sides], axis=0)
     characters = np.maximum(documents.characters, 1)
-    documents.signal("urls")[:] = sum(side.urls for side in sides) / characters
-    documents.signal("invisible")[:] = sum(side.broken for side in sides) / characters
+    documents.signal("urls")[:] = np.sum([side.urls for side in sides], axis=0) / characters
+    documents.signal("invisible")[:] = np.sum([side.broken for side in sides], axis=0) / characters
     return documents
 
 

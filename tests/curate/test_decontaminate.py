@@ -18,9 +18,8 @@ def table_of(folder, records, **settings):
 
 
 def found(table, texts, language="en"):
-    hits, details = decontaminate.contaminated(pa.array(texts, pa.large_string()), language, table)
-    assert set(details) == {place for place, hit in enumerate(hits) if hit}
-    return hits.tolist(), details
+    hits, items = decontaminate.contaminated(pa.array(texts, pa.large_string()), language, table)
+    return hits.tolist(), dict(zip(hits.nonzero()[0].tolist(), items, strict=True))
 
 
 def naive(texts, items, n):

@@ -13,7 +13,8 @@ from signed_shards import BANDS, ROWS, all_alive, plain_jaccard, write_columns, 
 
 from diglot.base.executor import open_executor
 from diglot.curate.dedup import duplicates
-from diglot.curate.dedup.duplicates import SignedShard, equal_documents, near_duplicates
+from diglot.curate.dedup.duplicates import equal_documents, near_duplicates
+from diglot.curate.documents import SignedShard
 from diglot.read.files import Record, read_records
 from diglot.recipe.curate import Deduplication
 from diglot.world import generate
@@ -289,7 +290,7 @@ def test_pairs_are_compared_by_what_their_signatures_are_of(tmp_path):
     compared = [sentences(ENGLISH, seed) for seed in (1, 2, 3)] + [sentences(ENGLISH, 3).upper()]
     [shard] = write_shards(tmp_path, compared)
     texts = pa.array(["same"] * 3 + ["other"], pa.large_string())
-    write_columns(shard.arrow, {"text": texts, "compared": pa.array(compared, pa.large_string())})
+    write_columns(shard.path, {"text": texts, "compared": pa.array(compared, pa.large_string())})
     dropped, kept = near(tmp_path, [shard])
     assert (dropped.tolist(), kept.tolist()) == ([3], [2])
     assert shard.texts().to_pylist() == compared
@@ -297,7 +298,7 @@ def test_pairs_are_compared_by_what_their_signatures_are_of(tmp_path):
 
 def test_more_unlike_company_in_a_bucket_than_leaders(tmp_path):
     """Documents forced into the same buckets fall to those that they resemble, not to the first that is there."""
-    kinds = [sentences(ARABIC, seed) for seed in range(duplicates.LEADERS)]
+    kinds = [sentences(ARABIC, seed) for seed in range(duplicates.REPRESENTATIVES)]
     texts = [kinds[place % len(kinds)] + f" {place}" for place in range(40)]
     [shard] = write_shards(tmp_path, texts)
     np.save(shard.bands, np.ones((BANDS, len(texts)), np.uint64))
@@ -313,7 +314,7 @@ def test_no_documents_and_empty_shards(tmp_path):
         assert [len(part) for part in near(tmp_path, shards)] == [0, 0]
         assert [len(part) for part in equal_documents(shards, "hash", alive, map, MEMORY)] == [0, 0]
     shards = write_shards(tmp_path, ["", *[sentences(ENGLISH, 1)] * 2])
-    empty = SignedShard(tmp_path / "none", tmp_path / "none", tmp_path / "none", 0, 0, 0, False)
+    empty = SignedShard(tmp_path / "none.arrow", 0, "s", "s", ("en",))
     assert same(near(tmp_path, [empty, *shards, empty._replace(first=3)]), (np.array([2]), np.array([1])))
 
 
@@ -333,7 +334,7 @@ def test_equal_documents_are_those_of_a_dictionary(column, memory, tmp_path):
         hashes[random_numbers.random(rows) < 0.1] = 0
         path = tmp_path / f"{number}.arrow"
         write_columns(path, {column: pa.array(hashes)})
-        shards.append(SignedShard(path, path, path, first, rows, number % 2, False))
+        shards.append(SignedShard(path, rows, "s", "s", ("en",), first, number % 2))
         values += [(number % 2, int(value)) for value in hashes]
         first += rows
     alive = random_numbers.random(len(values)) < 0.9

@@ -1,6 +1,7 @@
 """Signatures, band keys and exact similarities, against theory and plain Python."""
 
 import random
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -20,8 +21,15 @@ def array(texts: list[str]):
     return text_array([text.encode() for text in texts])
 
 
+class Signed(NamedTuple):
+    """What `sign` returns, by name."""
+
+    hashes: np.ndarray
+    minhash: np.ndarray
+
+
 def signed(texts: list[str], by_characters: bool = False):
-    return sign(array(texts), 128, 5, by_characters)
+    return Signed(*sign(array(texts), 128, 5, by_characters))
 
 
 def pairs_with(common: int, number: int, by_characters: bool) -> tuple[list[str], float]:
@@ -131,7 +139,7 @@ def test_a_signature_depends_on_its_text_alone():
     alone = [signed([text]) for text in texts]
     assert (together.minhash == np.concatenate([one.minhash for one in alone])).all()
     assert (together.hashes == np.concatenate([one.hashes for one in alone])).all()
-    part = sign(array(texts)[7:11], 128, 5, False)
+    part = Signed(*sign(array(texts)[7:11], 128, 5, False))
     assert (part.minhash == together.minhash[7:11]).all()
 
 

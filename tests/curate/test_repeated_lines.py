@@ -20,14 +20,14 @@ COOKIES = "نستخدم ملفات تعريف الارتباط لتحسين تج
 
 
 def run(folder, shards, kind, limit, order=None):
-    """Both passes over shards of texts; returns what is left by shard, and the `Taken`s."""
+    """Both passes over shards of texts; returns what is left by shard, and all that `remove` returned."""
     files = [folder / f"{number}.npy" for number in range(len(shards))]
     for number in order or range(len(shards)):
         repeated_lines.write_units(files[number], pa.array(shards[number], pa.large_string()), kind, number)
     repeated_lines.build_table(files, limit, folder / "table.npy", map)
     table = repeated_lines.load(folder / "table.npy", kind)
     taken = [repeated_lines.remove(pa.array(texts, pa.large_string()), n, table) for n, texts in enumerate(shards)]
-    return [part.texts.to_pylist() for part in taken], taken
+    return [texts.to_pylist() for texts, _, _ in taken], taken
 
 
 def split(text, kind):
@@ -92,9 +92,9 @@ def test_as_plain_python(tmp_path, kind, limit):
     shards = corpus(limit)
     left, taken = run(tmp_path, shards, kind, limit)
     assert left == naive(shards, kind, limit)
-    for part, before in zip(taken, shards, strict=True):
-        after = [len(text) for text in part.texts.to_pylist()]
-        assert (part.characters + after).tolist() == [len(text) for text in before]
+    for (texts, characters, _), before in zip(taken, shards, strict=True):
+        after = [len(text) for text in texts.to_pylist()]
+        assert (characters + after).tolist() == [len(text) for text in before]
     assert (left != shards) == (limit < 1000)
 
 
@@ -131,7 +131,7 @@ def test_neither_the_order_of_shards_nor_the_ranges_of_the_count_matter(tmp_path
 def test_the_commonest_are_shown_as_they_first_stand(tmp_path):
     shards = corpus(9)
     _, taken = run(tmp_path, shards, "lines", 3)
-    shown = dict(unit for part in taken for unit in part.shown)
+    shown = dict(unit for _, _, shown in taken for unit in shown)
     both = sum(any("home" in line.lower() for line in text.split("\n")) for texts in shards for text in texts)
     menus = [count for line, count in shown.items() if "home" in line.lower()]
     assert menus == [both]
@@ -149,7 +149,7 @@ def test_documents_past_a_word_of_bits_are_told_apart(tmp_path):
     repeated_lines.build_table(files, 10, tmp_path / "table.npy", map)
     table = repeated_lines.load(tmp_path / "table.npy", "lines")
     assert np.sort(table.units["documents"]).tolist() == [40_000]
-    first, second = (repeated_lines.remove(texts, number, table).characters for number in numbers)
+    first, second = (repeated_lines.remove(texts, number, table)[1] for number in numbers)
     assert first.tolist() == [0] + [len(MENU) + 1] * 19_999
     assert second.tolist() == [len(MENU) + 1] * 20_000
 
@@ -171,4 +171,4 @@ def test_the_boilerplate_of_the_invented_world_is_found(tmp_path, context):
         left, taken = run(tmp_path / language, [texts[:700], texts[700:]], "lines", 15)
         lines_left = Counter(line for part in left for text in part for line in text.split("\n"))
         assert {lines_left[notice] for notice in BOILERPLATE[language]} == {1}
-        assert {unit for part in taken for unit, _ in part.shown} == set(BOILERPLATE[language])
+        assert {unit for _, _, shown in taken for unit, _ in shown} == set(BOILERPLATE[language])

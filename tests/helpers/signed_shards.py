@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from diglot.curate.dedup.duplicates import SignedShard
 from diglot.curate.dedup.minhash import band_keys, sign
+from diglot.curate.documents import SignedShard
 from diglot.text.unicode import text_array
 
 PERMUTATIONS, BANDS, ROWS, SHINGLE, CHARACTERS = 128, 14, 9, 5, 13
@@ -45,12 +45,13 @@ def write_shards(
     shards = []
     for begin in range(0, len(texts), rows):
         batch = text_array([text.encode() for text in texts[begin : begin + rows]])
-        signatures = sign(batch, PERMUTATIONS, SHINGLE, by_characters)
-        names = [folder / f"{first + begin:07}{end}" for end in (".arrow", ".signatures.npy", ".bands.npy")]
-        write_columns(names[0], {"text": batch, "hash": pa.array(signatures.hashes)})
-        np.save(names[1], signatures.minhash)
-        np.save(names[2], band_keys(signatures.minhash, BANDS, ROWS))
-        shards.append(SignedShard(*names, first + begin, len(batch), group, by_characters))
+        hashes, signatures = sign(batch, PERMUTATIONS, SHINGLE, by_characters)
+        path, language = folder / f"{first + begin:07}.arrow", "zh" if by_characters else "en"
+        shard = SignedShard(path, len(batch), "s", "s", (language,), first + begin, group)
+        write_columns(path, {"text": batch, "hash": pa.array(hashes)})
+        np.save(shard.signatures, signatures)
+        np.save(shard.bands, band_keys(signatures, BANDS, ROWS))
+        shards.append(shard)
     return shards
 
 

@@ -41,6 +41,7 @@ On disk are 512 GB of signatures and 112 GB of keys; the file of parents has 8 G
 
 from __future__ import annotations
 
+import itertools
 import math
 import mmap
 import shutil
@@ -277,7 +278,7 @@ class ShardReader:
         """The shards that ascending documents are in, which of the documents, and their rows there."""
         places = np.searchsorted(self.firsts, documents, "right") - 1
         begins = np.flatnonzero(np.diff(places, prepend=-1))
-        for begin, end in zip(begins, [*begins[1:], len(documents)], strict=True):
+        for begin, end in itertools.pairwise([*begins, len(documents)]):
             shard = self.shards[places[begin]]
             yield shard, slice(begin, end), documents[begin:end] - shard.first
 
@@ -380,7 +381,7 @@ def _spread_components(files: list[Path], documents: int, folder: Path, memory: 
         order = np.argsort(part, kind="stable")
         found, part = found[order], part[order]
         begins = np.flatnonzero(np.diff(part, prepend=-1))
-        for begin, end in zip(begins, [*begins[1:], len(part)], strict=True):
+        for begin, end in itertools.pairwise([*begins, len(part)]):
             with (folder / f"part-{part[begin]}").open("ab") as stream:
                 stream.write(found[begin:end].tobytes())
     return [path for i in range(parts) if (path := folder / f"part-{i}").exists()]
