@@ -17,7 +17,6 @@ from diglot.read.records import field_of
 from diglot.recipe.source import Source
 
 
-
 def part_name(source: str, settings: Source, language: str) -> str:
     """What the documents of a source in a language are called together."""
     return f"{source}-{language}" if settings.languages else source
