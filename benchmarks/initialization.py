@@ -5,8 +5,8 @@ Arabic than its letters, is trained once (Llama-2 is such a base). Its tokenizer
 seed the expanded model goes on with 80% Arabic and 20% English. The control goes on with the tokenizer it had. In
 bits per byte of held-out real text, which is comparable across tokenizers:
 
-    dip             straight after the surgery, before any training
-    to the base     tokens until Arabic is where the base was before the surgery
+    dip             straight after the expansion, before any training
+    to the base     tokens until Arabic is where the base was before the expansion
     to the control  tokens until Arabic is where the control is at the end
     final           after equal training tokens
 

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from diglot.base.artifact import Progress, UserError
-from diglot.expand.initialization import Alignment, expand_rows, sub_token_mixtures
+from diglot.expand.initialization import Alignment, expand_rows, sub_token_weights
 from diglot.model.decoder import Decoder
 from diglot.recipe.expand import Distillation
 
@@ -212,7 +212,7 @@ def _means(old_KD: Tensor, alignment: Alignment, trained: list[int]) -> Tensor:
     """The rows to begin with, float32 [N, D]."""
     rows = max(new for new in [*trained, *(new for _, new in alignment.kept)]) + 1
     chosen = Alignment(alignment.kept, {id: alignment.sub_tokens[id] for id in trained}, [], [])
-    means = expand_rows(old_KD.cpu().float(), chosen, rows, 0, sub_token_mixtures(chosen))
+    means = expand_rows(old_KD.cpu().float(), chosen, rows, 0, sub_token_weights(chosen))
     return means[torch.tensor(trained)].to(old_KD.device)
 
 

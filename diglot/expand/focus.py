@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diglot.base.artifact import Progress
-from diglot.expand.initialization import Alignment, Mixture
+from diglot.expand.initialization import Alignment, RowWeights
 
 WINDOW = 5  # tokens on either side
 MAX_CONTEXTS = 2048  # Bullinaria & Levy 2007: a few thousand frequent contexts are enough
@@ -41,9 +41,9 @@ SMOOTHING = 0.75
 CHUNK = 4096
 
 
-def focus_mixtures(
+def focus_weights(
     sample: Iterable[NDArray[np.int64]], alignment: Alignment, vocabulary_size: int, progress: Progress
-) -> dict[int, Mixture]:
+) -> dict[int, RowWeights]:
     """Old tokens and weights for every new token that the sample shows often enough.
 
     Args:
@@ -53,7 +53,7 @@ def focus_mixtures(
         progress: told how many documents were read.
 
     Returns:
-        Mixtures of old ids, by new id.
+        Weights of old ids, by new id.
     """
     totals_V = np.zeros(vocabulary_size, dtype=np.int64)
     for ids in sample:
@@ -70,7 +70,7 @@ def focus_mixtures(
         similar = most_similar(vectors_WE[is_new_W], vectors_WE[is_old_W])
         old_ids_O = np.array([old_of_new[id] for id in frequent_W[is_old_W].tolist()], dtype=np.int64)
         new_ids = frequent_W[is_new_W].tolist()
-        return {new_id: Mixture(old_ids_O[places], weights) for new_id, (places, weights) in zip(new_ids, similar)}
+        return {new_id: RowWeights(old_ids_O[places], weights) for new_id, (places, weights) in zip(new_ids, similar)}
 
 
 @contextmanager

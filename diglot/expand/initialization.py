@@ -60,7 +60,7 @@ class Alignment:
         return sorted([*self.sub_tokens, *self.special, *self.unspelled])
 
 
-class Mixture(NamedTuple):
+class RowWeights(NamedTuple):
     """A row as a weighted mean of old rows: ids (int64) and weights (float32) that sum to 1."""
 
     old_ids: NDArray[np.int64]
@@ -112,18 +112,20 @@ def byte_lengths(tokenizer: Tokenizer) -> dict[int, int]:
     return {id: len(read(id)) for id in tokenizer.get_vocab(with_added_tokens=True).values()}
 
 
-def sub_token_mixtures(alignment: Alignment, lengths: dict[int, int] | None = None) -> dict[int, Mixture]:
+def sub_token_weights(alignment: Alignment, lengths: dict[int, int] | None = None) -> dict[int, RowWeights]:
     """Means of sub-tokens, by new id.
 
     Args:
         alignment: the spellings.
         lengths: weigh each sub-token by this, by old id; all alike if absent.
     """
-    mixtures = {}
+    row_weights = {}
     for new_id, spelling in alignment.sub_tokens.items():
         weights = np.array([1 if lengths is None else lengths[piece] for piece in spelling], dtype=np.float64)
-        mixtures[new_id] = Mixture(np.array(spelling, dtype=np.int64), (weights / weights.sum()).astype(np.float32))
-    return mixtures
+        row_weights[new_id] = RowWeights(
+            np.array(spelling, dtype=np.int64), (weights / weights.sum()).astype(np.float32)
+        )
+    return row_weights
 
 
 # --- rows -----------------------------------------------------------------------------------------------------
@@ -135,7 +137,7 @@ def expand_rows(
     alignment: Alignment,
     rows: int,
     seed: int,
-    mixtures: dict[int, Mixture] | None,
+    row_weights: dict[int, RowWeights] | None,
     given: dict[int, Tensor] | None = None,
 ) -> Tensor:
     """The expanded matrix, in the type of the old one.
@@ -147,7 +149,7 @@ def expand_rows(
         alignment: how old and new rows belong together.
         rows: rows of the result, padding included.
         seed: of the noise.
-        mixtures: of all tokens that can be spelled; None draws all new rows from the old rows' distribution.
+        row_weights: of all tokens that can be spelled; None draws all new rows from the old rows' distribution.
         given: new rows (D) that are known already, by new id.
 
     Raises:
@@ -171,11 +173,11 @@ def expand_rows(
             noise = torch.randn(len(chunk), len(mean_D), generator=generator)
             new_VD[chunk] = (mean_D + scale * deviation_D * noise).to(old_VD.dtype)
 
-    if mixtures is None:
+    if row_weights is None:
         draw(alignment.new_ids, 1.0)
     else:
         draw(sorted([*alignment.special, *alignment.unspelled]), SPECIAL_NOISE)
-        _mix(new_VD, old_VD, mixtures)
+        _mix(new_VD, old_VD, row_weights)
     for new_id, row_D in (given or {}).items():
         new_VD[new_id] = row_D.to(old_VD.dtype)
     for chunk_old, chunk_new in zip(old_ids.split(CHUNK), new_ids.split(CHUNK)):
@@ -198,14 +200,14 @@ def _distribution(old_VD: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     return mean_D.float(), (square_D / max(1, len(ids) - 1)).sqrt().float()
 
 
-def _mix(new_VD: Tensor, old_VD: Tensor, mixtures: dict[int, Mixture]) -> None:
+def _mix(new_VD: Tensor, old_VD: Tensor, row_weights: dict[int, RowWeights]) -> None:
     """Fill in rows that are weighted means of old ones, a chunk of new rows at a time."""
-    new_ids = list(mixtures)
+    new_ids = list(row_weights)
     for begin in range(0, len(new_ids), CHUNK):
         ids = new_ids[begin : begin + CHUNK]
-        used, places = np.unique(np.concatenate([mixtures[id].old_ids for id in ids]), return_inverse=True)
-        weights = torch.from_numpy(np.concatenate([mixtures[id].weights for id in ids]))
-        starts = torch.tensor([0, *(len(mixtures[id].old_ids) for id in ids)]).cumsum(0)[:-1]
+        used, places = np.unique(np.concatenate([row_weights[id].old_ids for id in ids]), return_inverse=True)
+        weights = torch.from_numpy(np.concatenate([row_weights[id].weights for id in ids]))
+        starts = torch.tensor([0, *(len(row_weights[id].old_ids) for id in ids)]).cumsum(0)[:-1]
         old_CD = old_VD[torch.from_numpy(used)].float()
         mixed_CD = F.embedding_bag(torch.from_numpy(places), old_CD, starts, mode="sum", per_sample_weights=weights)
         new_VD[torch.tensor(ids)] = mixed_CD.to(old_VD.dtype)

@@ -1,4 +1,4 @@
-"""Surgery: a trained model gets the rows of an extended tokenizer, and more layers where they are asked for.
+"""Vocabulary expansion: a trained model gets the rows of an extended tokenizer, and more layers where they are asked for.
 
 **Rows** belong to token strings: old ones stay bit for bit, wherever their ids went, and new ones start from old ones
 (initialization.py, focus.py, distillation.py). A row that the old model had for padding and that is a token now is
@@ -32,8 +32,16 @@ from torch import Tensor
 from diglot.base.artifact import Context, Inputs, UserError
 from diglot.base.files import write_json
 from diglot.expand import distillation
-from diglot.expand.focus import focus_mixtures
-from diglot.expand.initialization import Alignment, Mixture, align, byte_lengths, expand_rows, norms, sub_token_mixtures
+from diglot.expand.focus import focus_weights
+from diglot.expand.initialization import (
+    Alignment,
+    RowWeights,
+    align,
+    byte_lengths,
+    expand_rows,
+    norms,
+    sub_token_weights,
+)
 from diglot.expand.sampled import TokenSample
 from diglot.model.decoder import DecoderConfig
 from diglot.model.families import family_of, read_config
@@ -53,12 +61,12 @@ class NewRows:
     """How the rows of new tokens start.
 
     Attributes:
-        mixtures: of old rows, by new id; None draws all new rows at random.
+        row_weights: of old rows, by new id; None draws all new rows at random.
         given: rows that were trained, by role and new id.
         facts: for the summary.
     """
 
-    mixtures: dict[int, Mixture] | None
+    row_weights: dict[int, RowWeights] | None
     given: dict[str, dict[int, Tensor]]
     facts: dict[str, Any]
 
@@ -90,7 +98,7 @@ def run(settings: Expand, inputs: Inputs, output: Path, context: Context) -> dic
         role = ROLES[by_token.index(name)]
         seed = Random(f"{context.seed}/{settings.seed}/rows").getrandbits(62) + ROLES.index(role)
         old_VD = weights.tensor(names[name])
-        new_VD = expand_rows(old_VD, alignment, rows, seed, new.mixtures, new.given.get(role))
+        new_VD = expand_rows(old_VD, alignment, rows, seed, new.row_weights, new.given.get(role))
         measured[role] = norms(new_VD, alignment)
         return new_VD
 
@@ -146,25 +154,25 @@ def ranges(ids: list[int]) -> list[list[int]]:
 def new_rows(settings: Expand, inputs: Inputs, alignment: Alignment, context: Context) -> NewRows:
     """What the rows of new tokens are made of; reads the corpus where the initialisation learns from it."""
     model, tokenizer = inputs.one("model").path, inputs.one("tokenizer").path
-    kind, mixtures = settings.initialization, sub_token_mixtures(alignment)
+    kind, row_weights = settings.initialization, sub_token_weights(alignment)
     if kind == "random":
         return NewRows(None, {}, {})
     if kind == "mean":
-        return NewRows(mixtures, {}, {})
+        return NewRows(row_weights, {}, {})
     if kind == "weighted-mean":
-        return NewRows(sub_token_mixtures(alignment, byte_lengths(load_tokenizer(model))), {}, {})
+        return NewRows(sub_token_weights(alignment, byte_lengths(load_tokenizer(model))), {}, {})
     if not inputs.many("corpus"):
         raise UserError(f"initialization {kind} learns from text: give a corpus (--corpus, or corpus in `from`)")
     new_tokenizer = load_tokenizer(tokenizer)
     size = tokenizer_size(new_tokenizer)
     sample = TokenSample(inputs.many("corpus"), new_tokenizer, f"{context.seed}/{settings.seed}/sample")
     if kind == "focus":
-        found = focus_mixtures(sample, alignment, size, context.progress)
+        found = focus_weights(sample, alignment, size, context.progress)
         facts: dict[str, Any] = {
             "tokens_by_similarity": len(found),
             "similar_tokens_each": round(sum(len(m.old_ids) for m in found.values()) / max(1, len(found)), 3),
         }
-        return NewRows(mixtures | found, {}, {"focus": facts | {"bytes": round(sample.bytes)}})
+        return NewRows(row_weights | found, {}, {"focus": facts | {"bytes": round(sample.bytes)}})
     snippets = distillation.collect(sample, alignment, size, settings.distillation, context.progress)
     given, losses = _distil(settings, model, alignment, snippets, context)
     tenth = max(1, len(losses) // 10)
@@ -175,7 +183,7 @@ def new_rows(settings: Expand, inputs: Inputs, alignment: Alignment, context: Co
         "loss_first_tenth": round(sum(losses[:tenth]) / tenth, 6),
         "loss_last_tenth": round(sum(losses[-tenth:]) / tenth, 6),
     }
-    return NewRows(mixtures, given, {"distillation": facts})
+    return NewRows(row_weights, given, {"distillation": facts})
 
 
 def _distil(

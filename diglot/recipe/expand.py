@@ -30,7 +30,7 @@ class Expand(Stage):
     }
     function: ClassVar[str] = "diglot.expand.stage:run"
     position: ClassVar[int] = 80
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     do: Literal["expand"] = "expand"
     initialization: Literal["mean", "weighted-mean", "focus", "distillation", "random"] = Field(

@@ -414,7 +414,7 @@ def bits_over_tokens(
 
 
 def _join(fig: go.Figure, start: tuple[float, float] | None, end: tuple[float, float], colour: str) -> None:
-    """A dotted line over what happened between two measurements: surgery, a merge, another objective."""
+    """A dotted line over what happened between two measurements: vocabulary expansion, a merge, another objective."""
     if start is not None and start[0] <= end[0]:
         fig.add_scatter(
             x=[start[0], end[0]], y=[start[1], end[1]], mode="lines", hoverinfo="skip",

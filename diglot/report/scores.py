@@ -57,7 +57,7 @@ def bits(run: Run, colours: Colours) -> Section | None:
     spans = [(item.artifact.stage, starts[item.artifact.stage], starts[item.artifact.stage] + item.tokens) for item in run.trainings]  # fmt: skip
     caption = (
         "Held-out bits per byte over all tokens trained on, stages named above. Dotted: what lies between two "
-        "measurements, such as surgery or a merge. ◇: evaluate stages, with 95% intervals."
+        "measurements, such as vocabulary expansion or a merge. ◇: evaluate stages, with 95% intervals."
     )
     figure = figures.bits_over_tokens(segments, points, spans, colours)
     finding = f"From the first to the last measurement in training: {_changes(segments)}; lower is better."

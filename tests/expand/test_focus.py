@@ -11,7 +11,7 @@ from model_builders import inputs, save, transformers_model, vocabulary, write_c
 
 from diglot.base.artifact import UserError, content_hash
 from diglot.expand import focus
-from diglot.expand.focus import compress, count_contexts, focus_mixtures, positive_information, sparsemax
+from diglot.expand.focus import compress, count_contexts, focus_weights, positive_information, sparsemax
 from diglot.expand.initialization import Alignment
 from diglot.expand.stage import run
 from diglot.model.huggingface import load_decoder
@@ -100,9 +100,9 @@ def test_a_new_token_is_made_of_the_old_one_that_is_used_alike(spelled):
     sample = used_alike(30, 25, range(20, 25), np.random.default_rng(0))
     sub_tokens = {30: [100], 31: [101]} if spelled else {31: [101]}
     alignment = Alignment([(id + 100, id) for id in range(30)], sub_tokens, [], [] if spelled else [30])
-    mixtures = focus_mixtures(sample, alignment, 32, silent)
-    assert list(mixtures) == [30]  # 31 is not in the text
-    weights = dict(zip(mixtures[30].old_ids.tolist(), mixtures[30].weights.tolist()))
+    row_weights = focus_weights(sample, alignment, 32, silent)
+    assert list(row_weights) == [30]  # 31 is not in the text
+    weights = dict(zip(row_weights[30].old_ids.tolist(), row_weights[30].weights.tolist()))
     assert max(weights, key=weights.__getitem__) == 125
     assert sum(weights.values()) == pytest.approx(1)
     assert weights[125] > 5 * sum(weights.get(id, 0) for id in range(120, 125))
@@ -115,7 +115,7 @@ def test_the_number_of_threads_does_not_show():
     before, found = torch.get_num_threads(), []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        found.append(focus_mixtures(sample, alignment, 900, silent))
+        found.append(focus_weights(sample, alignment, 900, silent))
     torch.set_num_threads(before)
     for other in found[1:]:
         assert other.keys() == found[0].keys()

@@ -13,11 +13,11 @@ from tokenizers import Tokenizer
 
 from diglot.expand.initialization import (
     Alignment,
-    Mixture,
+    RowWeights,
     align,
     byte_lengths,
     expand_rows,
-    sub_token_mixtures,
+    sub_token_weights,
     unknown_id,
 )
 from diglot.tokenizer.folder import load_tokenizer
@@ -122,14 +122,14 @@ def test_lengths_add_up_whatever_the_text(bases, text):
 
 def test_weights_are_lengths_in_bytes():
     alignment = Alignment([(0, 0), (1, 1), (2, 2)], {3: [0, 1, 1], 4: [2]}, [], [])
-    mixtures = sub_token_mixtures(alignment, {0: 1, 1: 3, 2: 5})
+    row_weights = sub_token_weights(alignment, {0: 1, 1: 3, 2: 5})
     torch.testing.assert_close(
-        torch.from_numpy(mixtures[3].weights), torch.tensor([1 / 7, 3 / 7, 3 / 7], dtype=torch.float32)
+        torch.from_numpy(row_weights[3].weights), torch.tensor([1 / 7, 3 / 7, 3 / 7], dtype=torch.float32)
     )
     old = torch.tensor([[1.0, 0.0], [0.0, 1.0], [7.0, 7.0]])
-    new = expand_rows(old, alignment, 5, 0, mixtures)
+    new = expand_rows(old, alignment, 5, 0, row_weights)
     torch.testing.assert_close(new[3:], torch.tensor([[1 / 7, 6 / 7], [7.0, 7.0]]))
-    plain = expand_rows(old, alignment, 5, 0, sub_token_mixtures(alignment))
+    plain = expand_rows(old, alignment, 5, 0, sub_token_weights(alignment))
     torch.testing.assert_close(plain[3], torch.tensor([1 / 3, 2 / 3]))
 
 
@@ -139,11 +139,11 @@ def test_rows_stay_within_the_hull_of_the_rows_they_are_mixed_from():
     kept = [(row, row) for row in range(50)]
     alignment = Alignment(kept, {50 + n: [n, 49 - n, 3] for n in range(20)}, [], [])
     for lengths in (None, {row: row + 1 for row in range(50)}):
-        mixtures = sub_token_mixtures(alignment, lengths)
-        new = expand_rows(old, alignment, 70, 0, mixtures)
-        for id, mixture in mixtures.items():
-            assert mixture.weights.sum() == pytest.approx(1, abs=1e-6)
-            parts = old[torch.from_numpy(mixture.old_ids)]
+        row_weights = sub_token_weights(alignment, lengths)
+        new = expand_rows(old, alignment, 70, 0, row_weights)
+        for id, weights in row_weights.items():
+            assert weights.weights.sum() == pytest.approx(1, abs=1e-6)
+            parts = old[torch.from_numpy(weights.old_ids)]
             assert (new[id] <= parts.max(0).values + 1e-6).all()
             assert (new[id] >= parts.min(0).values - 1e-6).all()
 
@@ -153,11 +153,11 @@ def test_rows_that_were_learnt_replace_mixed_ones_and_chunks_do_not_show(monkeyp
 
     old = torch.randn(90, 6, generator=torch.Generator().manual_seed(1)).bfloat16()
     alignment = Alignment([(row, row + 5) for row in range(90)], {0: [1], 2: [3, 4], 96: [9]}, [1], [3])
-    mixtures: dict[int, Mixture] = sub_token_mixtures(alignment)
+    row_weights: dict[int, RowWeights] = sub_token_weights(alignment)
     given = {2: torch.arange(6.0)}
-    whole = expand_rows(old, alignment, 100, 7, mixtures, given)
+    whole = expand_rows(old, alignment, 100, 7, row_weights, given)
     monkeypatch.setattr(initialization, "CHUNK", 7)
-    assert torch.equal(whole, expand_rows(old, alignment, 100, 7, mixtures, given))
+    assert torch.equal(whole, expand_rows(old, alignment, 100, 7, row_weights, given))
     assert torch.equal(whole[5:95], old)
     assert torch.equal(whole[2], torch.arange(6.0).bfloat16())
     assert torch.equal(whole[0], old[1])

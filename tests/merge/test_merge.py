@@ -115,8 +115,8 @@ def test_what_is_new_in_the_model_stays_known(tmp_path, context):
     models = [make(tmp_path / name, seed) for seed, name in enumerate("ab")]
     (models[0] / "diglot-expansion.json").write_text('{"new_layers": [], "new_rows": [[300, 310]]}')
     merge(models, tmp_path / "out", context)
-    surgery = [folder / "diglot-expansion.json" for folder in (models[0], tmp_path / "out")]
-    assert surgery[0].read_text() == surgery[1].read_text()
+    expansion = [folder / "diglot-expansion.json" for folder in (models[0], tmp_path / "out")]
+    assert expansion[0].read_text() == expansion[1].read_text()
 
 
 def test_rows_are_aligned_by_token(tmp_path, context):

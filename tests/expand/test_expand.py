@@ -7,7 +7,7 @@ from model_builders import NEW_MERGES, inputs, save, transformers_model, vocabul
 from rounding import rounding
 
 from diglot.base.artifact import UserError, content_hash
-from diglot.expand.initialization import Alignment, align, expand_rows, sub_token_mixtures
+from diglot.expand.initialization import Alignment, align, expand_rows, sub_token_weights
 from diglot.expand.stage import run
 from diglot.model.huggingface import load_decoder
 from diglot.recipe.expand import Expand
@@ -138,11 +138,11 @@ def test_the_number_of_threads_does_not_show():
     old = torch.randn(30_000, 64, generator=torch.Generator().manual_seed(0))
     kept = [(row, row) for row in range(30_000)]
     alignment = Alignment(kept, {30_000 + n: [n, 7 * n, 11 * n] for n in range(2000)}, [32_000, 32_001], [])
-    mixtures = sub_token_mixtures(alignment)
+    row_weights = sub_token_weights(alignment)
     before, results = torch.get_num_threads(), []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        results.append([expand_rows(old, alignment, 32_010, 0, mixed) for mixed in (mixtures, None)])
+        results.append([expand_rows(old, alignment, 32_010, 0, mixed) for mixed in (row_weights, None)])
     torch.set_num_threads(before)
     assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other))
     random = results[0][1]
