@@ -10,7 +10,7 @@ r"""Byte-pair encoding in a kernel: UTF-8 text to ids, for the two kinds that we
 4. What is left is encoded by its merges, lowest rank first, leftmost first, as the `tokenizers` library does.
 
 The table is bounded: a new unit takes the place of the one before it. What is in it changes the speed alone, never the
-ids.
+ids. The plain twin of all kernels here is the `tokenizers` library (tests/encode/test_encoder.py).
 """
 
 from __future__ import annotations
@@ -132,13 +132,20 @@ def _aligned(slots: int, width: int) -> NDArray[np.uint64]:
 
 @inlined
 def _pair_slot(key, mask):
+    """The slot (uint64) where the search for a pair begins.
+
+    Types: key, mask uint64.
+    """
     hashed = key * _K0
     return (hashed ^ (hashed >> _32)) & mask
 
 
 @kernel
 def fill_pairs(pairs, left, right):
-    """Enter merges, in the order of their ranks; of two of the same pair the later one counts (as in `tokenizers`)."""
+    """Enter merges, in the order of their ranks; of two of the same pair the later one counts (as in `tokenizers`).
+
+    Types: pairs uint64 [slots]; left, right int32 [merges].
+    """
     mask = np.uint64(len(pairs) - 1)
     for rank in range(len(left)):
         key = (np.uint64(left[rank]) << ID_BITS) | np.uint64(right[rank])
@@ -150,7 +157,10 @@ def fill_pairs(pairs, left, right):
 
 @inlined
 def find_rank(pairs, left, right):
-    """The rank of the merge of two ids, or NO_RANK."""
+    """The rank of the merge of two ids, or NO_RANK.
+
+    Types: pairs uint64 [slots]; left, right int32.
+    """
     mask = np.uint64(len(pairs) - 1)
     key = (np.uint64(left) << ID_BITS) | np.uint64(right)
     slot = _pair_slot(key, mask)
@@ -165,11 +175,19 @@ def find_rank(pairs, left, right):
 
 @inlined
 def _inner_hash(left, right):
+    """The hash (uint64) of the characters on both sides of a join.
+
+    Types: left, right int32 or int64.
+    """
     return (np.uint64(left) * _K0 + np.uint64(right)) * _K1
 
 
 @inlined
 def _has_join(joins, inner, before, after):
+    """1 (uint64) where a merge may join with these characters around; see Model.joins.
+
+    Types: joins uint64 [lines, 8]; inner uint64; before, after int64.
+    """
     line = (inner >> _32) & np.uint64(len(joins) - 1)
     bit = ((inner + np.uint64(before)) * _K2 + np.uint64(after)) * _K3 >> _55
     return (joins[line, bit >> _6] >> (bit & _63)) & _1
@@ -177,7 +195,10 @@ def _has_join(joins, inner, before, after):
 
 @kernel
 def fill_joins(joins, around):
-    """Enter what stands around joins: int64 [joins, 4]; see Model."""
+    """Enter what stands around joins: int64 [joins, 4]; see Model.
+
+    Types: joins uint64 [lines, 8]; around int64 [joins, 4].
+    """
     for place in range(len(around)):
         before, left, right, after = around[place]
         inner = _inner_hash(left, right)
@@ -191,7 +212,11 @@ def fill_joins(joins, around):
 
 @inlined
 def _symbols(data, start, end, characters, byte_ids, symbols, places):
-    """Write the ids of a unit's characters, or of their bytes, and where they begin; returns how many."""
+    """Write the ids of a unit's characters, or of their bytes, and where they begin; returns how many.
+
+    Types: data uint8 [bytes + PADDING]; start, end int64; characters int32 [0x110000]; byte_ids int32 [256]; symbols
+    int32 [characters]; places int64 [characters + 1].
+    """
     count = 0
     place = start
     while place < end:
@@ -212,7 +237,10 @@ def _symbols(data, start, end, characters, byte_ids, symbols, places):
 
 @inlined
 def _look_up(work, place, count, pairs):
-    """Note the rank of the merge of a symbol with the one after it, or NO_RANK; returns it."""
+    """Note the rank of the merge of a symbol with the one after it, or NO_RANK; returns it.
+
+    Types: work Workspace; place, count int64; pairs uint64 [slots].
+    """
     after = work.following[place]
     rank = NO_RANK if after >= count else find_rank(pairs, work.merged[place], work.merged[after])
     work.ranks[place] = rank
@@ -221,7 +249,10 @@ def _look_up(work, place, count, pairs):
 
 @inlined
 def _join(work, place, count, merges):
-    """Join a symbol with the one after it."""
+    """Join a symbol with the one after it.
+
+    Types: work Workspace; place, count int64; merges int32 [merges].
+    """
     gone = work.following[place]
     after = work.following[gone]
     work.merged[place] = merges[work.ranks[place]]
@@ -233,7 +264,10 @@ def _join(work, place, count, merges):
 
 @kernel
 def _merge_few(work, count, pairs, merges):
-    """Merge few symbols: for each merge look for the lowest rank (several at once, in a vector)."""
+    """Merge few symbols: for each merge look for the lowest rank (several at once, in a vector).
+
+    Types: work Workspace; count int64; pairs uint64 [slots]; merges int32 [merges].
+    """
     ranks = work.ranks
     for place in range(count):
         _look_up(work, place, count, pairs)
@@ -254,6 +288,10 @@ def _merge_few(work, count, pairs, merges):
 
 @inlined
 def _push(heap, size, entry):
+    """Put an entry into the heap; returns its size.
+
+    Types: heap int64 [entries]; size, entry int64.
+    """
     place = size
     while place > 0:
         parent = (place - 1) >> 1
@@ -267,7 +305,10 @@ def _push(heap, size, entry):
 
 @inlined
 def _pop(heap, size):
-    """Take the smallest entry, heap[0], off; returns the size left."""
+    """Take the smallest entry, heap[0], off; returns the size left.
+
+    Types: heap int64 [entries]; size int64.
+    """
     size -= 1
     entry = heap[size]
     place = 0
@@ -287,7 +328,10 @@ def _pop(heap, size):
 
 @kernel
 def _merge_many(work, count, pairs, merges):
-    """Merge many symbols with a heap of rank << 32 | position, in n log n steps."""
+    """Merge many symbols with a heap of rank << 32 | position, in n log n steps.
+
+    Types: work Workspace; count int64; pairs uint64 [slots]; merges int32 [merges].
+    """
     heap, size = work.heap, 0
     for place in range(count):
         rank = _look_up(work, place, count, pairs)
@@ -315,7 +359,11 @@ def _merge_many(work, count, pairs, merges):
 
 @kernel
 def _cut_between(data, place, end, classes, characters, joins, units):
-    """Cut a text that the tokenizer does not split where words would end, if no piece has both neighbours."""
+    """Cut a text that the tokenizer does not split where words would end, if no piece has both neighbours.
+
+    Types: data uint8 [bytes + PADDING]; place, end int64; classes uint8 [0x110000]; characters int32 [0x110000]; joins
+    uint64 [lines, 8]; units int64 [words].
+    """
     count = 0
     state, previous = np.uint8(BEGIN), np.int64(0x20)
     while place < end:
@@ -340,7 +388,10 @@ def _cut_between(data, place, end, classes, characters, joins, units):
 
 @inlined
 def _joins_here(joins, symbols, place, count):
-    """Whether a merge may join what ends before a symbol of a unit with what begins at it."""
+    """Whether a merge may join what ends before a symbol of a unit with what begins at it.
+
+    Types: joins uint64 [lines, 8]; symbols int32 [characters]; place, count int64.
+    """
     inner = _inner_hash(symbols[place - 1], symbols[place])
     nothing = np.int64(NOTHING)
     before = np.int64(symbols[place - 2]) if place >= 2 else nothing
@@ -351,7 +402,10 @@ def _joins_here(joins, symbols, place, count):
 
 @inlined
 def _word_at(data, at):
-    """Eight bytes as one number, least first (compiled to one load)."""
+    """Eight bytes as one number, least first (compiled to one load).
+
+    Types: data uint8 [bytes + PADDING]; at uint64.
+    """
     value = np.uint64(0)
     for byte in range(8):
         value |= np.uint64(data[at + np.uint64(byte)]) << np.uint64(8 * byte)
@@ -360,7 +414,10 @@ def _word_at(data, at):
 
 @inlined
 def _key_part(data, start, length, part, parts):
-    """One of the numbers that a unit's key is: 8 of its bytes, and in the last 7 and the length."""
+    """One of the numbers that a unit's key is: 8 of its bytes, and in the last 7 and the length.
+
+    Types: data uint8 [bytes + PADDING]; start, length, part, parts int64.
+    """
     value = _word_at(data, np.uint64(start + 8 * part)) & MASKS[length, part]
     if part == parts - 1:
         value |= np.uint64(length) << _56
@@ -369,6 +426,10 @@ def _key_part(data, start, length, part, parts):
 
 @inlined
 def _slot(table, data, start, length, parts):
+    """The slot of a unit in a table.
+
+    Types: table uint64 [slots, 2 * parts]; data uint8 [bytes + PADDING]; start, length, parts int64.
+    """
     hashed = np.uint64(0)
     for part in range(parts):
         hashed ^= _key_part(data, start, length, part, parts) * PRIMES[part]
@@ -377,7 +438,11 @@ def _slot(table, data, start, length, parts):
 
 @inlined
 def _look_into(table, data, start, length, parts, out, written):
-    """Write the ids of a unit that is in a table; returns how many, or -1."""
+    """Write the ids of a unit that is in a table; returns how many, or -1.
+
+    Types: table uint64 [slots, 2 * parts]; data uint8 [bytes + PADDING]; start, length, parts, written int64; out
+    uint32 [ids].
+    """
     slot = _slot(table, data, start, length, parts)
     different = np.uint64(0)
     for part in range(parts):
@@ -392,7 +457,11 @@ def _look_into(table, data, start, length, parts, out, written):
 
 @inlined
 def _put_into(table, data, start, length, parts, out, begin, count):
-    """Put a unit and its ids, which stand in `out`, into a table."""
+    """Put a unit and its ids, which stand in `out`, into a table.
+
+    Types: table uint64 [slots, 2 * parts]; data uint8 [bytes + PADDING]; start, length, parts, begin, count int64; out
+    uint32 [ids].
+    """
     slot = _slot(table, data, start, length, parts)
     for part in range(parts):
         table[slot, part] = _key_part(data, start, length, part, parts)
@@ -404,7 +473,10 @@ def _put_into(table, data, start, length, parts, out, begin, count):
 
 @inlined
 def _recall(work, data, start, length, out, written):
-    """Write the ids of a unit met before; returns how many, or -1."""
+    """Write the ids of a unit met before; returns how many, or -1.
+
+    Types: work Workspace; data uint8 [bytes + PADDING]; start, length, written int64; out uint32 [ids].
+    """
     if length < 8 * SHORT:
         return _look_into(work.short, data, start, length, SHORT, out, written)
     if length < 8 * LONG:
@@ -414,7 +486,10 @@ def _recall(work, data, start, length, out, written):
 
 @kernel
 def _remember(work, data, start, length, out, begin, count):
-    """Keep a unit and its ids, which stand in `out`, for the next time, if they are few enough."""
+    """Keep a unit and its ids, which stand in `out`, for the next time, if they are few enough.
+
+    Types: work Workspace; data uint8 [bytes + PADDING]; start, length, begin, count int64; out uint32 [ids].
+    """
     if length < 8 * SHORT and count < 2 * SHORT:
         _put_into(work.short, data, start, length, SHORT, out, begin, count)
     elif 8 * SHORT <= length < 8 * LONG and count < 2 * LONG:
@@ -423,7 +498,10 @@ def _remember(work, data, start, length, out, begin, count):
 
 @kernel
 def _merge_part(work, first, behind, pairs, merges, out, written):
-    """Merge symbols of a unit and write their ids; returns how many."""
+    """Merge symbols of a unit and write their ids; returns how many.
+
+    Types: work Workspace; first, behind, written int64; pairs uint64 [slots]; merges int32 [merges]; out uint32 [ids].
+    """
     merged, symbols, following, preceding = work.merged, work.symbols, work.following, work.preceding
     count = behind - first
     for place in range(count):
@@ -447,6 +525,9 @@ def _encode_unit(data, start, end, model, look, work, out, written):
 
     Returns:
         How many ids are written by now.
+
+    Types: data uint8 [bytes + PADDING]; start, end, written int64; model Model; look bool; work Workspace; out uint32
+    [ids].
     """
     symbols, places = work.symbols, work.places
     count = _symbols(data, start, end, model.characters, model.bytes, symbols, places)
@@ -471,7 +552,11 @@ def _encode_unit(data, start, end, model, look, work, out, written):
 
 @kernel
 def _encode_units(data, start, units, count, model, cut, work, out, written):
-    """Write the ids of units; returns how many there are by now."""
+    """Write the ids of units; returns how many there are by now.
+
+    Types: data uint8 [bytes + PADDING]; start, count, cut, written int64; units int64 [words]; model Model; work
+    Workspace; out uint32 [ids].
+    """
     for unit in range(count):
         end = units[unit]
         number = _recall(work, data, start, end - start, out, written)

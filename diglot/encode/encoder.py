@@ -84,6 +84,7 @@ class Encoder:
             self.encode(texts),
             self._library(pa.array(texts, pa.large_string())),
         )
+        # Text by text, so that the one that differs can be shown.
         for number, text in enumerate(texts):
             ours = ids[offsets[number] : offsets[number + 1]]
             theirs = true_ids[true_offsets[number] : true_offsets[number + 1]]
@@ -221,6 +222,7 @@ class Kernel:
         data = np.empty(size + kernels.PADDING, np.uint8)
         data[:size] = content[offsets[0] : offsets[-1]]
         data[size:] = 0
+        # A workspace (36 MB of tables) is kept for the next call; the units in it make that faster.
         longest = int(np.diff(offsets).max(initial=0))
         work = self._free.pop() if self._free else None
         if work is None or len(work.symbols) <= longest:
@@ -280,6 +282,7 @@ def is_our_byte_level(specification: dict[str, Any]) -> bool:
 def kernel_model(model: dict[str, Any], names_of_bytes: Sequence[str]) -> kernels.Model:
     """The tables of a model for the kernel; `names_of_bytes` are the 256 bytes' in its vocabulary."""
     vocabulary, merges = model["vocab"], merge_pairs(model["merges"])
+    # Code point -> id, where a character is a piece; in byte-level models characters are always their bytes.
     characters = np.full(0x110000, -1, np.int32)
     if model.get("byte_fallback"):
         single = [(ord(piece), number) for piece, number in vocabulary.items() if len(piece) == 1]
@@ -288,6 +291,7 @@ def kernel_model(model: dict[str, Any], names_of_bytes: Sequence[str]) -> kernel
     triples = [(vocabulary[left], vocabulary[right], vocabulary[left + right]) for left, right in merges]
     merge_ids = np.array(triples, np.int32).reshape(-1, 3)
     left, right, merged = map(np.ascontiguousarray, merge_ids.T)
+    # At most half full, so that an open-addressed search ends soon.
     pairs = np.full(_power_of_two(2 * len(merges)), kernels.NO_PAIR, np.uint64)
     kernels.fill_pairs(pairs, left, right)
     around = np.array(list(_around_joins(vocabulary, merges)), np.int64).reshape(-1, 4)

@@ -178,6 +178,7 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> dic
     folder = inputs.one("tokenizer").path
     special = special_ids(folder)
     vocabulary_size = load_tokenizer(folder).get_vocab_size(with_added_tokens=True)
+    # Two bytes a token where they are enough: the shards of a training are read from disk again and again.
     dtype = np.dtype(np.uint16 if vocabulary_size <= 1 << 16 else np.uint32)
     origins = find_sources(inputs, settings.sources)
     chat = load_chat(folder) if any(origin.form != "text" for origin in origins) else None
@@ -265,10 +266,12 @@ def texts_to_check(origin: Origin) -> list[str]:
     groups = [(file, group) for file in files for group in range(file.num_row_groups)]
     spread = [groups[len(groups) * part // 4] for part in range(min(4, len(groups)))]
     texts: list[str] = []
+    # CHECKED from the beginning, a quarter of that from each of four groups spread over the source.
     for (file, group), number in zip([*groups[:1], *spread], [CHECKED, *[CHECKED // 4] * 4], strict=False):
         column = file.read_row_group(group, columns=["text"]).column("text")
         step = max(1, len(column) // number) if texts else 1
         texts += column.take(list(range(0, len(column), step))[:number]).to_pylist()
+    # Cut to a share of the source: the library that they are compared with is slow.
     size = sum(file.metadata.row_group(group).total_byte_size for file, group in groups)
     wanted = min(max(int(CHECKED_SHARE * size), LEAST_CHECKED), MOST_CHECKED)
     for file in files:
@@ -296,6 +299,7 @@ def _encode_chunk(
 ) -> EncodedTexts:
     names, texts, columns = chunk
     ids, offsets = encoder.encode_array(texts)
+    # Two more tokens a document: BOS before its ids and EOS behind them; `inside` is where the ids go.
     ends = offsets + 2 * np.arange(len(offsets))
     tokens, inside = np.empty(ends[-1], dtype), np.ones(ends[-1], bool)
     for place, token in ((ends[:-1], special["bos"]), (ends[1:] - 1, special["eos"])):

@@ -11,11 +11,7 @@ def _byte_letters() -> str:
 
 
 BYTE_LETTERS = _byte_letters()  # by value of the byte
-
-
 _TO_LETTERS = dict(enumerate(BYTE_LETTERS))
-
-
 _TO_BYTES = {ord(letter): byte for byte, letter in enumerate(BYTE_LETTERS)}
 
 

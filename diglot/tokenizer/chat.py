@@ -1,4 +1,4 @@
-r"""The one place that knows chat formats.
+r"""A conversation as ids, in the chat format of a tokenizer's folder.
 
 A conversation is one flat text. Before every message stands what names its role, after it a token that ends it:
 

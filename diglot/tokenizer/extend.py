@@ -9,7 +9,7 @@ base's. So every text is first cut as the base cuts it, and only then do new mer
     characters ▁ ك ت ا ب                                                  ▁the
     merges     ▁كتاب                                                      ▁the
 
-`forms.py` says what this means for each kind of tokenizer, `proofs.py` what is proved on held-out text and arbitrary
+`kinds.py` says what this means for each kind of tokenizer, `proofs.py` what is proved on held-out text and arbitrary
 Unicode before anything is written. A merge that consists of the base language's own characters could change how its
 text is cut: where the new languages have an alphabet of their own, all such merges are refused and identity is
 required. Where they share it (Indonesian after English), those frequent in the base's text are refused (see
@@ -93,6 +93,7 @@ def run(settings: ExtendTokenizer, inputs: Inputs, output: Path, context: Contex
     """
     corpora = inputs.many("corpus")
     base = base_folder.read_base(inputs.one("tokenizer").path)
+    # The base as it was: `base.kind.add` changes the specification that `base.kind` holds.
     was = base.kind.tokenizer()
     was.encode_special_tokens = True
     available = languages_of(corpora)
@@ -100,6 +101,7 @@ def run(settings: ExtendTokenizer, inputs: Inputs, output: Path, context: Contex
         language for language, sizes in available.items() if sizes[False] and language not in settings.languages
     ]
     seed = f"{context.seed}/{settings.seed}/tokenizer"
+    # Words are cut as the base cuts them, so that new merges continue what it does.
     sample = Sample(corpora, settings.languages, settings.max_bytes, ALPHA, seed)
     split = base.kind.splitter()
     new_words = count_by_splitting(sample, split, _progress(sample, context))
@@ -114,6 +116,7 @@ def run(settings: ExtendTokenizer, inputs: Inputs, output: Path, context: Contex
     chat_tokens = base_folder.add_chat_tokens(base) if our_chat else []
     base_folder.write_extended(base, output, chat_tokens, our_chat)
 
+    # What was written is read again: measures and proofs are of the files, not of what is in memory.
     now = load_tokenizer(output)
     texts = {
         language: texts_to_measure(corpora, language, MEASURED_BYTES) for language in [*base_languages, *sample.rates]
@@ -172,6 +175,7 @@ def find_new_tokens(
         )
     characters = new_characters(kind, texts, base_script, most) if kind.takes_characters else []
     learnt, strings = learn(kind, characters, new_words, base_words, base_script, bool(shared), most, context)
+    # Fewer than learnt where another STRETCH gains too little; `tokens` is [merges + 1, languages].
     number = enough(learnt.tokens, settings.minimum_gain) if settings.minimum_gain is not None else len(learnt.merges)
     totals = learnt.tokens.sum(axis=1)
     shares = (totals[:-1] - totals[1:]) / max(int(totals[-1]), 1)

@@ -1,6 +1,4 @@
-"""Load a tokenizer folder, measure what the tokenizer does to text, and prove what an extension promises.
-
-Measures:
+"""Measure what a tokenizer does to text.
 
     fertility             tokens per word; a word stands between spaces, and in languages written without them it is a
                           segment (see `word_spans.py`), so that languages compare
@@ -10,11 +8,7 @@ Measures:
     unknown_tokens        share of tokens that say only that something was there (a tokenizer without bytes)
     gini                  how unequally languages pay for the same content
 
-Proofs return what fails, so that an empty answer is the proof. All of it works for every form of tokenizer:
-
-    byte-fallback   ▁ك  <0xD9>        Llama-2, ours
-    byte-level      ĠÙĥ  Ù            GPT-2, Llama-3, Qwen; a token may end inside a character
-    unigram         ▁ك  <unk>         T5, XLM-R
+Tokens are found in the text by their places in it, so that all of this works for every kind of tokenizer.
 """
 
 from __future__ import annotations
@@ -27,8 +21,6 @@ import tokenizers
 
 from diglot.tokenizer.folder import BATCH, SPACE, unknown_id
 from diglot.tokenizer.word_spans import what_words_are, word_spans
-
-# --- measures -------------------------------------------------------------------------------------------------
 
 
 def measure(tokenizer: tokenizers.Tokenizer, texts: Sequence[str], language: str | None = None) -> dict[str, Any]:
@@ -54,8 +46,9 @@ def measure(tokenizer: tokenizers.Tokenizer, texts: Sequence[str], language: str
                 tokens + len(ids),
                 unknowns + 0 if unknown is None else int(np.count_nonzero(ids == unknown)),
             )
-            # The lone space of a word may be given the place of its first letter.
+            # [tokens, 2]: begin and end of each; the lone space of a word may have the place of its first letter
             places = np.array(encoding.offsets, np.int64).reshape(-1, 2)[ids != (-1 if space is None else space)]
+            # A word's core is continued where more than one token lies between its first character and its last.
             begun = np.searchsorted(places[:, 0], words.core_ends, "left")
             ended = np.searchsorted(places[:, 1], words.core_starts, "right")
             cores, continued = cores + len(begun), continued + int(np.count_nonzero(begun - ended > 1))
@@ -86,9 +79,6 @@ def gini(values: Sequence[float]) -> float:
     return 2 * ranked / (count * total) - (count + 1) / count
 
 
-# --- pieces ---------------------------------------------------------------------------------------------------
-
-
 def phrases(texts: Iterable[str], number: int, words: int = 3) -> list[str]:
     """A few short phrases of letters only, one from a text, for showing how they are cut."""
     found = []
@@ -102,6 +92,3 @@ def phrases(texts: Iterable[str], number: int, words: int = 3) -> list[str]:
         if len(found) == number:
             break
     return found
-
-
-# --- proofs ---------------------------------------------------------------------------------------------------

@@ -36,6 +36,8 @@ SPACES = (" ", "  ", "\n", "\n\n", "\t", "\r\n", "\u00a0", "\u3000", "▁")
 # Python and to `tokenizers`, and not to SentencePiece) and which are dropped.
 AWKWARD = ("\0", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x1f", "\x7f", "\x85", "\xad", "\u180e", "\u200b", "\u200d",
            "\u200e", "\u2028", "\u2029", "\u202f", "\u205f", "\u2060", "\ufeff", "\ufffd")  # fmt: skip
+CONTEXTS = (("", ""), ("\n", ""), ("1", ""), ("", "\u2603"), ("\u2603", ""), ("a", ""))  # around a token's own text
+ROUNDS = (8, 64, 1000, 3200)  # completions tried of each token that is still missing
 
 
 def arbitrary_texts(number: int = ARBITRARY_TEXTS) -> list[str]:
@@ -78,7 +80,7 @@ def prove_identity(
     """How many lines of the base languages are cut as before; without a shared alphabet it must be all.
 
     Returns:
-        What `measure.identity` counts; `required`, and `passed`, which is None where there was no line to look at.
+        What `identity` counts; `required`, and `passed`, which is None where there was no line to look at.
     """
     result = identity(base, extended, lines, set(new_characters))
     if not shared and result["changed"]:
@@ -130,6 +132,7 @@ def prove_special_tokens(base: Path, extended: Path, added: Sequence[str], our_c
 
 
 def _template(folder: Path, config: dict[str, Any]) -> Any:
+    """The folder's chat template: a file of its own, or in the configuration as older folders have it."""
     file = folder / "chat_template.jinja"
     return file.read_text(encoding="utf-8") if file.exists() else config.get("chat_template")
 
@@ -151,7 +154,7 @@ def prove_sentencepiece(
             f"{base / SENTENCEPIECE}: to extend and prove it, SentencePiece is needed: pip install 'diglot[sentencepiece]', "
             "or take the file out of the folder: tokenizer.json is enough for everything here"
         ) from error
-    compared = [line for text in texts for line in text.split("\n") if line] + arbitrary_texts()
+    compared = [line for text in texts for line in text.split("\n") if line] + arbitrary_texts()  # it reads lines
     differing = {}
     for folder, tokenizer in ((base, was), (extended, now)):
         library = sentencepiece.SentencePieceProcessor(model_file=str(folder / SENTENCEPIECE))
@@ -160,7 +163,7 @@ def prove_sentencepiece(
         differing[folder] = {
             text for text, pieces, ids in cut if not same_pieces(text, pieces, ids, tokenizer, unknown)
         }
-    wrong = differing[extended] - differing[base]
+    wrong = differing[extended] - differing[base]  # a fault of the base's own files is not the extension's
     if wrong:
         raise UserError(
             f"sentencepiece: tokenizer.json and tokenizer.model cut {len(wrong)} of {len(compared)} texts differently, "
@@ -187,12 +190,6 @@ def same_pieces(text: str, pieces: list[str], ids: list[int], tokenizer: tokeniz
     return all(token in (piece, unknown) for token, piece in zip(tokens, pieces, strict=True))
 
 
-CONTEXTS = (("", ""), ("\n", ""), ("1", ""), ("", "\u2603"), ("\u2603", ""), ("a", ""))  # around a token's own text
-
-
-ROUNDS = (8, 64, 1000, 3200)  # completions tried of each token that is still missing
-
-
 def round_trip_failures(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> list[str]:
     """The texts that do not come back from encode and decode as they were."""
     decoded = tokenizer.decode_batch(list(encode(tokenizer, texts)), skip_special_tokens=False)
@@ -217,10 +214,12 @@ def unreachable_tokens(tokenizer: tokenizers.Tokenizer, ids: Iterable[int], text
             if not missing:
                 return
 
+    # What is a text by itself is tried alone and behind others, all tokens together.
     whole = {token_id: text for token_id, data in missing.items() if (text := whole_text(data)) is not None}
     for before, after in CONTEXTS:
         drop_reached([before + text + after for token_id, text in whole.items() if token_id in missing])
     drop_reached(texts if missing else ())
+    # What ends inside a character needs one that completes it: few tries for all, then more for those still missing.
     searches = {token_id: completions(data) for token_id, data in missing.items() if token_id not in whole}
     for number in ROUNDS:
         drop_reached(

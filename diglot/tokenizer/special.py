@@ -1,18 +1,12 @@
-"""The special tokens of our tokenizers, and the chat formats that are known."""
+"""The special tokens of our tokenizers, and how the known chat formats write messages (`chat.py` finds out which it is)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 UNKNOWN, BEGIN, STOP, PADDING, END = "<unk>", "<s>", "</s>", "<pad>", "<|end|>"
-
-
 ROLES = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
-
-
 SPECIAL_TOKENS = (UNKNOWN, BEGIN, STOP, PADDING, *ROLES.values(), END)  # ids 0..7, in this order
-
-
 CHAT_TEMPLATE = """\
 {{- bos_token -}}
 {%- for message in messages -%}

@@ -72,7 +72,10 @@ class Queue(NamedTuple):
 
 @kernel
 def _candidate_slot(left, right, candidates, pieces):
-    """Where a text stands in the table of candidates, or the empty place where it belongs."""
+    """Where a text stands in the table of candidates, or the empty place where it belongs.
+
+    Types: left, right int64; candidates Candidates; pieces Pieces.
+    """
     hash_ = hash_of(pieces, left, right)
     mask = np.uint64(len(candidates.table) - 1)
     slot = finish(hash_) & mask
@@ -92,6 +95,8 @@ def find_candidate(left, right, group, ring, candidates, pieces, state, rules):
     """The candidate that two symbols are in a group: one that is known, a new one, NONE, or PIECE - n.
 
     `ring`: without every split, the same pair's candidate in another group, or NONE.
+
+    Types: left, right, group, ring int64; candidates Candidates; pieces Pieces; state STATE [1]; rules Rules.
     """
     shapes, links = pieces.shapes, candidates.links
     if shapes[left].fixed or shapes[right].fixed:
@@ -137,7 +142,10 @@ def find_candidate(left, right, group, ring, candidates, pieces, state, rules):
 
 @kernel
 def alive(candidate, candidates, every_split):
-    """Whether any of a ring can still be learnt."""
+    """Whether any of a ring can still be learnt.
+
+    Types: candidate int64; candidates Candidates; every_split bool.
+    """
     member = candidate
     while True:
         count, second = candidates.totals[member].count, candidates.totals[member].second
@@ -150,7 +158,10 @@ def alive(candidate, candidates, every_split):
 
 @kernel
 def release(candidate, candidates, state):
-    """Let a candidate's number be used again; no place says any more that it belongs to it."""
+    """Let a candidate's number be used again; no place says any more that it belongs to it.
+
+    Types: candidate int64; candidates Candidates; state STATE [1].
+    """
     link = candidates.links[candidate]
     stretch = np.int64(link.stretch)
     while stretch != NONE:
@@ -163,7 +174,10 @@ def release(candidate, candidates, state):
 
 @kernel
 def give_stretch(candidate, candidates, state):
-    """Room in the pool for a candidate's events; from here on `events` says where the next one goes."""
+    """Room in the pool for a candidate's events; from here on `events` says where the next one goes.
+
+    Types: candidate int64; candidates Candidates; state STATE [1].
+    """
     link = candidates.links[candidate]
     stretch, begin = state[0].stretches, state[0].pool
     candidates.stretches[stretch].begin, candidates.stretches[stretch].length = begin, link.events
@@ -178,7 +192,10 @@ def give_stretch(candidate, candidates, state):
 
 @kernel
 def _comes_first(one, other, links, pieces, every_split):
-    """Of two candidates with equal counts: the smaller symbols, or, with every split, the text that sorts first."""
+    """Of two candidates with equal counts: the smaller symbols, or, with every split, the text that sorts first.
+
+    Types: one, other int64; links LINK [candidates]; pieces Pieces; every_split bool.
+    """
     left, right = np.int64(links[one].left), np.int64(links[one].right)
     other_left, other_right = np.int64(links[other].left), np.int64(links[other].right)
     if not every_split:
@@ -193,7 +210,10 @@ def _comes_first(one, other, links, pieces, every_split):
 
 @kernel
 def push(queue, candidate, candidates, pieces, every_split):
-    """Put a candidate into its queue with its count of now."""
+    """Put a candidate into its queue with its count of now.
+
+    Types: queue Queue; candidate int64; candidates Candidates; pieces Pieces; every_split bool.
+    """
     group, count = candidates.links[candidate].group, candidates.totals[candidate].count
     counts, heap = queue.counts[group], queue.candidates[group]
     at = queue.sizes[group]
@@ -213,7 +233,10 @@ def push(queue, candidate, candidates, pieces, every_split):
 
 @kernel
 def _pop(queue, group, links, pieces, every_split):
-    """Take the first out of a queue."""
+    """Take the first out of a queue.
+
+    Types: queue Queue; group int64; links LINK [candidates]; pieces Pieces; every_split bool.
+    """
     counts, heap = queue.counts[group], queue.candidates[group]
     queue.sizes[group] -= 1
     size = queue.sizes[group]
@@ -244,7 +267,10 @@ def _pop(queue, group, links, pieces, every_split):
 
 @kernel
 def _refill(queue, group, candidates, pieces, state, every_split):
-    """Lower the floor of an empty queue, to half of the greatest count, and put in what stands on it."""
+    """Lower the floor of an empty queue, to half of the greatest count, and put in what stands on it.
+
+    Types: queue Queue; group int64; candidates Candidates; pieces Pieces; state STATE [1]; every_split bool.
+    """
     greatest = 0
     for candidate in range(state[0].candidates):
         if candidates.totals[candidate].count > greatest:
@@ -262,7 +288,10 @@ def _refill(queue, group, candidates, pieces, state, every_split):
 
 @kernel
 def _neediest(queue, costs):
-    """The group with the greatest cost among those that something may be left of, or NONE."""
+    """The group with the greatest cost among those that something may be left of, or NONE.
+
+    Types: queue Queue; costs int64 [groups].
+    """
     best = NONE
     for group in range(len(queue.sizes)):
         open_ = queue.sizes[group] > 0 or queue.floors[group] > MINIMUM_COUNT
@@ -273,7 +302,10 @@ def _neediest(queue, costs):
 
 @kernel
 def _allowed(candidate, candidates, pieces, rules):
-    """Whether a candidate may be learnt now."""
+    """Whether a candidate may be learnt now.
+
+    Types: candidate int64; candidates Candidates; pieces Pieces; rules Rules.
+    """
     left, right = np.int64(candidates.links[candidate].left), np.int64(candidates.links[candidate].right)
     if find_piece(pieces, left, right) != NONE:
         return False
@@ -285,7 +317,10 @@ def _allowed(candidate, candidates, pieces, rules):
 
 @kernel
 def choose(queue, candidates, pieces, state, costs, rules):
-    """Take the candidate that is learnt next out of the queue, or NONE."""
+    """Take the candidate that is learnt next out of the queue, or NONE.
+
+    Types: queue Queue; candidates Candidates; pieces Pieces; state STATE [1]; costs int64 [groups]; rules Rules.
+    """
     links, every_split = candidates.links, rules.every_split
     while True:
         group = _neediest(queue, costs)
@@ -315,7 +350,10 @@ def choose(queue, candidates, pieces, state, costs, rules):
 
 @kernel
 def compact(places, candidates, queue, state, every_split):
-    """Drop candidates that cannot be learnt any more, and places that are no longer theirs; empty the queue."""
+    """Drop candidates that cannot be learnt any more, and places that are no longer theirs; empty the queue.
+
+    Types: places PLACE [places]; candidates Candidates; queue Queue; state STATE [1]; every_split bool.
+    """
     links, stretches = candidates.links, candidates.stretches
     keep = np.zeros(state[0].candidates, np.bool_)
     for candidate in range(state[0].candidates):
@@ -352,7 +390,10 @@ def compact(places, candidates, queue, state, every_split):
 
 @kernel
 def fill_table(candidates, pieces, state):
-    """Enter all candidates into an empty table."""
+    """Enter all candidates into an empty table.
+
+    Types: candidates Candidates; pieces Pieces; state STATE [1].
+    """
     for candidate in range(state[0].candidates):
         if candidates.links[candidate].events != UNUSED:
             left, right = (np.int64(candidates.links[candidate].left), np.int64(candidates.links[candidate].right))

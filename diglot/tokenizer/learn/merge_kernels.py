@@ -92,7 +92,10 @@ class Result(NamedTuple):
 
 @kernel
 def _unlink(place, weight, places, totals):
-    """A place belongs to no candidate any more."""
+    """A place belongs to no candidate any more.
+
+    Types: place int64; weight WEIGHT; places PLACE [places]; totals TOTAL [candidates].
+    """
     candidate = places[place].candidate
     if candidate >= 0:
         totals[candidate].count -= weight.count
@@ -102,7 +105,10 @@ def _unlink(place, weight, places, totals):
 
 @kernel
 def _join(place, symbol, weight, places, totals):
-    """Join a place's symbol with its right neighbour."""
+    """Join a place's symbol with its right neighbour.
+
+    Types: place, symbol int64; weight WEIGHT; places PLACE [places]; totals TOTAL [candidates].
+    """
     middle = place + places[place].span
     end = middle + places[middle].span
     _unlink(place - places[place - 1].span, weight, places, totals)
@@ -114,7 +120,10 @@ def _join(place, symbol, weight, places, totals):
 
 @kernel
 def _spelled(left, right, new, group, groups, step, pieces):
-    """The piece that two neighbours spell, or NONE."""
+    """The piece that two neighbours spell, or NONE.
+
+    Types: left, right, new, group, groups int64; step Step; pieces Pieces.
+    """
     if left == new:
         known = np.int64(step.neighbours[(len(step.neighbours) >> 1) + right * groups + group])
     elif right == new:
@@ -137,6 +146,9 @@ def _join_spelled(place, new, group, weight, places, totals, pieces, step, group
 
     Returns:
         The symbol's place, and how many joins were made.
+
+    Types: place, new, group, groups int64; weight WEIGHT; places PLACE [places]; totals TOTAL [candidates]; pieces
+    Pieces; step Step.
     """
     joins = 0
     while True:
@@ -161,7 +173,11 @@ def _join_spelled(place, new, group, weight, places, totals, pieces, step, group
 
 @kernel
 def _link(place, new, weight, places, candidates, pieces, step, state, groups, rules):
-    """Find the candidate that a place and its right neighbour are now."""
+    """Find the candidate that a place and its right neighbour are now.
+
+    Types: place, new, groups int64; weight WEIGHT; places PLACE [places]; candidates Candidates; pieces Pieces; step
+    Step; state STATE [1]; rules Rules.
+    """
     left, right = np.int64(places[place].symbol), np.int64(places[place + places[place].span].symbol)
     group = weight.group if rules.parity else 0
     at, candidate = np.int64(NONE), np.int64(UNKNOWN)
@@ -196,7 +212,10 @@ def _link(place, new, weight, places, candidates, pieces, step, state, groups, r
 
 @kernel
 def _gather(candidate, candidates, places):
-    """A candidate's places, ascending, and ones that were; returns how many."""
+    """A candidate's places, ascending, and ones that were; returns how many.
+
+    Types: candidate int64; candidates Candidates; places PLACE [places].
+    """
     size, number = 0, 0
     stretch = np.int64(candidates.links[candidate].stretch)
     while stretch != NONE:
@@ -220,7 +239,11 @@ def _gather(candidate, candidates, places):
 
 @kernel
 def _pair_of(candidate, places, weights, candidates, pieces, step):
-    """The symbols that a text is mostly made of; of equally many, the smallest."""
+    """The symbols that a text is mostly made of; of equally many, the smallest.
+
+    Types: candidate int64; places PLACE [places]; weights WEIGHT [weights]; candidates Candidates; pieces Pieces; step
+    Step.
+    """
     link = candidates.links[candidate]
     left, right = np.int64(link.left), np.int64(link.right)
     counts = np.zeros(length_of(pieces, left, right), np.int64)  # by the length of the left one
@@ -249,7 +272,10 @@ def _pair_of(candidate, places, weights, candidates, pieces, step):
 
 @kernel
 def _enter(left, right, pieces, state):
-    """Make the piece of two; returns its id."""
+    """Make the piece of two; returns its id.
+
+    Types: left, right int64; pieces Pieces; state STATE [1].
+    """
     new = state[0].pieces
     begin, length = pieces.offsets[new], length_of(pieces, left, right)
     for at in range(length):
@@ -262,7 +288,11 @@ def _enter(left, right, pieces, state):
 
 @kernel
 def _apply(member, new, places, weights, candidates, pieces, step, state, groups, rules, costs, tokens):
-    """Join all places of a candidate, left to right, and note the pairs that this makes."""
+    """Join all places of a candidate, left to right, and note the pairs that this makes.
+
+    Types: member, new, groups int64; places PLACE [places]; weights WEIGHT [weights]; candidates Candidates; pieces
+    Pieces; step Step; state STATE [1]; rules Rules; costs, tokens int64 [groups].
+    """
     size, totals = _gather(member, candidates, step.places), candidates.totals
     for begin in range(0, size, _BLOCK):
         end = begin
@@ -293,7 +323,11 @@ def _apply(member, new, places, weights, candidates, pieces, step, state, groups
 
 @kernel
 def _store(places, candidates, queue, pieces, step, state, every_split):
-    """Give the candidates of a step their stretches of the pool, and their place in the queue."""
+    """Give the candidates of a step their stretches of the pool, and their place in the queue.
+
+    Types: places PLACE [places]; candidates Candidates; queue Queue; pieces Pieces; step Step; state STATE [1];
+    every_split bool.
+    """
     links, totals = candidates.links, candidates.totals
     for number in range(state[0].touched):
         candidate = np.int64(step.touched[number])
@@ -325,7 +359,11 @@ def _store(places, candidates, queue, pieces, step, state, every_split):
 
 @kernel
 def _has_room(candidate, candidates, pieces, queue, step, state, needed, groups, rules):
-    """Whether the arrays are large enough for a candidate's step whatever it finds; `needed` says how large."""
+    """Whether the arrays are large enough for a candidate's step whatever it finds; `needed` says how large.
+
+    Types: candidate, groups int64; candidates Candidates; pieces Pieces; queue Queue; step Step; state STATE [1];
+    needed NEEDED [1]; rules Rules.
+    """
     size, member = 0, candidate
     while True:
         stretch = np.int64(candidates.links[member].stretch)
@@ -355,7 +393,11 @@ def _has_room(candidate, candidates, pieces, queue, step, state, needed, groups,
 
 @kernel
 def learn(until, places, weights, pieces, candidates, queue, step, state, needed, rules, result):
-    """Learn merges until there are so many; returns FINISHED, SLICE (there are), or ROOM (`needed` says what)."""
+    """Learn merges until there are so many; returns FINISHED, SLICE (there are), or ROOM (`needed` says what).
+
+    Types: until int64; places PLACE [places]; weights WEIGHT [weights]; pieces Pieces; candidates Candidates; queue
+    Queue; step Step; state STATE [1]; needed NEEDED [1]; rules Rules; result Result.
+    """
     links, groups = candidates.links, len(queue.sizes)
     while state[0].merges < until:
         candidate = choose(queue, candidates, pieces, state, result.costs, rules)

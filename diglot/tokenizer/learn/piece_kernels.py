@@ -40,7 +40,10 @@ class Pieces(NamedTuple):
 
 @kernel
 def byte_at(pieces, left, right, at):
-    """A byte of two pieces joined."""
+    """A byte of two pieces joined.
+
+    Types: pieces Pieces; left, right, at int64.
+    """
     first = pieces.offsets[left]
     length = pieces.offsets[left + 1] - first
     return pieces.content[first + at if at < length else pieces.offsets[right] + at - length]
@@ -48,12 +51,19 @@ def byte_at(pieces, left, right, at):
 
 @kernel
 def length_of(pieces, left, right):
-    """Bytes of two pieces joined."""
+    """Bytes of two pieces joined.
+
+    Types: pieces Pieces; left, right int64.
+    """
     return pieces.offsets[left + 1] - pieces.offsets[left] + pieces.offsets[right + 1] - pieces.offsets[right]
 
 
 @kernel
 def spell_the_same(pieces, left, right, other_left, other_right):
+    """Whether two pairs of pieces are the same text.
+
+    Types: pieces Pieces; left, right, other_left, other_right int64.
+    """
     length = length_of(pieces, left, right)
     if length != length_of(pieces, other_left, other_right):
         return False
@@ -65,12 +75,19 @@ def spell_the_same(pieces, left, right, other_left, other_right):
 
 @kernel
 def hash_of(pieces, left, right):
+    """The hash (uint64) of two pieces joined.
+
+    Types: pieces Pieces; left, right int64.
+    """
     return pieces.hashes[left, 0] * pieces.hashes[right, 1] + pieces.hashes[right, 0]
 
 
 @kernel
 def find_piece(pieces, left, right):
-    """The piece that two pieces spell, or NONE. Of equal ones it is the first that can merge."""
+    """The piece that two pieces spell, or NONE. Of equal ones it is the first that can merge.
+
+    Types: pieces Pieces; left, right int64.
+    """
     hash_, length = hash_of(pieces, left, right), length_of(pieces, left, right)
     mask = np.uint64(len(pieces.table) - 1)
     slot = finish(hash_) & mask
@@ -89,7 +106,10 @@ def find_piece(pieces, left, right):
 
 @kernel
 def add_pieces(pieces, first, last):
-    """Enter pieces whose bytes stand in `content`; returns the number of bytes of the longest."""
+    """Enter pieces whose bytes stand in `content`; returns the number of bytes of the longest.
+
+    Types: pieces Pieces; first, last int64.
+    """
     longest = 1
     mask = np.uint64(len(pieces.table) - 1)
     for piece in range(first, last):
@@ -120,7 +140,10 @@ def add_pieces(pieces, first, last):
 
 @kernel
 def in_base_script(pieces, left, right, base_script):
-    """Whether two pieces joined consist of the base language's characters, so far as they can be told."""
+    """Whether two pieces joined consist of the base language's characters, so far as they can be told.
+
+    Types: pieces Pieces; left, right int64; base_script uint8 [code points].
+    """
     at, length = np.int64(0), length_of(pieces, left, right)
     while at < length and byte_at(pieces, left, right, at) & 0xC0 == 0x80:
         at += 1

@@ -30,6 +30,10 @@ _ONE = np.uint64(1)
 
 @kernel
 def _write_place(places, at, symbol, span, weight):
+    """Write what stands at a place, without a candidate.
+
+    Types: places PLACE [places]; at, symbol, span, weight int64.
+    """
     places[at].symbol, places[at].candidate, places[at].span, places[at].weight = symbol, NONE, span, weight
 
 
@@ -38,6 +42,9 @@ def lay_out(symbols, offsets, counts, seconds, groups, places, weights, table, t
     """Write the words of two symbols and more into places, and their different weights; count all tokens.
 
     `table` is int32 [a power of two, more than there are words] of NONE. Returns how many different weights there are.
+
+    Types: symbols int32 [symbols]; offsets int64 [words + 1]; counts, seconds int64 [words]; groups int32 [words];
+    places PLACE [places]; weights WEIGHT [weights]; table int32 [power of two]; tokens, costs int64 [groups].
     """
     _write_place(places, 0, NONE, 0, 0)
     at, number = 1, 0
@@ -70,7 +77,10 @@ def lay_out(symbols, offsets, counts, seconds, groups, places, weights, table, t
 
 @kernel
 def _pair_slot(keys, values, left, right, group):
-    """Where a pair stands in a table, or the empty place where it belongs; and its key."""
+    """Where a pair stands in a table, or the empty place where it belongs; and its key.
+
+    Types: keys int64 [power of two]; values int32 [power of two]; left, right, group int64.
+    """
     key = (left << 40) | (right << 16) | group
     mask = np.uint64(len(keys) - 1)
     slot = finish(np.uint64(key) * _BASE) & mask
@@ -81,7 +91,10 @@ def _pair_slot(keys, values, left, right, group):
 
 @kernel
 def move_pairs(keys, values, new_keys, new_values):
-    """Enter a table of pairs into a larger one, which is empty; returns that."""
+    """Enter a table of pairs into a larger one, which is empty; returns that.
+
+    Types: keys int64 [power of two]; values int32 [power of two]; new_keys int64 [larger]; new_values int32 [larger].
+    """
     mask = np.uint64(len(new_keys) - 1)
     for old in range(len(keys)):
         if values[old] != UNKNOWN:
@@ -99,6 +112,9 @@ def count_pairs(first, used, keys, values, places, weights, pieces, candidates, 
     `keys` and `values` (int64 and int32 [a power of two]) are a table of pairs and their candidates, or UNKNOWN, with
     `used` pairs in it. Returns the place that there is no room for (or the number of places), and the pairs now in
     the table.
+
+    Types: first, used, groups int64; keys int64 [power of two]; values int32 [power of two]; places PLACE [places];
+    weights WEIGHT [weights]; pieces Pieces; candidates Candidates; state STATE [1]; rules Rules.
     """
     for place in range(first, len(places) - 1):
         if places[place].span == 0 or places[place + 1].span == 0:
@@ -127,7 +143,10 @@ def count_pairs(first, used, keys, values, places, weights, pieces, candidates, 
 
 @kernel
 def store_pairs(places, candidates, state, every_split):
-    """Give the candidates of `count_pairs` their stretches of the pool, and drop those that cannot be learnt."""
+    """Give the candidates of `count_pairs` their stretches of the pool, and drop those that cannot be learnt.
+
+    Types: places PLACE [places]; candidates Candidates; state STATE [1]; every_split bool.
+    """
     links = candidates.links
     for candidate in range(state[0].candidates):
         if every_split or alive(candidate, candidates, every_split):
