@@ -291,7 +291,7 @@ def test_rates_of_what_is_frozen_are_refused(trains: str, group: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "expected"),
+        ("{", "not readable as JSON"),
         ('{"new_rows": [[1, 2]]}', "new_layers"),
         ('{"new_rows": [[1, 2, 3]], "new_layers": []}', "expected"),
         ('{"new_rows": [[300, 331]], "new_layers": []}', "330 rows"),
