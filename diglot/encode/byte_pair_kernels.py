@@ -10,7 +10,7 @@ r"""Byte-pair encoding in a kernel: UTF-8 text to ids, for the two kinds that we
 4. What is left is encoded by its merges, lowest rank first, leftmost first, as the `tokenizers` library does.
 
 The table is bounded: a new unit takes the place of the one before it. What is in it changes the speed alone, never the
-ids. The plain twin of all kernels here is the `tokenizers` library (tests/encode/test_encoder.py).
+ids. The plain twin of all kernels here is the `tokenizers` library (tests/encode/test_encoder.py). `data` is always uint8 [bytes + PADDING].
 """
 
 from __future__ import annotations
@@ -132,10 +132,7 @@ def _aligned(slots: int, width: int) -> NDArray[np.uint64]:
 
 @inlined
 def _pair_slot(key, mask):
-    """The slot (uint64) where the search for a pair begins.
-
-    Types: key, mask uint64.
-    """
+    """The slot (uint64) where the search for a pair begins. Types: key, mask uint64."""
     hashed = key * _K0
     return (hashed ^ (hashed >> _32)) & mask
 
@@ -157,10 +154,7 @@ def fill_pairs(pairs, left, right):
 
 @inlined
 def find_rank(pairs, left, right):
-    """The rank of the merge of two ids, or NO_RANK.
-
-    Types: pairs uint64 [slots]; left, right int32.
-    """
+    """The rank of the merge of two ids, or NO_RANK. Types: pairs uint64 [slots]; left, right int32."""
     mask = np.uint64(len(pairs) - 1)
     key = (np.uint64(left) << ID_BITS) | np.uint64(right)
     slot = _pair_slot(key, mask)
@@ -175,10 +169,7 @@ def find_rank(pairs, left, right):
 
 @inlined
 def _inner_hash(left, right):
-    """The hash (uint64) of the characters on both sides of a join.
-
-    Types: left, right int32 or int64.
-    """
+    """The hash (uint64) of the characters on both sides of a join. Types: left, right int32 or int64."""
     return (np.uint64(left) * _K0 + np.uint64(right)) * _K1
 
 
@@ -214,8 +205,8 @@ def fill_joins(joins, around):
 def _symbols(data, start, end, characters, byte_ids, symbols, places):
     """Write the ids of a unit's characters, or of their bytes, and where they begin; returns how many.
 
-    Types: data uint8 [bytes + PADDING]; start, end int64; characters int32 [0x110000]; byte_ids int32 [256]; symbols
-    int32 [characters]; places int64 [characters + 1].
+    Types: data uint8; start, end int64; characters int32 [0x110000]; byte_ids int32 [256]; symbols int32 [characters];
+    places int64 [characters + 1].
     """
     count = 0
     place = start
@@ -249,10 +240,7 @@ def _look_up(work, place, count, pairs):
 
 @inlined
 def _join(work, place, count, merges):
-    """Join a symbol with the one after it.
-
-    Types: work Workspace; place, count int64; merges int32 [merges].
-    """
+    """Join a symbol with the one after it. Types: work Workspace; place, count int64; merges int32 [merges]."""
     gone = work.following[place]
     after = work.following[gone]
     work.merged[place] = merges[work.ranks[place]]
@@ -288,10 +276,7 @@ def _merge_few(work, count, pairs, merges):
 
 @inlined
 def _push(heap, size, entry):
-    """Put an entry into the heap; returns its size.
-
-    Types: heap int64 [entries]; size, entry int64.
-    """
+    """Put an entry into the heap; returns its size. Types: heap int64 [entries]; size, entry int64."""
     place = size
     while place > 0:
         parent = (place - 1) >> 1
@@ -305,10 +290,7 @@ def _push(heap, size, entry):
 
 @inlined
 def _pop(heap, size):
-    """Take the smallest entry, heap[0], off; returns the size left.
-
-    Types: heap int64 [entries]; size int64.
-    """
+    """Take the smallest entry, heap[0], off; returns the size left. Types: heap int64 [entries]; size int64."""
     size -= 1
     entry = heap[size]
     place = 0
@@ -361,8 +343,8 @@ def _merge_many(work, count, pairs, merges):
 def _cut_between(data, place, end, classes, characters, joins, units):
     """Cut a text that the tokenizer does not split where words would end, if no piece has both neighbours.
 
-    Types: data uint8 [bytes + PADDING]; place, end int64; classes uint8 [0x110000]; characters int32 [0x110000]; joins
-    uint64 [lines, 8]; units int64 [words].
+    Types: data uint8; place, end int64; classes uint8 [0x110000]; characters int32 [0x110000]; joins uint64 [lines, 8];
+    units int64 [words].
     """
     count = 0
     state, previous = np.uint8(BEGIN), np.int64(0x20)
@@ -402,10 +384,7 @@ def _joins_here(joins, symbols, place, count):
 
 @inlined
 def _word_at(data, at):
-    """Eight bytes as one number, least first (compiled to one load).
-
-    Types: data uint8 [bytes + PADDING]; at uint64.
-    """
+    """Eight bytes as one number, least first (compiled to one load). Types: data uint8; at uint64."""
     value = np.uint64(0)
     for byte in range(8):
         value |= np.uint64(data[at + np.uint64(byte)]) << np.uint64(8 * byte)
@@ -416,7 +395,7 @@ def _word_at(data, at):
 def _key_part(data, start, length, part, parts):
     """One of the numbers that a unit's key is: 8 of its bytes, and in the last 7 and the length.
 
-    Types: data uint8 [bytes + PADDING]; start, length, part, parts int64.
+    Types: data uint8; start, length, part, parts int64.
     """
     value = _word_at(data, np.uint64(start + 8 * part)) & MASKS[length, part]
     if part == parts - 1:
@@ -426,10 +405,7 @@ def _key_part(data, start, length, part, parts):
 
 @inlined
 def _slot(table, data, start, length, parts):
-    """The slot of a unit in a table.
-
-    Types: table uint64 [slots, 2 * parts]; data uint8 [bytes + PADDING]; start, length, parts int64.
-    """
+    """The slot of a unit in a table. Types: table uint64 [slots, 2 * parts]; data uint8; start, length, parts int64."""
     hashed = np.uint64(0)
     for part in range(parts):
         hashed ^= _key_part(data, start, length, part, parts) * PRIMES[part]
@@ -440,8 +416,7 @@ def _slot(table, data, start, length, parts):
 def _look_into(table, data, start, length, parts, out, written):
     """Write the ids of a unit that is in a table; returns how many, or -1.
 
-    Types: table uint64 [slots, 2 * parts]; data uint8 [bytes + PADDING]; start, length, parts, written int64; out
-    uint32 [ids].
+    Types: table uint64 [slots, 2 * parts]; data uint8; start, length, parts, written int64; out uint32 [ids].
     """
     slot = _slot(table, data, start, length, parts)
     different = np.uint64(0)
@@ -459,8 +434,7 @@ def _look_into(table, data, start, length, parts, out, written):
 def _put_into(table, data, start, length, parts, out, begin, count):
     """Put a unit and its ids, which stand in `out`, into a table.
 
-    Types: table uint64 [slots, 2 * parts]; data uint8 [bytes + PADDING]; start, length, parts, begin, count int64; out
-    uint32 [ids].
+    Types: table uint64 [slots, 2 * parts]; data uint8; start, length, parts, begin, count int64; out uint32 [ids].
     """
     slot = _slot(table, data, start, length, parts)
     for part in range(parts):
@@ -475,7 +449,7 @@ def _put_into(table, data, start, length, parts, out, begin, count):
 def _recall(work, data, start, length, out, written):
     """Write the ids of a unit met before; returns how many, or -1.
 
-    Types: work Workspace; data uint8 [bytes + PADDING]; start, length, written int64; out uint32 [ids].
+    Types: work Workspace; data uint8; start, length, written int64; out uint32 [ids].
     """
     if length < 8 * SHORT:
         return _look_into(work.short, data, start, length, SHORT, out, written)
@@ -488,7 +462,7 @@ def _recall(work, data, start, length, out, written):
 def _remember(work, data, start, length, out, begin, count):
     """Keep a unit and its ids, which stand in `out`, for the next time, if they are few enough.
 
-    Types: work Workspace; data uint8 [bytes + PADDING]; start, length, begin, count int64; out uint32 [ids].
+    Types: work Workspace; data uint8; start, length, begin, count int64; out uint32 [ids].
     """
     if length < 8 * SHORT and count < 2 * SHORT:
         _put_into(work.short, data, start, length, SHORT, out, begin, count)
@@ -526,8 +500,7 @@ def _encode_unit(data, start, end, model, look, work, out, written):
     Returns:
         How many ids are written by now.
 
-    Types: data uint8 [bytes + PADDING]; start, end, written int64; model Model; look bool; work Workspace; out uint32
-    [ids].
+    Types: data uint8; start, end, written int64; model Model; look bool; work Workspace; out uint32 [ids].
     """
     symbols, places = work.symbols, work.places
     count = _symbols(data, start, end, model.characters, model.bytes, symbols, places)
@@ -554,8 +527,8 @@ def _encode_unit(data, start, end, model, look, work, out, written):
 def _encode_units(data, start, units, count, model, cut, work, out, written):
     """Write the ids of units; returns how many there are by now.
 
-    Types: data uint8 [bytes + PADDING]; start, count, cut, written int64; units int64 [words]; model Model; work
-    Workspace; out uint32 [ids].
+    Types: data uint8; start, count, cut, written int64; units int64 [words]; model Model; work Workspace; out uint32
+    [ids].
     """
     for unit in range(count):
         end = units[unit]
