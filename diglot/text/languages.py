@@ -1,4 +1,4 @@
-"""What the corpus stage knows about languages: English names, near relatives, codes, scripts without spaces."""
+"""Languages: English names, near relatives, codes of other systems, scripts without spaces."""
 
 from __future__ import annotations
 
