@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,10 +26,8 @@ from diglot.model.decoder import DecoderConfig
 from diglot.model.families import family_of, read_config
 from diglot.model.huggingface import describe, huggingface_names, write_description
 from diglot.model.weights import EXPANSION, StoredWeights, write_weights
+from diglot.recipe.merge import Merge
 from diglot.tokenizer.folder import load_tokenizer
-
-if TYPE_CHECKING:
-    from diglot.recipe.merge import Merge
 
 
 @dataclass

@@ -14,7 +14,7 @@ import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,10 +24,8 @@ from diglot.base.files import write_json
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.families import config_json, family_of, read_config
 from diglot.model.weights import StoredWeights, write_weights
+from diglot.recipe.model import ImportModel
 from diglot.tokenizer.folder import generation_ids, load_tokenizer, tokenizer_size
-
-if TYPE_CHECKING:
-    from diglot.recipe.model import ImportModel
 
 TOKENIZER_FILES = (
     "tokenizer.json",

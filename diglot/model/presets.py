@@ -31,7 +31,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -39,10 +39,8 @@ from torch import nn
 from diglot.base.artifact import Context, Inputs, UserError
 from diglot.model.decoder import Decoder, DecoderConfig, RotaryScaling
 from diglot.model.huggingface import describe, save_decoder
+from diglot.recipe.model import NewModel, Shape
 from diglot.tokenizer.folder import load_tokenizer, tokenizer_size
-
-if TYPE_CHECKING:
-    from diglot.recipe.model import NewModel, Shape
 
 
 def _polylm(

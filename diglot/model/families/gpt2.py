@@ -35,7 +35,6 @@ class GPT2(Family):
     derived = (".attn.bias", ".attn.masked_bias")  # the causal mask
 
     def read(self, file: Path, full: Any) -> DecoderConfig:
-        """See `Family.read`."""
         require(file, "activation_function", full.activation_function, tuple(GELUS))
         require(file, "scale_attn_weights", full.scale_attn_weights, (True,))
         require(file, "scale_attn_by_inverse_layer_idx", full.scale_attn_by_inverse_layer_idx, (False,))
@@ -60,7 +59,6 @@ class GPT2(Family):
         )
 
     def fits(self, config: DecoderConfig) -> bool:
-        """See `Family.fits`."""
         kind = (config.normalization, config.positions) == ("layer", "learned") and config.activation != "swiglu"
         biases = config.query_key_value_bias and config.output_bias and config.feed_forward_bias
         square = config.num_heads * config.head_size == config.hidden_size
@@ -69,7 +67,6 @@ class GPT2(Family):
         )
 
     def write(self, config: DecoderConfig) -> dict[str, Any]:
-        """See `Family.write`."""
         return {
             "activation_function": "gelu" if config.activation == "gelu" else "gelu_new",
             "attn_pdrop": 0.0,

@@ -33,7 +33,6 @@ class Llama(Family):
     }
 
     def read(self, file: Path, full: Any) -> DecoderConfig:
-        """See `Family.read`."""
         require(file, "hidden_act", full.hidden_act, ("silu", "swish"))
         refuse_window(file, full)
         bias = bool(getattr(full, "attention_bias", False))
@@ -46,12 +45,10 @@ class Llama(Family):
         )
 
     def fits(self, config: DecoderConfig) -> bool:
-        """See `Family.fits`."""
         alike = config.query_key_value_bias == config.output_bias
         return is_llama_like(config) and not config.query_key_norm and alike
 
     def write(self, config: DecoderConfig) -> dict[str, Any]:
-        """See `Family.write`."""
         biases = {"attention_bias": config.query_key_value_bias, "mlp_bias": config.feed_forward_bias}
         return write_sizes_and_rotary(config) | {"rms_norm_eps": config.norm_epsilon} | biases
 

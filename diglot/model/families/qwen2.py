@@ -18,14 +18,11 @@ class Qwen2(Llama):
     model_class = "Qwen2ForCausalLM"
 
     def read(self, file: Path, full: Any) -> DecoderConfig:
-        """See `Family.read`."""
         return replace(super().read(file, full), query_key_value_bias=True)
 
     def fits(self, config: DecoderConfig) -> bool:
-        """See `Family.fits`."""
         biases = (config.query_key_value_bias, config.output_bias, config.feed_forward_bias)
         return is_llama_like(config) and not config.query_key_norm and biases == (True, False, False)
 
     def write(self, config: DecoderConfig) -> dict[str, Any]:
-        """See `Family.write`."""
         return write_sizes_and_rotary(config) | {"rms_norm_eps": config.norm_epsilon}

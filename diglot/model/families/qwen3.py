@@ -18,15 +18,12 @@ class Qwen3(Llama):
     model_class = "Qwen3ForCausalLM"
 
     def read(self, file: Path, full: Any) -> DecoderConfig:
-        """See `Family.read`."""
         return replace(super().read(file, full), query_key_norm=True)
 
     def fits(self, config: DecoderConfig) -> bool:
-        """See `Family.fits`."""
         alike = config.query_key_value_bias == config.output_bias and not config.feed_forward_bias
         return is_llama_like(config) and config.query_key_norm and alike
 
     def write(self, config: DecoderConfig) -> dict[str, Any]:
-        """See `Family.write`."""
         own = {"rms_norm_eps": config.norm_epsilon, "attention_bias": config.query_key_value_bias}
         return write_sizes_and_rotary(config) | own

@@ -25,7 +25,6 @@ class Starcoder2(Family):
     names = Llama.names | {"feed_forward.up": "mlp.c_fc", "feed_forward.down": "mlp.c_proj"}
 
     def read(self, file: Path, full: Any) -> DecoderConfig:
-        """See `Family.read`."""
         require(file, "hidden_act", full.hidden_act, tuple(GELUS))
         refuse_window(file, full)
         return DecoderConfig(
@@ -39,13 +38,11 @@ class Starcoder2(Family):
         )
 
     def fits(self, config: DecoderConfig) -> bool:
-        """See `Family.fits`."""
         kind = (config.normalization, config.positions) == ("layer", "rotary") and config.activation != "swiglu"
         alike = config.query_key_value_bias == config.output_bias == config.feed_forward_bias
         return kind and alike and not config.query_key_norm
 
     def write(self, config: DecoderConfig) -> dict[str, Any]:
-        """See `Family.write`."""
         return write_sizes_and_rotary(config) | {
             "attention_dropout": 0.0,
             "embedding_dropout": 0.0,
