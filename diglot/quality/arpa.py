@@ -82,6 +82,7 @@ def _lines(node, end, path, words, probabilities, backoffs, beginnings, data, of
     size, length = 0, len(path)
     while node < end and size < room:
         path[length - 1] = node
+        # Nodes come in the order of their parents: each level's node only ever moves on.
         for level in range(length - 2, -1, -1):
             while beginnings[path[level] + 1] <= path[level + 1]:
                 path[level] += 1
@@ -93,7 +94,7 @@ def _lines(node, end, path, words, probabilities, backoffs, beginnings, data, of
             for at in range(offsets[word], offsets[word + 1]):
                 out[size] = data[at]
                 size += 1
-        if node < len(backoffs):
+        if node < len(backoffs):  # the highest order is nobody's context
             out[size] = _TAB
             size = _write_number(backoffs[node], out, size + 1)
         out[size] = _NEWLINE

@@ -86,7 +86,7 @@ def _number(data, at, keys, numbers, known, out, spans):
     """
     size, found = 0, 0
     while at < len(data) and 2 * (known + found) <= len(keys):
-        if at == 0 or data[at - 1] == _NEWLINE:
+        if at == 0 or data[at - 1] == _NEWLINE:  # also where an earlier call stopped
             out[size] = BEGIN
             size += 1
         begin = at
@@ -94,7 +94,7 @@ def _number(data, at, keys, numbers, known, out, spans):
             at += 1
         key = hash_bytes(data, begin, at)
         place = slot_of(keys, key)
-        if keys[place] == 0:
+        if keys[place] == 0:  # a new word: its number is how many are known
             keys[place] = key
             numbers[place] = known + found
             spans[found, 0], spans[found, 1] = begin, at

@@ -331,12 +331,14 @@ def _telling_script(data, start, end, script_of, bytes_of_script):
     letters = bytes_of_script[_AMBIGUOUS:].sum()
     cantonese, kana = bytes_of_script[_CANTONESE], bytes_of_script[-2]
     han = bytes_of_script[-1] + cantonese
+    # Japanese has both, Chinese next to no kana; what lies between is left to the automaton.
     if kana + han >= _SCRIPT_BYTES and kana + han >= _SCRIPT_SHARE * letters:
         if kana >= _KANA_SHARE * (kana + han):
             return len(bytes_of_script) - _FIRST_SCRIPT - 2
         if han >= _HAN_BYTES and kana <= _FOREIGN_KANA_SHARE * han and cantonese <= _CANTONESE_SHARE * han:
             return len(bytes_of_script) - _FIRST_SCRIPT - 1
         return -1
+    # At most one script can have half of the letters' bytes, so the first that does is the one.
     for script in range(_FIRST_SCRIPT, len(bytes_of_script) - 2):
         if bytes_of_script[script] >= max(_SCRIPT_BYTES, _SCRIPT_SHARE * letters):
             return script - _FIRST_SCRIPT
