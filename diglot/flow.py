@@ -40,6 +40,7 @@ from diglot.base.artifact import (
 )
 from diglot.base.files import write_json
 from diglot.base.format import excerpt
+from diglot.base.summaries.summary import Summary
 from diglot.load import Where
 from diglot.recipe import Recipe
 from diglot.recipe.common import Stage, at_step
@@ -445,8 +446,8 @@ def run_stage(step: Step, inputs: Inputs, seed: int, where: Where, progress: Pro
             fingerprint=step.fingerprint,
             settings=step.settings.settings(),
             inputs=step.made_from,
-        ) as (output, summary):
-            summary.update(function(step.settings, inputs, output, context))
+        ) as unfinished:
+            unfinished.summary = function(step.settings, inputs, unfinished.folder, context)
     except UserError as error:
         raise UserError(f"{place}: stage {step.name!r}: {error}") from error
     # The artifact is whole: only now may what the next try would need go.
@@ -454,7 +455,7 @@ def run_stage(step: Step, inputs: Inputs, seed: int, where: Where, progress: Pro
     return _whole(step.folder)
 
 
-def _function(settings: Stage, who: str) -> Callable[..., dict[str, Any]]:
+def _function(settings: Stage, who: str) -> Callable[..., Summary]:
     module, _, name = settings.function.partition(":")
     try:
         return getattr(importlib.import_module(module), name)

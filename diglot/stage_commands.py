@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from diglot.base.artifact import Artifact, Inputs, UserError, content_hash, read_artifact
+from diglot.base.summaries.summary import Summary
 from diglot.load import Where, check, parse_value
 from diglot.recipe.common import Settings, Stage
 
@@ -142,7 +143,7 @@ def _input(folder: Path, role: str, settings: type[Stage]) -> Artifact:
         if not (folder / "tokenizer.json").is_file() or not needs.accepts(kind):
             raise UserError(f"--{role} {folder}: no {needs} there")
         content = content_hash(folder)
-        artifact = Artifact(folder, folder.name, kind, "outside", content, content, {}, {}, {}, {})
+        artifact = Artifact(folder, folder.name, kind, "outside", content, content, {}, {}, Summary(), {})
     if not needs.accepts(artifact.kind):
         raise UserError(f"--{role} {folder}: is a {artifact.kind}; a {needs} is needed here")
     return artifact

@@ -21,11 +21,13 @@ from rich.progress import (
 from rich.table import Table
 
 from diglot.base.artifact import Artifact
-from diglot.base.format import duration, short
+from diglot.base.format import duration, short, words
+from diglot.base.summaries.summary import Record
 from diglot.flow import Step
 from diglot.recipe.common import at_step
 from diglot.report.lineage import Member, about, at
 
+MOST_IN_A_LINE = 4  # such as languages, with a number each
 STATE_STYLE = {"done": "green", "stale": "yellow", "to do": "cyan"}
 
 
@@ -97,17 +99,21 @@ class StageProgress:
 
 
 def headline(artifact: Artifact) -> str:
-    """A stage's summary in a line: the numbers that stand at its top level."""
-    parts = []
-    for key, value in artifact.summary.items():
-        title = key.replace("_", " ")
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            parts.append(f"{title} {short(value)}")
-        elif (
-            isinstance(value, dict) and 0 < len(value) <= 4 and all(isinstance(v, (int, float)) for v in value.values())
-        ):
-            parts.append(f"{title} " + ", ".join(f"{k} {short(v)}" for k, v in value.items()))
-    return " · ".join(parts[:5])
+    """A stage's summary in a line."""
+    summary = artifact.summary
+    parts = [_fact(name, getattr(summary, name)) for name in summary.headline]
+    return " · ".join(part for part in parts if part)
+
+
+def _fact(name: str, value: Any) -> str:
+    """A field of a summary, or nothing where it has too much to say for a line."""
+    if isinstance(value, Record):
+        value = vars(value)
+    if isinstance(value, int | float):
+        return f"{words(name)} {short(value)}"
+    if isinstance(value, dict) and 0 < len(value) <= MOST_IN_A_LINE:
+        return f"{words(name)} " + ", ".join(f"{words(key)} {short(item)}" for key, item in value.items())
+    return ""
 
 
 def plan_table(steps: list[Step]) -> Table:

@@ -14,7 +14,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ from diglot.base.files import write_json
 from diglot.base.format import excerpt
 from diglot.base.ledger import Sample, SourceLedger
 from diglot.base.randomness import key_hash
+from diglot.base.summaries.corpus import CorpusSummary
 from diglot.read.files import Broken, read_records
 from diglot.recipe.align import GatherInstructions, GatherPreferences
 
@@ -57,7 +57,7 @@ def gather(
     context: Context,
     read: Read,
     prompt_of: PromptOf,
-) -> dict[str, Any]:
+) -> CorpusSummary:
     """Fill the artifact.
 
     Args:
@@ -87,7 +87,7 @@ def gather(
         _refuse_empty(name, entry)
     sources = {name: entry.as_json() for name, entry in ledger.items()}
     write_json(output / "ledger.json", {"sources": sources})
-    return _summary(ledger)
+    return CorpusSummary.of_ledgers(ledger)
 
 
 def _accept(
@@ -261,24 +261,3 @@ def _refuse_empty(name: str, entry: SourceLedger) -> None:
         f"source {name!r}: nothing to train on among {entry.read.documents:,} records: "
         f"{told or 'all are held out'}" + (f" (for example: {sample})" if sample else "")
     )
-
-
-def _summary(ledger: Ledger) -> dict[str, Any]:
-    """Headline numbers, in the form that the corpus has."""
-    dropped: Counter[str] = Counter()
-    documents: Counter[str] = Counter()
-    languages: dict[str, Counter[str]] = {}
-    sources: dict[str, dict[str, Any]] = {}
-    for name, entry in ledger.items():
-        reasons = {reason: counts.documents for reason, counts in sorted(entry.dropped.items())}
-        sides = {"read": entry.read.documents, "kept": entry.kept.documents, "held_out": entry.held_out.documents}
-        dropped.update(reasons)
-        documents.update({**sides, "dropped": sum(reasons.values())})
-        languages.setdefault(entry.language, Counter()).update(asdict(entry.kept))
-        sources[name] = {"language": entry.language, "domain": entry.domain, **sides, "dropped": reasons}
-    return {
-        "documents": dict(documents),
-        "dropped": dict(dropped.most_common()),
-        "languages": {language: dict(counts) for language, counts in languages.items()},
-        "sources": sources,
-    }

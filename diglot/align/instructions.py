@@ -12,10 +12,11 @@ from typing import Any
 from diglot.align.gather import gather
 from diglot.align.messages import Message, read_conversation
 from diglot.base.artifact import Context, Inputs
+from diglot.base.summaries.corpus import CorpusSummary
 from diglot.recipe.align import GatherInstructions
 
 
-def run(settings: GatherInstructions, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+def run(settings: GatherInstructions, inputs: Inputs, output: Path, context: Context) -> CorpusSummary:
     """Read, check and split conversations.
 
     Raises:

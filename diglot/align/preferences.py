@@ -15,10 +15,11 @@ from typing import Any
 from diglot.align.gather import gather
 from diglot.align.messages import Message, read_pair
 from diglot.base.artifact import Context, Inputs
+from diglot.base.summaries.corpus import CorpusSummary
 from diglot.recipe.align import GatherPreferences
 
 
-def run(settings: GatherPreferences, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+def run(settings: GatherPreferences, inputs: Inputs, output: Path, context: Context) -> CorpusSummary:
     """Read, check and split preference pairs.
 
     Raises:

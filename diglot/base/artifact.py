@@ -27,12 +27,14 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from diglot.base.errors import UserError
 from diglot.base.files import read_json, write_json
+from diglot.base.summaries.model import ModelSummary
+from diglot.base.summaries.summary import Summary, read_summary
 
 MANIFEST = "artifact.json"
 FORMAT = 2  # of artifacts, in the manifest: raised when what stages write can no longer be read as before
@@ -85,7 +87,7 @@ class Artifact:
         content: hash of the payload's names and bytes.
         settings: the settings it was made with.
         inputs: fingerprints of what it was made from, by role and stage name.
-        summary: headline numbers, for `diglot show` and the report.
+        summary: what the stage says about it, for `diglot show` and the report.
         provenance: times, machine and versions; not part of any hash.
     """
 
@@ -97,7 +99,7 @@ class Artifact:
     content: str
     settings: dict[str, Any]
     inputs: dict[str, Any]
-    summary: dict[str, Any]
+    summary: Summary
     provenance: dict[str, Any]
 
     def file(self, *parts: str) -> Path:
@@ -110,7 +112,12 @@ class Artifact:
     def at(self, step: int) -> Artifact:
         """The model that a train stage kept after a step, called STAGE@STEP."""
         folder = self.path / STEPS / str(step)
-        return replace(self, path=folder, stage=f"{self.stage}@{step}", summary={"steps": step})
+        own = self.summary
+        assert isinstance(own, ModelSummary), f"{self.stage} is no model"
+        about = ModelSummary(
+            own.architecture, own.parameters, own.shape
+        )  # what it scored is known of the last step only
+        return replace(self, path=folder, stage=f"{self.stage}@{step}", summary=about)
 
     def steps(self) -> list[int]:
         """The steps whose models lie here beside the last one, in rising order."""
@@ -185,14 +192,16 @@ def read_artifact(path: Path) -> Artifact | None:
     if isinstance(fields, dict) and found != FORMAT:
         raise OtherFormat(path, found)
     try:
+        fields["summary"] = read_summary(fields["do"], fields["kind"], fields["summary"])
         return Artifact(path=path, **fields)
-    except TypeError as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{manifest}: not a readable manifest ({error}); delete {path} and run again") from error
 
 
 def write_manifest(folder: Path, artifact: Artifact) -> None:
     """Write what is known of an artifact into a folder: the last file, with which it is whole."""
-    fields = {key: value for key, value in asdict(artifact).items() if key != "path"}
+    fields = {key: value for key, value in vars(artifact).items() if key != "path"}
+    fields["summary"] = artifact.summary.as_json()
     write_json(folder / MANIFEST, {"format": FORMAT, **fields}, durable=True)
 
 
@@ -208,14 +217,22 @@ def machine() -> dict[str, Any]:
     }
 
 
+@dataclass
+class Unfinished:
+    """An artifact that is being written: the folder to fill, and the summary once there is one."""
+
+    folder: Path
+    summary: Summary | None = None
+
+
 @contextlib.contextmanager
 def writing(
     path: Path, *, stage: str, kind: str, do: str, fingerprint: str, settings: dict, inputs: dict
-) -> Iterator[tuple[Path, dict[str, Any]]]:
+) -> Iterator[Unfinished]:
     """Write an artifact whole or not at all.
 
-    Yields a temporary folder to fill and a dictionary to put the summary into. When the block ends without an
-    error the folder becomes `path`, replacing what was there; otherwise `path` stays as it was.
+    Yields what is to be filled. When the block ends without an error its folder becomes `path`, replacing what was
+    there; otherwise `path` stays as it was.
 
     Raises:
         UserError: the disk is full; the artifact stays absent.
@@ -223,10 +240,11 @@ def writing(
     partial = path.parent / ".partial" / path.name
     shutil.rmtree(partial, ignore_errors=True)
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
-    summary: dict[str, Any] = {}
+    unfinished = Unfinished(partial)
     try:
         partial.mkdir(parents=True)
-        yield partial, summary
+        yield unfinished
+        assert unfinished.summary is not None, f"{do} gave no summary"
         artifact = Artifact(
             path=path,
             stage=stage,
@@ -236,7 +254,7 @@ def writing(
             content=content_hash(partial),
             settings=settings,
             inputs=inputs,
-            summary=summary,
+            summary=unfinished.summary,
             provenance={
                 "started": started.isoformat(timespec="seconds"),
                 "seconds": round(time.monotonic() - clock, 2),

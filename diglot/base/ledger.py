@@ -14,10 +14,12 @@ order in which parts of a ledger are added up.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from diglot.base.artifact import Artifact
 from diglot.base.files import read_json
 from diglot.base.format import printable
 
@@ -117,9 +119,17 @@ class SourceLedger:
         return fields
 
 
-def read_ledger(artifact: Artifact) -> dict[str, dict[str, Any]]:
+def read_ledger(folder: Path) -> dict[str, dict[str, Any]]:
     """The entries of an artifact's `ledger.json` by source."""
-    return read_json(artifact.file("ledger.json"))["sources"]
+    return read_json(folder / "ledger.json")["sources"]
+
+
+def dropped_documents(ledgers: Iterable[SourceLedger]) -> dict[str, int]:
+    """The documents that were dropped of all sources, by reason, the commonest first."""
+    counts = Counter[str]()
+    for ledger in ledgers:
+        counts.update({reason: dropped.documents for reason, dropped in ledger.dropped.items()})
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def least(samples: list[Sample]) -> list[Sample]:

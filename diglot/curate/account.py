@@ -266,29 +266,3 @@ def _signals(accounts: Accounts, name: str, settings: Curate, rule_set: RuleSet)
         for signal in NAMES
         if signal in histograms
     }
-
-
-def summary_of(accounts: Accounts) -> dict[str, Any]:
-    """What the artifact's summary says: documents, reasons, languages and sources."""
-    documents, dropped = Counter[str](), Counter[str]()
-    languages: dict[str, Counts] = {}
-    sources = {}
-    for name, ledger in accounts.ledgers.items():
-        counts = {key: getattr(ledger, key).documents for key in ("read", "kept", "held_out")}
-        counts["dropped"] = sum(c.documents for c in ledger.dropped.values())
-        documents.update(counts)
-        reasons = {reason: c.documents for reason, c in ledger.dropped.items()}
-        dropped.update(reasons)
-        kept = ledger.kept
-        if kept.documents:
-            languages.setdefault(ledger.language, Counts()).add(kept.documents, kept.characters, kept.bytes)
-        sources[name] = {
-            "language": ledger.language, "domain": ledger.domain, **counts, "characters": kept.characters,
-            "bytes": kept.bytes, "reasons": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
-        }  # fmt: skip
-    return {
-        "documents": dict(documents),
-        "dropped": dict(sorted(dropped.items(), key=lambda item: (-item[1], item[0]))),
-        "languages": {language: vars(counts) for language, counts in languages.items()},
-        "sources": sources,
-    }

@@ -14,13 +14,14 @@ import pyarrow.compute as pc
 
 from diglot.base.artifact import Context, Inputs, UserError
 from diglot.base.files import write_json, write_text
+from diglot.base.summaries.quality import LearntRules, RulesSummary
 from diglot.curate.rules import Rule, load_rule_set
 from diglot.read.corpus import read_documents, read_schema
 from diglot.recipe.curate import LearnRules, Rules
 from diglot.recipe.signals import SIGNALS
 
 
-def learn(settings: LearnRules, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+def learn(settings: LearnRules, inputs: Inputs, output: Path, context: Context) -> RulesSummary:
     """The stage `learn-rules`: give the rules of a set limits that reference text (nearly) all meets.
 
     For each language and rule the limit is a quantile of the signal over the reference documents, as FineWeb2 takes
@@ -67,13 +68,8 @@ def learn(settings: LearnRules, inputs: Inputs, output: Path, context: Context) 
         )
     write_text(output / "rules.yaml", "\n".join(lines) + "\n")
     write_json(output / "learnt.json", report)
-    return {
-        "set": settings.set,
-        "languages": {
-            language: {"documents": found["documents"], "rules": len(found["limits"])}
-            for language, found in report.items()
-        },
-    }
+    learnt = {name: LearntRules(found["documents"], len(found["limits"])) for name, found in report.items()}
+    return RulesSummary(settings.set, learnt)
 
 
 def _learn_limit(rule: Rule, values: np.ndarray, quantile: float) -> dict[str, float]:

@@ -35,6 +35,7 @@ import pyarrow.parquet as pq
 from diglot.base.artifact import Context, Inputs, UserError
 from diglot.base.executor import Executor, open_executor
 from diglot.base.files import atomic
+from diglot.base.summaries.corpus import CorpusSummary, EvaluationSets
 from diglot.curate import decontaminate as contamination
 from diglot.curate.account import (
     Accounts,
@@ -43,7 +44,6 @@ from diglot.curate.account import (
     check_source,
     collect,
     finalize,
-    summary_of,
     write_evidence,
 )
 from diglot.curate.dedup import repeated_lines
@@ -80,7 +80,7 @@ FIRST_STEPS: tuple[Step, ...] = (clean, identify)
 STEPS: tuple[Step, ...] = (drop_bad_lines, drop_repeated_lines, measure, judge, decontaminate, sign)
 
 
-def run(settings: Curate, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+def run(settings: Curate, inputs: Inputs, output: Path, context: Context) -> CorpusSummary:
     """Make a corpus.
 
     Raises:
@@ -109,8 +109,8 @@ def run(settings: Curate, inputs: Inputs, output: Path, context: Context) -> dic
         write_dropped(accounts.dropped, decisions, output, executor)
     rule_set = load_rule_set(settings.rules, job.learnt, job.base)
     write_evidence(accounts, decisions, settings, rule_set, output)
-    summary = summary_of(accounts)
-    return {**summary, "evaluation_sets": evaluation_sets._asdict()} if evaluation_sets else summary
+    compared = EvaluationSets(**evaluation_sets._asdict()) if evaluation_sets else None
+    return CorpusSummary.of_ledgers(accounts.ledgers, compared)
 
 
 # --- a shard --------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import functools
 import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from diglot.base.artifact import Artifact, Context, Inputs, UserError, hash_file
 from diglot.base.executor import open_executor
 from diglot.base.files import read_lines, write_json
 from diglot.base.ledger import read_ledger
+from diglot.base.summaries.tokenizer import EncodedCounts, EncodedSource, EncoderUsed, TokensSummary
 from diglot.encode.encoder import Encoder
 from diglot.read.corpus import Split as Folder
 from diglot.read.corpus import document_files, read_documents, read_schema
@@ -168,7 +170,7 @@ class ShardWriter:
         }
 
 
-def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> TokensSummary:
     """Encode every source of the inputs.
 
     Raises:
@@ -216,8 +218,8 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> dic
         "sources": sources,
     }
     write_json(output / INDEX, index)
-    engine = {"name": encoder.engine, "documents_checked": encoder.checked, "difference": encoder.difference}
-    return {**_summary(index), "engine": engine}
+    used = EncoderUsed(encoder.engine, encoder.checked, encoder.difference)
+    return _summary(index, used)
 
 
 def find_sources(inputs: Inputs, wanted: list[str] | None) -> list[Origin]:
@@ -230,7 +232,7 @@ def find_sources(inputs: Inputs, wanted: list[str] | None) -> list[Origin]:
     roles: tuple[tuple[str, Form], ...] = (("corpus", "text"), ("instructions", "chat"), ("preferences", "pairs"))
     for role, form in roles:
         for artifact in inputs.many(role):
-            for name, entry in read_ledger(artifact).items():
+            for name, entry in read_ledger(artifact.path).items():
                 if role == "corpus" and not entry["kept"]["documents"]:
                     continue  # what is left of a source that was sorted by language
                 if name in found and (wanted is None or name in wanted):
@@ -248,7 +250,7 @@ def find_sources(inputs: Inputs, wanted: list[str] | None) -> list[Origin]:
 
 
 def _count_documents(origin: Origin, split: Split) -> int:
-    entry = read_ledger(origin.artifact)[origin.name]
+    entry = read_ledger(origin.artifact.path)[origin.name]
     return entry["kept" if split == "train" else "held_out"]["documents"]
 
 
@@ -383,22 +385,16 @@ def _encode_conversation(
     return Encoded(id_, ids, targets, sum(len(message["content"].encode()) for message in predicted))
 
 
-def _summary(index: dict[str, Any]) -> dict[str, Any]:
+def _summary(index: dict[str, Any], used: EncoderUsed) -> TokensSummary:
     """Headline numbers: tokens by source, and by language for training."""
     languages: dict[str, int] = {}
     for entry in index["sources"].values():
         languages[entry["language"]] = languages.get(entry["language"], 0) + entry["train"]["tokens"]
-    counts = ("documents", "tokens", "bytes")
-    return {
-        "tokenizer": index["tokenizer"],
-        "vocabulary_size": index["vocabulary_size"],
-        "tokens": sum(entry["train"]["tokens"] for entry in index["sources"].values()),
-        "languages": languages,
-        "sources": {
-            name: {
-                **{key: entry[key] for key in ("form", "language", "domain")},
-                **{split: {count: entry[split][count] for count in counts} for split in SPLITS},
-            }
-            for name, entry in index["sources"].items()
-        },
-    }
+    sources = {}
+    for name, entry in index["sources"].items():
+        counts = [
+            EncodedCounts(**{each.name: entry[split][each.name] for each in fields(EncodedCounts)}) for split in SPLITS
+        ]
+        sources[name] = EncodedSource(entry["form"], entry["language"], entry["domain"], *counts)
+    total = sum(languages.values())
+    return TokensSummary(index["tokenizer"], index["vocabulary_size"], total, languages, sources, used)

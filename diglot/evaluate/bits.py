@@ -13,6 +13,7 @@ from typing import Any
 
 from diglot.base.artifact import Artifact, UserError
 from diglot.base.randomness import key_hash
+from diglot.base.summaries.scores import BitsPerByte
 from diglot.evaluate.language_model import LanguageModel, Report
 from diglot.evaluate.metrics import ratio_error
 from diglot.read.corpus import read_documents
@@ -42,11 +43,11 @@ def read_held_out(corpus: Artifact, max_documents: int, seed: str) -> list[dict[
 
 def bits_per_byte(
     model: LanguageModel, documents: list[dict[str, str]], report: Report
-) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[dict[str, BitsPerByte], list[dict[str, Any]]]:
     """Bits per byte by language; parallel text by source, as it belongs to no single language.
 
     Returns:
-        By language: value, standard error over documents, documents, bytes, tokens; and the same per document.
+        The measurements by language; and bits, bytes and tokens of every document.
     """
     documents = [document for document in documents if document["text"]]
     windows, owners = [], []
@@ -70,15 +71,15 @@ def bits_per_byte(
         for number, document in enumerate(documents)
     ]
     groups = sorted({str(row["group"]) for row in rows})
-    return {group: _summary([row for row in rows if row["group"] == group]) for group in groups}, rows
+    return {group: _bits([row for row in rows if row["group"] == group]) for group in groups}, rows
 
 
-def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _bits(rows: list[dict[str, Any]]) -> BitsPerByte:
     bits, sizes = [row["bits"] for row in rows], [row["bytes"] for row in rows]
-    return {
-        "value": sum(bits) / sum(sizes),
-        "standard_error": ratio_error(bits, sizes),
-        "documents": len(rows),
-        "bytes": sum(sizes),
-        "tokens": sum(row["tokens"] for row in rows),
-    }
+    return BitsPerByte(
+        value=sum(bits) / sum(sizes),
+        standard_error=ratio_error(bits, sizes),
+        documents=len(rows),
+        bytes=sum(sizes),
+        tokens=sum(row["tokens"] for row in rows),
+    )

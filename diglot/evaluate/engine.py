@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from diglot.base.artifact import Context, Inputs, UserError
 from diglot.base.files import write_json, write_lines
+from diglot.base.summaries.scores import Metric, ScoresSummary, TaskScore
 from diglot.evaluate.bits import bits_per_byte, read_held_out
 from diglot.evaluate.heldout import held_out_tasks
 from diglot.evaluate.items import build_contexts, items_file, read_items
@@ -32,11 +33,8 @@ HARNESS_BOOTSTRAP = 1000
 HEADLINES = ("acc_norm", "acc", "exact_match", "f1", "chrf", "bleu")  # of the harness's own tasks, first wins
 
 
-def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> ScoresSummary:
     """Measure a model.
-
-    Returns:
-        The content of scores.json.
 
     Raises:
         UserError: nothing to measure, or an item, pair or model that cannot be used.
@@ -58,21 +56,23 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> d
     made, made_items = held_out_tasks(documents, settings.continuations, settings.translations, seed)
     tasks, items = {**made, **settings.tasks}, {**made_items, **items}
     model = LanguageModel.load(inputs.one("model").path, settings.batch_size)
-    scores: dict[str, Any] = {"bits_per_byte": {}, "tasks": {}, "preferences": {}}
+    scores = ScoresSummary()
     if documents:
-        scores["bits_per_byte"], rows = bits_per_byte(model, documents, report("windows of held-out text"))
+        by_language, rows = bits_per_byte(model, documents, report("windows of held-out text"))
+        scores.bits_per_byte.update(by_language)
         write_lines(output / "documents.jsonl", rows)
     (output / "items").mkdir()
     if tasks:
-        scores["tasks"] |= _run_tasks(tasks, items, model, settings.limit, seed, output, report)
+        scores.tasks.update(_run_tasks(tasks, items, model, settings.limit, seed, output, report))
     if settings.lm_eval_tasks:
-        scores["tasks"] |= _run_harness_tasks(settings, model, output, report)
+        scores.tasks.update(_run_harness_tasks(settings, model, output, report))
     if pairs:
-        scores["preferences"], rows = score_pairs(model, pairs, settings.limit, report("answers"))
+        by_source, rows = score_pairs(model, pairs, settings.limit, report("answers"))
+        scores.preferences.update(by_source)
         write_lines(output / "pairs.jsonl", rows)
-    scores = _rounded(scores)
-    write_json(output / "scores.json", scores)
-    return scores
+    rounded = _rounded(scores.as_json())
+    write_json(output / "scores.json", rounded)
+    return ScoresSummary.from_json(rounded)
 
 
 # --- our tasks ------------------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ def _run_tasks(
     seed: str,
     output: Path,
     report: Callable[[str], Report],
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, TaskScore]:
     from lm_eval import evaluate  # extra: evaluate
 
     from diglot.evaluate.harness import Adapter, ItemTask
@@ -102,11 +102,11 @@ def _run_tasks(
         samples = results["samples"][name]
         rows = [_item_row(task.settings, sample) for sample in samples]
         write_lines(output / "items" / f"{name}.jsonl", rows)
-        summaries[name] = _summary(task, results["results"][name], samples, f"{seed}/{name}")
+        summaries[name] = _task_score(task, results["results"][name], samples, f"{seed}/{name}")
     return summaries
 
 
-def _summary(task: ItemTask, results: dict, samples: list[dict], seed: str) -> dict[str, Any]:
+def _task_score(task: ItemTask, results: dict, samples: list[dict], seed: str) -> TaskScore:
     """A task's scores: `acc` is the headline of choice tasks, as sums do not depend on how a tokenizer cuts."""
     settings = task.settings
     headline = "acc" if settings.kind == "choice" else "chrf"
@@ -121,20 +121,17 @@ def _summary(task: ItemTask, results: dict, samples: list[dict], seed: str) -> d
         else:
             errors[name] = mean_error(item_values)
     chance = mean([1 / len(item["choices"]) for item in task.items]) if settings.kind == "choice" else 0.0
-    return {
-        "language": settings.language,
-        "kind": settings.kind,
-        "metric": headline,
-        "score": values[headline],
-        "standard_error": errors[headline],
-        "chance": chance,
-        "items": len(samples),
-        "contexts_cut": sum(any(_seen(response[0]).cut for response in s["resps"]) for s in samples),
-        "shots": settings.shots,
-        "chat": settings.chat,
-        **values,
-        **{f"{name}_standard_error": error for name, error in errors.items()},
-    }
+    return TaskScore(
+        language=settings.language,
+        kind=settings.kind,
+        metric=headline,
+        metrics={name: Metric(value, errors[name]) for name, value in values.items()},
+        chance=chance,
+        items=len(samples),
+        contexts_cut=sum(any(_seen(response[0]).cut for response in s["resps"]) for s in samples),
+        shots=settings.shots,
+        chat=settings.chat,
+    )
 
 
 def _item_row(task: Task, sample: dict[str, Any]) -> dict[str, Any]:
@@ -173,7 +170,7 @@ def _seen(response: Any) -> Any:
 
 def _run_harness_tasks(
     settings: Evaluate, model: LanguageModel, output: Path, report: Callable[[str], Report]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, TaskScore]:
     """Tasks by their names in lm-evaluation-harness; their data sets come from the hub.
 
     Raises:
@@ -202,27 +199,25 @@ def _run_harness_tasks(
     for name in sorted(loaded["tasks"]):
         samples = results["samples"][name]
         write_lines(output / "items" / f"{name}.jsonl", [_harness_row(sample) for sample in samples])
-        summaries[name] = _harness_summary(loaded["tasks"][name], results["results"][name], samples)
+        summaries[name] = _harness_score(loaded["tasks"][name], results["results"][name], samples)
     return summaries
 
 
-def _harness_summary(task: Any, results: dict[str, Any], samples: list[dict]) -> dict[str, Any]:
+def _harness_score(task: Any, results: dict[str, Any], samples: list[dict]) -> TaskScore:
     values = {key.split(",")[0]: value for key, value in results.items() if "," in key}
     metrics = [name for name in values if "_stderr" not in name]
     headline = next((name for name in HEADLINES if name in metrics), metrics[0])
     choice = task.OUTPUT_TYPE == "multiple_choice"
-    error = values.get(f"{headline}_stderr")
+    errors = {name: values.get(f"{name}_stderr") for name in metrics}  # "N/A" where the harness has none
     counts = [len(task.doc_to_choice(sample["doc"])) for sample in samples] if choice else []
-    return {
-        "language": "",
-        "kind": "choice" if choice else "generation",
-        "metric": headline,
-        "score": values[headline],
-        "standard_error": error if isinstance(error, float) else None,
-        "chance": mean([1 / count for count in counts]) if counts else 0.0,
-        "items": len(samples),
-        **{name: values[name] for name in metrics},
-    }
+    return TaskScore(
+        language="",
+        kind="choice" if choice else "generation",
+        metric=headline,
+        metrics={name: Metric(values[name], e if isinstance(e, float) else None) for name, e in errors.items()},
+        chance=mean([1 / count for count in counts]) if counts else 0.0,
+        items=len(samples),
+    )
 
 
 def _harness_row(sample: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from diglot.base.artifact import Artifact, UserError
+from diglot.base.summaries.scores import Metric, PreferenceScore
 from diglot.evaluate.items import read_lines
 from diglot.evaluate.language_model import LanguageModel, Message, Report, Request, Score
 from diglot.evaluate.metrics import mean, mean_error
@@ -53,7 +54,7 @@ def answer_request(model: LanguageModel, prompt: list[Message], answer: list[Mes
 
 def score_pairs(
     model: LanguageModel, pairs: list[Pair], limit: int | None, report: Report
-) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[dict[str, PreferenceScore], list[dict[str, Any]]]:
     """Accuracy and margin by source.
 
     Args:
@@ -85,7 +86,7 @@ def score_pairs(
     summaries = {}
     for source in by_source:
         too_long = sum(not fit for pair, fit in zip(chosen_pairs, fits) if pair["source"] == source)
-        summaries[source] = _summary([row for row in rows if row["source"] == source], too_long, model)
+        summaries[source] = _score([row for row in rows if row["source"] == source], too_long, model)
     return summaries, rows
 
 
@@ -105,7 +106,7 @@ def _answer(messages: list[Message], score: Score) -> dict[str, Any]:
     return {"messages": messages, "log_likelihood": round(score.log_likelihood, 4), "tokens": score.num_tokens}
 
 
-def _summary(rows: list[dict[str, Any]], too_long: int, model: LanguageModel) -> dict[str, Any]:
+def _score(rows: list[dict[str, Any]], too_long: int, model: LanguageModel) -> PreferenceScore:
     if not rows:
         raise UserError(
             f"none of {too_long} held-out preference pairs fits into the {model.max_length} tokens that "
@@ -119,13 +120,11 @@ def _summary(rows: list[dict[str, Any]], too_long: int, model: LanguageModel) ->
     ]
     right = [(margin > 0) + 0.5 * (margin == 0) for margin in margins]
     languages = sorted({row["language"] for row in rows if row["language"]})
-    return {
-        "language": "-".join(languages) or rows[0]["source"],
-        "accuracy": mean(right),
-        "accuracy_standard_error": mean_error(right),
-        "accuracy_per_token": mean([(margin > 0) + 0.5 * (margin == 0) for margin in per_token]),
-        "margin": mean(margins),
-        "standard_error": mean_error(margins),
-        "pairs": len(rows),
-        "too_long": too_long,
-    }
+    return PreferenceScore(
+        language="-".join(languages) or rows[0]["source"],
+        accuracy=Metric(mean(right), mean_error(right)),
+        accuracy_per_token=mean([(margin > 0) + 0.5 * (margin == 0) for margin in per_token]),
+        margin=Metric(mean(margins), mean_error(margins)),
+        pairs=len(rows),
+        too_long=too_long,
+    )

@@ -31,6 +31,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from diglot.base.artifact import UserError
+from diglot.base.summaries.model import RowNorms
 from diglot.tokenizer.folder import reader_of_bytes, unknown_id
 
 SPECIAL_NOISE = 0.01  # of the old rows' standard deviation
@@ -213,7 +214,7 @@ def _mix(new_VD: Tensor, old_VD: Tensor, row_weights: dict[int, RowWeights]) -> 
         new_VD[torch.tensor(ids)] = mixed_CD.to(old_VD.dtype)
 
 
-def norms(weight_VD: Tensor, alignment: Alignment) -> dict[str, float | None]:
+def norms(weight_VD: Tensor, alignment: Alignment) -> RowNorms:
     """Mean Euclidean norm of the rows of old and of new tokens."""
     ids = {"old": [new for _, new in alignment.kept], "new": alignment.new_ids}
     means: dict[str, float | None] = {}
@@ -221,4 +222,4 @@ def norms(weight_VD: Tensor, alignment: Alignment) -> dict[str, float | None]:
         chunks = torch.tensor(rows, dtype=torch.int64).split(CHUNK)
         total = sum(float(weight_VD[chunk].float().norm(dim=1).sum(dtype=torch.float64)) for chunk in chunks)
         means[name] = round(total / len(rows), 6) if rows else None
-    return means
+    return RowNorms(**means)

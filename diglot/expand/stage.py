@@ -24,13 +24,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from diglot.base.artifact import Context, Inputs, UserError
 from diglot.base.files import write_json
+from diglot.base.summaries.model import DistillationFacts, ExpandedModel, FocusFacts, RowNorms
 from diglot.expand import distillation
 from diglot.expand.focus import focus_weights
 from diglot.expand.initialization import (
@@ -63,20 +64,16 @@ class NewRows:
     Attributes:
         row_weights: of old rows, by new id; None draws all new rows at random.
         given: rows that were trained, by role and new id.
-        facts: for the summary.
+        facts: of the methods that learn from text, for the summary.
     """
 
     row_weights: dict[int, RowWeights] | None
     given: dict[str, dict[int, Tensor]]
-    facts: dict[str, Any]
+    facts: FocusFacts | DistillationFacts | None = None
 
 
-def run(settings: Expand, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+def run(settings: Expand, inputs: Inputs, output: Path, context: Context) -> ExpandedModel:
     """Write the model with the rows of the extended tokenizer.
-
-    Returns:
-        Rows before and after, new tokens, sub-tokens per new token, mean norms of old and new rows, what the
-        initialisation learnt from, which layers are new, and the shape.
 
     Raises:
         UserError: the tokenizer lacks tokens of the model's own, so it is not an extension of it.
@@ -90,7 +87,7 @@ def run(settings: Expand, inputs: Inputs, output: Path, context: Context) -> dic
     after = replace(before, vocabulary_size=rows, num_layers=len(layers))
     names = huggingface_names(model, before, weights)
     new = new_rows(settings, inputs, alignment, context)
-    measured: dict[str, Any] = {}
+    measured: dict[str, RowNorms] = {}
 
     def grown(name: str) -> Tensor:
         if name not in by_token:
@@ -110,25 +107,21 @@ def run(settings: Expand, inputs: Inputs, output: Path, context: Context) -> dic
     new_layers = [place for place, (_, is_new) in enumerate(layers) if is_new]
     facts = {"new_rows": ranges(alignment.new_ids), "new_layers": new_layers}
     write_json(output / EXPANSION, facts, indent=None, sort_keys=True)
-    return _summary(settings, alignment, before, after) | {
-        **new.facts,
-        "new_layers": new_layers,
-        "norms": {role: measured[role] for role in ROLES if role in measured},
-        **describe(after),
-    }
-
-
-def _summary(settings: Expand, alignment: Alignment, before: DecoderConfig, after: DecoderConfig) -> dict[str, Any]:
     spelled = [len(ids) for ids in alignment.sub_tokens.values()]
-    return {
-        "rows_before": before.vocabulary_size,
-        "rows_after": after.vocabulary_size,
-        "new_tokens": len(alignment.new_ids),
-        "new_special_tokens": len(alignment.special),
-        "new_tokens_without_spelling": len(alignment.unspelled),
-        "sub_tokens_per_new_token": round(sum(spelled) / len(spelled), 3) if spelled else 0.0,
-        "initialization": settings.initialization,
-    }
+    return ExpandedModel(
+        **describe(after),
+        rows_before=before.vocabulary_size,
+        rows_after=after.vocabulary_size,
+        new_tokens=len(alignment.new_ids),
+        new_special_tokens=len(alignment.special),
+        new_tokens_without_spelling=len(alignment.unspelled),
+        sub_tokens_per_new_token=round(sum(spelled) / len(spelled), 3) if spelled else 0.0,
+        initialization=settings.initialization,
+        new_layers=new_layers,
+        norms={role: measured[role] for role in ROLES if role in measured},
+        focus=new.facts if isinstance(new.facts, FocusFacts) else None,
+        distillation=new.facts if isinstance(new.facts, DistillationFacts) else None,
+    )
 
 
 def _kept_stops(model: Path, alignment: Alignment) -> list[int]:
@@ -156,11 +149,11 @@ def new_rows(settings: Expand, inputs: Inputs, alignment: Alignment, context: Co
     model, tokenizer = inputs.one("model").path, inputs.one("tokenizer").path
     kind, row_weights = settings.initialization, sub_token_weights(alignment)
     if kind == "random":
-        return NewRows(None, {}, {})
+        return NewRows(None, {})
     if kind == "mean":
-        return NewRows(row_weights, {}, {})
+        return NewRows(row_weights, {})
     if kind == "weighted-mean":
-        return NewRows(sub_token_weights(alignment, byte_lengths(load_tokenizer(model))), {}, {})
+        return NewRows(sub_token_weights(alignment, byte_lengths(load_tokenizer(model))), {})
     if not inputs.many("corpus"):
         raise UserError(f"initialization {kind} learns from text: give a corpus (--corpus, or corpus in `from`)")
     new_tokenizer = load_tokenizer(tokenizer)
@@ -168,22 +161,19 @@ def new_rows(settings: Expand, inputs: Inputs, alignment: Alignment, context: Co
     sample = TokenSample(inputs.many("corpus"), new_tokenizer, f"{context.seed}/{settings.seed}/sample")
     if kind == "focus":
         found = focus_weights(sample, alignment, size, context.progress)
-        facts: dict[str, Any] = {
-            "tokens_by_similarity": len(found),
-            "similar_tokens_each": round(sum(len(m.old_ids) for m in found.values()) / max(1, len(found)), 3),
-        }
-        return NewRows(row_weights | found, {}, {"focus": facts | {"bytes": round(sample.bytes)}})
+        similar = sum(len(one.old_ids) for one in found.values()) / max(1, len(found))
+        return NewRows(row_weights | found, {}, FocusFacts(len(found), round(similar, 3), round(sample.bytes)))
     snippets = distillation.collect(sample, alignment, size, settings.distillation, context.progress)
     given, losses = _distil(settings, model, alignment, snippets, context)
     tenth = max(1, len(losses) // 10)
-    facts = {
-        "tokens": len(given["embedding"]),
-        "snippets": len(snippets.texts),
-        "steps": len(losses),
-        "loss_first_tenth": round(sum(losses[:tenth]) / tenth, 6),
-        "loss_last_tenth": round(sum(losses[-tenth:]) / tenth, 6),
-    }
-    return NewRows(row_weights, given, {"distillation": facts})
+    facts = DistillationFacts(
+        tokens=len(given["embedding"]),
+        snippets=len(snippets.texts),
+        steps=len(losses),
+        loss_first_tenth=round(sum(losses[:tenth]) / tenth, 6),
+        loss_last_tenth=round(sum(losses[-tenth:]) / tenth, 6),
+    )
+    return NewRows(row_weights, given, facts)
 
 
 def _distil(

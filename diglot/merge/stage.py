@@ -15,12 +15,12 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.summaries.model import MergedModel
 from diglot.merge.methods import DENSITY, merger
 from diglot.model.decoder import DecoderConfig
 from diglot.model.families import family_of, read_config
@@ -56,12 +56,8 @@ class Part:
         return 0 if self.order is None else int((self.order != torch.arange(len(self.order))).sum())
 
 
-def run(settings: Merge, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+def run(settings: Merge, inputs: Inputs, output: Path, context: Context) -> MergedModel:
     """Write the merged model; type, order of rows and tokenizer are the first model's.
-
-    Returns:
-        `{"method", "models": {stage: weight}, "base", "density", "reordered_rows": {stage: rows}, "architecture",
-        "parameters", "shape"}`; base and density where the method has them.
 
     Raises:
         UserError: too few or too many models, weights that don't fit them, no base or one too many, or models of
@@ -99,15 +95,14 @@ def run(settings: Merge, inputs: Inputs, output: Path, context: Context) -> dict
     write_description(config, shapes[by_token[0]].dtype, output, models[0].path)
     if (models[0].path / EXPANSION).is_file():
         shutil.copyfile(models[0].path / EXPANSION, output / EXPANSION)
-    density = {"density": settings.density or DENSITY[settings.method]} if settings.method in DENSITY else {}
-    return {
-        "method": settings.method,
-        "models": {model.stage: weight for model, weight in zip(models, weights)},
-        **({"base": base.stage} if base else {}),
-        **density,
-        "reordered_rows": {each.stage: each.moved_rows() for each in parts},
+    return MergedModel(
         **describe(config),
-    }
+        method=settings.method,
+        models={model.stage: weight for model, weight in zip(models, weights)},
+        base=base.stage if base else None,
+        density=settings.density or DENSITY[settings.method] if settings.method in DENSITY else None,
+        reordered_rows={each.stage: each.moved_rows() for each in parts},
+    )
 
 
 def chosen(settings: Merge, given: list[Artifact]) -> list[Artifact]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from diglot.base.artifact import Context, Inputs, UserError
 from diglot.base.files import write_json
+from diglot.base.summaries.model import ImportedModel, Shape
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.families import config_json, family_of, read_config
 from diglot.model.weights import StoredWeights, write_weights
@@ -38,19 +40,12 @@ TOKENIZER_FILES = (
     "merges.txt",
     "diglot.json",
 )
-SIZES = (
-    *("vocabulary_size", "num_layers", "hidden_size", "intermediate_size", "num_heads"),
-    *("num_key_value_heads", "head_size", "max_positions", "tied_embeddings"),
-)
 
 
-def run(settings: ImportModel, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+def run(settings: ImportModel, inputs: Inputs, output: Path, context: Context) -> ImportedModel:
     """Take in a model folder or a model of the Hugging Face hub, checked and rewritten in Diglot's form.
 
     The weights stream through, one tensor at a time.
-
-    Returns:
-        `{"architecture", "parameters", "shape", "dtype"}`.
 
     Raises:
         UserError: the folder is absent or the hub unreachable, or the model is not one that Diglot trains.
@@ -69,7 +64,7 @@ def run(settings: ImportModel, inputs: Inputs, output: Path, context: Context) -
         return weights.tensor(names[name])
 
     write_weights(output, {name: shapes[own] for name, own in names.items()}, stored)
-    return describe(config) | {"dtype": str(dtype).removeprefix("torch.")}
+    return ImportedModel(**describe(config), dtype=str(dtype).removeprefix("torch."))
 
 
 def find_model(path: str) -> Path:
@@ -100,11 +95,11 @@ def find_model(path: str) -> Path:
 
 
 def describe(config: DecoderConfig) -> dict[str, Any]:
-    """Headline numbers of a shape: architecture, parameters and sizes."""
+    """What every summary of a model says: architecture, parameters and shape."""
     return {
         "architecture": family_of(config).model_type,
         "parameters": count_parameters(config),
-        "shape": {name: getattr(config, name) for name in SIZES},
+        "shape": Shape(**{each.name: getattr(config, each.name) for each in fields(Shape)}),
     }
 
 

@@ -37,6 +37,7 @@ import torch
 from torch import nn
 
 from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.summaries.model import NewModelSummary
 from diglot.model.decoder import Decoder, DecoderConfig, RotaryScaling
 from diglot.model.huggingface import describe, save_decoder
 from diglot.recipe.model import NewModel, Shape
@@ -122,7 +123,7 @@ PRESETS: dict[str, DecoderConfig] = {
 }
 
 
-def run(settings: NewModel, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+def run(settings: NewModel, inputs: Inputs, output: Path, context: Context) -> NewModelSummary:
     """Write a model with random weights for a tokenizer.
 
     Returns:
@@ -139,7 +140,7 @@ def run(settings: NewModel, inputs: Inputs, output: Path, context: Context) -> d
     decoder = Decoder(config)
     initialize(decoder, seed, xavier=settings.preset.startswith("polylm"))
     save_decoder(decoder, output, tokenizer)
-    return {"preset": settings.preset} | describe(config)
+    return NewModelSummary(**describe(config), preset=settings.preset)
 
 
 def shape(preset: str, vocabulary_size: int, changes: Shape | None = None) -> DecoderConfig:

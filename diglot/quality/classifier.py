@@ -28,6 +28,7 @@ import pyarrow as pa
 
 from diglot.base.artifact import Context, Inputs, UserError
 from diglot.base.files import read_json, write_json
+from diglot.base.summaries.quality import ClassifierModel, ClassifierSummary
 from diglot.quality.normalization import Normalization, normalization_for, normalize
 from diglot.quality.reference_text import choose, column, hold_apart, languages_of, separation
 from diglot.quality.trie import hash_vocabulary, read_vocabulary
@@ -43,7 +44,7 @@ _NGRAM_PRIME = np.uint64(116049371)
 _MAX_NGRAM = 8
 
 
-def run(settings: TrainClassifier, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+def run(settings: TrainClassifier, inputs: Inputs, output: Path, context: Context) -> ClassifierSummary:
     """Train a classifier for each language that both sides have, and measure it.
 
     Raises:
@@ -55,18 +56,18 @@ def run(settings: TrainClassifier, inputs: Inputs, output: Path, context: Contex
         raise UserError("corpus and negatives have no language in common; negatives must be in the same languages")
     if settings.word_ngrams > _MAX_NGRAM:
         raise UserError(f"word_ngrams is {settings.word_ngrams}; more than {_MAX_NGRAM} are of no use")
-    summary = {}
+    models = {}
     for number, language in enumerate(sorted(both)):
         context.progress(number, len(both), "languages", language)
         folder = output / language
         folder.mkdir()
-        summary[language] = _train_language(settings, inputs, language, folder, context)
-    return {"word_ngrams": settings.word_ngrams, "languages": summary}
+        models[language] = _train_language(settings, inputs, language, folder, context)
+    return ClassifierSummary(settings.word_ngrams, models)
 
 
 def _train_language(
     settings: TrainClassifier, inputs: Inputs, language: str, folder: Path, context: Context
-) -> dict[str, Any]:
+) -> ClassifierModel:
     normalization = normalization_for(language)
     key = f"{context.seed}/classifier"
     lines: list[bytes] = []
@@ -85,7 +86,7 @@ def _train_language(
     _train(settings, _mixed(lines, settings.seed), normalization, folder, context.scratch / "classifier.txt")
     classifier = open_classifier(folder)
     scores = {label: classifier.score(texts) for label, texts in measured_on.items()}
-    return {"documents": used, **separation(scores["good"], scores["bad"])}
+    return ClassifierModel(used, separation(scores["good"], scores["bad"]))
 
 
 def _mixed(lines: list[bytes], seed: int) -> list[bytes]:

@@ -16,6 +16,7 @@ apart.
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.summaries.quality import NgramModel, NgramSummary
 from diglot.quality.arpa import read_arpa, write_arpa
 from diglot.quality.kneser_ney import train
 from diglot.quality.normalization import normalization_for
@@ -34,7 +36,7 @@ HELD_OUT_FILE = "heldout.npy"
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-def run(settings: TrainNgram, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+def run(settings: TrainNgram, inputs: Inputs, output: Path, context: Context) -> NgramSummary:
     """Train a model for each language and measure it.
 
     Raises:
@@ -42,18 +44,18 @@ def run(settings: TrainNgram, inputs: Inputs, output: Path, context: Context) ->
     """
     corpora = inputs.many("corpus")
     scratch = context.scratch / "ngram"
-    summary = {}
+    models = {}
     for language in sorted({*languages_of(corpora, settings.languages), *settings.models}):
         folder = output / language
         folder.mkdir()
         scratch.mkdir(parents=True, exist_ok=True)
-        summary[language] = _train_language(settings, inputs, language, folder, scratch, context)
-    return {"unit": settings.unit, "order": settings.order, "languages": summary}
+        models[language] = _train_language(settings, inputs, language, folder, scratch, context)
+    return NgramSummary(settings.unit, settings.order, models)
 
 
 def _train_language(
     settings: TrainNgram, inputs: Inputs, language: str, folder: Path, scratch: Path, context: Context
-) -> dict[str, Any]:
+) -> NgramModel:
     corpora, key = inputs.many("corpus"), f"{context.seed}/ngram"
     held_out, apart = hold_apart(corpora, language, settings.held_out_texts, key)
     if not len(held_out):
@@ -79,11 +81,11 @@ def _train_language(
     negatives = choose(inputs.many("negatives"), language, ["documents", "heldout"], settings.held_out_texts, key)
     good, bad = (trie.perplexity(column(table, "text")) for table in (held_out, negatives))
     told_apart = separation(-good, -bad)
-    if told_apart:
-        told_apart["threshold"] = -told_apart["threshold"]  # of perplexity: higher ones are dropped
+    if told_apart:  # the threshold is of perplexity: higher ones are dropped
+        told_apart = replace(told_apart, threshold=-told_apart.threshold)
     named = ("tokens", "sentences", "ngrams", "taken_from")
     counts: dict[str, Any] = {name: about[name] for name in named if name in about}
-    return {**counts, **measured, **told_apart}
+    return NgramModel(**measured, **counts, separation=told_apart)
 
 
 def _emptied(folder: Path) -> Path:

@@ -6,12 +6,12 @@ Documents are chosen by keyed hashes of their ids, so that the choice depends on
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from diglot.base.artifact import Artifact, UserError
+from diglot.base.summaries.quality import Separation
 from diglot.read.corpus import Split, read_documents
 from diglot.text.hashing import hash_names, keyed
 
@@ -89,26 +89,26 @@ def column(table: pa.Table, name: str) -> pa.Array:
     return pa.concat_arrays(chunks.chunks) if isinstance(chunks, pa.ChunkedArray) else chunks
 
 
-def separation(good: np.ndarray, bad: np.ndarray) -> dict[str, Any]:
+def separation(good: np.ndarray, bad: np.ndarray) -> Separation | None:
     """How well a score tells good documents from bad ones; good ones should have the higher score.
 
     Returns:
-        `auc` (the probability that a good document scores above a bad one, half for ties); and, at the threshold
-        with the best F1 of keeping good documents, `threshold`, `precision` and `recall`. Empty without documents.
+        The area under the curve, and what the threshold with the best F1 of keeping good documents gives; None without
+        documents.
     """
     good, bad = np.sort(good[~np.isnan(good)]), np.sort(bad[~np.isnan(bad)])
     if not len(good) or not len(bad):
-        return {}
+        return None
     below = np.searchsorted(bad, good, "left") + np.searchsorted(bad, good, "right")
     thresholds = np.unique(good)
     kept_good = len(good) - np.searchsorted(good, thresholds, "left")
     kept_bad = len(bad) - np.searchsorted(bad, thresholds, "left")
     best = int(np.argmax(2 * kept_good / (kept_good + kept_bad + len(good))))
-    return {
-        "auc": round(float(below.sum() / (2 * len(good) * len(bad))), 4),
-        "threshold": float(f"{thresholds[best]:.6g}"),
-        "precision": round(float(kept_good[best] / (kept_good[best] + kept_bad[best])), 4),
-        "recall": round(float(kept_good[best] / len(good)), 4),
-        "good": len(good),
-        "bad": len(bad),
-    }
+    return Separation(
+        auc=round(float(below.sum() / (2 * len(good) * len(bad))), 4),
+        threshold=float(f"{thresholds[best]:.6g}"),
+        precision=round(float(kept_good[best] / (kept_good[best] + kept_bad[best])), 4),
+        recall=round(float(kept_good[best] / len(good)), 4),
+        good=len(good),
+        bad=len(bad),
+    )

@@ -6,12 +6,13 @@ that twenty sources with sixty signals each are still a page to read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from diglot.base.artifact import Artifact
 from diglot.base.format import digits, join, number, share, words
 from diglot.base.ledger import UNKNOWN_LANGUAGE
+from diglot.base.summaries.quality import ClassifierModel, ClassifierSummary, NgramModel, NgramSummary
 from diglot.report import figures
 from diglot.report.distributions import distributions, shown
 from diglot.report.figures import Colours
@@ -214,29 +215,34 @@ def judges(run: Run, colours: Colours) -> Section | None:
 
 
 def _model(artifact: Artifact) -> dict[str, Any]:
-    """A quality model's measurements: a row a language, a column for every number that its summary has."""
-    languages = {
-        language: _numbers(facts)
-        for language, facts in (artifact.summary.get("languages") or {}).items()
-        if isinstance(facts, dict)
-    }
-    columns = list(dict.fromkeys(key for facts in languages.values() for key in facts))
+    """A quality model's measurements: a row a language, a column for every number that some language has."""
+    languages = {language: _measures(model) for language, model in _models(artifact).items()}
+    columns = list(dict.fromkeys(key for measured in languages.values() for key in measured))
     rows = [
-        {"language": language, "cells": [digits(facts.get(key), 4) for key in columns]}
-        for language, facts in languages.items()
+        {"language": language, "cells": [digits(measured.get(key), 4) for key in columns]}
+        for language, measured in languages.items()
     ]
-    named = join([shown_language(language) for language in languages]) if languages else "no language yet"
+    named = join([shown_language(language) for language in languages])
     return {"name": artifact.stage, "do": artifact.do, "named": named, "columns": columns, "rows": rows}
 
 
-def _numbers(facts: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """All numbers of nested facts by their names in words: {"quantiles": {"50%": 3}} is "quantiles 50%"."""
+def _models(artifact: Artifact) -> Mapping[str, NgramModel | ClassifierModel]:
+    assert isinstance(artifact.summary, NgramSummary | ClassifierSummary), f"{artifact.stage} has no quality models"
+    return artifact.summary.languages
+
+
+def _measures(model: NgramModel | ClassifierModel) -> dict[str, float]:
+    """The numbers of a model that say how good it is, in the order of the columns."""
     found: dict[str, float] = {}
-    for key, value in facts.items():
-        if isinstance(value, dict):
-            found |= _numbers(value, f"{prefix}{words(key)} ")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[prefix + words(key)] = value
+    if isinstance(model, NgramModel):
+        found = {"held out": model.held_out}
+        if model.perplexity is not None:
+            found["perplexity"] = model.perplexity
+        found |= {f"perplexity, {share} of documents": value for share, value in model.quantiles.items()}
+    else:
+        found = {f"{label} documents": number for label, number in model.documents.items()}
+    if told := model.separation:
+        found |= {"AUC": told.auc, "threshold": told.threshold, "precision": told.precision, "recall": told.recall}
     return found
 
 

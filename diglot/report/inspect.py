@@ -34,7 +34,7 @@ def corpus_views(artifact: Artifact, source: str | None) -> Iterator[RenderableT
     Raises:
         UserError: there is no such source.
     """
-    ledgers = read_ledger(artifact)
+    ledgers = read_ledger(artifact.path)
     if source is None:
         yield _sources(ledgers)
         return

@@ -17,7 +17,6 @@ from typing import Any
 from rich.markup import escape
 from rich.tree import Tree
 
-from diglot.base.artifact import Artifact
 from diglot.base.format import join, number, short
 from diglot.report.reading import Run
 from diglot.report.section import Section
@@ -93,16 +92,12 @@ def members_of(run: Run) -> list[Member]:
                 do=artifact.do,
                 parents=tuple((other.stage, step) for other, step, role in read if role != "base"),
                 base=next((at(other.stage, step) for other, step, role in read if role == "base"), None),
-                steps=_steps(artifact) if training else 0,
+                steps=training.artifact.settings.get("steps", 0) if training else 0,
                 tokens=training.tokens if training else 0,
                 about=about(artifact.do, artifact.settings),
             )
         )
     return found
-
-
-def _steps(artifact: Artifact) -> int:
-    return int(artifact.settings.get("steps") or artifact.summary.get("steps") or 0)
 
 
 def tokens_behind(members: Sequence[Member]) -> dict[str, int]:

@@ -13,6 +13,7 @@ import yaml
 
 from diglot.base.artifact import Artifact
 from diglot.base.format import duration, join, megabytes, number, share
+from diglot.base.summaries.model import ModelSummary
 from diglot.report import figures
 from diglot.report.figures import Colours
 from diglot.report.reading import Run
@@ -51,8 +52,8 @@ def headline(run: Run, colours: Colours, before: str | None, after: str | None) 
     tiles = [("whole run", duration(seconds)), ("stages", str(len(run.artifacts)))]
     if run.trainings:
         tiles.append(("tokens trained on", number(sum(training.tokens for training in run.trainings))))
-    if parameters := _parameters(run):
-        tiles.append(("parameters", number(parameters)))
+    if models := run.of_kind("model"):
+        tiles.append(("parameters", number(_parameters(models[-1]))))
     tiles += [("machine", text) for text in machines(run)]
     if last is None:
         text = f"{len(run.artifacts)} stages ran in {duration(seconds)}; no model was evaluated yet."
@@ -123,9 +124,9 @@ def _on(run: Run) -> str:
     return f" on {join(machines(run))}" if machines(run) else ""
 
 
-def _parameters(run: Run) -> int | None:
-    found = [artifact.summary.get("parameters") for artifact in run.of_kind("model")]
-    return next((value for value in reversed(found) if isinstance(value, int)), None)
+def _parameters(artifact: Artifact) -> int:
+    assert isinstance(artifact.summary, ModelSummary), f"{artifact.stage} is no model"
+    return artifact.summary.parameters
 
 
 def pipeline(run: Run, colours: Colours) -> Section | None:
@@ -181,7 +182,7 @@ def cost(run: Run, colours: Colours) -> Section | None:
             "seconds": duration(seconds[item.artifact.stage]),
             "speed": number(_mean([record.get("tokens_per_second") for record in item.steps])),
             "memory": megabytes(item.memory_mb),
-            "parameters": number(item.artifact.summary.get("parameters")),
+            "parameters": number(_parameters(item.artifact)),
         }
         for item in run.trainings
     ]
@@ -220,5 +221,5 @@ def _provenance_of(artifact: Artifact) -> dict[str, Any]:
         "fingerprint": artifact.fingerprint,
         "content": artifact.content,
         "settings": written(artifact.settings),
-        "summary": written(artifact.summary),
+        "summary": written(artifact.summary.as_json()),
     }

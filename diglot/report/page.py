@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -17,6 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
 from diglot.base.files import write_text
+from diglot.base.summaries.scores import ReportSummary
 from diglot.recipe.report import Report
 from diglot.report import corpus, lineage, overview, scores, sweep, tokenizers
 from diglot.report.figures import Colours
@@ -27,7 +27,7 @@ from diglot.report.section import Section
 HERE = Path(__file__).parent
 
 
-def run(settings: Report, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+def run(settings: Report, inputs: Inputs, output: Path, context: Context) -> ReportSummary:
     """Write `report.html` and return its headline.
 
     Raises:
@@ -43,12 +43,8 @@ def run(settings: Report, inputs: Inputs, output: Path, context: Context) -> dic
     sections = sections_of(artifacts, settings.before, settings.after)
     file = output / "report.html"
     write_text(file, render(settings.title or "What this run learnt", sections))
-    return {
-        "file": file.name,
-        "bytes": file.stat().st_size,
-        "sections": [section.name for section in sections],
-        "headline": sections[0].finding if sections else "",
-    }
+    finding = sections[0].finding if sections else ""
+    return ReportSummary(file.name, file.stat().st_size, [section.name for section in sections], finding)
 
 
 def sections_of(artifacts: Sequence[Artifact], before: str | None, after: str | None) -> list[Section]:

@@ -14,10 +14,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from diglot.base.artifact import Artifact
-from diglot.base.files import read_json
+from diglot.base.summaries.model import TrainedModel
+from diglot.base.summaries.scores import ScoresSummary
 from diglot.text.languages import NAMES, language_name
 
 INTERVAL = 1.96  # standard errors on each side of a 95% interval
@@ -164,59 +164,41 @@ class Comparison:
         return "better" if (self.change < 0) == lower else "worse"
 
 
-def scores_of(artifact: Artifact) -> dict[str, Any]:
-    """The headline scores of an evaluate stage: its summary, or its scores.json."""
-    if artifact.summary.get("tasks") or artifact.summary.get("bits_per_byte"):
-        return artifact.summary
-    file = artifact.path / "scores.json"
-    return read_json(file) if file.is_file() else artifact.summary
+def scores_of(artifact: Artifact) -> ScoresSummary:
+    """What an evaluate stage measured."""
+    assert isinstance(artifact.summary, ScoresSummary), f"{artifact.stage} has no scores"
+    return artifact.summary
 
 
-def results(scores: dict[str, Any]) -> list[Result]:
-    """All results of one evaluate stage, in the order of the tasks; absent parts give no results."""
+def results(scores: ScoresSummary) -> list[Result]:
+    """All results of one evaluate stage, in the order of the tasks."""
     found = []
-    for name, task in (scores.get("tasks") or {}).items():
-        if task.get("score") is not None:
-            found.append(
-                Result(
-                    "task",
-                    name,
-                    task.get("language", ""),
-                    task.get("metric", ""),
-                    task["score"],
-                    task.get("standard_error"),
-                    task.get("chance"),
-                    task.get("items"),
-                )
-            )
-    for language, bits in (scores.get("bits_per_byte") or {}).items():
-        error, documents = bits.get("standard_error"), bits.get("documents")
+    for name, task in scores.tasks.items():
+        own = task.metrics[task.metric]
         found.append(
-            Result("bits", "bits per byte", language, "bits/byte", bits["value"], error, None, documents or None)
+            Result("task", name, task.language, task.metric, own.value, own.standard_error, task.chance, task.items)
         )
-    for source, pair in (scores.get("preferences") or {}).items():
-        language, pairs = pair.get("language", source), pair.get("pairs")
-        error = pair.get("standard_error")
-        if pair.get("accuracy") is not None:
-            accuracy_error = pair.get("accuracy_standard_error") or _share_error(pair["accuracy"], pairs)
-            found.append(
-                Result("preference", source, language, "accuracy", pair["accuracy"], accuracy_error, 0.5, pairs)
+    for language, bits in scores.bits_per_byte.items():
+        found.append(
+            Result(
+                "bits", "bits per byte", language, "bits/byte", bits.value, bits.standard_error, None, bits.documents
             )
-        if pair.get("margin") is not None:
-            found.append(Result("margin", source, language, "log-ratio", pair["margin"], error, None, pairs))
+        )
+    for source, pair in scores.preferences.items():
+        right, margin = pair.accuracy, pair.margin
+        found += [
+            Result("preference", source, pair.language, "accuracy", right.value, right.standard_error, 0.5, pair.pairs),
+            Result("margin", source, pair.language, "log-ratio", margin.value, margin.standard_error, None, pair.pairs),
+        ]
     return found
-
-
-def _share_error(share: float, count: int | None) -> float | None:
-    return math.sqrt(share * (1 - share) / count) if count else None
 
 
 def compare(before: Artifact | None, after: Artifact) -> list[Comparison]:
     """Set the results of two evaluate stages side by side, in the order of the later one."""
 
     def by_key(artifact: Artifact | None) -> dict[tuple[str, str, str], Result]:
-        scores = scores_of(artifact) if artifact else {}
-        return {(item.kind, item.name, item.language): item for item in results(scores)}
+        found = results(scores_of(artifact)) if artifact else []
+        return {(item.kind, item.name, item.language): item for item in found}
 
     first, last = by_key(before), by_key(after)
     return [Comparison(first.get(key), last.get(key)) for key in dict.fromkeys([*last, *first])]
@@ -229,16 +211,14 @@ def headline_comparisons(artifacts: Sequence[Artifact], before: Artifact | None,
     model has raised the chosen answer over the reference model more than the rejected one. Zero before its first step.
     """
     comparisons = compare(before, after)
-    gains = [
-        Comparison(
-            Result("gain", source, item["language"], "log-ratio", trained.summary["sources_before"][source]["margin"]),
-            Result("gain", source, item["language"], "log-ratio", item["margin"]),
-        )
-        for trained in artifacts
-        if trained.settings.get("objective") == "dpo"
-        for source, item in trained.summary.get("sources", {}).items()
-        if "margin" in item and source in trained.summary.get("sources_before", {})
-    ]
+    gains = []
+    trained = [artifact.summary for artifact in artifacts if artifact.settings.get("objective") == "dpo"]
+    for summary in (each for each in trained if isinstance(each, TrainedModel)):
+        for source, now in summary.sources.items():
+            was = summary.sources_before.get(source)
+            if was and was.margin is not None and now.margin is not None:
+                margins = (was.margin, now.margin)
+                gains.append(Comparison(*(Result("gain", source, now.language, "log-ratio", m) for m in margins)))
     if gains:
         comparisons = [item for item in comparisons if item.either.kind != "margin"] + gains
     return in_reading_order(comparisons, new_languages(artifacts))

@@ -48,8 +48,8 @@ def bits(run: Run, colours: Colours) -> Section | None:
             "stage": artifact.stage,
             "tokens": starts[artifact.stage],
             "languages": {
-                language: (entry["value"], entry.get("standard_error"))
-                for language, entry in (scores_of(artifact).get("bits_per_byte") or {}).items()
+                language: (bits.value, bits.standard_error)
+                for language, bits in scores_of(artifact).bits_per_byte.items()
             },
         }
         for artifact in run.of_kind("scores")
@@ -118,8 +118,8 @@ def _samples(first: Artifact | None, last: Artifact | None) -> list[dict[str, An
     if last is None:
         return []
     samples = []
-    for name, task in (scores_of(last).get("tasks") or {}).items():
-        if task.get("kind") != "generation":
+    for name, task in scores_of(last).tasks.items():
+        if task.kind != "generation":
             continue
         earlier = {item.get("id"): item for item in _items(first, name)} if first else {}
         items = [
@@ -131,7 +131,7 @@ def _samples(first: Artifact | None, last: Artifact | None) -> list[dict[str, An
             }
             for item in _items(last, name)[:NUM_SAMPLES]
         ]
-        samples.append({"task": name, "language": shown_language(task.get("language", "")), "items": items})
+        samples.append({"task": name, "language": shown_language(task.language), "items": items})
     return [sample for sample in samples if sample["items"]]
 
 

@@ -10,9 +10,10 @@ import plotly.graph_objects as go
 
 from diglot.base.artifact import Artifact
 from diglot.base.format import digits, duration, join, megabytes, number, scientific
+from diglot.base.summaries.model import SweepRun, SweepSummary
 from diglot.report import figures
 from diglot.report.figures import NEUTRAL, Colours, escape, figure, label_ends, thin
-from diglot.report.reading import Run, Training, read_json, read_lines
+from diglot.report.reading import Run, Training, read_lines
 from diglot.report.results import shown_language
 from diglot.report.section import Section, plot
 
@@ -22,42 +23,42 @@ HEAT = [(0x8C, 0xBB, 0xDC), (0x7B, 0x5E, 0xA7), (0xC2, 0x18, 0x2B)]  # of the lo
 
 def sweeps(run: Run, colours: Colours) -> Section | None:
     """Held-out numbers against the learning rate, and the runs' curves, of every sweep."""
-    found = [(artifact, read_json(artifact, "sweep.json")) for artifact in run.of_do("sweep")]
-    stages = [_sweep(artifact, content, colours) for artifact, content in found if content]
-    if not stages:
+    found = [(each, each.summary) for each in run.artifacts if isinstance(each.summary, SweepSummary)]
+    if not found:
         return None
-    finding = " ".join(_finding(artifact, content) for artifact, content in found if content)
+    stages = [_sweep(artifact, content, colours) for artifact, content in found]
+    finding = " ".join(_finding(artifact, content) for artifact, content in found)
     return Section("sweep", "Learning rates", finding, {"stages": stages})
 
 
-def _finding(artifact: Artifact, content: dict[str, Any]) -> str:
-    runs = sorted(content["runs"], key=lambda each: each["learning_rate"])
-    best = next((each for each in runs if each["learning_rate"] == content["best"]), None)
+def _finding(artifact: Artifact, content: SweepSummary) -> str:
+    runs = sorted(content.runs, key=lambda each: each.learning_rate)
+    best = next((each for each in runs if each.learning_rate == content.best), None)
     if best is None:
         return f"{artifact.stage}: all {len(runs)} learning rates diverged; try lower ones."
-    names = [shown_language(name) for name in best["heldout"]]
+    names = [shown_language(name) for name in best.heldout]
     over = f", the mean of {join(names)}" if len(names) > 1 else ""
-    text = f"{artifact.stage}: of {len(runs)} learning rates {scientific(best['learning_rate'])} did best: "
-    text += f"{best['mean']:.3f} {content['measure']} on held-out text{over}."
-    if lost := [scientific(each["learning_rate"]) for each in runs if each["diverged"]]:
+    text = f"{artifact.stage}: of {len(runs)} learning rates {scientific(best.learning_rate)} did best: "
+    text += f"{best.mean:.3f} {content.measure} on held-out text{over}."
+    if lost := [scientific(each.learning_rate) for each in runs if each.diverged]:
         text += f" {join(lost)} diverged."
     if best in (runs[0], runs[-1]):
         text += f" It is the {'lowest' if best is runs[0] else 'highest'} that was tried: the best may lie beyond it."
     return text
 
 
-def _sweep(artifact: Artifact, content: dict[str, Any], colours: Colours) -> dict[str, Any]:
-    runs = sorted(content["runs"], key=lambda each: each["learning_rate"])
+def _sweep(artifact: Artifact, content: SweepSummary, colours: Colours) -> dict[str, Any]:
+    runs = sorted(content.runs, key=lambda each: each.learning_rate)
     name, first = artifact.stage, runs[0]
-    curves = [(each, read_lines(artifact, "logs", f"rate-{each['learning_rate']!r}.jsonl")[0]) for each in runs]
-    columns = list(first["before"])
-    caption = f"Held-out {content['measure']} against the learning rate (lower is better)"
-    if any(each["diverged"] for each in runs):
+    curves = [(each, read_lines(artifact, "logs", f"rate-{each.learning_rate!r}.jsonl")[0]) for each in runs]
+    columns = list(first.before)
+    caption = f"Held-out {content.measure} against the learning rate (lower is better)"
+    if any(each.diverged for each in runs):
         caption += "; × diverged"
     facts = [
         f"{len(runs)} runs",
-        f"{max(each['steps'] for each in runs):,} steps each",
-        f"{number(sum(each['tokens'] for each in runs))} tokens",
+        f"{max(each.steps for each in runs):,} steps each",
+        f"{number(sum(each.tokens for each in runs))} tokens",
     ]
     return {
         "name": name,
@@ -65,36 +66,37 @@ def _sweep(artifact: Artifact, content: dict[str, Any], colours: Colours) -> dic
         "rates": plot(f"rates-{name}", heldout_by_rate(content, colours), caption),
         "curves": plot(f"sweep-{name}", loss_curves(curves), "Training loss of each run, by learning rate"),
         "columns": [shown_language(column) for column in columns],
-        "rows": [_row(each, columns, content["best"]) for each in runs],
+        "rows": [_row(each, columns, content.best) for each in runs],
     }
 
 
-def _row(each: dict[str, Any], columns: list[str], best: float | None) -> dict[str, Any]:
-    notes = [f"{each['skipped_steps']} steps skipped"] if each["skipped_steps"] else []
-    if each["diverged"]:
-        notes.insert(0, f"ended at step {each['steps']}" if each["why"] else "worse than at the start")
+def _row(each: SweepRun, columns: list[str], best: float | None) -> dict[str, Any]:
+    notes = [f"{each.skipped_steps} steps skipped"] if each.skipped_steps else []
+    if each.diverged:
+        notes.insert(0, f"ended at step {each.steps}" if each.why else "worse than at the start")
     return {
-        "rate": scientific(each["learning_rate"]),
-        "best": each["learning_rate"] == best,
-        "numbers": [digits(each["heldout"].get(column), 4) for column in columns],
-        "mean": digits(each["mean"], 4),
-        "loss": digits(each["loss"], 4),
-        "norm": digits(each["largest_gradient_norm"]),
+        "rate": scientific(each.learning_rate),
+        "best": each.learning_rate == best,
+        "numbers": [digits(each.heldout.get(column), 4) for column in columns],
+        "mean": digits(each.mean, 4),
+        "loss": digits(each.loss, 4),
+        "norm": digits(each.largest_gradient_norm),
         "note": ", ".join(notes),
     }
 
 
-def heldout_by_rate(content: dict[str, Any], colours: Colours) -> go.Figure:
+def heldout_by_rate(content: SweepSummary, colours: Colours) -> go.Figure:
     """A line a language over learning rates on a log axis, the mean where there are several; the best is marked."""
-    runs = sorted(content["runs"], key=lambda each: each["learning_rate"])
-    good = [each for each in runs if not each["diverged"]]
+    runs = sorted(content.runs, key=lambda each: each.learning_rate)
+    good = [each for each in runs if not each.diverged]
     fig = figure(320, top=30)
     lines = [
-        (shown_language(name), colours.of(name), [each["heldout"][name] for each in good]) for name in runs[0]["before"]
+        (shown_language(name), colours.of(name), [_known(each.heldout[name]) for each in good])
+        for name in runs[0].before
     ]
     if len(lines) > 1:
-        lines.append(("mean", NEUTRAL, [each["mean"] for each in good]))
-    x, ends = [each["learning_rate"] for each in good], []
+        lines.append(("mean", NEUTRAL, [_known(each.mean) for each in good]))
+    x, ends = [each.learning_rate for each in good], []
     for name, colour, values in lines:
         fig.add_scatter(
             x=x, y=values, mode="lines+markers", name=escape(name), cliponaxis=False,
@@ -105,15 +107,20 @@ def heldout_by_rate(content: dict[str, Any], colours: Colours) -> go.Figure:
             ends.append((math.log10(x[-1]), values[-1], name, colour))
     every = [value for _, _, values in lines for value in values]
     label_ends(fig, ends, gap=0.07 * (max(every) - min(every)) if every else 0)
-    _mark(fig, content["best"], [each["learning_rate"] for each in runs if each["diverged"]])
-    rates = [each["learning_rate"] for each in runs]
+    _mark(fig, content.best, [each.learning_rate for each in runs if each.diverged])
+    rates = [each.learning_rate for each in runs]
     span = math.log10(rates[-1] / rates[0])
     fig.update_xaxes(
         title="learning rate", type="log", tickvals=rates, ticktext=[scientific(rate) for rate in rates],
         range=[math.log10(rates[0]) - 0.04 * span, math.log10(rates[-1]) + 0.04 * span], showgrid=False,
     )  # fmt: skip
-    fig.update_yaxes(title=content["measure"])
+    fig.update_yaxes(title=content.measure)
     return fig
+
+
+def _known(value: float | None) -> float:
+    assert value is not None, "a run that did not diverge has all its numbers"
+    return value
 
 
 def _mark(fig: go.Figure, best: float | None, diverged: Sequence[float]) -> None:
@@ -132,7 +139,7 @@ def _write(fig: go.Figure, rate: float, text: str) -> None:
     )  # fmt: skip
 
 
-def loss_curves(curves: Sequence[tuple[dict[str, Any], list[dict[str, Any]]]]) -> go.Figure:
+def loss_curves(curves: Sequence[tuple[SweepRun, list[dict[str, Any]]]]) -> go.Figure:
     """Training loss over steps, a line a run, from the lowest rate (blue) to the highest (red)."""
     fig = figure(300, top=10)
     ends, lows, highs = [], [], []
@@ -141,7 +148,7 @@ def loss_curves(curves: Sequence[tuple[dict[str, Any], list[dict[str, Any]]]]) -
         size = max(1, -(-len(steps) // MAX_POINTS))
         x = [record["step"] for record in steps[::size]]
         values = thin([record.get("loss") for record in steps], size)
-        colour, label = _heat(place / max(1, len(curves) - 1)), scientific(each["learning_rate"])
+        colour, label = _heat(place / max(1, len(curves) - 1)), scientific(each.learning_rate)
         fig.add_scatter(
             x=x, y=values, mode="lines", line={"color": colour, "width": 1.8},
             hovertemplate=f"{label}: %{{y:.3f}} at step %{{x}}<extra></extra>",
@@ -149,7 +156,7 @@ def loss_curves(curves: Sequence[tuple[dict[str, Any], list[dict[str, Any]]]]) -
         drawn = [(at, value) for at, value in zip(x, values) if value is not None]
         lows += [value for _, value in drawn]
         highs += [value for _, value in drawn[:1]]
-        if drawn and not each["why"]:
+        if drawn and not each.why:
             ends.append((*drawn[-1], label, colour))
     if lows:
         low, high = min(lows), max(highs)

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import singledispatch
 from typing import Any
 
 from diglot.base.artifact import Artifact
-from diglot.base.format import join, number, words
+from diglot.base.format import join, number
+from diglot.base.summaries.tokenizer import (
+    BaseIds,
+    ExtendedTokenizer,
+    Identity,
+    Proofs,
+    Reachable,
+    RoundTrip,
+    SentencePieceProof,
+    SpecialTokens,
+    TokenizerExample,
+    TokenizerMeasures,
+    TokenizerSummary,
+)
 from diglot.report import tokenizer_figures
 from diglot.report.figures import Colours
 from diglot.report.reading import Run
@@ -24,6 +38,7 @@ MEASURES = (
     ("unknown_tokens", "unknown tokens", "{:.1%}"),
 )
 KINDS = {"byte-fallback": "BPE with byte fallback", "byte-level": "byte-level BPE", "unigram": "unigram"}
+MEASURED_ON = {"heldout": "held-out documents", "documents": "training documents"}
 CHAT_FORMATS = {"diglot": "Diglot", "chatml": "ChatML", "llama-3": "Llama-3"}
 
 
@@ -40,169 +55,172 @@ def tokenizer(run: Run, colours: Colours) -> Section | None:
 def _tokenizer(run: Run, artifact: Artifact, colours: Colours) -> dict[str, Any]:
     """One tokenizer: headline numbers, proofs, measures (beside those of the tokenizer it extends) and examples."""
     facts = artifact.summary
-    before, after = facts.get("fertility_before") or {}, facts.get("fertility") or {}
+    assert isinstance(facts, TokenizerSummary), f"{artifact.stage} is no tokenizer"
     extended = any(artifact in run.parents(other) for other in run.of_do("extend-tokenizer"))
     return {
         "name": artifact.stage,
         "do": artifact.do,
         "tiles": _tiles(facts),
-        "finding": _finding(artifact.stage, facts, before, after),
-        "proofs": _proofs(facts.get("proofs") or {}),
+        "finding": _finding(artifact.stage, facts),
+        "proofs": _proofs(facts.proofs),
         "plots": _plots(artifact.stage, facts, colours, extended),
         "measures": _measures(facts),
-        "examples": [] if extended else _examples(facts.get("examples") or {}),
+        "examples": [] if extended else _examples(facts.examples),
     }
 
 
-def _tiles(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _tiles(facts: TokenizerSummary) -> list[tuple[str, str]]:
     """Labels and values: entries, how many are new, the kind and the chat format."""
-    tiles = [("entries", number(facts.get("vocabulary_size")))]
-    if added := (facts.get("new_tokens") or {}).get("added"):
-        tiles = [("entries before", number(facts.get("base_vocabulary_size"))), *tiles, ("new", number(added))]
-    if kind := facts.get("kind"):
-        tiles.append(("kind", KINDS.get(kind, kind)))
-    if "chat_format" in facts:
-        chat_format = facts["chat_format"]
-        tiles.append(("chat format", CHAT_FORMATS.get(chat_format, chat_format or "none")))
-    if (gini := (facts.get("parity") or {}).get("gini")) is not None:
-        tiles.append(("Gini of token cost", f"{gini:.3f}"))
-    return tiles
+    tiles = [("entries", number(facts.vocabulary_size))]
+    if isinstance(facts, ExtendedTokenizer):
+        new = ("new", number(facts.new_tokens.added))
+        tiles = [("entries before", number(facts.base_vocabulary_size)), *tiles, new]
+    tiles.append(("kind", KINDS[facts.kind]))
+    tiles.append(("chat format", CHAT_FORMATS.get(facts.chat_format or "none", facts.chat_format or "none")))
+    return [*tiles, ("Gini of token cost", f"{facts.parity.gini:.3f}")] if facts.parity else tiles
 
 
-def _finding(name: str, facts: dict[str, Any], before: dict[str, float], after: dict[str, float]) -> str:
-    entries = f"{name} has {number(facts.get('vocabulary_size'))} entries"
-    if before:
-        same = {code for code in after if code in before and abs(after[code] - before[code]) < 0.005}
-        changes = [f"{shown_language(code)} {before[code]:.2f} → {after[code]:.2f}" for code in after if code in before and code not in same]  # fmt: skip
-        kept = [f"{shown_language(code)} {after[code]:.2f} as before" for code in after if code in same]
+def _finding(name: str, facts: TokenizerSummary) -> str:
+    entries, after = f"{name} has {number(facts.vocabulary_size)} entries", facts.fertility
+    if isinstance(facts, ExtendedTokenizer):
+        before = facts.fertility_before
+        same = [code for code in after if code in before and abs(after[code] - before[code]) < 0.005]
+        changed = [code for code in after if code in before and code not in same]
+        changes = [f"{shown_language(code)} {before[code]:.2f} → {after[code]:.2f}" for code in changed]
+        kept = [f"{shown_language(code)} {after[code]:.2f} as before" for code in same]
         return f"{entries}; tokens per word: {join([*changes, *kept])}."
     needs = [f"{value:.2f} in {shown_language(code)}" for code, value in after.items()]
-    return f"{entries}; tokens per word: {join(needs)}." if needs else f"{entries}."
+    return f"{entries}; tokens per word: {join(needs)}."
 
 
-def _plots(stage: str, facts: dict[str, Any], colours: Colours, extended: bool) -> list[Plot]:
+def _plots(stage: str, facts: TokenizerSummary, colours: Colours, extended: bool) -> list[Plot]:
     """Tokens per word by language, and how they fell while the vocabulary grew."""
-    before, after = facts.get("fertility_before") or {}, facts.get("fertility") or {}
     plots = []
-    if after and not extended:  # an extension's figure shows its base too
+    if not extended:  # an extension's figure shows its base too
+        before = facts.fertility_before if isinstance(facts, ExtendedTokenizer) else {}
         caption = "Tokens per word by language" + (", before (pale) and after the extension." if before else ".")
-        bars = tokenizer_figures.fertility_bars(before, after, colours)
+        bars = tokenizer_figures.fertility_bars(before, facts.fertility, colours)
         plots.append(plot(f"fertility-{stage}", bars, caption))
-    curve = {language: points for language, points in (facts.get("curve") or {}).items() if points}
-    if curve:
+    if facts.curve:
         caption = (
             "Tokens per word by language while tokens are added: counted on the text that they are learnt from, scaled "
             "to end where held-out text does. Where a curve flattens, more tokens gain little."
         )
-        plots.append(plot(f"curve-{stage}", tokenizer_figures.growth_curve(curve, colours), caption))
+        plots.append(plot(f"curve-{stage}", tokenizer_figures.growth_curve(facts.curve, colours), caption))
     return plots
 
 
-def _measures(facts: dict[str, Any]) -> dict[str, Any] | None:
+def _measures(facts: TokenizerSummary) -> dict[str, Any]:
     """The table of measures by language, each before (of an extension) and after."""
-    after, before = facts.get("measures") or {}, facts.get("measures_before") or {}
-    every = [*after.values(), *before.values()]
-    columns = [
-        column
-        for column in MEASURES
-        if any(values.get(column[0]) if column[0] == "unknown_tokens" else column[0] in values for values in every)
-    ]
-    if not columns:
-        return None
+    after, before = facts.measures, facts.measures_before if isinstance(facts, ExtendedTokenizer) else {}
+    loses = any(values.unknown_tokens for values in (*after.values(), *before.values()))
+    columns = [column for column in MEASURES if column[0] != "unknown_tokens" or loses]
     rows = [
-        {"language": shown_language(language), "on": _measured_on(values), "cells": [_cell(column, before.get(language, {}), values) for column in columns]}
+        {
+            "language": shown_language(language),
+            "on": f"{values.documents:,} {MEASURED_ON[values.measured_on]}",
+            "cells": [_cell(column, before.get(language), values) for column in columns],
+        }
         for language, values in after.items()
-    ]  # fmt: skip
+    ]
     return {"columns": [label for _, label, _ in columns], "rows": rows, "note": _words_note(after)}
 
 
-def _measured_on(values: Mapping[str, Any]) -> str:
-    kind = {"heldout": "held-out documents", "documents": "training documents"}.get(values.get("measured_on", ""), "documents")  # fmt: skip
-    return f"{values.get('documents', 0):,} {kind}"
-
-
-def _cell(column: tuple[str, str, str], before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str | None]:
+def _cell(
+    column: tuple[str, str, str], before: TokenizerMeasures | None, after: TokenizerMeasures
+) -> dict[str, str | None]:
     key, _, form = column
-    was, now = (form.format(values[key]) if key in values else None for values in (before, after))
-    return {"before": was if was != now else None, "after": now or "–"}
+    now = form.format(getattr(after, key))
+    was = form.format(getattr(before, key)) if before else now
+    return {"before": was if was != now else None, "after": now}
 
 
-def _words_note(measures: Mapping[str, Mapping[str, Any]]) -> str:
+def _words_note(measures: Mapping[str, TokenizerMeasures]) -> str:
     """What was counted as a word where it is not what stands between spaces."""
     kinds = {"segments": "a segment of BudouX", "characters": "a letter with its marks"}
-    parts = [
-        f"in {join([shown_language(code) for code, values in measures.items() if values.get('words_are') == kind])} {what}"
-        for kind, what in kinds.items()
-        if any(values.get("words_are") == kind for values in measures.values())
-    ]
+    by_kind = {kind: [code for code, values in measures.items() if values.words_are == kind] for kind in kinds}
+    parts = [f"in {join(map(shown_language, codes))} {kinds[kind]}" for kind, codes in by_kind.items() if codes]
     return f"A word stands between spaces; {join(parts)}." if parts else ""
 
 
 # --- proofs ---------------------------------------------------------------------------------------------------
 
 
-def _proofs(proofs: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def _proofs(proofs: Proofs) -> list[dict[str, Any]]:
     """Proofs as lines with a mark: True, False, or None where there was nothing to prove it on."""
-    return [{"passed": proof.get("passed"), "text": _proof(name, proof)} for name, proof in proofs.items()]
+    return [{"passed": proof.passed, "text": _proof(proof)} for proof in vars(proofs).values() if proof]
 
 
-def _proof(name: str, proof: dict[str, Any]) -> str:
+@singledispatch
+def _proof(proof: object) -> str:
     """A proof in words, with its numbers."""
-    if name == "identity" and "identical" in proof:
-        languages = join([shown_language(code) for code in proof.get("languages") or ["the base language"]])
-        compared = proof["identical"] + proof.get("changed", 0)
-        text = f"{proof['identical']:,} of {compared:,} lines of {languages} are cut exactly as before"
-        return text + ("" if proof.get("required", True) else " (the languages share an alphabet)")
-    if name == "reachable" and "unreachable" in proof:
-        if proof["unreachable"]:
-            return f"{proof['unreachable']:,} tokens are not reachable"
-        tokens = proof.get("tokens")
-        return f"all {tokens:,} new tokens are reachable" if tokens else "every token is reachable"
-    if name == "round_trip" and "documents" in proof:
-        return _round_trip(proof)
-    if name == "base_ids" and "tokens" in proof:
-        return f"all {proof['tokens']:,} tokens of the base keep their ids"
-    if name == "special_tokens":
-        return _special_tokens(proof)
-    if name == "sentencepiece" and "texts" in proof:
-        text = f"tokenizer.json and tokenizer.model cut {proof['texts']:,} texts alike"
-        differs = proof.get("base_differs")
-        return text + (f" ({differs:,} on which those of the base differ left out)" if differs else "")
-    return words(name)
+    raise TypeError(f"no words for {proof!r}")
 
 
-def _round_trip(proof: dict[str, Any]) -> str:
-    documents, arbitrary = proof["documents"], proof.get("arbitrary_texts", 0)
-    what = f"{documents:,} documents" + (f" and {arbitrary:,} arbitrary texts" if arbitrary else "")
-    exact = proof.get("exact", documents + arbitrary)
-    if exact == documents + arbitrary:
+@_proof.register
+def _(proof: RoundTrip) -> str:
+    texts = proof.documents + proof.arbitrary_texts
+    what = f"{proof.documents:,} documents"
+    what += f" and {proof.arbitrary_texts:,} arbitrary texts" if proof.arbitrary_texts else ""
+    if proof.exact in (None, texts):
         return f"{what} come back from encoding and decoding as they were"
-    return f"of {what}, {exact:,} come back as they were, and the others as the base gives them back"
+    return f"of {what}, {proof.exact:,} come back as they were, and the others as the base gives them back"
 
 
-def _special_tokens(proof: dict[str, Any]) -> str:
-    if proof.get("chat_template") == "ours":
-        added = proof.get("added") or []
-        tokens = f"; {len(added)} of the chat format were added, with its template" if added else ""
-        return f"special tokens are the base's{tokens}"
-    return "special tokens and chat template are the base's"
+@_proof.register
+def _(proof: Identity) -> str:
+    languages = join([shown_language(code) for code in proof.languages or ["the base language"]])
+    compared = proof.identical + proof.changed
+    text = f"{proof.identical:,} of {compared:,} lines of {languages} are cut exactly as before"
+    return text + ("" if proof.required else " (the languages share an alphabet)")
+
+
+@_proof.register
+def _(proof: Reachable) -> str:
+    if proof.unreachable:
+        return f"{proof.unreachable:,} tokens are not reachable"
+    return f"all {proof.tokens:,} new tokens are reachable" if proof.tokens else "every token is reachable"
+
+
+@_proof.register
+def _(proof: BaseIds) -> str:
+    return f"all {proof.tokens:,} tokens of the base keep their ids"
+
+
+@_proof.register
+def _(proof: SpecialTokens) -> str:
+    if proof.chat_template != "ours":
+        return "special tokens and chat template are the base's"
+    added = f"; {len(proof.added)} of the chat format were added, with its template" if proof.added else ""
+    return f"special tokens are the base's{added}"
+
+
+@_proof.register
+def _(proof: SentencePieceProof) -> str:
+    text = f"tokenizer.json and tokenizer.model cut {proof.texts:,} texts alike"
+    left_out = f" ({proof.base_differs:,} on which those of the base differ left out)" if proof.base_differs else ""
+    return text + left_out
 
 
 # --- examples -------------------------------------------------------------------------------------------------
 
 
-def _examples(examples: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def _examples(examples: Mapping[str, Sequence[TokenizerExample]]) -> list[dict[str, Any]]:
     """Phrases cut into pieces, before and after, by language."""
     found = []
     for language, phrases in examples.items():
         rows = [
-            {"when": when if "before" in phrase else "pieces", "pieces": [piece_parts(text) for text in phrase[when]]}
+            {"when": when, "pieces": [piece_parts(text) for text in pieces]}
             for phrase in phrases[:MAX_EXAMPLES]
-            for when in ("before", "after")
-            if phrase.get(when)
+            for when, pieces in _cuts(phrase)
         ]
         found.append({"language": shown_language(language), "direction": direction(language), "rows": rows})
     return found
+
+
+def _cuts(phrase: TokenizerExample) -> list[tuple[str, list[str]]]:
+    """How a phrase is cut, by when; only an extension has a before."""
+    return [("before", phrase.before), ("after", phrase.after)] if phrase.before else [("pieces", phrase.after)]
 
 
 def direction(language: str) -> str:

@@ -32,6 +32,14 @@ import tokenizers
 
 from diglot.base.artifact import Context, Inputs, UserError
 from diglot.base.files import write_json
+from diglot.base.summaries.tokenizer import (
+    ExtendedTokenizer,
+    NewTokens,
+    Proofs,
+    TokenizerExample,
+    TokenizerMeasures,
+    TokenizerSample,
+)
 from diglot.recipe.tokenizer import ExtendTokenizer
 from diglot.tokenizer import base as base_folder
 from diglot.tokenizer import byte_fallback, proofs
@@ -85,7 +93,7 @@ class Extension(NamedTuple):
         return [*self.characters, *(piece.text for piece in self.joined)]
 
 
-def run(settings: ExtendTokenizer, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+def run(settings: ExtendTokenizer, inputs: Inputs, output: Path, context: Context) -> ExtendedTokenizer:
     """The stage `extend-tokenizer`.
 
     Raises:
@@ -122,28 +130,28 @@ def run(settings: ExtendTokenizer, inputs: Inputs, output: Path, context: Contex
         language: texts_to_measure(corpora, language, MEASURED_BYTES) for language in [*base_languages, *sample.rates]
     }
     compared = compare(was, now, texts)
-    summary = {
-        "kind": base.kind.name,
-        "chat_format": format_of(output),
-        "vocabulary_size": now.get_vocab_size(),
-        "base_vocabulary_size": base.size,
-        "new_tokens": {
-            "requested": settings.new_tokens,
-            "added": len(extension.tokens),
-            "characters": len(extension.characters),
-            "of_base_characters": sum(piece.in_base_script for piece in extension.joined),
-        },
-        "chat_tokens_added": chat_tokens,
-        "base_hash": tokenizer_hash(base.folder) if (base.folder / "tokenizer.json").is_file() else None,
-        "languages": settings.languages,
-        "languages_sharing_the_alphabet": extension.shared,
-        "base_languages": base_languages,
-        "sample": {"bytes": sample.bytes, "times_read": {k: round(v, 4) for k, v in sample.rates.items()}},
-        "curve": curve(extension, compared["fertility"]),
+    summary = ExtendedTokenizer(
+        kind=base.kind.name,
+        chat_format=format_of(output),
+        vocabulary_size=now.get_vocab_size(),
+        base_vocabulary_size=base.size,
+        new_tokens=NewTokens(
+            requested=settings.new_tokens,
+            added=len(extension.tokens),
+            characters=len(extension.characters),
+            of_base_characters=sum(piece.in_base_script for piece in extension.joined),
+        ),
+        chat_tokens_added=chat_tokens,
+        base_hash=tokenizer_hash(base.folder) if (base.folder / "tokenizer.json").is_file() else None,
+        languages=settings.languages,
+        languages_sharing_the_alphabet=extension.shared,
+        base_languages=base_languages,
+        sample=TokenizerSample(sample.bytes, {name: round(rate, 4) for name, rate in sample.rates.items()}),
+        curve=curve(extension, compared["fertility"]),
         **compared,
-        "proofs": prove(base, output, extension, was, now, texts, base_languages, chat_tokens, our_chat, context),
-    }
-    write_json(output / "diglot.json", {"hash": tokenizer_hash(output), **summary}, indent=2)
+        proofs=prove(base, output, extension, was, now, texts, base_languages, chat_tokens, our_chat, context),
+    )
+    write_json(output / "diglot.json", {"hash": tokenizer_hash(output), **summary.as_json()}, indent=2)
     return summary
 
 
@@ -316,7 +324,7 @@ def enough(tokens: np.ndarray, minimum_gain: float) -> int:
     return len(tokens) - 1
 
 
-def curve(extension: Extension, fertility: dict[str, float]) -> dict[str, list[list[float]]]:
+def curve(extension: Extension, fertility: dict[str, float]) -> dict[str, list[tuple[int, float]]]:
     """Tokens per word of each new language against the number of new tokens.
 
     The learner counts tokens on the sample; they are scaled to end in the fertility of held-out text.
@@ -326,7 +334,7 @@ def curve(extension: Extension, fertility: dict[str, float]) -> dict[str, list[l
         places = np.unique(np.linspace(0, len(tokens) - 1, CURVE_POINTS).astype(int))
         scale = fertility[language] / tokens[-1]
         first = len(extension.characters)
-        curves[language] = [[int(first + place), round(float(tokens[place] * scale), 4)] for place in places]
+        curves[language] = [(int(first + place), round(float(tokens[place] * scale), 4)) for place in places]
     return curves
 
 
@@ -337,19 +345,19 @@ def compare(
     base: tokenizers.Tokenizer, extended: tokenizers.Tokenizer, texts: dict[str, tuple[str, list[str]]]
 ) -> dict[str, Any]:
     """Measures and examples before and after."""
-    before: dict[str, dict[str, Any]] = {}
-    after: dict[str, dict[str, Any]] = {}
-    examples: dict[str, list[dict[str, Any]]] = {}
+    before: dict[str, TokenizerMeasures] = {}
+    after: dict[str, TokenizerMeasures] = {}
+    examples: dict[str, list[TokenizerExample]] = {}
     for language, (split, found) in texts.items():
-        before[language] = {"measured_on": split, **measure(base, found, language)}
-        after[language] = {"measured_on": split, **measure(extended, found, language)}
+        before[language] = TokenizerMeasures(measured_on=split, **measure(base, found, language))
+        after[language] = TokenizerMeasures(measured_on=split, **measure(extended, found, language))
         examples[language] = [
-            {"text": text, "before": pieces(base, text), "after": pieces(extended, text)}
+            TokenizerExample(text, after=pieces(extended, text), before=pieces(base, text))
             for text in phrases(found, number=3)
         ]
     return {
-        "fertility": {language: values["fertility"] for language, values in after.items()},
-        "fertility_before": {language: values["fertility"] for language, values in before.items()},
+        "fertility": {language: values.fertility for language, values in after.items()},
+        "fertility_before": {language: values.fertility for language, values in before.items()},
         "measures": after,
         "measures_before": before,
         "examples": examples,
@@ -367,7 +375,7 @@ def prove(
     chat_tokens: list[str],
     our_chat: bool,
     context: Context,
-) -> dict[str, Any]:
+) -> Proofs:
     """All proofs of `proofs.py`.
 
     Raises:
@@ -381,14 +389,13 @@ def prove(
         lines += found[: MEASURED_LINES // len(base_languages)]
     spelled = "".join(base.kind.bytes_of(token).decode(errors="ignore") for token in extension.tokens)
     foreign = set(spelled) - extension.base_script
-    proved = {
-        "round_trip": proofs.prove_round_trip(was, now, all_texts),
-        "identity": proofs.prove_identity(was, now, lines, base_languages, foreign, bool(extension.shared)),
-        "reachable": proofs.prove_reachable(now, extension.tokens, all_texts),
-        "base_ids": proofs.prove_base_ids(was, now),
-        "special_tokens": proofs.prove_special_tokens(base.folder, output, chat_tokens, our_chat),
-    }
-    if base.model:
-        proved["sentencepiece"] = proofs.prove_sentencepiece(base.folder, output, all_texts, was, now)
+    proved = Proofs(
+        round_trip=proofs.prove_round_trip(was, now, all_texts),
+        identity=proofs.prove_identity(was, now, lines, base_languages, foreign, bool(extension.shared)),
+        reachable=proofs.prove_reachable(now, extension.tokens, all_texts),
+        base_ids=proofs.prove_base_ids(was, now),
+        special_tokens=proofs.prove_special_tokens(base.folder, output, chat_tokens, our_chat),
+        sentencepiece=proofs.prove_sentencepiece(base.folder, output, all_texts, was, now) if base.model else None,
+    )
     context.progress(1, 1, "proofs")
     return proved

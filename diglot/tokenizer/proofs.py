@@ -23,6 +23,15 @@ from typing import Any
 import tokenizers
 
 from diglot.base.artifact import UserError
+from diglot.base.summaries.tokenizer import (
+    BaseIds,
+    Identity,
+    Reachable,
+    RoundTrip,
+    SentencePieceProof,
+    SpecialTokens,
+    TokenizerExample,
+)
 from diglot.tokenizer.base import SENTENCEPIECE, describe_tokens
 from diglot.tokenizer.completions import completions, whole_text
 from diglot.tokenizer.folder import encode, pieces, read_json, reader_of_bytes
@@ -56,9 +65,7 @@ def arbitrary_texts(number: int = ARBITRARY_TEXTS) -> list[str]:
     return texts
 
 
-def prove_round_trip(
-    base: tokenizers.Tokenizer, extended: tokenizers.Tokenizer, texts: Sequence[str]
-) -> dict[str, Any]:
+def prove_round_trip(base: tokenizers.Tokenizer, extended: tokenizers.Tokenizer, texts: Sequence[str]) -> RoundTrip:
     """Every text that the base gives back unchanged, the extended tokenizer must give back unchanged."""
     arbitrary = arbitrary_texts()
     changed = set(round_trip_failures(extended, [*texts, *arbitrary]))
@@ -66,7 +73,7 @@ def prove_round_trip(
     if lost:
         raise UserError(f"round trip: the extended tokenizer changes this text: {min(lost)[:200]!r}")
     exact = len(texts) + len(arbitrary) - len(changed)
-    return {"passed": True, "documents": len(texts), "arbitrary_texts": len(arbitrary), "exact": exact}
+    return RoundTrip(passed=True, documents=len(texts), arbitrary_texts=len(arbitrary), exact=exact)
 
 
 def prove_identity(
@@ -76,11 +83,11 @@ def prove_identity(
     languages: Sequence[str],
     new_characters: Iterable[str],
     shared: bool,
-) -> dict[str, Any]:
+) -> Identity:
     """How many lines of the base languages are cut as before; without a shared alphabet it must be all.
 
     Returns:
-        What `identity` counts; `required`, and `passed`, which is None where there was no line to look at.
+        What `identity` counts; `passed` is None where there was no line to look at.
     """
     result = identity(base, extended, lines, set(new_characters))
     if not shared and result["changed"]:
@@ -91,29 +98,29 @@ def prove_identity(
     share = result["share_without_new_characters"]
     goal = IDENTICAL_GOAL if shared else 1.0
     passed = None if share is None else share >= goal
-    return {"passed": passed, "required": not shared, "languages": list(languages), **result}
+    return Identity(passed=passed, required=not shared, languages=list(languages), **result)
 
 
-def prove_reachable(extended: tokenizers.Tokenizer, new_tokens: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
+def prove_reachable(extended: tokenizers.Tokenizer, new_tokens: Sequence[str], texts: Sequence[str]) -> Reachable:
     """Every new token must be what some text is encoded to."""
     vocabulary = extended.get_vocab()
     missing = unreachable_tokens(extended, [vocabulary[token] for token in new_tokens], texts)
     if missing:
         names = ", ".join(repr(extended.id_to_token(token_id)) for token_id in missing[:10])
         raise UserError(f"reachable: no text gives {len(missing)} of the new tokens, such as {names}")
-    return {"passed": True, "tokens": len(new_tokens), "unreachable": 0}
+    return Reachable(passed=True, unreachable=0, tokens=len(new_tokens))
 
 
-def prove_base_ids(base: tokenizers.Tokenizer, extended: tokenizers.Tokenizer) -> dict[str, Any]:
+def prove_base_ids(base: tokenizers.Tokenizer, extended: tokenizers.Tokenizer) -> BaseIds:
     """Every token of the base must have the id it had."""
     vocabulary = base.get_vocab()
     moved = [token for token, number in vocabulary.items() if extended.token_to_id(token) != number]
     if moved:
         raise UserError(f"base ids: {len(moved)} tokens of the base have another id, such as {min(moved)!r}")
-    return {"passed": True, "tokens": len(vocabulary)}
+    return BaseIds(passed=True, tokens=len(vocabulary))
 
 
-def prove_special_tokens(base: Path, extended: Path, added: Sequence[str], our_chat: bool) -> dict[str, Any]:
+def prove_special_tokens(base: Path, extended: Path, added: Sequence[str], our_chat: bool) -> SpecialTokens:
     """Special tokens and all that is done around the model must be the base's."""
     if (base / "tokenizer.json").is_file():
         before, after = describe_tokens(base / "tokenizer.json"), describe_tokens(extended / "tokenizer.json")
@@ -128,7 +135,7 @@ def prove_special_tokens(base: Path, extended: Path, added: Sequence[str], our_c
             raise UserError(f"special tokens: {role} was {old.get(role)!r} and is {new.get(role)!r}")
     if not our_chat and _template(base, old) != _template(extended, new):
         raise UserError("special tokens: the chat template is not the base's")
-    return {"passed": True, "added": list(added), "chat_template": "ours" if our_chat else "the base's"}
+    return SpecialTokens(passed=True, added=list(added), chat_template="ours" if our_chat else "the base's")
 
 
 def _template(folder: Path, config: dict[str, Any]) -> Any:
@@ -139,7 +146,7 @@ def _template(folder: Path, config: dict[str, Any]) -> Any:
 
 def prove_sentencepiece(
     base: Path, extended: Path, texts: Sequence[str], was: tokenizers.Tokenizer, now: tokenizers.Tokenizer
-) -> dict[str, Any]:
+) -> SentencePieceProof:
     """tokenizer.json and tokenizer.model must cut every text alike.
 
     Texts on which those of the base do not agree (there are such in files of others) are counted apart.
@@ -169,7 +176,7 @@ def prove_sentencepiece(
             f"sentencepiece: tokenizer.json and tokenizer.model cut {len(wrong)} of {len(compared)} texts differently, "
             f"such as {min(wrong, key=len)[:200]!r}"
         )
-    return {"passed": True, "texts": len(compared), "base_differs": len(differing[base])}
+    return SentencePieceProof(passed=True, texts=len(compared), base_differs=len(differing[base]))
 
 
 def same_pieces(text: str, pieces: list[str], ids: list[int], tokenizer: tokenizers.Tokenizer, unknown: str) -> bool:
@@ -244,7 +251,7 @@ def identity(
     added = set(new_characters)
     counts = {"lines": len(lines), "identical": 0, "with_new_characters": 0, "changed": 0}
     tokens_before = tokens_after = 0
-    examples: list[dict[str, Any]] = []
+    examples: list[TokenizerExample] = []
     for line, before, after in zip(lines, encode(base, lines), encode(extended, lines), strict=True):
         tokens_before, tokens_after = tokens_before + len(before), tokens_after + len(after)
         if before == after:
@@ -255,7 +262,7 @@ def identity(
             counts["changed"] += 1
             if len(examples) < 5:
                 examples.append(
-                    {"text": line[:200], "before": pieces(base, line[:200]), "after": pieces(extended, line[:200])}
+                    TokenizerExample(line[:200], after=pieces(extended, line[:200]), before=pieces(base, line[:200]))
                 )
     comparable = counts["identical"] + counts["changed"]
     return {

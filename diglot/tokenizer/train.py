@@ -27,6 +27,16 @@ from numpy.typing import NDArray
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
 from diglot.base.files import write_json
+from diglot.base.summaries.tokenizer import (
+    Proofs,
+    Reachable,
+    RoundTrip,
+    TokenCosts,
+    TokenizerExample,
+    TokenizerMeasures,
+    TokenizerSample,
+    TrainedTokenizer,
+)
 from diglot.recipe.tokenizer import TrainTokenizer
 from diglot.tokenizer import byte_fallback, byte_letters, byte_level
 from diglot.tokenizer.chat import format_of
@@ -47,7 +57,7 @@ CURVE_POINTS = 60
 SAMPLE, PARALLEL = 0, 1  # columns of counts
 
 
-def run(settings: TrainTokenizer, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+def run(settings: TrainTokenizer, inputs: Inputs, output: Path, context: Context) -> TrainedTokenizer:
     """The stage `train-tokenizer`."""
     if settings.vocabulary_size < SMALLEST:
         raise UserError(
@@ -66,24 +76,24 @@ def run(settings: TrainTokenizer, inputs: Inputs, output: Path, context: Context
     tokenizer = load_tokenizer(output)
     reported = report(tokenizer, corpora, list(sample.rates))
     forgotten = {language: table.forgotten for language, table in tables.items() if table.forgotten}
-    summary = {
-        "kind": settings.kind,
-        "chat_format": format_of(output),
-        "vocabulary_size": tokenizer.get_vocab_size(),
-        "requested": settings.vocabulary_size,
-        "alphabet": len(alphabet),
-        "sample": {
-            "balance": settings.balance,
-            "bytes": sample.bytes,
-            "times_read": {language: round(rate, 4) for language, rate in sample.rates.items()},
-            "words": {language: len(table) for language, table in tables.items()},
-            "forgotten": forgotten,
-        },
-        "curve": curve(learnt, list(tables), reported["fertility"]),
-        **({"parity": token_costs(tokenizer, parallel)} if parallel else {}),
+    summary = TrainedTokenizer(
+        kind=settings.kind,
+        chat_format=format_of(output),
+        vocabulary_size=tokenizer.get_vocab_size(),
+        requested=settings.vocabulary_size,
+        alphabet=len(alphabet),
+        sample=TokenizerSample(
+            balance=settings.balance,
+            bytes=sample.bytes,
+            times_read={language: round(rate, 4) for language, rate in sample.rates.items()},
+            words={language: len(table) for language, table in tables.items()},
+            forgotten=forgotten,
+        ),
+        curve=curve(learnt, list(tables), reported["fertility"]),
+        parity=token_costs(tokenizer, parallel) if parallel else None,
         **reported,
-    }
-    write_json(output / "diglot.json", {"hash": tokenizer_hash(output), **summary}, indent=2)
+    )
+    write_json(output / "diglot.json", {"hash": tokenizer_hash(output), **summary.as_json()}, indent=2)
     return summary
 
 
@@ -259,7 +269,7 @@ def _as_words(tables: Mapping[str, WordTable], start: Start) -> Words:
 # --- measures and proofs --------------------------------------------------------------------------------------
 
 
-def curve(learnt: Learnt, languages: list[str], fertility: Mapping[str, float]) -> dict[str, list[list[float]]]:
+def curve(learnt: Learnt, languages: list[str], fertility: Mapping[str, float]) -> dict[str, list[tuple[int, float]]]:
     """Tokens per word of each language against the number of merges.
 
     The learner counts tokens on the sample; they are scaled to end in the fertility of held-out text.
@@ -269,18 +279,14 @@ def curve(learnt: Learnt, languages: list[str], fertility: Mapping[str, float]) 
     for group, language in enumerate(languages):
         tokens = learnt.tokens[:, group]
         scale = fertility[language] / max(tokens[-1], 1)
-        curves[language] = [[int(place), round(float(tokens[place] * scale), 4)] for place in places]
+        curves[language] = [(int(place), round(float(tokens[place] * scale), 4)) for place in places]
     return curves
 
 
-def token_costs(tokenizer: tokenizers.Tokenizer, parallel: Mapping[str, list[str]]) -> dict[str, Any]:
+def token_costs(tokenizer: tokenizers.Tokenizer, parallel: Mapping[str, list[str]]) -> TokenCosts:
     """What the parallel text costs in each language, and how unequally (Gini: 0 where it costs the same in all)."""
     tokens = {language: sum(len(ids) for ids in encode(tokenizer, texts)) for language, texts in parallel.items()}
-    return {
-        "texts": len(next(iter(parallel.values()))),
-        "tokens": tokens,
-        "gini": round(gini(list(tokens.values())), 4),
-    }
+    return TokenCosts(len(next(iter(parallel.values()))), tokens, round(gini(list(tokens.values())), 4))
 
 
 def among_white_space(tokenizer: tokenizers.Tokenizer, ids: Iterable[int]) -> list[str]:
@@ -301,29 +307,28 @@ def report(tokenizer: tokenizers.Tokenizer, corpora: list[Artifact], languages: 
     Raises:
         UserError: a proof fails, which is a fault of this program; nothing is written.
     """
-    measures: dict[str, dict[str, Any]] = {}
-    examples: dict[str, list[dict[str, Any]]] = {}
+    measures: dict[str, TokenizerMeasures] = {}
+    examples: dict[str, list[TokenizerExample]] = {}
     some_texts: list[str] = []
     for language in languages:
         split, texts = texts_to_measure(corpora, language, MEASURED_BYTES)
         failures = round_trip_failures(tokenizer, texts)
         if failures:
             raise UserError(f"the tokenizer changes this text of language {language}: {failures[0][:200]!r}")
-        measures[language] = {"measured_on": split, **measure(tokenizer, texts, language)}
-        examples[language] = [{"text": text, "after": pieces(tokenizer, text)} for text in phrases(texts, number=3)]
+        measures[language] = TokenizerMeasures(measured_on=split, **measure(tokenizer, texts, language))
+        examples[language] = [TokenizerExample(text, pieces(tokenizer, text)) for text in phrases(texts, number=3)]
         some_texts += texts[:100]
     learnt = range(byte_fallback.RESERVED, tokenizer.get_vocab_size())
     unreachable = unreachable_tokens(tokenizer, learnt, [*some_texts, *among_white_space(tokenizer, learnt)])
+    round_trip = RoundTrip(passed=True, documents=sum(values.documents for values in measures.values()))
+    reachable = Reachable(
+        passed=not unreachable,
+        unreachable=len(unreachable),
+        examples=[str(tokenizer.id_to_token(number)) for number in unreachable[:10]],
+    )
     return {
-        "fertility": {language: values["fertility"] for language, values in measures.items()},
+        "fertility": {language: values.fertility for language, values in measures.items()},
         "measures": measures,
         "examples": examples,
-        "proofs": {
-            "round_trip": {"passed": True, "documents": sum(values["documents"] for values in measures.values())},
-            "reachable": {
-                "passed": not unreachable,
-                "unreachable": len(unreachable),
-                "examples": [tokenizer.id_to_token(number) for number in unreachable[:10]],
-            },
-        },
+        "proofs": Proofs(round_trip=round_trip, reachable=reachable),
     }

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diglot.model.huggingface import count_parameters
+from diglot.base.summaries.model import HeldoutScore, MixturePart, TrainedModel
+from diglot.model.huggingface import describe
 from diglot.tokens.packing import heldout_batches
 from diglot.tokens.shards import TokenSource
 from diglot.train.job import Job
@@ -53,27 +54,34 @@ def _measure(job: Job, source: TokenSource) -> tuple[Tensor, int]:
     return job.mesh.sum(totals), num_bytes
 
 
-def summarise(job: Job, lines: list[dict[str, Any]]) -> dict[str, Any]:
+def summarise(job: Job, lines: list[dict[str, Any]]) -> TrainedModel:
     """Headline numbers of a run, from the lines of its metrics."""
     steps = [line for line in lines if line["type"] == "step"]
     evaluations = [line for line in lines if line["type"] == "evaluation"]
     first, last = evaluations[0], evaluations[-1]
-    summary: dict[str, Any] = {
-        "steps": job.settings.steps,
-        "tokens": steps[-1]["tokens"],
-        "loss": steps[-1]["loss"],
-        "packing_efficiency": round(sum(s["packing_efficiency"] for s in steps) / len(steps), 4),
-        "tokens_per_second": round(sum(s["tokens_per_second"] for s in steps) / len(steps)),
-        "parameters": count_parameters(job.model.config),
-        "bits_per_byte": last["languages"],
-        "bits_per_byte_before": first["languages"],
-        "sources": last["sources"],
-        "sources_before": first["sources"],
-        "mixture": {phase.name: job.order.realised(phase.name) for phase in job.schedules},
-        "dropped_as_too_long": dict(job.order.dropped),
-        "mfu": round(sum(s["mfu"] for s in steps) / len(steps), 4),
-        "peak_memory_mb": max(s["memory_mb"] for s in steps),
-        "skipped_steps": [s["step"] for s in steps if "skipped" in s],
-        "rollbacks": [line for line in lines if line["type"] == "rollback"],
-    }
-    return {key: value for key, value in summary.items() if value not in ({}, [])}
+    return TrainedModel(
+        **describe(job.model.config),
+        steps=job.settings.steps,
+        tokens=steps[-1]["tokens"],
+        loss=steps[-1]["loss"],
+        packing_efficiency=round(sum(s["packing_efficiency"] for s in steps) / len(steps), 4),
+        tokens_per_second=round(sum(s["tokens_per_second"] for s in steps) / len(steps)),
+        mfu=round(sum(s["mfu"] for s in steps) / len(steps), 4),
+        peak_memory_mb=max(s["memory_mb"] for s in steps),
+        bits_per_byte=last["languages"],
+        bits_per_byte_before=first["languages"],
+        sources=_scores(last),
+        sources_before=_scores(first),
+        mixture={phase.name: _parts(job, phase.name) for phase in job.schedules},
+        dropped_as_too_long=dict(job.order.dropped),
+        skipped_steps=[s["step"] for s in steps if "skipped" in s],
+        rollbacks=sum(line["type"] == "rollback" for line in lines),
+    )
+
+
+def _scores(evaluation: dict[str, Any]) -> dict[str, HeldoutScore]:
+    return {name: HeldoutScore(**of) for name, of in evaluation["sources"].items()}
+
+
+def _parts(job: Job, phase: str) -> dict[str, MixturePart]:
+    return {name: MixturePart(**of) for name, of in job.order.realised(phase).items()}

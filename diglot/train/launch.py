@@ -35,11 +35,11 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.summaries.summary import Summary
 
 if TYPE_CHECKING:
     from torch.distributed import Store
@@ -232,7 +232,8 @@ def together(settings: Stage, inputs: Inputs, output: Path, context: Context) ->
     """On the first process: let the others do the same stage."""
     if _processes is not None and _processes.rank == 0:
         by_role = {
-            role: [asdict(each) | {"path": str(each.path)} for each in inputs.many(role)] for role in inputs.by_role
+            role: [vars(each) | {"path": str(each.path), "summary": None} for each in inputs.many(role)]
+            for role in inputs.by_role
         }
         _processes.begin(
             {
@@ -256,7 +257,7 @@ def _do(task: dict[str, Any]) -> None:
     module, _, name = settings.function.partition(":")
     run = getattr(importlib.import_module(module), name)
     by_role = {
-        role: [Artifact(**fields | {"path": Path(fields["path"])}) for fields in artifacts]
+        role: [Artifact(**fields | {"path": Path(fields["path"]), "summary": Summary()}) for fields in artifacts]
         for role, artifacts in task["inputs"].items()
     }
     context = Context(**task["context"] | {"scratch": Path(task["context"]["scratch"])})

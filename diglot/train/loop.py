@@ -24,12 +24,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 from torch import Tensor
 
 from diglot.base.artifact import LOGS, Context, Inputs
+from diglot.base.summaries.model import TrainedModel
 from diglot.model.loss import is_slow_in_bfloat16
 from diglot.recipe.train import Train, Training
 from diglot.tokens.packing import Batch
@@ -52,8 +53,8 @@ from diglot.train.rollbacks import ROLLBACKS, RollbackNeeded, documents_of, plan
 from diglot.train.schedule import RESUMES, phase_at, read_resumes, write_resumes
 
 
-def run(settings: Train, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
-    """The stage `train`.
+def run(settings: Train, inputs: Inputs, output: Path, context: Context) -> TrainedModel | None:
+    """The stage `train`; only the first process returns its summary.
 
     Raises:
         UserError: tokens of another tokenizer, an unknown source in a mixture, a phase that trains what the model
@@ -63,7 +64,7 @@ def run(settings: Train, inputs: Inputs, output: Path, context: Context) -> dict
         job = walk(settings, inputs, context)
         job.exports.finish(job.model, job.optimizer, output)
     if not job.mesh.is_first:
-        return {}
+        return None
     (output / LOGS).mkdir()
     shutil.copy(context.scratch / FILE, output / LOGS / FILE)
     if job.rollbacks.list:

@@ -32,6 +32,7 @@ import torch.distributed as dist
 
 from diglot.base.artifact import LOGS, Context, Inputs, UserError
 from diglot.base.files import read_json, write_json
+from diglot.base.summaries.model import SweepRun, SweepSummary
 from diglot.recipe.train import Sweep
 from diglot.tokens.shards import open_tokens
 from diglot.train import loop
@@ -42,8 +43,8 @@ RESULT, SWEEP = "result.json", "sweep.json"
 LAST_SHARE = 10  # the loss of a run is the mean of the last tenth of its steps
 
 
-def run(settings: Sweep, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
-    """The stage `sweep`.
+def run(settings: Sweep, inputs: Inputs, output: Path, context: Context) -> SweepSummary | None:
+    """The stage `sweep`; only the first process returns its summary.
 
     Raises:
         UserError: there is nothing to compare rates by, or what the stage `train` refuses; not that runs diverge.
@@ -54,23 +55,15 @@ def run(settings: Sweep, inputs: Inputs, output: Path, context: Context) -> dict
     with loop.on_all_processes(settings, inputs, output, context):
         folders = [try_rate(settings, number, inputs, context) for number in range(len(settings.learning_rates))]
     if not _is_first():
-        return {}
-    runs = [read_json(folder / RESULT) for folder in folders]
+        return None
+    runs = [SweepRun.from_json(read_json(folder / RESULT)) for folder in folders]
     best = best_run(runs)
-    found = {"measure": runs[0]["measure"], "runs": runs, "best": best and best["learning_rate"]}
-    write_json(output / SWEEP, found)
+    found = SweepSummary(runs[0].measure, runs, best.learning_rate if best else None)
+    write_json(output / SWEEP, found.as_json())
     (output / LOGS).mkdir()
     for folder in folders:
         shutil.copy(folder / FILE, output / LOGS / f"{folder.name}.jsonl")
-    return {
-        "best_learning_rate": found["best"],
-        "measure": found["measure"],
-        "heldout": best["heldout"] if best else {},
-        "heldout_before": runs[0]["before"],
-        "runs": len(runs),
-        "diverged": [each["learning_rate"] for each in runs if each["diverged"]],
-        "tokens": sum(each["tokens"] for each in runs),
-    }
+    return found
 
 
 def try_rate(settings: Sweep, number: int, inputs: Inputs, context: Context) -> Path:
@@ -95,7 +88,7 @@ def try_rate(settings: Sweep, number: int, inputs: Inputs, context: Context) -> 
     if _is_first():
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         result = judge(rate, given.steps, read_metrics(folder / FILE), why)
-        write_json(folder / RESULT, result)
+        write_json(folder / RESULT, result.as_json())
     return folder
 
 
@@ -103,7 +96,7 @@ def _is_first() -> bool:
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
-def judge(rate: float, planned: int, lines: list[dict[str, Any]], why: str | None) -> dict[str, Any]:
+def judge(rate: float, planned: int, lines: list[dict[str, Any]], why: str | None) -> SweepRun:
     """What a run with one rate says.
 
     Args:
@@ -113,10 +106,8 @@ def judge(rate: float, planned: int, lines: list[dict[str, Any]], why: str | Non
         why: it ended early, in words; None if it did not.
 
     Returns:
-        `loss` (mean of the last tenth of its steps), `heldout` (by language; see `measured`) and its `mean`, `before`
-        (the same of the model that it began with), the largest gradient norm and spike score, the number of skipped
-        steps, and whether it `diverged`: it ended early, or is worse in the mean than the model it began with. Numbers
-        that are not finite, or that there are none of, are null.
+        Numbers that are not finite, or that there are none of, are None. `heldout` and `before` are what `measured` says of
+        the last and the first evaluation.
 
     Raises:
         UserError: nothing was evaluated.
@@ -127,21 +118,21 @@ def judge(rate: float, planned: int, lines: list[dict[str, Any]], why: str | Non
     heldout = measured(evaluations[-1])[1] if why is None else {}
     last = [line["loss"] for line in steps[-max(1, planned // LAST_SHARE) :]]
     mean = _mean(heldout.values())
-    return {
-        "learning_rate": rate,
-        "diverged": why is not None or mean is None or mean > (_mean(before.values()) or 0.0),
-        "why": why,
-        "steps": len(steps),
-        "tokens": steps[-1]["tokens"],
-        "loss": _mean(last) if why is None else None,
-        "measure": measure,
-        "heldout": {name: _finite(value) for name, value in heldout.items()},
-        "mean": mean,
-        "before": before,
-        "largest_gradient_norm": _largest(line["gradient_norm"] for line in steps),
-        "largest_spike_score": _largest(line["score"] for line in steps),
-        "skipped_steps": sum("skipped" in line for line in steps),
-    }
+    return SweepRun(
+        learning_rate=rate,
+        diverged=why is not None or mean is None or mean > (_mean(before.values()) or 0.0),
+        why=why,
+        steps=len(steps),
+        tokens=steps[-1]["tokens"],
+        loss=_mean(last) if why is None else None,
+        measure=measure,
+        heldout={name: _finite(value) for name, value in heldout.items()},
+        mean=mean,
+        before=before,
+        largest_gradient_norm=_largest(line["gradient_norm"] for line in steps),
+        largest_spike_score=_largest(line["score"] for line in steps),
+        skipped_steps=sum("skipped" in line for line in steps),
+    )
 
 
 def measured(evaluation: dict[str, Any]) -> tuple[str, dict[str, float]]:
@@ -160,10 +151,10 @@ def measured(evaluation: dict[str, Any]) -> tuple[str, dict[str, float]]:
     return "loss", {name: source["loss"] for name, source in evaluation["sources"].items()}
 
 
-def best_run(runs: list[dict[str, Any]]) -> dict[str, Any] | None:
+def best_run(runs: list[SweepRun]) -> SweepRun | None:
     """The run with the lowest mean, of equal ones that with the lowest rate; None if all diverged."""
-    whole = [run for run in runs if not run["diverged"]]
-    return min(whole, key=lambda run: (run["mean"], run["learning_rate"]), default=None)
+    whole = [run for run in runs if not run.diverged]
+    return min(whole, key=lambda run: (run.mean or 0.0, run.learning_rate), default=None)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

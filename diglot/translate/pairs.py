@@ -30,8 +30,9 @@ from typing import Any, NamedTuple
 from diglot.base.artifact import Context, Inputs, UserError
 from diglot.base.files import write_json
 from diglot.base.format import excerpt
-from diglot.base.ledger import Sample, SourceLedger, least
+from diglot.base.ledger import Sample, SourceLedger, dropped_documents, least
 from diglot.base.randomness import key_hash
+from diglot.base.summaries.text import PairsSummary
 from diglot.read.files import Broken, Record, read_records
 from diglot.recipe.source import Source
 from diglot.recipe.translate import MakeParallel
@@ -71,7 +72,7 @@ class Refusal(NamedTuple):
     bytes: int
 
 
-def run(settings: MakeParallel, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+def run(settings: MakeParallel, inputs: Inputs, output: Path, context: Context) -> PairsSummary:
     """Make parallel documents.
 
     Raises:
@@ -98,17 +99,13 @@ def run(settings: MakeParallel, inputs: Inputs, output: Path, context: Context) 
         ledgers[name].check(name)  # read = kept + dropped, or this program is at fault
     entries = {name: ledger.as_json() for name, ledger in ledgers.items()}
     write_json(output / "ledger.json", {"sources": entries})
-    dropped = {
-        reason: sum(ledger.dropped[reason].documents for ledger in ledgers.values() if reason in ledger.dropped)
-        for reason in sorted({reason for ledger in ledgers.values() for reason in ledger.dropped})
-    }
-    return {
-        "documents": sum(documents.values()),
-        "pairs": sum(ledger.kept.documents for ledger in ledgers.values()),
-        "characters": sum(ledger.kept.characters for ledger in ledgers.values()),
-        "dropped": dropped,
-        "sources": documents,
-    }
+    return PairsSummary(
+        documents=sum(documents.values()),
+        pairs=sum(ledger.kept.documents for ledger in ledgers.values()),
+        characters=sum(ledger.kept.characters for ledger in ledgers.values()),
+        dropped=dropped_documents(ledgers.values()),
+        sources=documents,
+    )
 
 
 # --- reading --------------------------------------------------------------------------------------------------

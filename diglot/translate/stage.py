@@ -44,8 +44,9 @@ import pyarrow as pa
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
 from diglot.base.format import excerpt
-from diglot.base.ledger import Sample, SourceLedger, least
+from diglot.base.ledger import Sample, SourceLedger, dropped_documents, least
 from diglot.base.randomness import key_hash
+from diglot.base.summaries.text import TranslationSummary
 from diglot.endpoint.client import Client, Completion, Journal, Refused, Request
 from diglot.read.corpus import PARALLEL, CorpusSource, read_documents, read_sources
 from diglot.recipe.translate import Translate
@@ -67,7 +68,7 @@ class Failure(NamedTuple):
     detail: str
 
 
-def run(settings: Translate, inputs: Inputs, output: Path, context: Context) -> dict[str, Any]:
+def run(settings: Translate, inputs: Inputs, output: Path, context: Context) -> TranslationSummary:
     """Translate a corpus.
 
     Raises:
@@ -91,20 +92,17 @@ def run(settings: Translate, inputs: Inputs, output: Path, context: Context) -> 
         raise UserError(_nothing_translated(ledgers))
     entries = {name: {**ledger.as_json(), "translated": results[name]} for name, ledger in ledgers.items()}
     write_json(output / "ledger.json", {"sources": entries})
-    read = sum(ledger.read.documents for ledger in ledgers.values())
-    reasons = sorted({reason for ledger in ledgers.values() for reason in ledger.dropped})
-    return {
-        **{key: sum(result[key] for result in results.values()) for key in next(iter(results.values()))},
-        "read": read,
-        "dropped": {
-            r: sum(ledger.dropped[r].documents for ledger in ledgers.values() if r in ledger.dropped) for r in reasons
-        },
-        "requests": requests,
-        "tokens": tokens,
-        "cost": cost,
-        "model": settings.endpoint.model,
-        "left_out": left_out,
-    }
+    came_out = {key: sum(result[key] for result in results.values()) for key in next(iter(results.values()))}
+    return TranslationSummary(
+        **came_out,
+        read=sum(ledger.read.documents for ledger in ledgers.values()),
+        dropped=dropped_documents(ledgers.values()),
+        requests=requests,
+        tokens=tokens,
+        cost=cost,
+        model=settings.endpoint.model,
+        left_out=left_out,
+    )
 
 
 def _check(settings: Translate) -> None:

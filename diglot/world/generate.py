@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from diglot.base.artifact import Context, UserError
 from diglot.base.files import write_json, write_lines
+from diglot.base.summaries.text import WorldSummary
 from diglot.world import faults, tasks
 from diglot.world.documents import LANGUAGES, Teller, documents, parallel_sentences
 from diglot.world.facts import ANIMALS, SEASONS, TRADES, Proposition, World, make_world
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 CHOICE_TASKS = ("cloze", "facts", "transfer")
 
 
-def run(settings: "WorldSettings", inputs: Any, output: Path, context: Context) -> dict[str, Any]:
+def run(settings: "WorldSettings", inputs: Any, output: Path, context: Context) -> WorldSummary:
     """Writes the world of the settings' seed.
 
     Args:
@@ -49,31 +50,31 @@ def run(settings: "WorldSettings", inputs: Any, output: Path, context: Context) 
     languages: list[str] = list(settings.languages)
     check(settings)
     world = make_world(settings.seed, languages, settings.people)
-    summary: dict[str, Any] = {"documents": {}, "characters": {}, "faults": {}}
+    documents, characters, faults = dict[str, int](), dict[str, int](), dict[str, dict[str, int]]()
     stated: dict[str, set[Proposition]] = {}
     counts = {language: settings.documents[language] for language in languages}
     done = 0
     for language, count in counts.items():
         records, stated[language] = text_records(world, languages, language, count, settings.faults)
         write(output / "text" / f"{language}.jsonl", records)
-        summary["documents"][language] = len(records)
-        summary["characters"][language] = sum(len(record["text"]) for record in records)
-        summary["faults"][language] = dict(sorted(Counter(r["fault"] for r in records if r["fault"]).items()))
+        documents[language] = len(records)
+        characters[language] = sum(len(record["text"]) for record in records)
+        faults[language] = dict(sorted(Counter(r["fault"] for r in records if r["fault"]).items()))
         done += count
         context.progress(done, sum(counts.values()), "documents")
     base = languages[0]
     for language in languages[1:]:
         write(output / "parallel" / f"{base}-{language}.jsonl", pair_records(world, base, language, settings.pairs))
-    summary["pairs"] = {f"{base}-{language}": settings.pairs for language in languages[1:]}
-    summary["instructions"] = write_split(output / "instructions", instruction_records(world, settings))
-    summary["preferences"] = write_split(output / "preferences", preference_records(world, settings))
-    summary["items"] = write_tasks(world, languages, settings.items, stated, output / "tasks")
+    pairs = {f"{base}-{language}": settings.pairs for language in languages[1:]}
+    instructions = write_split(output / "instructions", instruction_records(world, settings))
+    preferences = write_split(output / "preferences", preference_records(world, settings))
+    items = write_tasks(world, languages, settings.items, stated, output / "tasks")
     facts: dict[str, Any] = {"people": people_records(world), "towns": town_records(world), "trades": TRADES}
     facts |= {"animals": ANIMALS, "seasons": SEASONS}
     for key in ("trades", "animals", "seasons"):
         facts[key] = {name: values._asdict() for name, values in facts[key].items()}
     write_json(output / "world.json", facts)
-    return summary
+    return WorldSummary(documents, characters, faults, pairs, instructions, preferences, items)
 
 
 def check(settings: "WorldSettings") -> None:

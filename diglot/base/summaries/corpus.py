@@ -1,0 +1,81 @@
+"""The summary of a corpus, of instructions and of preferences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Self
+
+from diglot.base.ledger import Counts, SourceLedger, dropped_documents
+from diglot.base.summaries.summary import Record, Summary
+
+
+@dataclass(frozen=True)
+class DocumentCounts(Record):
+    """What became of documents."""
+
+    read: int
+    kept: int
+    held_out: int
+    dropped: int
+
+
+@dataclass(frozen=True)
+class SourceSummary(Record):
+    """What became of the documents of one source; `reasons` are those of the dropped ones, the commonest first."""
+
+    language: str
+    domain: str
+    documents: DocumentCounts
+    characters: int
+    bytes: int
+    reasons: dict[str, int]
+
+
+@dataclass(frozen=True)
+class EvaluationSets(Record):
+    """What documents were compared with: records of evaluation sets, the texts in them, and those too short to tell."""
+
+    items: int
+    texts: int
+    too_short: int
+
+
+@dataclass(frozen=True)
+class CorpusSummary(Summary, of=("corpus", "instructions", "preferences")):
+    """Documents, conversations or pairs, split into training and held-out ones.
+
+    Attributes:
+        documents: in all.
+        dropped: by reason, the commonest first.
+        languages: documents, characters and bytes that were kept for training.
+        sources: by name.
+        evaluation_sets: what was kept out of it.
+    """
+
+    headline = ("documents", "dropped")
+
+    documents: DocumentCounts
+    dropped: dict[str, int]
+    languages: dict[str, Counts]
+    sources: dict[str, SourceSummary]
+    evaluation_sets: EvaluationSets | None = None
+
+    @classmethod
+    def of_ledgers(cls, ledgers: Mapping[str, SourceLedger], evaluation_sets: EvaluationSets | None = None) -> Self:
+        """What the accounts of all sources say together."""
+        sources, languages = {}, dict[str, Counts]()
+        for name, ledger in ledgers.items():
+            kept, reasons = ledger.kept, dropped_documents([ledger])
+            documents = DocumentCounts(
+                ledger.read.documents, kept.documents, ledger.held_out.documents, sum(reasons.values())
+            )
+            sources[name] = SourceSummary(
+                ledger.language, ledger.domain, documents, kept.characters, kept.bytes, reasons
+            )
+            if kept.documents:
+                languages.setdefault(ledger.language, Counts()).add(**vars(kept))
+        of_all = [vars(source.documents) for source in sources.values()]
+        totals = {each.name: sum(counts[each.name] for counts in of_all) for each in fields(DocumentCounts)}
+        dropped = dropped_documents(ledgers.values())
+        return cls(DocumentCounts(**totals), dropped, languages, sources, evaluation_sets)

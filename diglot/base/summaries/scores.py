@@ -1,0 +1,105 @@
+"""Summaries of evaluations and of the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from diglot.base.summaries.summary import Record, Summary
+
+
+@dataclass(frozen=True)
+class BitsPerByte(Record):
+    """Bits per byte of held-out text, with the standard error over documents (None of a single one)."""
+
+    value: float
+    standard_error: float | None
+    documents: int
+    bytes: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Metric(Record):
+    """A number and its standard error, where it is known."""
+
+    value: float
+    standard_error: float | None = None
+
+
+@dataclass(frozen=True)
+class TaskScore(Record):
+    """What a model scored in a task.
+
+    Attributes:
+        language: ISO 639 code; of a task that comes with the harness, none.
+        kind: `choice` or `generation`.
+        metric: the headline of `metrics`.
+        metrics: all that were computed: shares in 0..1, chrF and BLEU in 0..100.
+        chance: what guessing scores.
+        items: measured.
+        contexts_cut: items whose context was too long and lost its beginning.
+        shots, chat: how the items were put; None: as the harness does.
+    """
+
+    language: str
+    kind: str
+    metric: str
+    metrics: dict[str, Metric]
+    chance: float
+    items: int
+    contexts_cut: int | None = None
+    shots: int | None = None
+    chat: bool | None = None
+
+
+@dataclass(frozen=True)
+class PreferenceScore(Record):
+    """How a model ranks held-out pairs of a source.
+
+    Attributes:
+        language: or languages, with hyphens between them.
+        accuracy: share of pairs whose chosen answer is the likelier one; a tie counts half. With standard error.
+        accuracy_per_token: the same by the mean over tokens.
+        margin: mean log-probability of the chosen minus the rejected answer, in nats. With standard error.
+        pairs: measured; `too_long` ones do not fit into the model's context.
+    """
+
+    language: str
+    accuracy: Metric
+    accuracy_per_token: float
+    margin: Metric
+    pairs: int
+    too_long: int
+
+
+@dataclass(frozen=True)
+class ScoresSummary(Summary, of=("scores",)):
+    """Everything that was measured of a model; bits per byte by language (of parallel text by source)."""
+
+    headline = ("bits", "num_tasks")
+
+    bits_per_byte: dict[str, BitsPerByte] = field(default_factory=dict)
+    tasks: dict[str, TaskScore] = field(default_factory=dict)
+    preferences: dict[str, PreferenceScore] = field(default_factory=dict)
+
+    @property
+    def bits(self) -> dict[str, float]:
+        """Bits per byte alone."""
+        return {name: of.value for name, of in self.bits_per_byte.items()}
+
+    @property
+    def num_tasks(self) -> int:
+        """How many tasks there were."""
+        return len(self.tasks)
+
+
+@dataclass(frozen=True)
+class ReportSummary(Summary, of=("report",)):
+    """The page: its file, its size, the sections that it has, and the finding of the first."""
+
+    headline = ("bytes",)
+
+    file: str
+    bytes: int
+    sections: list[str]
+    finding: str
