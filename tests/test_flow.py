@@ -14,6 +14,7 @@ from commands import Command, diglot
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
+from summaries import EMPTY_WORLD, trained
 
 from diglot import flow
 from diglot.base.artifact import FORMAT, UserError, content_hash, read_artifact, writing
@@ -246,9 +247,10 @@ def test_what_a_step_stands_for(tmp_path: Path) -> None:
     """The kept model's folder; the last step is the stage's own artifact."""
     steps = {step.name: step for step in flow.plan(recipe(trunk_and()), tmp_path, WHERE)}
     fields = {"stage": "trunk", "kind": "model", "do": "train", "fingerprint": "f", "settings": {}, "inputs": {}}
-    with writing(tmp_path / "trunk", **fields) as (output, _):
-        (output / "steps" / "200").mkdir(parents=True)
-        (output / "steps" / "200" / "config.json").write_text("{}")
+    with writing(tmp_path / "trunk", **fields) as unfinished:
+        unfinished.summary = trained()
+        (unfinished.folder / "steps" / "200").mkdir(parents=True)
+        (unfinished.folder / "steps" / "200" / "config.json").write_text("{}")
     kept = flow.read_named(steps, "trunk@200")
     assert (kept.path, kept.stage) == (tmp_path / "trunk" / "steps" / "200", "trunk@200")
     assert flow.read_named(steps, "trunk@800") == flow.read_named(steps, "trunk")
@@ -261,18 +263,19 @@ FIELDS = {"stage": "s", "kind": "text", "do": "world", "fingerprint": "f", "sett
 
 
 def test_a_failing_stage_leaves_the_old_artifact(tmp_path: Path) -> None:
-    with writing(tmp_path / "a", **FIELDS) as (output, _):
-        (output / "x").write_text("old")
-    with pytest.raises(RuntimeError), writing(tmp_path / "a", **FIELDS) as (output, _):
-        (output / "x").write_text("new")
+    with writing(tmp_path / "a", **FIELDS) as unfinished:
+        unfinished.summary = EMPTY_WORLD
+        (unfinished.folder / "x").write_text("old")
+    with pytest.raises(RuntimeError), writing(tmp_path / "a", **FIELDS) as unfinished:
+        (unfinished.folder / "x").write_text("new")
         raise RuntimeError
     assert (tmp_path / "a" / "x").read_text() == "old"
     assert not list((tmp_path / ".partial").iterdir())
 
 
 def test_a_full_disk_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no space left"), writing(tmp_path / "a", **FIELDS) as (output, _):
-        (output / "x").write_text("half")
+    with pytest.raises(UserError, match="no space left"), writing(tmp_path / "a", **FIELDS) as unfinished:
+        (unfinished.folder / "x").write_text("half")
         raise OSError(28, "No space left on device")
     assert read_artifact(tmp_path / "a") is None
 

@@ -58,7 +58,7 @@ def test_every_stage_is_done(run: Path) -> None:
     assert Path(shown["report"]).is_file()
     scores = shown["stages"]["evaluate-aligned"]["summary"]
     assert scores["tasks"]["cloze-ar"]["chance"] == 0.25
-    assert {"score", "standard_error", "items", "language"} <= set(scores["tasks"]["cloze-ar"])
+    assert {"metric", "metrics", "items", "language"} <= set(scores["tasks"]["cloze-ar"])
     assert set(scores["bits_per_byte"]) >= {"en", "ar"}
 
 

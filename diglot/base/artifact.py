@@ -112,11 +112,9 @@ class Artifact:
     def at(self, step: int) -> Artifact:
         """The model that a train stage kept after a step, called STAGE@STEP."""
         folder = self.path / STEPS / str(step)
-        own = self.summary
-        assert isinstance(own, ModelSummary), f"{self.stage} is no model"
-        about = ModelSummary(
-            own.architecture, own.parameters, own.shape
-        )  # what it scored is known of the last step only
+        about = self.summary
+        if isinstance(about, ModelSummary):  # what it scored is known of the last step only
+            about = ModelSummary(about.architecture, about.parameters, about.shape)
         return replace(self, path=folder, stage=f"{self.stage}@{step}", summary=about)
 
     def steps(self) -> list[int]:

@@ -174,7 +174,7 @@ def results(scores: ScoresSummary) -> list[Result]:
     """All results of one evaluate stage, in the order of the tasks."""
     found = []
     for name, task in scores.tasks.items():
-        own = task.metrics[task.metric]
+        own = task.score
         found.append(
             Result("task", name, task.language, task.metric, own.value, own.standard_error, task.chance, task.items)
         )

@@ -9,6 +9,7 @@ import pytest
 
 from diglot.align import instructions, preferences
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.summaries.corpus import DocumentCounts
 from diglot.recipe.align import GatherInstructions, GatherPreferences
 
 Records = list[dict[str, Any]]
@@ -66,8 +67,8 @@ def test_every_record_is_accounted_for(gather: Callable, tmp_path: Path) -> None
         "invalid_json": 1,
         "invalid_unicode": 1,
     }
-    assert summary["dropped"] == reasons
-    assert summary["documents"] == {"read": 56, "kept": 45, "held_out": 5, "dropped": 6}
+    assert summary.dropped == reasons
+    assert summary.documents == DocumentCounts(read=56, kept=45, held_out=5, dropped=6)
     assert (len(train), len(heldout)) == (45, 5)
     entry = ledger["sources"]["english"]
     for measure in ("documents", "characters", "bytes"):
@@ -94,7 +95,7 @@ def test_a_file_of_two_languages_is_shared_by_two_sources(gather: Callable, tmp_
     path = write(tmp_path / "data.jsonl", records)
     sources = {name: {"path": path, "language": name} for name in ("en", "ar")}
     summary, train, _, _ = gather("instructions", sources, held_out=0.0)
-    assert summary["languages"]["ar"]["documents"] == summary["languages"]["en"]["documents"] == 10
+    assert summary.languages["ar"].documents == summary.languages["en"].documents == 10
     assert all(record["language"] == record["source"] for record in train)
 
 
@@ -105,7 +106,7 @@ def test_a_held_out_file_is_held_out_as_it_is(gather: Callable, tmp_path: Path) 
     summary, train, heldout, _ = gather("instructions", {"chat": source}, held_out=0.5)
     assert [record["messages"] for record in heldout] == [conversation(n)["messages"] for n in range(5)]
     assert [record["messages"] for record in train] == [conversation(n)["messages"] for n in range(5, 10)]
-    assert summary["dropped"] == {"duplicate": 2}
+    assert summary.dropped == {"duplicate": 2}
 
 
 def test_a_prompt_of_a_held_out_file_is_not_trained_on(gather: Callable, tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def test_a_prompt_of_a_held_out_file_is_not_trained_on(gather: Callable, tmp_pat
     path = write(tmp_path / "train.jsonl", [{"instruction": q, "output": "answer"} for q in ("Q1", "Q2", "Q3")])
     source = {"path": path, "language": "en", "held_out_path": given}
     summary, train, _, _ = gather("instructions", {"chat": source})
-    assert summary["dropped"] == {"prompt_held_out": 1}
+    assert summary.dropped == {"prompt_held_out": 1}
     assert [record["messages"][0]["content"] for record in train] == ["Q2", "Q3"]
 
 
@@ -130,8 +131,8 @@ def test_prompts_never_straddle_the_split_even_between_sources(gather: Callable,
     assert not prompts[0] & prompts[1]
     held_out = {name: sum(record["source"] == name for record in heldout) for name in sources}
     assert held_out == {"a": 40, "b": 8}
-    documents = summary["documents"]
-    assert documents["read"] == documents["kept"] + documents["held_out"] + documents["dropped"] == 240
+    documents = summary.documents
+    assert documents.read == documents.kept + documents.held_out + documents.dropped == 240
     assert set(train[0]) == {"id", "source", "language", "prompt", "chosen", "rejected"}
 
 
@@ -156,7 +157,7 @@ def test_paths_start_from_the_artifact_where_the_stage_has_one(gather: Callable,
     text = Artifact(tmp_path / "world", "world", "text", "world", "", "", {}, {}, {}, {})
     source = {"path": "instructions/train.jsonl", "language": "en"}
     summary, *_ = gather("instructions", {"chat": source}, Inputs({"text": [text]}), held_out=0.0)
-    assert summary["documents"]["kept"] == 4
+    assert summary.documents.kept == 4
 
 
 def test_a_source_of_which_nothing_can_be_used_is_an_error(gather: Callable, tmp_path: Path) -> None:
@@ -192,6 +193,6 @@ def test_the_same_settings_give_the_same_bytes(gather: Callable, tmp_path: Path)
 )
 def test_real_data_are_nearly_all_understood(gather: Callable, data: Path, kind: str, file: str, least: int) -> None:
     summary, train, _, _ = gather(kind, {"real": {"path": str(data / file), "language": "en"}})
-    assert summary["documents"]["kept"] + summary["documents"]["held_out"] >= least
+    assert summary.documents.kept + summary.documents.held_out >= least
     answers = [record["messages"][-1] if kind == "instructions" else record["chosen"][-1] for record in train]
     assert all(answer["role"] == "assistant" and answer["content"].strip() for answer in answers)

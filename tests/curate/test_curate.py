@@ -62,7 +62,7 @@ def test_every_fault_is_dropped_under_its_own_reason(tmp_path):
     output, summary, ledger = run(tmp_path, {"web": Source(path=str(tmp_path / "raw"), language="en")}, held_out=0.1)
     expected |= {"missing_text": 2, "invalid_utf8": 2, "invalid_json": 1}
     dropped = {reason: counts["documents"] for reason, counts in ledger["web"]["dropped"].items()}
-    assert dropped == expected == summary["sources"]["web"]["reasons"] == summary["dropped"]
+    assert dropped == expected == summary.sources["web"].reasons == summary.dropped
     kept, held_out = documents(output), documents(output, "heldout")
     assert {row["id"] for row in kept + held_out} == {record["id"] for record in good}
     assert len(held_out) == 6 == ledger["web"]["held_out"]["documents"]
@@ -98,7 +98,7 @@ def test_the_ledger_balances_and_says_what_is_in_the_files(tmp_path):
     removed = sum(part["characters"] for part in account["corrected"].values())
     assert account["read"]["characters"] == sum(part["characters"] for part in parts) + removed
     assert account["corrected"]["urls"]["characters"] >= 13 * 50
-    assert summary["languages"]["en"] == account["kept"]
+    assert vars(summary.languages["en"]) == account["kept"]
 
 
 def test_signals_are_counted_with_their_thresholds(tmp_path):
@@ -172,7 +172,7 @@ def test_nothing_held_out_is_trained_on(tmp_path):
     )
     sources = {name: Source(path=str(tmp_path / f"{name}.jsonl"), language="en") for name in "ab"}
     output, summary, _ = run(tmp_path, sources, held_out=0.3, max_held_out=20)
-    assert summary["dropped"] == {"near_duplicate": 80, "exact_duplicate": 60}
+    assert summary.dropped == {"near_duplicate": 80, "exact_duplicate": 60}
     held_out = documents(output, "heldout")
     assert [sum(row["source"] == name for row in held_out) for name in "ab"] == [20, 9]
     trained = {gram for row in documents(output) for gram in grams(row["text"])}
@@ -198,7 +198,7 @@ def test_pairs_become_bilingual_documents(tmp_path):
     assert len(rows) == 400
     assert 150 < sum(forms[row["text"]] for row in rows) < 250
     assert {(row["language"], row["domain"], row["source"]) for row in rows} == {("en", "parallel", "pairs")}
-    assert summary["dropped"] == {"empty_text": 1, "exact_duplicate": 1, "missing_text": 1, "untranslated": 1}
+    assert summary.dropped == {"empty_text": 1, "exact_duplicate": 1, "missing_text": 1, "untranslated": 1}
 
 
 def test_ids_are_unique_and_stable(tmp_path):
@@ -277,7 +277,7 @@ def test_the_ledger_balances_whatever_is_read(tmp_path_factory, lines):
     except UserError as error:
         assert "in another language" in str(error)
         return
-    assert summary["documents"]["read"] == sum(1 for line in content.split(b"\n") if line.strip())
+    assert summary.documents.read == sum(1 for line in content.split(b"\n") if line.strip())
 
 
 @pytest.mark.slow
@@ -290,7 +290,7 @@ def test_real_text_keeps_a_sane_share(tmp_path, data):
         assert 0.75 < share < 0.99, name
     rows = documents(output)
     ids = {row["id"] for row in rows}
-    assert len(ids) == len(rows) == summary["documents"]["kept"]
+    assert len(ids) == len(rows) == summary.documents.kept
     assert not ids & {row["id"] for row in documents(output, "heldout")}
     arabic = [row["text"] for row in rows if row["source"] == "ar"]
     letters = np.mean([sum("\u0600" <= c <= "\u06ff" for c in text) / len(text) for text in arabic])

@@ -6,6 +6,7 @@ import random
 import pytest
 from corpus_files import ARABIC, ENGLISH, SPANISH, sentences, write_jsonl
 from curate_run import documents, run
+from summaries import EMPTY_CORPUS
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError, write_manifest
 from diglot.curate import learn_rules
@@ -22,11 +23,9 @@ def balanced(ledger):
     return True
 
 
-def artifact(path, kind, do):
+def artifact(path, kind, do, summary=EMPTY_CORPUS):
     """A folder that a stage wrote, as the next one is given it."""
-    fields = {"stage": path.name, "kind": kind, "do": do, "fingerprint": "f", "content": "c", "settings": {}}
-    fields |= {"inputs": {}, "summary": {}, "provenance": {}}
-    artifact = Artifact(path=path, **fields)
+    artifact = Artifact(path, path.name, kind, do, "f", "c", {}, {}, summary, {})
     write_manifest(path, artifact)
     return artifact
 
@@ -44,7 +43,7 @@ def test_a_source_is_sorted_by_language(tmp_path):
     assert ledger["web-ar"]["read"]["documents"] == ledger["web-en"]["read"]["documents"] == 30
     assert ledger["web"]["dropped"]["wrong_language"]["documents"] == 30
     assert ledger["web"]["dropped"]["missing_text"]["documents"] == 1
-    assert summary["documents"]["read"] == 92
+    assert summary.documents.read == 92
     for row in documents(output) + documents(output, "heldout"):
         assert row["source"] == f"web-{row['language']}"
         assert any("\u0600" <= letter <= "\u06ff" for letter in row["text"]) == (row["language"] == "ar")
@@ -150,8 +149,8 @@ def judged(tmp_path_factory):
         scratch.mkdir()
         inputs = Inputs({"corpus": [corpora["good"]], "negatives": [corpora["bad"]]})
         summary = stage.run(settings, inputs, output, Context("q", 1, scratch))
-        assert summary["languages"]["en"]["auc"] > 0.9
-        models.append(artifact(output, "quality", settings.do))
+        assert summary.languages["en"].separation.auc > 0.9
+        models.append(artifact(output, "quality", settings.do, summary))
     return folder, corpora, models
 
 

@@ -77,7 +77,7 @@ def test_each_language_keeps_a_sane_share(corpus):
 def test_ids_are_unique_and_nothing_is_held_out_and_kept(corpus):
     output, summary, _ = corpus
     kept, held_out = ([row["id"] for row in documents(output, part)] for part in ("documents", "heldout"))
-    assert len(set(kept)) == len(kept) == summary["documents"]["kept"]
+    assert len(set(kept)) == len(kept) == summary.documents.kept
     assert not set(kept) & set(held_out)
 
 

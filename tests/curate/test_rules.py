@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.summaries.quality import LearntRules
 from diglot.curate.clean.line_rules import LINE_RULES, LINE_RULES_WITH_LIMIT, LineRule
 from diglot.curate.learn_rules import learn
 from diglot.curate.rule_files import SAMPLE_QUALITY, Limit, parse_rule_file, read_rule_file, rule_set_names
@@ -329,7 +330,7 @@ def test_learnt_limits_cost_reference_text_its_quantile(tmp_path):
     output.mkdir()
     context = Context("learnt", 0, tmp_path)
     summary = learn(LearnRules(do="learn-rules", quantile=0.02), inputs, output, context)
-    assert summary["languages"]["ar"] == {"documents": number, "rules": 6}
+    assert summary.languages["ar"] == LearntRules(documents=number, rules=6)
     rule_set = load_rule_set(Rules(), output / "rules.yaml", None)
     learnt = json.loads((output / "learnt.json").read_text())
     for language in ("ar", "zh"):  # word lengths are learnt for unspaced languages too

@@ -119,7 +119,7 @@ def encoded(tmp_path: Path, context: Context, tokenizer: Artifact) -> Callable[.
 
 def test_a_document_is_bos_its_text_and_eos(encoded: Callable, corpus: Artifact, tokenizer: Artifact) -> None:
     output, summary = encoded(corpus=[corpus])
-    assert summary["sources"]["wiki"]["train"]["documents"] == 6
+    assert summary.sources["wiki"].train.documents == 6
     loaded, special = load_tokenizer(tokenizer.path), special_ids(tokenizer.path)
     source = open_tokens([output], tokenizer_hash(tokenizer.path))["wiki"]
     assert source.tokens.dtype == np.uint16
@@ -155,7 +155,7 @@ def test_a_pair_is_two_conversations_of_which_the_last_answer_counts(
     output, summary = encoded(preferences=[preferences])
     source = open_tokens([output], None)["pairs"]
     assert source.targets is not None
-    assert summary["sources"]["pairs"]["train"]["documents"] == source.num_documents == 2
+    assert summary.sources["pairs"].train.documents == source.num_documents == 2
     loaded = load_tokenizer(tokenizer.path)
     answers = []
     for number in range(2):
@@ -171,11 +171,11 @@ def test_everything_encoded_can_be_trained_on(
     encoded: Callable, corpus: Artifact, instructions: Artifact, preferences: Artifact
 ) -> None:
     output, summary = encoded(corpus=[corpus], instructions=[instructions], preferences=[preferences])
-    assert list(summary["sources"]) == ["wiki", "wiki-2", "chat", "pairs"]
+    assert list(summary.sources) == ["wiki", "wiki-2", "chat", "pairs"]
     order = Order(open_tokens([output], None), [PhasePlan("all", 5)], 4, 256, 0)
     names = {name for step in range(5) for name, *_ in order.documents(step)}
     assert "wiki" in names
-    assert order.batch(4).tokens_BT.max() < summary["vocabulary_size"]
+    assert order.batch(4).tokens_BT.max() < summary.vocabulary_size
 
 
 def test_the_same_inputs_give_the_same_files(encoded: Callable, corpus: Artifact, instructions: Artifact) -> None:
@@ -207,9 +207,9 @@ def test_threads_do_not_change_the_result(
 
 def test_the_engine_is_checked_on_every_source_and_named(encoded: Callable, corpus: Artifact) -> None:
     _, summary = encoded(corpus=[corpus])
-    assert summary["engine"]["name"] == "kernel"
-    assert summary["engine"]["difference"] is None
-    assert summary["engine"]["documents_checked"] >= 7  # wiki's six and wiki-2's one
+    assert summary.engine.name == "kernel"
+    assert summary.engine.difference is None
+    assert summary.engine.documents_checked >= 7  # wiki's six and wiki-2's one
 
 
 def test_an_engine_that_encodes_otherwise_is_replaced_before_anything_is_written(
@@ -221,8 +221,8 @@ def test_an_engine_that_encodes_otherwise_is_replaced_before_anything_is_written
     wrong = encoder.Kernel.of(other)
     monkeypatch.setattr(encoder.Kernel, "of", lambda specification: wrong)
     output, summary = encoded(corpus=[corpus])
-    assert summary["engine"]["name"] == "tokenizers"
-    assert any(summary["engine"]["difference"] in text for text in TEXTS)
+    assert summary.engine.name == "tokenizers"
+    assert any(summary.engine.difference in text for text in TEXTS)
     assert content_hash(output) == content_hash(right)
 
 
@@ -249,7 +249,7 @@ def test_a_name_in_two_inputs_is_refused(encoded: Callable, corpus: Artifact, in
 
 def test_sources_can_be_chosen_and_unknown_ones_are_refused(encoded: Callable, corpus: Artifact) -> None:
     _, summary = encoded({"sources": ["wiki-2"]}, corpus=[corpus])
-    assert list(summary["sources"]) == ["wiki-2"]
+    assert list(summary.sources) == ["wiki-2"]
     with pytest.raises(UserError, match=r"no books in the inputs; there are wiki, wiki-2"):
         encoded({"sources": ["books"]}, corpus=[corpus])
     with pytest.raises(UserError, match="nothing to encode"):

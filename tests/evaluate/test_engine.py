@@ -113,16 +113,16 @@ def read(file):
 
 def test_the_whole_stage(learnt_folder, tmp_path, context, corpus, preferences, items):
     scores, output = run(learnt_folder, tmp_path, context, corpus=corpus, preferences=preferences, items=items)
-    assert json.loads((output / "scores.json").read_text()) == scores
-    assert set(scores["bits_per_byte"]) == {"en", "ar", "pairs"}
-    assert scores["bits_per_byte"]["en"]["value"] < 0.5 < scores["bits_per_byte"]["pairs"]["value"]
-    cloze, answers = scores["tasks"]["cloze-en"], scores["tasks"]["answers-en"]
-    assert (cloze["metric"], cloze["score"], cloze["chance"], cloze["items"]) == ("acc", 1, 0.25, 4)
-    assert (answers["metric"], answers["score"], answers["chance"], answers["items"]) == ("chrf", 100, 0, 5)
-    assert answers["exact_match"] == 1
-    assert answers["standard_error"] == 0
-    assert scores["preferences"]["flaws"]["accuracy"] == 1
-    assert scores["preferences"]["flaws"]["margin"] > 1
+    assert json.loads((output / "scores.json").read_text()) == scores.as_json()
+    assert set(scores.bits_per_byte) == {"en", "ar", "pairs"}
+    assert scores.bits["en"] < 0.5 < scores.bits["pairs"]
+    cloze, answers = scores.tasks["cloze-en"], scores.tasks["answers-en"]
+    assert (cloze.metric, cloze.score.value, cloze.chance, cloze.items) == ("acc", 1, 0.25, 4)
+    assert (answers.metric, answers.score.value, answers.chance, answers.items) == ("chrf", 100, 0, 5)
+    assert answers.metrics["exact_match"].value == 1
+    assert answers.score.standard_error == 0
+    assert scores.preferences["flaws"].accuracy.value == 1
+    assert scores.preferences["flaws"].margin.value > 1
     lines = read(output / "items" / "cloze-en.jsonl")
     assert [line["id"] for line in lines] == list(tiny_model.TRADES)
     assert all(line["context"][0] == 1 and line["context"].count(1) == 1 for line in lines)
@@ -151,8 +151,8 @@ def test_the_same_bytes_twice_and_with_any_batch_size(learnt_folder, tmp_path, c
 
 def test_the_limit_is_on_items(learnt_folder, tmp_path, context, preferences, items):
     scores, output = run(learnt_folder, tmp_path, context, {"limit": 2}, preferences=preferences, items=items)
-    assert [task["items"] for task in scores["tasks"].values()] == [2, 2]
-    assert scores["preferences"]["flaws"]["pairs"] == 2
+    assert [task.items for task in scores.tasks.values()] == [2, 2]
+    assert scores.preferences["flaws"].pairs == 2
     assert len(read(output / "items" / "cloze-en.jsonl")) == 2
 
 
@@ -170,9 +170,9 @@ def test_bits_of_one_document_by_hand(random_folder, random_model):
     found, rows = bits_per_byte(random_model, [document("a", text)], lambda done, total: None)
     ids = random_model.encode(text, add_special_tokens=True)
     expected = nats_by_hand(random_folder, ids) / math.log(2) / len(text.encode())
-    assert found["en"]["value"] == pytest.approx(expected, abs=1e-4)
-    assert found["en"]["standard_error"] is None
-    assert (found["en"]["documents"], found["en"]["bytes"]) == (1, len(text.encode()))
+    assert found["en"].value == pytest.approx(expected, abs=1e-4)
+    assert found["en"].standard_error is None
+    assert (found["en"].documents, found["en"].bytes) == (1, len(text.encode()))
     assert rows[0]["tokens"] == len(ids) - 1
 
 
@@ -182,7 +182,7 @@ def test_a_long_document_is_cut_into_windows(random_folder, random_model):
     assert len(ids) > 3 * 64
     found, _ = bits_per_byte(random_model, [document("a", text)], lambda done, total: None)
     nats = sum(nats_by_hand(random_folder, ids[start : start + 65]) for start in range(0, len(ids) - 1, 64))
-    assert found["en"]["value"] == pytest.approx(nats / math.log(2) / len(text.encode()), abs=1e-3)
+    assert found["en"].value == pytest.approx(nats / math.log(2) / len(text.encode()), abs=1e-3)
 
 
 def test_languages_weigh_documents_by_bytes_and_parallel_text_stands_alone(random_model, corpus):
@@ -191,8 +191,8 @@ def test_languages_weigh_documents_by_bytes_and_parallel_text_stands_alone(rando
     found, rows = bits_per_byte(random_model, documents, lambda done, total: None)
     english = [row for row in rows if row["group"] == "en"]
     bits, sizes = [row["bits"] for row in english], [row["bytes"] for row in english]
-    assert found["en"]["value"] == pytest.approx(sum(bits) / sum(sizes))
-    assert found["en"]["standard_error"] == pytest.approx(ratio_error(bits, sizes))
+    assert found["en"].value == pytest.approx(sum(bits) / sum(sizes))
+    assert found["en"].standard_error == pytest.approx(ratio_error(bits, sizes))
     assert set(found) == {"ar", "en", "pairs"}
 
 
@@ -216,8 +216,8 @@ def test_margins_by_hand(random_folder, random_model, preferences):
     pairs = read_pairs(preferences)
     summaries, rows = score_pairs(random_model, pairs, None, lambda done, total: None)
     margins = [row["chosen"]["log_likelihood"] - row["rejected"]["log_likelihood"] for row in rows]
-    assert summaries["flaws"]["margin"] == pytest.approx(sum(margins) / len(margins))
-    assert summaries["flaws"]["accuracy"] == sum(margin > 0 for margin in margins) / len(margins)
+    assert summaries["flaws"].margin.value == pytest.approx(sum(margins) / len(margins))
+    assert summaries["flaws"].accuracy.value == sum(margin > 0 for margin in margins) / len(margins)
     first = pairs[0]
     prompt, _ = random_model.encode_chat(first["prompt"], add_generation_prompt=True)
     whole, _ = random_model.encode_chat([*first["prompt"], *first["chosen"]])
@@ -230,14 +230,14 @@ def test_margins_by_hand(random_folder, random_model, preferences):
 def test_equal_answers_count_half(random_model):
     same = pair("a", "The baker of Lorem sells bread.", "The baker of Lorem sells bread.")
     summaries, _ = score_pairs(random_model, [same], None, lambda done, total: None)
-    assert summaries["flaws"]["accuracy"] == 0.5
-    assert summaries["flaws"]["margin"] == 0
+    assert summaries["flaws"].accuracy.value == 0.5
+    assert summaries["flaws"].margin.value == 0
 
 
 def test_pairs_too_long_are_counted_and_none_left_is_an_error(random_model):
     short, long = pair("a", "The baker of Lorem sells bread.", "x"), pair("b", "y", "z " * 60)
     summaries, rows = score_pairs(random_model, [short, long], None, lambda done, total: None)
-    assert (summaries["flaws"]["pairs"], summaries["flaws"]["too_long"], len(rows)) == (1, 1, 1)
+    assert (summaries["flaws"].pairs, summaries["flaws"].too_long, len(rows)) == (1, 1, 1)
     with pytest.raises(UserError, match="none of 1 held-out preference pairs fits into the 64 tokens"):
         score_pairs(random_model, [long], None, lambda done, total: None)
 
@@ -296,8 +296,8 @@ def test_harness_tasks_without_a_network_or_with_a_wrong_name(learnt_folder, tmp
     manager = lm_eval.tasks.TaskManager(include_path=str(folder), include_defaults=False)
     monkeypatch.setattr(lm_eval.tasks, "TaskManager", lambda: manager)
     scores, output = run(learnt_folder, tmp_path, context, {"lm_eval_tasks": ["here"]}, name="here")
-    assert scores["tasks"]["here"]["score"] == 1
-    assert scores["tasks"]["here"]["chance"] == 0.5
+    assert scores.tasks["here"].score.value == 1
+    assert scores.tasks["here"].chance == 0.5
     assert read(output / "items" / "here.jsonl")[0]["context"][0] == 1
     with pytest.raises(UserError, match=r"cannot be loaded .* come from the Hugging Face hub"):
         run(learnt_folder, tmp_path, context, {"lm_eval_tasks": ["gone"]}, name="gone")

@@ -144,9 +144,9 @@ def test_new_rows_act_more_like_the_tokens_they_replace(kind, changes, folders, 
     before, after = errors(model, tmp_path / "mean"), errors(model, tmp_path / "out")
     # GPT-2 counts positions in tokens, so that what follows a longer token stays elsewhere for the student.
     assert after[0] < (0.97 if kind == "gpt2" else 0.8) * before[0]
-    facts = summary["distillation"]
-    assert facts["tokens"] == len(NEW) - 2  # the text holds neither "▁ther" nor "▁an" on its own, nor "dd"
-    assert facts["loss_last_tenth"] < facts["loss_first_tenth"]
+    facts = summary.distillation
+    assert facts.tokens == len(NEW) - 2  # the text holds neither "▁ther" nor "▁an" on its own, nor "dd"
+    assert facts.loss_last_tenth < facts.loss_first_tenth
     if not load_decoder(model).config.tied_embeddings:
         assert after[1] < before[1]  # the output rows learnt to predict
 

@@ -47,8 +47,8 @@ def test_old_rows_stay_and_new_rows_are_the_mean_of_their_sub_tokens(model, tmp_
     summary = expand(model, tokenizer, tmp_path / "out", context)
     old_ids, new_ids = vocabulary(model), vocabulary(tokenizer)
     old_tokenizer = transformers.AutoTokenizer.from_pretrained(model)
-    assert summary["rows_after"] == len(new_ids) == 285 + 4 + 6 + 2
-    assert summary["new_tokens"] == 12
+    assert summary.rows_after == len(new_ids) == 285 + 4 + 6 + 2
+    assert summary.new_tokens == 12
     for before, after in zip(matrices(model), matrices(tmp_path / "out")):
         for token, old_id in old_ids.items():
             assert torch.equal(before[old_id], after[new_ids[token]]), token
@@ -86,7 +86,7 @@ def test_rows_that_were_padding_are_initialised(tmp_path, context):
     model = save(transformers_model("llama", tie_word_embeddings=True), tmp_path / "model")
     tokenizer = extend(tmp_path / "tokenizer")
     summary = expand(model, tokenizer, tmp_path / "out", context, pad_vocabulary_to=64)
-    assert (summary["rows_before"], summary["rows_after"]) == (320, 320)
+    assert (summary.rows_before, summary.rows_after) == (320, 320)
     before, after = matrices(model)[0], matrices(tmp_path / "out")[0]
     changed = (before != after).any(1).nonzero().flatten().tolist()
     assert changed == list(range(285, 297))
@@ -119,8 +119,8 @@ def test_random_is_drawn_from_the_old_rows_distribution(tmp_path, context):
     new = after[285:]
     assert new.std().item() == pytest.approx(before[:285].std().item(), rel=0.1)
     assert abs((new - before[:285].mean(0)).mean()) < 0.005
-    assert summary["initialization"] == "random"
-    assert summary["norms"]["embedding"]["new"] == pytest.approx(summary["norms"]["embedding"]["old"], rel=0.15)
+    assert summary.initialization == "random"
+    assert summary.norms["embedding"].new == pytest.approx(summary.norms["embedding"].old, rel=0.15)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_the_type_is_kept(tmp_path, context):
@@ -154,7 +154,7 @@ def test_the_number_of_threads_does_not_show():
 def test_nothing_new_is_the_identity(tmp_path, context):
     model = save(transformers_model("llama", vocab_size=285), tmp_path / "model")
     summary = expand(model, write_tokenizer(tmp_path / "tokenizer"), tmp_path / "out", context)
-    assert summary["new_tokens"] == 0
+    assert summary.new_tokens == 0
     for before, after in zip(matrices(model), matrices(tmp_path / "out")):
         assert torch.equal(before, after)
 

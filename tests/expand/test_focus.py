@@ -135,7 +135,7 @@ def test_the_stage_reads_the_corpus_and_repeats_itself(tmp_path, context):
         (tmp_path / name).mkdir()
         summary = run(Expand.model_validate(stage), roles, tmp_path / name, context)
     assert content_hash(tmp_path / "a") == content_hash(tmp_path / "b")
-    assert summary["focus"]["tokens_by_similarity"] == 2
+    assert summary.focus.tokens_by_similarity == 2
     old, new = vocabulary(model), vocabulary(tokenizer)
     before = load_decoder(model).embedding.weight
     after = load_decoder(tmp_path / "a").embedding.weight

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from summaries import EMPTY_CORPUS
 
 from diglot.base.artifact import Artifact, read_artifact, writing
 
@@ -40,10 +41,10 @@ def shuffled(text: str, random_: random.Random) -> str:
 
 def corpus(path: Path, documents: list[tuple[str, str]], held_out: list[tuple[str, str]] = ()) -> Artifact:
     """A corpus artifact of (language, text)."""
-    with writing(path, stage=path.name, kind="corpus", do="curate", fingerprint="f", settings={}, inputs={}) as (
-        folder,
-        _,
-    ):
+    with writing(
+        path, stage=path.name, kind="corpus", do="curate", fingerprint="f", settings={}, inputs={}
+    ) as unfinished:
+        folder, unfinished.summary = unfinished.folder, EMPTY_CORPUS
         for name, rows in (("documents", documents), ("heldout", held_out)):
             (folder / name).mkdir()
             if rows:

@@ -2,10 +2,36 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from summaries import EMPTY_CORPUS, EMPTY_WORLD, SMALL_SHAPE, trained
+
 from diglot.base.artifact import Artifact, read_artifact, write_manifest
+from diglot.base.summaries.corpus import DocumentCounts
+from diglot.base.summaries.model import ExpandedModel, MergedModel, NewModelSummary
+from diglot.base.summaries.quality import LearntRules, NgramModel, NgramSummary, RulesSummary, Separation
+from diglot.base.summaries.scores import BitsPerByte, Metric, PreferenceScore, ScoresSummary, TaskScore
+from diglot.base.summaries.summary import Summary
+from diglot.base.summaries.tokenizer import (
+    BaseIds,
+    EncoderUsed,
+    ExtendedTokenizer,
+    Identity,
+    NewTokens,
+    Proofs,
+    Reachable,
+    RoundTrip,
+    SentencePieceProof,
+    SpecialTokens,
+    TokenCosts,
+    TokenizerExample,
+    TokenizerMeasures,
+    TokenizerSample,
+    TokensSummary,
+    TrainedTokenizer,
+)
 from diglot.recipe.signals import NAMES
 
 PARALLEL = "en-ar"
@@ -25,7 +51,7 @@ class Writer:
         do: str,
         kind: str,
         reads: dict[str, list[str]],
-        summary: dict[str, Any],
+        summary: Summary,
         settings: dict[str, Any] | None = None,
         files: dict[str, Any] | None = None,
         seconds: float = 10.0,
@@ -118,6 +144,15 @@ def signals() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def tokenizer_measures(
+    measured_on: str, documents: int, fertility: float, continued: float, words_are: str = "spaces"
+) -> TokenizerMeasures:
+    return TokenizerMeasures(
+        measured_on, documents, 1000, words_are, round(1000 * fertility), fertility, 5.3 / fertility, 5.4 / fertility,
+        continued, unknown_tokens=0.0,
+    )  # fmt: skip
+
+
 def metrics(steps: int, start: float, end: float, sources: list[str], phases: list[str], peak: float) -> str:
     lines = []
     for step in range(1, steps + 1):
@@ -150,42 +185,26 @@ def evaluations(steps: int, languages: dict[str, tuple[float, float]], every: in
     return "\n".join(lines) + "\n"
 
 
-def scores(levels: dict[str, float], bits: dict[str, float], accuracy: float, margin: float) -> dict[str, Any]:
-    def error(share: float) -> float:
-        return math.sqrt(share * (1 - share) / 200)
+def scores(levels: dict[str, float], bits: dict[str, float], accuracy: float, margin: float) -> ScoresSummary:
+    def share(value: float) -> Metric:
+        return Metric(value, math.sqrt(value * (1 - value) / 200))
 
     tasks = {
-        f"{name}-{language}": {
-            "language": language,
-            "kind": "choice",
-            "metric": "acc",
-            "score": levels[f"{name}-{language}"],
-            "standard_error": error(levels[f"{name}-{language}"]),
-            "chance": 0.25,
-            "items": 200,
-        }
+        f"{name}-{language}": TaskScore(
+            language, "choice", "acc", {"acc": share(levels[f"{name}-{language}"])}, chance=0.25, items=200
+        )
         for name in ("cloze", "facts", "transfer")
         for language in ("en", "ar")
     }
-    tasks["translation-en-ar"] = {
-        "language": "ar",
-        "kind": "generation",
-        "metric": "chrf",
-        "score": levels["translation"],
-        "standard_error": 1.4,
-        "chance": 0.0,
-        "items": 100,
+    written = {"chrf": Metric(levels["translation"], 1.4)}
+    tasks["translation-en-ar"] = TaskScore("ar", "generation", "chrf", written, chance=0.0, items=100)
+    preferences = {
+        source: PreferenceScore(language, Metric(accuracy, 0.04), accuracy, Metric(margin, 0.2), pairs=150, too_long=0)
+        for source, language in (("preferences-en", "en"), ("preferences-ar", "ar"))
     }
-    return {
-        "bits_per_byte": {
-            key: {"value": value, "standard_error": 0.01, "documents": 200, "bytes": 90_000} for key, value in bits.items()
-        },
-        "tasks": tasks,
-        "preferences": {
-            source: {"language": language, "accuracy": accuracy, "margin": margin, "standard_error": 0.2, "pairs": 150}
-            for source, language in (("preferences-en", "en"), ("preferences-ar", "ar"))
-        },
-    }  # fmt: skip
+    return ScoresSummary(
+        {key: BitsPerByte(value, 0.01, 200, 90_000, 30_000) for key, value in bits.items()}, tasks, preferences
+    )
 
 
 def items(generation: str) -> str:
@@ -204,7 +223,7 @@ def evaluate(writer: Writer, stage: str, model: str, rise: float) -> None:
     bits = {"en": 0.62 + 0.02 * rise, "ar": 2.6 - 1.9 * rise, PARALLEL: 1.9 - 1.3 * rise}
     result = scores(levels, bits, 0.5 + 0.31 * rise, 0.1 + 6 * rise)
     files = {
-        "scores.json": result,
+        "scores.json": result.as_json(),
         "items/translation-en-ar.jsonl": items("يخبز الخباز خبزا." if rise else "The baker"),
     }
     reads = {"model": [model], "corpus": ["corpus"]}
@@ -218,7 +237,7 @@ def train(writer: Writer, stage: str, model: str, languages: dict[str, tuple[flo
     log = metrics(steps, kinds.pop("start", 8.0), kinds.pop("end", 2.1), sources, phases, peak)
     log += evaluations(steps, languages) if languages else ""
     log += kinds.pop("more", "")
-    summary = {"parameters": 1_480_000, "tokens": steps * 4096}
+    summary = trained(parameters=1_480_000, tokens=steps * 4096, steps=steps)
     settings = {"objective": "lm", "gradient_clip": 1.0, "steps": steps, **kinds}
     reads = {"model": [model], "tokens": ["tokens"]}
     writer.write(stage, "train", "model", reads, summary, settings, {"logs/metrics.jsonl": log}, seconds=118.4)
@@ -263,7 +282,7 @@ def many_sources() -> tuple[dict[str, Any], dict[str, Any]]:
 def write_run(folder: Path) -> list[Artifact]:
     """A whole small run: base model, extension, two phases of continued training, merge, SFT, DPO."""
     writer = Writer(folder)
-    writer.write("world", "world", "text", {}, {"documents": {"en": 12000, "ar": 12000}}, {"languages": ["en", "ar"]})
+    writer.write("world", "world", "text", {}, EMPTY_WORLD, {"languages": ["en", "ar"]})
     sources = {
         "english": {"path": "text/en.jsonl", "language": "en", "target_language": None},
         "arabic": {"path": "text/ar.jsonl", "language": "ar", "target_language": None},
@@ -286,77 +305,105 @@ def write_run(folder: Path) -> list[Artifact]:
         "duplicates.json": duplicates,
         "repeated.json": repeated,
     }
-    corpus = {"documents": {"read": 36000, "kept": 32650, "held_out": 665, "dropped": 2685}}
+    corpus = replace(EMPTY_CORPUS, documents=DocumentCounts(36000, 32650, 665, 2685))
     writer.write("corpus", "curate", "corpus", {"text": ["world"]}, corpus, {"sources": sources}, files, 21.0)
-    judged = {
-        "languages": {
-            "en": {"perplexity": 141.2, "auc": 0.981, "documents": 500},
-            "ar": {"perplexity": 388.0, "auc": 0.974, "recall": 0.9, "documents": 480, "quantiles": {"50%": 300.0}},
-        }
+    told = Separation(auc=0.974, threshold=612.5, precision=0.95, recall=0.9, good=500, bad=480)
+    models = {
+        "en": NgramModel(500, 141.2, {"50%": 120.0}),
+        "ar": NgramModel(480, 388.0, {"50%": 300.0}, separation=told),
     }
+    judged = NgramSummary("word", 3, models)
     writer.write("ngram", "train-ngram", "quality", {"corpus": ["corpus"]}, judged, {}, {}, 5.0)
     found = {
         "en": {"documents": 900, "limits": {"max_urls": {"set": 0.2, "learnt": 0.125, "dropped_by_set": 0.004}, "min_words": {"set": 50.0, "learnt": 31.0, "dropped_by_set": 0.05}}},
         "ar": {"documents": 700, "limits": {"max_urls": {"set": 0.2, "learnt": 0.2, "dropped_by_set": 0.01}}},
         "id": {"documents": 7, "limits": {}},
     }  # fmt: skip
-    writer.write("learnt", "learn-rules", "rules", {"corpus": ["corpus"]}, {}, {}, {"learnt.json": found}, 2.0)
-    chat = {"sources": {name: {"path": "x", "language": name[-2:]} for name in ("chat-en", "chat-ar", "preferences-en", "preferences-ar")}}  # fmt: skip
-    writer.write(
-        "instructions", "gather-instructions", "instructions", {"text": ["world"]}, {"kept": 7800}, chat, {}, 1.2
+    rules = RulesSummary(
+        "default", {name: LearntRules(of["documents"], len(of["limits"])) for name, of in found.items()}
     )
-    fertility = {
-        "fertility": {"en": 1.21, "ar": 7.4},
-        "vocabulary_size": 3000,
-        "kind": "byte-fallback",
-        "chat_format": "diglot",
-        "curve": {"en": [[0, 4.6], [500, 1.9], [1000, 1.5], [2000, 1.21]]},
-        "parity": {"texts": 982, "gini": 0.123},
-        "measures": {"en": {"measured_on": "heldout", "documents": 212, "words_are": "spaces", "fertility": 1.21,
-                            "characters_per_token": 4.4, "bytes_per_token": 4.5, "continued_words": 0.08}},
-    }  # fmt: skip
+    writer.write("learnt", "learn-rules", "rules", {"corpus": ["corpus"]}, rules, {}, {"learnt.json": found}, 2.0)
+    chat = {"sources": {name: {"path": "x", "language": name[-2:]} for name in ("chat-en", "chat-ar", "preferences-en", "preferences-ar")}}  # fmt: skip
+    gathered = EMPTY_CORPUS
+    writer.write("instructions", "gather-instructions", "instructions", {"text": ["world"]}, gathered, chat, {}, 1.2)
+    english = tokenizer_measures("heldout", 212, 1.21, 0.08)
+    fertility = TrainedTokenizer(
+        kind="byte-fallback",
+        chat_format="diglot",
+        vocabulary_size=3000,
+        requested=3000,
+        alphabet=60,
+        sample=TokenizerSample({"en": 1000}, {"en": 1.0}),
+        curve={"en": [(0, 4.6), (500, 1.9), (1000, 1.5), (2000, 1.21)]},
+        fertility={"en": 1.21, "ar": 7.4},
+        measures={"en": english},
+        proofs=Proofs(round_trip=RoundTrip(passed=True, documents=60), reachable=Reachable(passed=True, unreachable=0)),
+        examples={},
+        parity=TokenCosts(982, {"en": 9000, "ar": 12000}, 0.123),
+    )
     writer.write("base-tokenizer", "train-tokenizer", "tokenizer", {"corpus": ["corpus"]}, fertility, {"languages": ["en"]}, {}, 2.1)  # fmt: skip
-    extended = {
-        "vocabulary_size": 5000,
-        "base_vocabulary_size": 3000,
-        "new_tokens": {"requested": 2000, "added": 2000},
-        "fertility": {"en": 1.21, "ar": 1.34},
-        "fertility_before": {"en": 1.21, "ar": 7.4},
-        "kind": "byte-fallback",
-        "chat_format": "llama-3",
-        "curve": {"ar": [[0, 7.4], [500, 2.6], [1000, 1.8], [2000, 1.34]]},
-        "measures": {
-            "en": {"measured_on": "heldout", "documents": 212, "fertility": 1.21, "continued_words": 0.08},
-            "ar": {"measured_on": "documents", "documents": 198, "fertility": 1.34, "continued_words": 0.21},
-            "th": {"measured_on": "heldout", "documents": 3, "words_are": "segments", "fertility": 1.7},
+    bytes_of_arabic = [f"<0x{byte:02X}>" for byte in "الخباز يخبز".encode()]
+    baker = ["the", "▁ba", "ker", "▁bakes"]
+    extended = ExtendedTokenizer(
+        kind="byte-fallback",
+        chat_format="llama-3",
+        vocabulary_size=5000,
+        base_vocabulary_size=3000,
+        base_hash=None,
+        new_tokens=NewTokens(requested=2000, added=2000, characters=36, of_base_characters=0),
+        chat_tokens_added=[],
+        languages=["ar"],
+        languages_sharing_the_alphabet=[],
+        base_languages=["en"],
+        sample=TokenizerSample({"ar": 1000}, {"ar": 1.0}),
+        curve={"ar": [(0, 7.4), (500, 2.6), (1000, 1.8), (2000, 1.34)]},
+        fertility={"en": 1.21, "ar": 1.34},
+        fertility_before={"en": 1.21, "ar": 7.4},
+        measures={
+            "en": english,
+            "ar": tokenizer_measures("documents", 198, 1.34, 0.21),
+            "th": tokenizer_measures("heldout", 3, 1.7, 0.3, "segments"),
         },
-        "measures_before": {
-            "en": {"measured_on": "heldout", "documents": 212, "fertility": 1.21, "continued_words": 0.08},
-            "ar": {"measured_on": "documents", "documents": 198, "fertility": 7.4, "continued_words": 0.998},
+        measures_before={"en": english, "ar": tokenizer_measures("documents", 198, 7.4, 0.998)},
+        proofs=Proofs(
+            round_trip=RoundTrip(passed=True, documents=435, arbitrary_texts=2000, exact=2435),
+            identity=Identity(
+                passed=True, required=True, languages=["en"], lines=5000, identical=5000, with_new_characters=0,
+                changed=0, share=1.0, share_without_new_characters=1.0, tokens_before=9000, tokens_after=9000,
+            ),
+            reachable=Reachable(passed=True, unreachable=0, tokens=2000),
+            base_ids=BaseIds(passed=True, tokens=3000),
+            special_tokens=SpecialTokens(passed=True, added=[], chat_template="the base's"),
+            sentencepiece=SentencePieceProof(passed=True, texts=12000, base_differs=3),
+        ),
+        examples={
+            "en": [TokenizerExample("the baker bakes", after=baker, before=baker)],
+            "ar": [TokenizerExample("الخباز يخبز", ["الخ", "باز<0xD9>", "<0x8A>", "▁يخبز"], bytes_of_arabic)],
         },
-        "proofs": {
-            "round_trip": {"passed": True, "documents": 435, "arbitrary_texts": 2000, "exact": 2435},
-            "special_tokens": {"passed": True, "added": [], "chat_template": "the base's"},
-            "sentencepiece": {"passed": True, "texts": 12000, "base_differs": 3},
-            "identity": {"passed": True, "required": True, "languages": ["en"], "identical": 5000, "changed": 0},
-            "reachable": {"passed": True, "tokens": 2000, "unreachable": 0},
-            "base_ids": {"passed": True, "tokens": 3000},
-        },
-        "examples": {
-            "en": [{"text": "the baker bakes", "before": ["the", "▁ba", "ker", "▁bakes"], "after": ["the", "▁ba", "ker", "▁bakes"]}],
-            "ar": [{"text": "الخباز يخبز", "before": [f"<0x{byte:02X}>" for byte in "الخباز يخبز".encode()], "after": ["الخ", "باز<0xD9>", "<0x8A>", "▁يخبز"]}],
-        },
-    }  # fmt: skip
+    )  # fmt: skip
     reads = {"tokenizer": ["base-tokenizer"], "corpus": ["corpus"]}
     writer.write("tokenizer", "extend-tokenizer", "tokenizer", reads, extended, {"languages": ["ar"]}, {}, 6.3)
     reads = {"tokenizer": ["tokenizer"], "corpus": ["corpus"], "instructions": ["instructions"]}
-    writer.write("tokens", "encode", "tokens", reads, {"tokens": 9_000_000}, {}, {}, 8.8)
+    used = EncoderUsed("kernel", 400, None)
+    tokens = TokensSummary("f" * 32, 5000, 9_000_000, {"en": 4_000_000, "ar": 5_000_000}, {}, used)
+    writer.write("tokens", "encode", "tokens", reads, tokens, {}, {}, 8.8)
     writer.write(
-        "base-init", "new-model", "model", {"tokenizer": ["base-tokenizer"]}, {"parameters": 1_200_000}, {}, {}, 0.4
+        "base-init",
+        "new-model",
+        "model",
+        {"tokenizer": ["base-tokenizer"]},
+        NewModelSummary("llama", 1_200_000, SMALL_SHAPE, preset="tiny"),
+        {},
+        {},
+        0.4,
     )
     train(writer, "base", "base-init", {"en": (3.0, 0.62)}, phases=["all"])
     expand = {"model": ["base"], "tokenizer": ["tokenizer"]}
-    writer.write("expanded", "expand", "model", expand, {"parameters": 1_480_000}, {}, {}, 0.6)
+    expanded = ExpandedModel(
+        "llama", 1_480_000, SMALL_SHAPE, rows_before=3000, rows_after=5000, new_tokens=2000, new_special_tokens=0,
+        new_tokens_without_spelling=0, sub_tokens_per_new_token=4.2, initialization="mean", new_layers=[], norms={},
+    )  # fmt: skip
+    writer.write("expanded", "expand", "model", expand, expanded, {}, {}, 0.6)
     both = {"en": (0.78, 0.63), "ar": (2.6, 0.72), PARALLEL: (1.9, 0.61)}
     names = ["english", "arabic", PARALLEL]
     guarded = [
@@ -369,9 +416,11 @@ def write_run(folder: Path) -> list[Artifact]:
     )  # fmt: skip
     branch = {"en": (0.63, 0.64), "ar": (0.72, 0.69), PARALLEL: (0.61, 0.6)}
     train(writer, "branch", "continued", branch, sources=names, steps=150, start=2.4, end=2.0)
-    writer.write(
-        "merged", "merge", "model", {"models": ["continued", "branch"]}, {"parameters": 1_480_000}, {}, {}, 0.9
+    halves = {"continued": 0.5, "branch": 0.5}
+    merged = MergedModel(
+        "llama", 1_480_000, SMALL_SHAPE, method="linear", models=halves, reordered_rows={"continued": 0, "branch": 0}
     )
+    writer.write("merged", "merge", "model", {"models": ["continued", "branch"]}, merged, {}, {}, 0.9)
     tuned = {"en": (0.64, 0.66), "ar": (0.7, 0.73)}
     train(
         writer, "sft", "merged", tuned, sources=["chat-en", "chat-ar"], steps=150, start=2.0, end=0.8, objective="sft"

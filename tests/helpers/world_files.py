@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diglot.base.artifact import Context
+from diglot.base.summaries.text import WorldSummary
 from diglot.recipe.world import World as WorldSettings
 from diglot.world.facts import World, make_world
 from diglot.world.generate import run
@@ -33,7 +34,7 @@ class Generated:
     """What `run` wrote and returned, and the world it is about."""
 
     folder: Path
-    summary: dict[str, Any]
+    summary: WorldSummary
     world: World
 
     def records(self, name: str) -> list[dict[str, Any]]:

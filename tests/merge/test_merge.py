@@ -42,7 +42,7 @@ def test_the_merge_is_the_weighted_mean(tmp_path, context, kind, weights):
     models = [make(tmp_path / name, seed, kind) for seed, name in enumerate("ab")]
     summary = merge(models, tmp_path / "out", context, weights=weights)
     first = 0.5 if weights is None else weights[0] / sum(weights)
-    assert summary["models"] == pytest.approx({"a": first, "b": 1 - first})
+    assert summary.models == pytest.approx({"a": first, "b": 1 - first})
     a, b, merged = (
         transformers.AutoModelForCausalLM.from_pretrained(path).state_dict() for path in (*models, tmp_path / "out")
     )
@@ -82,10 +82,10 @@ def test_every_tensor_is_merged_by_the_method(tmp_path, context, method):
     of_means = method == "slerp"
     settings = {"method": method, "weights": [0.25, 0.75]} | ({} if of_means else {"scale": 0.5})
     summary = merge([a, moved_b], tmp_path / "out", context, None if of_means else moved_base, **settings)
-    assert summary["method"] == method
-    assert summary["models"] == {"a": 0.25, "moved-b": 0.75}
-    assert summary.get("base") == (None if of_means else "moved-base")
-    assert summary.get("density") == {"ties": 0.2, "dare": 0.1, "dare-ties": 0.1}.get(method)
+    assert summary.method == method
+    assert summary.models == {"a": 0.25, "moved-b": 0.75}
+    assert summary.base == (None if of_means else "moved-base")
+    assert summary.density == {"ties": 0.2, "dare": 0.1, "dare-ties": 0.1}.get(method)
     reference = merger(method, [0.25, 0.75], scale=1.0 if of_means else 0.5, seed="0/0")
     parts, merged = [state(folder) for folder in (a, b, base)], state(tmp_path / "out")
     for name, tensor in merged.items():
@@ -99,7 +99,7 @@ def test_the_last_models_of_a_run_are_averaged(tmp_path, context):
     for seed, step in ((1, 80), (2, 90), (3, 100)):
         make(run_ / "steps" / str(step), seed)
     summary = merge([run_], tmp_path / "out", context, last=3, weights=[1.0, 2.0, 5.0])
-    assert summary["models"] == {"run@90": 0.125, "run@100": 0.25, "run": 0.625}
+    assert summary.models == {"run@90": 0.125, "run@100": 0.25, "run": 0.625}
     parts = [state(folder) for folder in (run_ / "steps" / "90", run_ / "steps" / "100", run_)]
     for name, tensor in state(tmp_path / "out").items():
         wanted = sum(w * part[name] for w, part in zip((0.125, 0.25, 0.625), parts))
@@ -124,8 +124,8 @@ def test_rows_are_aligned_by_token(tmp_path, context):
     a = make(tmp_path / "a", 0)
     renumbered(a, tmp_path / "b")
     summary = merge([a, tmp_path / "b"], tmp_path / "out", context)
-    assert summary["reordered_rows"]["a"] == 0
-    assert summary["reordered_rows"]["b"] > 200
+    assert summary.reordered_rows["a"] == 0
+    assert summary.reordered_rows["b"] > 200
     for (name, one), other in zip(
         load_decoder(a).state_dict().items(), load_decoder(tmp_path / "out").state_dict().values()
     ):

@@ -100,7 +100,7 @@ def test_import_and_export_agree_with_transformers(folder, tmp_path, context):
     output = tmp_path / "ours"
     output.mkdir()
     summary = run(ImportModel(do="import-model", path=str(folder)), inputs(), output, context)
-    assert summary["parameters"] == sum(p.numel() for p in theirs.parameters())
+    assert summary.parameters == sum(p.numel() for p in theirs.parameters())
     again, report = transformers.AutoModelForCausalLM.from_pretrained(output, output_loading_info=True)
     assert not any(report.values()), report
     assert torch.equal(again.eval()(TOKENS).logits, expected)
@@ -176,7 +176,7 @@ def test_polylms_released_form(tmp_path, context):
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 319}))
     output = tmp_path / "ours"
     summary = run(ImportModel(do="import-model", path=str(folder)), inputs(), output, context)
-    assert summary["shape"]["vocabulary_size"] == 320
+    assert summary.shape.vocabulary_size == 320
     ours = transformers.AutoModelForCausalLM.from_pretrained(output)
     assert torch.equal(ours.eval()(TOKENS).logits, model(TOKENS).logits)
     assert (ours.config.bos_token_id, ours.config.eos_token_id) == (1, 2)

@@ -56,8 +56,8 @@ def test_new_layers_leave_the_logits_as_they_were(name, tmp_path, context):
     kind, changes = MODELS[name]
     model = save(transformers_model(kind, vocab_size=285, num_hidden_layers=3, **changes), tmp_path / "model")
     summary = expand(model, model, tmp_path / "out", context, new_layers=2)
-    assert summary["new_layers"] == [2, 4]
-    assert summary["shape"]["num_layers"] == 5
+    assert summary.new_layers == [2, 4]
+    assert summary.shape.num_layers == 5
     before = transformers.AutoModelForCausalLM.from_pretrained(model).eval()
     after, report = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(report.values()), report

@@ -61,8 +61,8 @@ def test_a_new_model_starts_near_the_uniform_loss(preset, tmp_path, context):
     changes = {} if preset == "tiny" else {"num_layers": 2, "hidden_size": 64, "intermediate_size": 128}
     output, summary = make(tmp_path, "model", context, preset=preset, shape=Shape(**changes))
     model = transformers.AutoModelForCausalLM.from_pretrained(output)
-    assert summary["parameters"] == sum(parameter.numel() for parameter in model.parameters())
-    rows = summary["shape"]["vocabulary_size"]
+    assert summary.parameters == sum(parameter.numel() for parameter in model.parameters())
+    rows = summary.shape.vocabulary_size
     tokens = torch.randint(rows, (4, 32), generator=torch.Generator().manual_seed(0))
     loss = model(tokens, labels=tokens).loss.item()
     assert abs(loss - math.log(rows)) < 0.3
@@ -70,9 +70,9 @@ def test_a_new_model_starts_near_the_uniform_loss(preset, tmp_path, context):
 
 def test_the_vocabulary_is_the_tokenizers_padded(tmp_path, context):
     _, summary = make(tmp_path, "a", context, preset="tiny")
-    assert summary["shape"]["vocabulary_size"] == 285
+    assert summary.shape.vocabulary_size == 285
     output, summary = make(tmp_path, "b", context, preset="tiny", pad_vocabulary_to=64)
-    assert summary["shape"]["vocabulary_size"] == 320
+    assert summary.shape.vocabulary_size == 320
     assert len(load_decoder(output).embedding.weight) == 320
 
 

@@ -49,10 +49,10 @@ def test_our_prediction_is_fasttexts(tmp_path, context, word_ngrams):
 
 
 def test_it_tells_sentences_from_shuffled_words(tmp_path, context):
-    summary = stage(inputs_of(tmp_path, 150), tmp_path / "out", context)["languages"]["en"]
-    assert summary["documents"] == {"good": 140, "bad": 140}
-    assert summary["auc"] > 0.95
-    assert summary["good"] == summary["bad"] == 10
+    summary = stage(inputs_of(tmp_path, 150), tmp_path / "out", context).languages["en"]
+    assert summary.documents == {"good": 140, "bad": 140}
+    assert summary.separation.auc > 0.95
+    assert summary.separation.good == summary.separation.bad == 10
     scores = open_classifier(tmp_path / "out" / "en").score(
         texts_of([document("en", random.Random(5)), "a a the near sees click", ""])
     )
@@ -69,8 +69,8 @@ def test_the_same_files_twice(tmp_path, context):
 
 
 def test_at_most_so_many_documents(tmp_path, context):
-    summary = stage(inputs_of(tmp_path, 40), tmp_path / "out", context, documents=7)["languages"]["en"]
-    assert summary["documents"] == {"good": 7, "bad": 7}
+    summary = stage(inputs_of(tmp_path, 40), tmp_path / "out", context, documents=7).languages["en"]
+    assert summary.documents == {"good": 7, "bad": 7}
 
 
 def test_no_language_in_common(tmp_path, context):

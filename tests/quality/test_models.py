@@ -35,8 +35,8 @@ def artifacts(tmp_path_factory):
     }
     for name, (run, settings) in stages.items():
         manifest = {"stage": name, "kind": "quality", "do": settings.do, "fingerprint": "f", "settings": {}}
-        with writing(path / name, **manifest, inputs={}) as (folder, summary):
-            summary.update(run(settings, inputs, folder, context))
+        with writing(path / name, **manifest, inputs={}) as unfinished:
+            unfinished.summary = run(settings, inputs, unfinished.folder, context)
     return path
 
 
@@ -100,9 +100,9 @@ def test_a_model_from_elsewhere_is_taken_instead_of_training(artifacts, tmp_path
     assert settings.outside_paths() == {("models", "en"): str(arpa)}
     (tmp_path / "scratch").mkdir()
     manifest = {"stage": "taken", "kind": "quality", "do": settings.do, "fingerprint": "f", "settings": {}}
-    with writing(tmp_path / "taken", **manifest, inputs={}) as (folder, summary):
+    with writing(tmp_path / "taken", **manifest, inputs={}) as unfinished:
         context = Context(name="taken", seed=0, scratch=tmp_path / "scratch", workers=1)
-        summary.update(ngram.run(settings, inputs, folder, context))
-        assert summary["languages"]["en"]["taken_from"] == "model.arpa.gz"
+        unfinished.summary = ngram.run(settings, inputs, unfinished.folder, context)
+        assert unfinished.summary.languages["en"].taken_from == "model.arpa.gz"
     one, other = (load([path]).measure(TEXTS, "en") for path in (artifacts / "perplexity", tmp_path / "taken"))
     np.testing.assert_allclose(other["perplexity"], one["perplexity"], rtol=1e-5)

@@ -282,11 +282,11 @@ def test_the_stage_tells_sentences_from_shuffled_words(tmp_path, context):
     good = [("en", document("en", random_)) for _ in range(150)] + [("ar", document("ar", random_)) for _ in range(30)]
     bad = [("en", shuffled(document("en", random_), random_)) for _ in range(60)]
     inputs = {"corpus": [corpus(tmp_path / "good", good)], "negatives": [corpus(tmp_path / "bad", bad)]}
-    summary = stage(inputs, tmp_path / "out", context, order=4, held_out_texts=15)["languages"]
+    summary = stage(inputs, tmp_path / "out", context, order=4, held_out_texts=15).languages
     assert set(summary) == {"ar", "en"}
-    assert summary["en"]["auc"] > 0.98
-    assert summary["en"]["held_out"] == 15
-    assert "auc" not in summary["ar"]  # no negatives in Arabic
+    assert summary["en"].separation.auc > 0.98
+    assert summary["en"].held_out == 15
+    assert summary["ar"].separation is None  # no negatives in Arabic
     trie = open_trie(tmp_path / "out" / "en")
     held_out = np.load(tmp_path / "out" / "en" / "heldout.npy")
     ranks = rank(trie.perplexity(texts_of([bad[0][1], "", good[0][1]])), held_out)
@@ -299,8 +299,8 @@ def test_the_stage_tells_sentences_from_shuffled_words(tmp_path, context):
 
 def test_held_back_documents_are_not_trained_on(tmp_path, context):
     texts = [("en", f"the secret word is secret{LETTERS[place]}xyz today") for place in range(26)]
-    summary = stage({"corpus": [corpus(tmp_path / "c", texts)]}, tmp_path / "out", context)["languages"]["en"]
-    assert summary["held_out"] == 2  # a tenth at most
+    summary = stage({"corpus": [corpus(tmp_path / "c", texts)]}, tmp_path / "out", context).languages["en"]
+    assert summary.held_out == 2  # a tenth at most
     words = (tmp_path / "out" / "en" / "vocabulary.txt").read_text().split("\n")
     assert sum(word.endswith("xyz") for word in words) == 24
 
@@ -309,8 +309,8 @@ def test_held_out_documents_of_the_corpus_are_used(tmp_path, context):
     random_ = random.Random(0)
     good, held_out = ([("en", document("en", random_)) for _ in range(n)] for n in (40, 7))
     artifact = corpus(tmp_path / "c", good, held_out)
-    summary = stage({"corpus": [artifact]}, tmp_path / "out", context)["languages"]["en"]
-    assert summary["held_out"] == 7
+    summary = stage({"corpus": [artifact]}, tmp_path / "out", context).languages["en"]
+    assert summary.held_out == 7
 
 
 def test_too_little_text_is_said(tmp_path, context):
@@ -322,12 +322,12 @@ def test_too_little_text_is_said(tmp_path, context):
 
 
 def test_separation():
-    assert separation(np.array([3.0, 4, 5]), np.array([0.0, 1, np.nan]))["auc"] == 1
+    assert separation(np.array([3.0, 4, 5]), np.array([0.0, 1, np.nan])).auc == 1
     half = separation(np.array([1.0, 1.0]), np.array([1.0]))
-    assert half["auc"] == 0.5
+    assert half.auc == 0.5
     mixed = separation(np.array([1.0, 3, 4]), np.array([2.0, 0]))
-    assert mixed["auc"] == pytest.approx(5 / 6, abs=1e-3)
-    assert mixed["threshold"] == 1
-    assert mixed["precision"] == 0.75
-    assert mixed["recall"] == 1
-    assert separation(np.zeros(0), np.ones(3)) == {}
+    assert mixed.auc == pytest.approx(5 / 6, abs=1e-3)
+    assert mixed.threshold == 1
+    assert mixed.precision == 0.75
+    assert mixed.recall == 1
+    assert separation(np.zeros(0), np.ones(3)) is None

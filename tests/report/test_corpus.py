@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from small_run import ATTACK, Writer, ledger, many_sources, signals
+from summaries import EMPTY_CORPUS
 from test_page import Page
 
 from diglot.base.artifact import Artifact, read_artifact
@@ -28,7 +29,7 @@ def text_of(artifacts: list[Artifact]) -> Section:
 
 
 def corpus_of(folder: Path, files: dict[str, Any], settings: dict[str, Any] | None = None) -> Artifact:
-    Writer(folder).write("corpus", "curate", "corpus", {}, {}, settings or {"sources": {}}, files)
+    Writer(folder).write("corpus", "curate", "corpus", {}, EMPTY_CORPUS, settings or {"sources": {}}, files)
     found = read_artifact(folder / "corpus")
     assert found is not None
     return found
@@ -96,7 +97,7 @@ def test_sources_of_the_same_name_in_two_stages_stay_apart(tmp_path: Path) -> No
     files = {"ledger.json": ledger(), "signals.json": signals()}
     writer = Writer(tmp_path)
     for stage in ("first", "second"):
-        writer.write(stage, "curate", "corpus", {}, {}, {"sources": {}}, files)
+        writer.write(stage, "curate", "corpus", {}, EMPTY_CORPUS, {"sources": {}}, files)
     found = [read_artifact(tmp_path / stage) for stage in ("first", "second")]
     pages = text_of([artifact for artifact in found if artifact]).data["pages"]
     assert [page["name"] for page in pages] == [
@@ -200,10 +201,12 @@ def test_quality_models_show_every_number_by_language(artifacts: list[Artifact])
     section = corpus.judges(Run(artifacts), Colours([], {}))
     assert section is not None
     model = section.data["models"][0]
-    assert model["columns"] == ["perplexity", "auc", "documents", "recall", "quantiles 50%"]
+    assert model["columns"] == [
+        "held out", "perplexity", "perplexity, 50% of documents", "AUC", "threshold", "precision", "recall",
+    ]  # fmt: skip
     assert [row["cells"] for row in model["rows"]] == [
-        ["141.2", "0.981", "500", "–", "–"],
-        ["388", "0.974", "480", "0.9", "300"],
+        ["500", "141.2", "120", "–", "–", "–", "–"],
+        ["480", "388", "300", "0.974", "612.5", "0.95", "0.9"],
     ]
     assert section.finding == "ngram judges English and Arabic. learnt learnt 3 limits for 2 languages from reference text."  # fmt: skip
 

@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from small_run import write_run
 
 from diglot.base.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.summaries.scores import Metric
 from diglot.recipe.report import Report
 from diglot.report.page import render, run, sections_of
+from diglot.report.results import scores_of
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 SECTIONS = [
@@ -148,8 +150,9 @@ def test_headline_states_the_finding_with_numbers(artifacts: list[Artifact]) -> 
 
 def test_loss_of_the_base_language_is_said(artifacts: list[Artifact]) -> None:
     last = next(artifact for artifact in artifacts if artifact.stage == "evaluate-aligned")
-    tasks = {**last.summary["tasks"], "cloze-en": {**last.summary["tasks"]["cloze-en"], "score": 0.4}}
-    worse = dataclasses.replace(last, summary={**last.summary, "tasks": tasks})
+    scores = scores_of(last)
+    lost = dataclasses.replace(scores.tasks["cloze-en"], metrics={"acc": Metric(0.4, 0.03)})
+    worse = dataclasses.replace(last, summary=dataclasses.replace(scores, tasks={**scores.tasks, "cloze-en": lost}))
     finding = sections_of([*artifacts[:-1], worse], None, None)[0].finding
     assert "English lost on 1 of 4 measures: cloze-en 86% → 40%" in finding
 
@@ -186,13 +189,13 @@ def test_any_part_of_a_run_makes_a_page(artifacts: list[Artifact], chosen: set[i
     assert set(page.ids) >= shown
 
 
-def test_empty_files_and_summaries_are_tolerated(artifacts: list[Artifact]) -> None:
+def test_empty_files_are_tolerated(artifacts: list[Artifact]) -> None:
     bare = []
     for artifact in artifacts:
         for file in artifact.path.rglob("*"):
             if file.is_file() and file.name != "artifact.json":
                 file.unlink()
-        bare.append(dataclasses.replace(artifact, summary={}, settings={}, inputs={}, provenance={}))
+        bare.append(dataclasses.replace(artifact, settings={}, inputs={}, provenance={}))
     Page(render("Bare", sections_of(bare, None, None)))
     Page(render("Nothing", sections_of([], None, None)))
 
@@ -206,8 +209,8 @@ def test_stage_writes_one_file_and_says_what_is_in_it(
     assert [file.name for file in output.iterdir()] == ["report.html"]
     html = (output / "report.html").read_text(encoding="utf-8")
     assert "<title>A title</title>" in html
-    assert summary["sections"] == SECTIONS
-    assert summary["bytes"] == len(html.encode())
+    assert summary.sections == SECTIONS
+    assert summary.bytes == len(html.encode())
     assert str(tmp_path) not in html
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from diglot.base.artifact import Artifact
+from diglot.base.summaries.model import SweepRun, SweepSummary
 from diglot.report.figures import Colours
 from diglot.report.page import render, sections_of
 from diglot.report.reading import Run
@@ -12,32 +13,31 @@ from diglot.report.sweep import heldout_by_rate, loss_curves, sweeps
 BEFORE = {"en": 2.0, "ar": 3.0}
 
 
-def a_run(rate: float, en: float, ar: float, why: str | None = None) -> dict:
+def a_run(rate: float, en: float, ar: float, why: str | None = None) -> SweepRun:
     mean = (en + ar) / 2
-    return {
-        "learning_rate": rate, "diverged": why is not None or mean > 2.5, "why": why, "steps": 20, "tokens": 2000,
-        "loss": None if why else 3.0, "measure": "bits per byte", "heldout": {} if why else {"en": en, "ar": ar},
-        "mean": None if why else mean, "before": BEFORE, "largest_gradient_norm": 1.5, "largest_spike_score": 0.0,
-        "skipped_steps": 3 if why else 0,
-    }  # fmt: skip
+    return SweepRun(
+        learning_rate=rate, diverged=why is not None or mean > 2.5, why=why, steps=20, tokens=2000,
+        loss=None if why else 3.0, measure="bits per byte", heldout={} if why else {"en": en, "ar": ar},
+        mean=None if why else mean, before=BEFORE, largest_gradient_norm=1.5, largest_spike_score=0.0,
+        skipped_steps=3 if why else 0,
+    )  # fmt: skip
 
 
 RUNS = [a_run(1e-3, 1.2, 2.0), a_run(1e-4, 1.5, 2.5), a_run(1e-2, 0, 0, why="it <leaps>"), a_run(3e-3, 2.5, 3.0)]
 
 
-def swept(folder: Path, runs: list[dict], best: float | None) -> Artifact:
+def swept(folder: Path, runs: list[SweepRun], best: float | None) -> Artifact:
     """An artifact with the curves of its runs, that of the highest rate without a finite loss at its end."""
     (folder / "logs").mkdir(parents=True)
-    content = {"measure": "bits per byte", "runs": runs, "best": best}
-    (folder / "sweep.json").write_text(json.dumps(content))
+    summary = SweepSummary("bits per byte", runs, best)
     for each in runs:
         lines = [
-            {"type": "step", "step": step, "loss": None if each["why"] and step > 10 else 5.0 - step / 10}
+            {"type": "step", "step": step, "loss": None if each.why and step > 10 else 5.0 - step / 10}
             for step in range(1, 21)
         ]
         text = "".join(json.dumps(line) + "\n" for line in lines)
-        (folder / "logs" / f"rate-{each['learning_rate']!r}.jsonl").write_text(text)
-    return Artifact(folder, "rates", "sweep", "sweep", "0" * 32, "0" * 32, {}, {}, {}, {})
+        (folder / "logs" / f"rate-{each.learning_rate!r}.jsonl").write_text(text)
+    return Artifact(folder, "rates", "sweep", "sweep", "0" * 32, "0" * 32, {}, {}, summary, {})
 
 
 def section(artifact: Artifact):
@@ -72,7 +72,7 @@ def test_all_diverged(tmp_path: Path) -> None:
 
 def test_the_lines_of_the_figure() -> None:
     """A line a language and one of the mean over the rates that did not diverge; crosses for those that did."""
-    figure = heldout_by_rate({"measure": "loss", "runs": RUNS, "best": 1e-3}, Colours(["en", "ar"], {}))
+    figure = heldout_by_rate(SweepSummary("loss", RUNS, 1e-3), Colours(["en", "ar"], {}))
     lines = {line.name: (list(line.x), list(line.y)) for line in figure.data}
     assert lines == {
         "English": ([1e-4, 1e-3], [1.5, 1.2]),
@@ -100,6 +100,4 @@ def test_it_is_a_section_of_the_page(tmp_path: Path) -> None:
     page = render("x", sections)
     assert 'id="plot-rates-rates"' in page
     assert "it <leaps>" not in page
-    (artifact.path / "sweep.json").unlink()
-    assert section(artifact) is None
     assert sweeps(Run([]), Colours([], {})) is None

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, processors
 
 from diglot.base.artifact import Artifact, UserError
+from diglot.base.summaries.tokenizer import NewTokens
 from diglot.tokenizer import byte_fallback, extend, proofs
 from diglot.tokenizer.chat import load_chat
 from diglot.tokenizer.folder import load_tokenizer, pieces, special_ids, tokenizer_hash
@@ -33,39 +34,34 @@ def test_arabic_after_english(english, corpus, extend_tokenizer):
     """A script of its own: English is untouched, and the proofs say so."""
     artifact, summary = extend_tokenizer(english, corpus, languages=["ar"], new_tokens=150)
     base, extended = load_tokenizer(english.path), load_tokenizer(artifact.path)
-    assert summary["new_tokens"] == {
-        "requested": 150,
-        "added": 150,
-        "characters": summary["new_tokens"]["characters"],
-        "of_base_characters": 0,
-    }
-    assert extended.get_vocab_size() == summary["vocabulary_size"] == 600
+    assert summary.new_tokens == NewTokens(150, 150, summary.new_tokens.characters, of_base_characters=0)
+    assert extended.get_vocab_size() == summary.vocabulary_size == 600
     assert all(extended.token_to_id(token) == number for token, number in base.get_vocab().items())
     assert all(ids(base, text) == ids(extended, text) for text in corpora.ENGLISH)
     for number in range(450, 600):
         text = extended.id_to_token(number).replace("▁", " ")
         assert number in ids(extended, text)
         assert not text.isascii()
-    assert summary["fertility"]["en"] == summary["fertility_before"]["en"]
-    assert summary["fertility"]["ar"] < summary["fertility_before"]["ar"] / 3
-    assert summary["proofs"]["identity"]["passed"] is summary["proofs"]["identity"]["required"] is True
-    assert summary["proofs"]["identity"]["share"] == 1.0
-    assert all(proof["passed"] for proof in summary["proofs"].values())
-    example = summary["examples"]["ar"][0]
-    assert len(example["after"]) < len(example["before"])
+    assert summary.fertility["en"] == summary.fertility_before["en"]
+    assert summary.fertility["ar"] < summary.fertility_before["ar"] / 3
+    assert summary.proofs.identity.passed is summary.proofs.identity.required is True
+    assert summary.proofs.identity.share == 1.0
+    assert all(proof.passed for proof in vars(summary.proofs).values() if proof)
+    example = summary.examples["ar"][0]
+    assert len(example.after) < len(example.before)
     assert json.loads((artifact.path / "diglot.json").read_text())["hash"] == tokenizer_hash(artifact.path)
 
 
 def test_indonesian_after_english_shares_the_alphabet(english, corpus, extend_tokenizer):
     _, summary = extend_tokenizer(english, corpus, languages=["id"], new_tokens=60)
-    identity = summary["proofs"]["identity"]
-    assert summary["languages_sharing_the_alphabet"] == ["id"]
-    assert summary["new_tokens"]["of_base_characters"] > 20
-    assert identity["required"] is False
-    assert identity["lines"] == identity["identical"] + identity["with_new_characters"] + identity["changed"]
-    assert identity["share_without_new_characters"] > 0.95
-    assert summary["fertility"]["id"] < summary["fertility_before"]["id"]
-    assert summary["proofs"]["reachable"]["unreachable"] == 0
+    identity = summary.proofs.identity
+    assert summary.languages_sharing_the_alphabet == ["id"]
+    assert summary.new_tokens.of_base_characters > 20
+    assert identity.required is False
+    assert identity.lines == identity.identical + identity.with_new_characters + identity.changed
+    assert identity.share_without_new_characters > 0.95
+    assert summary.fertility["id"] < summary.fertility_before["id"]
+    assert summary.proofs.reachable.unreachable == 0
 
 
 def test_every_new_merge_comes_after_the_bases(english, corpus, extend_tokenizer):
@@ -102,25 +98,25 @@ def test_extending_twice(english, corpus, extend_tokenizer):
     once, _ = extend_tokenizer(english, corpus, languages=["ar"], new_tokens=80)
     twice, summary = extend_tokenizer(once, corpus, languages=["id"], new_tokens=40)
     assert load_tokenizer(twice.path).get_vocab_size() == 450 + 80 + 40
-    assert set(summary["base_languages"]) == {"en", "ar"}
+    assert set(summary.base_languages) == {"en", "ar"}
     assert ids(load_tokenizer(twice.path), corpora.ARABIC[0]) == ids(load_tokenizer(once.path), corpora.ARABIC[0])
 
 
 def test_too_little_text_gives_fewer_tokens_and_says_so(english, extend_tokenizer, tmp_path):
     corpus = corpora.write_corpus(tmp_path / "c", [("ar", "باب باب"), ("en", "a cat")])
     artifact, summary = extend_tokenizer(english, corpus, languages=["ar"], new_tokens=500)
-    assert summary["new_tokens"]["requested"] == 500
-    assert 0 < summary["new_tokens"]["added"] < 10
-    assert load_tokenizer(artifact.path).get_vocab_size() == 450 + summary["new_tokens"]["added"]
+    assert summary.new_tokens.requested == 500
+    assert 0 < summary.new_tokens.added < 10
+    assert load_tokenizer(artifact.path).get_vocab_size() == 450 + summary.new_tokens.added
 
 
 def test_without_base_language_text_identity_is_not_claimed(english, extend_tokenizer, tmp_path):
     corpus = corpora.write_corpus(tmp_path / "c", corpora.varied("ar", corpora.ARABIC, 50))
     _, summary = extend_tokenizer(english, corpus, languages=["ar"], new_tokens=50)
-    assert summary["base_languages"] == []
-    assert summary["new_tokens"]["of_base_characters"] == 0
-    assert summary["proofs"]["identity"]["lines"] == 0
-    assert summary["proofs"]["identity"]["passed"] is None
+    assert summary.base_languages == []
+    assert summary.new_tokens.of_base_characters == 0
+    assert summary.proofs.identity.lines == 0
+    assert summary.proofs.identity.passed is None
 
 
 def llama2_style(folder: Path) -> Artifact:
@@ -151,12 +147,12 @@ def test_a_llama2_style_base_is_extended_and_gets_the_chat_format(corpus, extend
     base_artifact = llama2_style(tmp_path / "base")
     artifact, summary = extend_tokenizer(base_artifact, corpus, languages=["ar"], new_tokens=100)
     base, extended = load_tokenizer(base_artifact.path), load_tokenizer(artifact.path)
-    assert summary["chat_tokens_added"] == ["<pad>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
-    assert summary["vocabulary_size"] == base.get_vocab_size() + 5 + 100
-    assert [extended.token_to_id(token) for token in summary["chat_tokens_added"]] == [
+    assert summary.chat_tokens_added == ["<pad>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
+    assert summary.vocabulary_size == base.get_vocab_size() + 5 + 100
+    assert [extended.token_to_id(token) for token in summary.chat_tokens_added] == [
         *range(base.get_vocab_size() + 100, base.get_vocab_size() + 105)
     ]
-    assert all(proof["passed"] for proof in summary["proofs"].values())
+    assert all(proof.passed for proof in vars(summary.proofs).values() if proof)
     assert all(ids(base, text) == ids(extended, text) for text in corpora.ENGLISH)
     assert "▁تعلم" in pieces(extended, corpora.ARABIC[2])
 
@@ -244,10 +240,10 @@ def test_our_chat_format_can_be_asked_for(corpus, extend_tokenizer, tmp_path):
     """A base with a format of its own keeps it, unless ours is asked for."""
     base = corpora.artifact(base_tokenizers.qwen(tmp_path / "qwen", list(corpora.ENGLISH), 400), "model")
     kept, summary = extend_tokenizer(base, corpus, languages=["ar"], new_tokens=100)
-    assert (summary["chat_format"], summary["chat_tokens_added"]) == ("chatml", [])
+    assert (summary.chat_format, summary.chat_tokens_added) == ("chatml", [])
     ours, summary = extend_tokenizer(base, corpus, languages=["ar"], new_tokens=100, chat="diglot")
-    assert summary["chat_format"] == "diglot"
-    assert summary["chat_tokens_added"] == ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
+    assert summary.chat_format == "diglot"
+    assert summary.chat_tokens_added == ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
     assert (ours.path / "chat_template.jinja").read_text() == CHAT_TEMPLATE
     assert not (kept.path / "chat_template.jinja").exists()
 
@@ -260,9 +256,9 @@ def test_real_arabic_after_real_english(data, train_tokenizer, extend_tokenizer,
     corpus = corpora.write_corpus(tmp_path / "corpus", [*english[60:], *arabic[60:]], held_out)
     base, _ = train_tokenizer(corpus, vocabulary_size=4000, languages=["en"])
     _, summary = extend_tokenizer(base, corpus, languages=["ar"], new_tokens=4000)
-    identity = summary["proofs"]["identity"]
-    assert identity["changed"] == 0
-    assert identity["share"] > 0.99
-    assert summary["proofs"]["reachable"]["unreachable"] == 0
-    assert summary["fertility_before"]["ar"] > 8
-    assert summary["fertility"]["ar"] < summary["fertility_before"]["ar"] / 3
+    identity = summary.proofs.identity
+    assert identity.changed == 0
+    assert identity.share > 0.99
+    assert summary.proofs.reachable.unreachable == 0
+    assert summary.fertility_before["ar"] > 8
+    assert summary.fertility["ar"] < summary.fertility_before["ar"] / 3

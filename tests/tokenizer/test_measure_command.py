@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from base_tokenizers import BASES
 from commands import diglot
+from summaries import EMPTY_CORPUS
 from tokenizer_corpora import ARABIC, ENGLISH, INDONESIAN, write_corpus
 
 from diglot.base.artifact import Artifact, UserError, write_manifest
@@ -35,7 +36,7 @@ def folder(tmp_path_factory) -> Path:
         (place / f"{language}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_corpus(place / "corpus", [("en", ENGLISH[0]), ("ar", ARABIC[1])], [("en", ENGLISH[1]), ("ar", ARABIC[0])])
     manifest = dict.fromkeys(("stage", "do", "fingerprint", "content"), "corpus") | {"kind": "corpus"}
-    manifest |= {key: {} for key in ("settings", "inputs", "summary", "provenance")}
+    manifest |= {key: {} for key in ("settings", "inputs", "provenance")} | {"summary": EMPTY_CORPUS}
     write_manifest(place / "corpus", Artifact(path=place / "corpus", **manifest))
     return place
 

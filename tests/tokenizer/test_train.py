@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, trainers
 
 from diglot.base.artifact import UserError
+from diglot.base.summaries.tokenizer import Reachable, RoundTrip
 from diglot.tokenizer import byte_fallback, byte_letters, byte_level, train
 from diglot.tokenizer.folder import load_tokenizer, pieces, tokenizer_hash
 from diglot.tokenizer.proofs import round_trip_failures, unreachable_tokens
@@ -59,13 +60,13 @@ def characters(corpus, train_tokenizer):
 def test_ids_are_in_the_order_of_the_contract(trained, kind):
     artifact, summary = trained
     tokenizer = load_tokenizer(artifact.path)
-    assert tokenizer.get_vocab_size() == summary["vocabulary_size"] == 600
+    assert tokenizer.get_vocab_size() == summary.vocabulary_size == 600
     names = [tokenizer.id_to_token(number) for number in range(600)]
     assert names[:8] == list(SPECIAL_TOKENS)
     bytes_ = [f"<0x{value:02X}>" for value in range(256)]
     assert names[8:264] == (bytes_ if kind == "byte-fallback" else list(byte_letters.BYTE_LETTERS))
     assert len(set(names)) == 600
-    assert (summary["kind"], summary["chat_format"]) == (kind, "diglot")
+    assert (summary.kind, summary.chat_format) == (kind, "diglot")
 
 
 def test_transformers_loads_it_with_the_same_ids(trained):
@@ -117,20 +118,20 @@ def test_pieces_never_cross_words(characters):
 
 def test_proofs_and_measures_are_reported(trained):
     _, summary = trained
-    assert summary["proofs"]["reachable"] == {"passed": True, "unreachable": 0, "examples": []}
-    assert summary["proofs"]["round_trip"] == {"passed": True, "documents": 60}
-    assert set(summary["fertility"]) == {"en", "ar", "id"}
-    for language, measures in summary["measures"].items():
-        assert measures["measured_on"] == "heldout"
-        assert 1 < summary["fertility"][language] < 4
-    for example in summary["examples"]["ar"]:
-        assert "".join(example["after"]).replace("▁", " ") == example["text"]
-    for language, points in summary["curve"].items():
+    assert summary.proofs.reachable == Reachable(passed=True, unreachable=0)
+    assert summary.proofs.round_trip == RoundTrip(passed=True, documents=60)
+    assert set(summary.fertility) == {"en", "ar", "id"}
+    for language, measures in summary.measures.items():
+        assert measures.measured_on == "heldout"
+        assert 1 < summary.fertility[language] < 4
+    for example in summary.examples["ar"]:
+        assert "".join(example.after).replace("▁", " ") == example.text
+    for language, points in summary.curve.items():
         merges, fertility = zip(*points, strict=True)
-        assert (merges[0], merges[-1]) == (0, 600 - 264 - summary["alphabet"])
+        assert (merges[0], merges[-1]) == (0, 600 - 264 - summary.alphabet)
         assert sorted(merges) == list(merges)
         assert sorted(fertility, reverse=True) == list(fertility)
-        assert fertility[-1] == pytest.approx(summary["fertility"][language], abs=1e-3)
+        assert fertility[-1] == pytest.approx(summary.fertility[language], abs=1e-3)
 
 
 def test_merges_are_those_of_the_library(corpus, train_tokenizer, kind):
@@ -198,9 +199,9 @@ def test_languages_alike_by_unimax(corpus, train_tokenizer, tmp_path):
     documents = [*corpora.varied("en", corpora.ENGLISH, 400), *corpora.varied("ar", corpora.ARABIC, 10)]
     corpus = corpora.write_corpus(tmp_path / "corpus", documents)
     _, summary = train_tokenizer(corpus, vocabulary_size=500, balance="unimax", max_repeats=3)
-    assert summary["sample"]["balance"] == "unimax"
-    assert summary["sample"]["times_read"]["ar"] == 3
-    assert summary["sample"]["times_read"]["en"] < 1
+    assert summary.sample.balance == "unimax"
+    assert summary.sample.times_read["ar"] == 3
+    assert summary.sample.times_read["en"] < 1
 
 
 def test_parity_makes_the_same_content_cost_the_same(train_tokenizer, tmp_path):
@@ -216,7 +217,7 @@ def test_parity_makes_the_same_content_cost_the_same(train_tokenizer, tmp_path):
     fair, summary = train_tokenizer(corpus, **settings, parity=parity)
     texts = {language: train.read_texts(source) for language, source in parity.items()}
     before, after = (train.token_costs(load_tokenizer(each.path), texts) for each in (plain, fair))
-    assert after == summary["parity"]
+    assert after == summary.parity
     assert after["texts"] == lines
     assert after["gini"] < before["gini"] / 2
     assert after["tokens"]["ar"] < before["tokens"]["ar"]
@@ -245,9 +246,9 @@ def test_characters_too_rare_for_a_token_are_bytes(train_tokenizer, tmp_path):
 def test_a_small_corpus_gives_fewer_entries_and_says_so(train_tokenizer, tmp_path):
     corpus = corpora.write_corpus(tmp_path / "corpus", [("en", "a cat and a cat and a dog")])
     artifact, summary = train_tokenizer(corpus, vocabulary_size=5000)
-    assert summary["requested"] == 5000
-    assert summary["vocabulary_size"] == load_tokenizer(artifact.path).get_vocab_size() < 300
-    assert summary["measures"]["en"]["measured_on"] == "documents"
+    assert summary.requested == 5000
+    assert summary.vocabulary_size == load_tokenizer(artifact.path).get_vocab_size() < 300
+    assert summary.measures["en"].measured_on == "documents"
 
 
 def test_a_piece_has_at_most_16_characters_whatever_their_bytes(train_tokenizer, tmp_path):

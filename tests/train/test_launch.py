@@ -120,7 +120,7 @@ def test_torchrun_makes_the_artifacts_of_one_process(trained: Path, tmp_path: Pa
         one, other = read_artifact(trained / "run" / stage), read_artifact(tmp_path / "run" / stage)
         assert one is not None
         assert other is not None
-        assert other.summary["bits_per_byte"] == pytest.approx(one.summary["bits_per_byte"], abs=1e-4)
+        assert other.summary.bits_per_byte == pytest.approx(one.summary.bits_per_byte, abs=1e-4)
     assert not (tmp_path / "run" / ".scratch" / "second").exists()
 
 

@@ -18,6 +18,7 @@ from rounding import rounding
 from tiny_run import artifact, settings, train
 
 from diglot.base.artifact import Context, Inputs, UserError, content_hash
+from diglot.base.summaries.model import SweepRun
 from diglot.recipe.train import Sweep
 from diglot.train import sweep
 from diglot.train.metrics import read_metrics
@@ -76,20 +77,21 @@ def test_the_best_rate(swept: tuple[Path, dict]) -> None:
     means = {each["learning_rate"]: each["mean"] for each in found["runs"]}
     assert means[1e-4] > means[1e-3]
     assert found["best"] == min(means, key=lambda rate: means[rate])
-    assert found["summary"]["best_learning_rate"] == found["best"]
-    assert found["summary"]["heldout"] == {"en": means[found["best"]]}
-    assert found["summary"]["tokens"] == 3 * 6 * 8 * 64
+    assert found["summary"].best_learning_rate == found["best"]
+    assert found["summary"].heldout == {"en": means[found["best"]]}
+    assert found["summary"].tokens == 3 * 6 * 8 * 64
     assert not list((folder / "scratch").rglob("checkpoints"))
     assert not list(folder.rglob("*.safetensors"))
 
 
-def result(rate: float, mean: float, diverged: bool = False) -> dict:
-    return {"learning_rate": rate, "mean": mean, "diverged": diverged}
+def result(rate: float, mean: float, diverged: bool = False) -> SweepRun:
+    counts = {"steps": 1, "tokens": 1, "skipped_steps": 0, "largest_gradient_norm": 1.0, "largest_spike_score": 0.0}
+    return SweepRun(rate, diverged, None, loss=1.0, measure="loss", heldout={}, mean=mean, before={}, **counts)
 
 
 def test_of_equal_runs_the_lower_rate_is_best() -> None:
-    assert sweep.best_run([result(3e-4, 1.0), result(1e-4, 1.0), result(1e-5, 2.0)])["learning_rate"] == 1e-4
-    assert sweep.best_run([result(3e-4, 0.5, diverged=True), result(1e-4, 1.0)])["learning_rate"] == 1e-4
+    assert sweep.best_run([result(3e-4, 1.0), result(1e-4, 1.0), result(1e-5, 2.0)]).learning_rate == 1e-4
+    assert sweep.best_run([result(3e-4, 0.5, diverged=True), result(1e-4, 1.0)]).learning_rate == 1e-4
     assert sweep.best_run([result(3e-4, 0.5, diverged=True)]) is None
 
 
@@ -107,14 +109,14 @@ def test_the_numbers_of_a_run() -> None:
     """The last tenth of the steps; what is not finite is null; worse than the start is diverged."""
     lines = [evaluation(0, ar=2.0, en=1.0)] + [step(n, float(n)) for n in range(1, 31)]
     found = sweep.judge(1e-3, 30, [*lines, evaluation(30, ar=1.0, en=1.5)], None)
-    assert (found["loss"], found["mean"], found["diverged"]) == (29.0, 1.25, False)
-    assert found["largest_gradient_norm"] == 15.0
-    assert sweep.judge(1e-3, 30, [*lines, evaluation(30, ar=1.0, en=2.5)], None)["diverged"]
+    assert (found.loss, found.mean, found.diverged) == (29.0, 1.25, False)
+    assert found.largest_gradient_norm == 15.0
+    assert sweep.judge(1e-3, 30, [*lines, evaluation(30, ar=1.0, en=2.5)], None).diverged
     lost = sweep.judge(1e-3, 30, [*lines, evaluation(30, ar=math.nan, en=1.0)], None)
-    assert (lost["diverged"], lost["mean"], lost["heldout"]) == (True, None, {"ar": None, "en": 1.0})
+    assert (lost.diverged, lost.mean, lost.heldout) == (True, None, {"ar": None, "en": 1.0})
     ended = sweep.judge(1e-3, 30, [*lines[:5], step(5, math.nan)], "leaps")
-    assert (ended["diverged"], ended["loss"], ended["heldout"], ended["why"]) == (True, None, {}, "leaps")
-    assert json.dumps(ended, allow_nan=False)
+    assert (ended.diverged, ended.loss, ended.heldout, ended.why) == (True, None, {}, "leaps")
+    assert json.dumps(ended.as_json(), allow_nan=False)
 
 
 def test_a_rate_that_diverges_does_not_end_the_sweep(inputs: Inputs, tmp_path: Path) -> None:
@@ -126,7 +128,7 @@ def test_a_rate_that_diverges_does_not_end_the_sweep(inputs: Inputs, tmp_path: P
     assert broken["skipped_steps"] == given.guard.rollback_after
     assert not good["diverged"]
     assert found["best"] == 1e-3
-    assert found["summary"]["diverged"] == [1e30]
+    assert [run.learning_rate for run in found["summary"].runs if run.diverged] == [1e30]
 
 
 # --- killed ---------------------------------------------------------------------------------------------------

@@ -89,8 +89,8 @@ def test_every_pair_is_in_a_document_in_its_order(tmp_path):
     assert all(d["tgt"].split("\n") == [other for _, other in taken_apart(d)] for d in documents)
     assert all(len(d["src"]) + len(d["tgt"]) <= 600 + d["pairs"] * 2 for d in documents)
     assert [d["pairs"] for d in documents if d["doc"] is None] == [1] * 100
-    assert len({d["id"] for d in documents}) == len(documents) == summary["documents"]
-    assert summary["pairs"] == 400 == ledger["news"]["kept"]["documents"]
+    assert len({d["id"] for d in documents}) == len(documents) == summary.documents
+    assert summary.pairs == 400 == ledger["news"]["kept"]["documents"]
     assert ledger["news"]["read"] == ledger["news"]["kept"]
     assert ledger["news"]["read"]["characters"] == sum(len(r["src"] + r["tgt"]) for r in records)
     assert {(d["language"], d["target_language"], d["domain"]) for d in documents} == {("en", "ar", "news")}
@@ -132,7 +132,7 @@ def test_what_is_no_pair_is_counted(tmp_path):
     dropped = {reason: counts["documents"] for reason, counts in ledger["x"]["dropped"].items()}
     wanted = {reason: len(records) for reason, records in faults.items()} | {"invalid_json": 1}
     wanted["invalid_utf8"] += 1
-    assert dropped == wanted == summary["dropped"]
+    assert dropped == wanted == summary.dropped
     assert [document["src"] for document in lines(output / "x.jsonl")] == [good["src"], pair(2)["src"]]
     for unit in ("documents", "characters", "bytes"):
         total = ledger["x"]["kept"][unit] + sum(counts[unit] for counts in ledger["x"]["dropped"].values())
@@ -188,7 +188,7 @@ def test_real_pairs(tmp_path, data, language):
     assert entry["kept"]["documents"] >= 0.985 * entry["read"]["documents"]
     assert entry["dropped"].get("length_ratio", {"documents": 0})["documents"] < 0.001 * len(records)
     documents = lines(output / "real.jsonl")
-    assert sum(document["pairs"] for document in documents) == entry["kept"]["documents"] == summary["pairs"]
+    assert sum(document["pairs"] for document in documents) == entry["kept"]["documents"] == summary.pairs
     kept = {str(record.value["src"]).strip() for record in records if isinstance(record, Record)}
     assert all(one in kept for one in documents[0]["src"].split("\n"))
     assert max(len(d["text"]) for d in documents if d["pairs"] > 1) < 3000

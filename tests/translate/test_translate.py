@@ -10,6 +10,7 @@ from commands import Command, diglot
 from corpus_files import ARABIC, ENGLISH, sentences
 from hypothesis import given
 from hypothesis import strategies as st
+from summaries import EMPTY_CORPUS
 
 from diglot.base.artifact import Context, Inputs, UserError, content_hash, read_artifact, writing
 from diglot.endpoint.client import Completion
@@ -42,10 +43,10 @@ def make_corpus(folder, documents):
         for id_, row in documents.items()
     ]
     path = folder / "corpus"
-    with writing(path, stage="corpus", kind="corpus", do="curate", fingerprint="f" * 32, settings={}, inputs={}) as (
-        out,
-        _,
-    ):
+    with writing(
+        path, stage="corpus", kind="corpus", do="curate", fingerprint="f" * 32, settings={}, inputs={}
+    ) as unfinished:
+        out, unfinished.summary = unfinished.folder, EMPTY_CORPUS
         (out / "documents").mkdir()
         for name in dict.fromkeys(row["source"] for row in rows):
             table = pa.Table.from_pylist([row for row in rows if row["source"] == name])
@@ -160,9 +161,9 @@ def test_documents_come_out_aligned_and_nothing_is_asked_twice(serve, tmp_path):
     assert [(p["id"], p["doc"], p["src"], p["tgt"]) for p in pairs] == [
         ("a/0", "a", text_of(1), first), ("a/2", "a", text_of(2), second), ("b/0", "b", text_of(2), second),
     ]  # fmt: skip
-    assert summary["documents"] == summary["read"] == 3
-    assert summary["requests"] == 3
-    assert summary["left_out"] == {"arabic": "is in Arabic already", "pairs": "is in two languages already"}
+    assert summary.documents == summary.read == 3
+    assert summary.requests == 3
+    assert summary.left_out == {"arabic": "is in Arabic already", "pairs": "is in two languages already"}
     out = ledger["web"]["translated"]
     assert out == {"documents": 2, "paragraphs": 5, "characters": len(a["text"] + b["text"]),
                    "bytes": len((a["text"] + b["text"]).encode())}  # fmt: skip
@@ -193,7 +194,7 @@ def test_bad_answers_are_asked_for_again_then_dropped_and_counted(serve, tmp_pat
     assert kept == [*(id_ for id_ in texts if id_.startswith("once")), "good"]
     dropped = {reason: counts["documents"] for reason, counts in ledger["web"]["dropped"].items()}
     assert dropped == {**dict.fromkeys(REASONS.values(), 1), "nothing_to_translate": 1}
-    assert summary["dropped"] == dropped
+    assert summary.dropped == dropped
     for what, reason in REASONS.items():
         [sample] = ledger["web"]["samples"][reason]
         assert sample["id"] == f"ever{names[what]}"
@@ -246,7 +247,7 @@ def test_choosing_sources_and_documents(serve, tmp_path):
     output, summary, _ = run(tmp_path, corpus, server, sources=["two"], documents=2)
     assert [record["source_id"] for record in lines(output / "two.jsonl")] == ["two0", "two1"]
     assert not (output / "one.jsonl").exists()
-    assert summary["left_out"] == {}
+    assert summary.left_out == {}
     with pytest.raises(UserError, match=r"no 'three' .* it has arabic, one, two"):
         run(tmp_path, corpus, server, "again", sources=["three"])
     with pytest.raises(UserError, match="'arabic' is in Arabic already"):
@@ -292,8 +293,8 @@ def test_max_cost_stops_and_a_higher_one_goes_on(serve, tmp_path):
     prices = {"price_in": 1000.0, "price_out": 1000.0}
     whole, summary, _ = run(tmp_path, corpus, server, "whole", endpoint=prices)
     size = sum(len(text) for text in server.texts)
-    assert summary["cost"] == pytest.approx((size + summary["tokens"]["completion"]) / 1000)
-    half = summary["cost"] / 2
+    assert summary.cost == pytest.approx((size + summary.tokens["completion"]) / 1000)
+    half = summary.cost / 2
     before = len(server.texts)
     with pytest.raises(UserError, match="is spent, and max_cost is"):
         run(tmp_path, corpus, server, "first", scratch="kept", endpoint=prices, max_cost=half)
@@ -301,7 +302,7 @@ def test_max_cost_stops_and_a_higher_one_goes_on(serve, tmp_path):
     assert 10 <= len(asked) <= 15 + 4 + 4
     again, summary, _ = run(tmp_path, corpus, server, "second", scratch="kept", endpoint=prices, max_cost=99 * half)
     assert len(server.texts) - before == 30, "what was answered was asked again"
-    assert summary["cost"] == pytest.approx(2 * half)
+    assert summary.cost == pytest.approx(2 * half)
     assert content_hash(again) == content_hash(whole)
     silent = serve("silent", usage=False)
     with pytest.raises(UserError, match="does not say how many tokens"):
@@ -335,7 +336,7 @@ def test_killed_and_run_again(serve, tmp_path, after):
     server = serve(delay=0.05)
     corpus = make_corpus(tmp_path, {str(n): text_of(n, n + 1000) for n in range(30)})
     whole, summary, _ = run(tmp_path, corpus, server, "whole")
-    assert summary["documents"] == 30
+    assert summary.documents == 30
     before = len(server.texts)
     killed = command(tmp_path / "killed" / "out", corpus, server)
     process = Command(*killed)

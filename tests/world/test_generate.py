@@ -60,21 +60,21 @@ def test_the_summary_counts_what_is_in_the_files(generated: Generated) -> None:
     summary = generated.summary
     for language in LANGUAGES:
         records = generated.records(f"text/{language}")
-        assert len(records) == summary["documents"][language] == SETTINGS["documents"][language]
-        assert sum(len(record["text"]) for record in records) == summary["characters"][language]
+        assert len(records) == summary.documents[language] == SETTINGS["documents"][language]
+        assert sum(len(record["text"]) for record in records) == summary.characters[language]
         found = Counter(record["fault"] for record in records if record["fault"])
-        assert found == summary["faults"][language]
+        assert found == summary.faults[language]
         assert found.total() == round(SETTINGS["faults"] * len(records))
         assert set(found) == set(faults.FAULTS)
         assert len({record["id"] for record in records}) == len(records)
         assert {record["domain"] for record in records} == {"wiki", "news", "books", "dialogue"}
-    for name, count in summary["items"].items():
+    for name, count in summary.items.items():
         assert len(generated.items(name)) == count > 0
     for name in ("instructions", "preferences"):
-        for part, count in summary[name].items():
+        for part, count in getattr(summary, name).items():
             assert len(generated.split(name, part)) == count
-    assert summary["instructions"]["train"] == 3 * SETTINGS["instructions"]
-    for pair, count in summary["pairs"].items():
+    assert summary.instructions["train"] == 3 * SETTINGS["instructions"]
+    for pair, count in summary.pairs.items():
         assert len(generated.records(f"parallel/{pair}")) == count
 
 
@@ -129,5 +129,5 @@ def test_asking_for_more_than_the_world_holds_is_refused() -> None:
 
 def test_one_language_alone_works(tmp_path: Path) -> None:
     alone = generate(tmp_path / "alone", languages=["ar"], documents={"ar": 80})
-    assert set(alone.summary["items"]) == {"cloze.ar", "facts.ar", "answers.ar"}
-    assert alone.summary["pairs"] == {}
+    assert set(alone.summary.items) == {"cloze.ar", "facts.ar", "answers.ar"}
+    assert alone.summary.pairs == {}

@@ -51,6 +51,11 @@ class TaskScore(Record):
     shots: int | None = None
     chat: bool | None = None
 
+    @property
+    def score(self) -> Metric:
+        """The headline."""
+        return self.metrics[self.metric]
+
 
 @dataclass(frozen=True)
 class PreferenceScore(Record):
