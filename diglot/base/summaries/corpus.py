@@ -22,11 +22,14 @@ class DocumentCounts(Record):
 
 @dataclass(frozen=True)
 class SourceSummary(Record):
-    """What became of the documents of one source; `reasons` are those of the dropped ones, the commonest first."""
+    """What became of the documents of one source; characters and bytes are of those kept, `reasons` of those dropped."""
 
     language: str
     domain: str
-    documents: DocumentCounts
+    read: int
+    kept: int
+    held_out: int
+    dropped: int
     characters: int
     bytes: int
     reasons: dict[str, int]
@@ -67,15 +70,12 @@ class CorpusSummary(Summary, of=("corpus", "instructions", "preferences")):
         sources, languages = {}, dict[str, Counts]()
         for name, ledger in ledgers.items():
             kept, reasons = ledger.kept, dropped_documents([ledger])
-            documents = DocumentCounts(
-                ledger.read.documents, kept.documents, ledger.held_out.documents, sum(reasons.values())
-            )
             sources[name] = SourceSummary(
-                ledger.language, ledger.domain, documents, kept.characters, kept.bytes, reasons
-            )
+                ledger.language, ledger.domain, ledger.read.documents, kept.documents, ledger.held_out.documents,
+                sum(reasons.values()), kept.characters, kept.bytes, reasons,
+            )  # fmt: skip
             if kept.documents:
                 languages.setdefault(ledger.language, Counts()).add(**vars(kept))
-        of_all = [vars(source.documents) for source in sources.values()]
-        totals = {each.name: sum(counts[each.name] for counts in of_all) for each in fields(DocumentCounts)}
-        dropped = dropped_documents(ledgers.values())
-        return cls(DocumentCounts(**totals), dropped, languages, sources, evaluation_sets)
+        names = [each.name for each in fields(DocumentCounts)]
+        documents = DocumentCounts(*(sum(getattr(source, name) for source in sources.values()) for name in names))
+        return cls(documents, dropped_documents(ledgers.values()), languages, sources, evaluation_sets)
