@@ -50,6 +50,7 @@ def bits_per_byte(
         The measurements by language; and bits, bytes and tokens of every document.
     """
     documents = [document for document in documents if document["text"]]
+    # A long document is several windows; `owners` leads each window's score back to its document.
     windows, owners = [], []
     for number, document in enumerate(documents):
         for window in model.windows(model.encode(document["text"], add_special_tokens=False)):

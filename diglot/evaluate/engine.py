@@ -56,6 +56,7 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> S
     made, made_items = held_out_tasks(documents, settings.continuations, settings.translations, seed)
     tasks, items = {**made, **settings.tasks}, {**made_items, **items}
     model = LanguageModel.load(inputs.one("model").path, settings.batch_size)
+    # Three kinds of measurement, each with its own file of rows; the summary grows as they come in.
     scores = ScoresSummary()
     if documents:
         by_language, rows = bits_per_byte(model, documents, report("windows of held-out text"))
@@ -70,6 +71,7 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> S
         by_source, rows = score_pairs(model, pairs, settings.limit, report("answers"))
         scores.preferences.update(by_source)
         write_lines(output / "pairs.jsonl", rows)
+    # Rounded once, so that the summary and scores.json say the same on every machine.
     rounded = _rounded(scores.as_json())
     write_json(output / "scores.json", rounded)
     return ScoresSummary.from_json(rounded)

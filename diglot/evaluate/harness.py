@@ -67,7 +67,7 @@ class Adapter(TemplateLM):
 
     @property
     def eot_token_id(self) -> int:
-        """The end-of-text token."""
+        """The end-of-text token, which the harness asks for where a task has no stop string."""
         return self.language_model.tokenizer.eos_token_id
 
     @property
@@ -128,6 +128,7 @@ class Adapter(TemplateLM):
             until = settings.get("until") or []
             stops = tuple([until] if isinstance(until, str) else until)
             groups.setdefault((settings.get("max_gen_toks", 256), stops), []).append(number)
+        # Requests come from all tasks together; those that stop alike are generated in one go, and put back in order.
         texts: dict[int, GeneratedText] = {}
         for (max_new_tokens, stops), numbers in groups.items():
             contexts = [self.request_context(requests[number].args[0]) for number in numbers]
@@ -164,19 +165,19 @@ class ItemTask(HarnessTask):
         return {"until": stops, "max_gen_toks": self.settings.max_new_tokens, "do_sample": False}
 
     def has_training_docs(self) -> bool:
-        """No."""
+        """False: shots are in the contexts already, so the harness needs nowhere to draw them from."""
         return False
 
     def has_validation_docs(self) -> bool:
-        """No."""
+        """False, likewise."""
         return False
 
     def has_test_docs(self) -> bool:
-        """Yes: the items."""
+        """True: the items are what is measured."""
         return True
 
     def test_docs(self) -> list[Item]:
-        """The items."""
+        """The items that have a context; with a limit, the first ones."""
         return self.items
 
     def doc_to_text(self, doc: Item) -> str:
@@ -210,6 +211,7 @@ class ItemTask(HarnessTask):
             pair = (str(results[0]).strip(), doc["reference"].strip())
             exact = float(normalise(pair[0]) == normalise(pair[1]))
             return {"exact_match": exact, "chrf": pair, "bleu": pair}
+        # Sums favour short answers; per character is the harness's acc_norm, per token depends on the tokenizer.
         sums = np.array([result.score.log_likelihood for result in results])
         tokens = np.array([result.score.num_tokens for result in results])
         characters = np.array([len(choice) for choice in doc["choices"]])
@@ -228,5 +230,5 @@ class ItemTask(HarnessTask):
         return {"exact_match": mean, "chrf": corpus("chrf"), "bleu": corpus("bleu")}
 
     def higher_is_better(self) -> dict[str, bool]:
-        """Always."""
+        """True of every metric; the harness only shows an arrow for it."""
         return dict.fromkeys(self.aggregation(), True)

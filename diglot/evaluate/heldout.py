@@ -69,6 +69,7 @@ def _continuations(documents: list[dict[str, str]], random: Random) -> list[Item
     cut = [(document["id"], document["text"].split()) for document in documents]
     cut = [(id, words) for id, words in cut if len(words) >= PROMPT_WORDS + CHOICE_WORDS]
     made: list[Item] = []
+    # All four choices are equally long and of one language, so neither length nor script gives the answer away.
     for number, (id, words) in enumerate(cut):
         others = [" ".join(other[PROMPT_WORDS : PROMPT_WORDS + CHOICE_WORDS]) for _, other in cut]
         right = others.pop(number)

@@ -77,6 +77,7 @@ def score_pairs(
     requests = [
         [answer_request(model, pair["prompt"], pair[side]) for side in ("chosen", "rejected")] for pair in chosen_pairs
     ]
+    # Both answers must fit whole: a cut prompt would change what is compared.
     fits = [
         all(len(side.context) + len(side.continuation) <= model.max_length + 1 for side in sides) for sides in requests
     ]
