@@ -93,7 +93,7 @@ def prove_identity(
     if not shared and result["changed"]:
         raise UserError(
             f"identity: {result['changed']} of {result['lines']} base-language lines are cut differently, such as "
-            f"{result['examples'][0]['text']!r}"
+            f"{result['examples'][0].text!r}"
         )
     share = result["share_without_new_characters"]
     goal = IDENTICAL_GOAL if shared else 1.0

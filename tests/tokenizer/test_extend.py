@@ -222,12 +222,12 @@ def test_as_many_tokens_as_are_worth_it(english, corpus, extend_tokenizer, monke
     monkeypatch.setattr(extend, "STRETCH", 20)
     _, all_ = extend_tokenizer(english, corpus, languages=["ar"], new_tokens=400)
     _, some = extend_tokenizer(english, corpus, languages=["ar"], new_tokens=400, minimum_gain=0.05)
-    added, characters = some["new_tokens"]["added"], some["new_tokens"]["characters"]
-    assert characters < added < all_["new_tokens"]["added"]
+    added, characters = some.new_tokens.added, some.new_tokens.characters
+    assert characters < added < all_.new_tokens.added
     assert (added - characters) % 20 == 0
-    points = dict(map(tuple, some["curve"]["ar"]))
+    points = dict(map(tuple, some.curve["ar"]))
     assert list(points.values()) == sorted(points.values(), reverse=True)
-    assert points[added] == pytest.approx(some["fertility"]["ar"], abs=1e-3)
+    assert points[added] == pytest.approx(some.fertility["ar"], abs=1e-3)
 
 
 def test_enough():
