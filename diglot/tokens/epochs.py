@@ -246,6 +246,7 @@ class TextEpochs:
     def fragments(self, epoch: int, rows: np.ndarray) -> Fragments:
         """See `Epochs`."""
         groups, bounds = self._epoch(epoch)
+        # [R]: where each row begins and ends in the epoch's stream of tokens; then the groups that it lies in.
         begin = rows * self.sequence_length
         end = np.minimum(begin + self.sequence_length, bounds[-1])
         first = np.searchsorted(bounds, begin, side="right") - 1
@@ -253,7 +254,7 @@ class TextEpochs:
         places = np.unique(np.repeat(first, number) + counting(number))
         parts = [self._documents(epoch, group) for group in groups[places].tolist()]
         documents = np.concatenate([part for part, _ in parts])
-        shift = bounds[places].tolist()
+        shift = bounds[places].tolist()  # from places in a group to places in the stream
         starts = np.concatenate([inner[:-1] + before for (_, inner), before in zip(parts, shift, strict=True)])
         ends = np.concatenate([inner[1:] + before for (_, inner), before in zip(parts, shift, strict=True)])
         return cut(documents, starts, ends, begin, end)
@@ -272,6 +273,7 @@ class TextEpochs:
                 for row in range(begin // self.sequence_length, (end - 1) // self.sequence_length + 1):
                     left, right = row * self.sequence_length, (row + 1) * self.sequence_length
                     found.append((row, max(left, begin) - begin, min(right, end) - begin))
+        # The stream's last token has no row of its own where it would begin one.
         last = int(np.diff(self.row_bounds)[epoch % (len(self.row_bounds) - 1)])
         return [reading for reading in found if reading[0] < last]
 

@@ -310,7 +310,7 @@ def plan_segments(
     owed = np.zeros(len(start))  # rows of each source that rounding has not given yet
     for size, share in zip(sizes, shares, strict=True):
         left = size
-        while left:
+        while left:  # once, but where a source reaches its cap in the middle
             live = _live(share, weights.max(axis=0), start < limits)
             if plan.ramp and left <= LARGEST_BLOCK:
                 rows = _apportion(owed + live * left, live > 0, left)
@@ -318,7 +318,7 @@ def plan_segments(
                 rows = np.zeros(len(start), dtype=np.int64)
                 rows[live > 0] = rows_per_block(live[live > 0], np.ones(int((live > 0).sum())))
             segment = Segment(first_row, left, rows, start)
-            fits = segment.rows_within(limits)
+            fits = segment.rows_within(limits)  # a cap is exact: the segment ends where a source reaches it
             counts = segment.counts(fits)
             segments.append(segment if fits == left else replace(segment, num_rows=fits))
             owed += live * fits - counts

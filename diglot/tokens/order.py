@@ -129,6 +129,7 @@ class Order:
         plans = [*previous, *phases]
         shares = [token_shares(plan.mixture, sources, plan.name) for plan in plans]
         used = sorted({name for share in shares for name in share})
+        # Sorted, and only what is used: the order of the recipe's sources must not change a batch.
         self.sources = [sources[name] for name in used]
         self.names = used
         self.batch_size, self.sequence_length = batch_size, sequence_length
@@ -207,6 +208,7 @@ class Order:
         if step == self.num_steps:
             raise IndexError(f"the plan ends after {self.num_steps} steps")
         row = self.position(step) * self.batch_size + np.arange(self.batch_size)
+        # [B]: the source of each row, and which of that source's rows it is.
         source, number = np.empty(self.batch_size, dtype=np.int64), np.empty(self.batch_size, dtype=np.int64)
         segment_of_row = segments_of(self._segments, row)
         for index in np.unique(segment_of_row).tolist():
@@ -257,6 +259,7 @@ class Order:
         """
         index = self.names.index(name)
         last = self._segments[-1]
+        # The last segment goes on beyond its end where steps were skipped, so its counts are taken at the last position.
         positions = self.position(self.num_steps - 1) + 1
         total = last.start + last.counts(positions * self.batch_size - last.first_row)
         starts = np.array([segment.start[index] for segment in self._segments])

@@ -272,6 +272,7 @@ def assemble(fragments: Fragments, sources: Sequence[TokenSource], shape: tuple[
     sources_B = np.zeros(shape[0], dtype=np.int32)
     sources_B[fragments.row] = fragments.source
 
+    # One entry a token: its fragment's number, its place in that fragment, and its place in the flat batch.
     number = np.repeat(np.arange(len(fragments.row)), fragments.length)
     position = counting(fragments.length)
     place = (fragments.row * shape[1] + fragments.column)[number] + position
@@ -285,6 +286,7 @@ def assemble(fragments: Fragments, sources: Sequence[TokenSource], shape: tuple[
             mine, here = number[chosen], place[chosen]
         document = fragments.document[mine]
         at = source.offsets[document] + fragments.first[mine] + positions[here]
+        # A document's last token predicts nothing: what follows it belongs to another document.
         is_last = at + 1 == source.offsets[document + 1]
         tokens[here] = source.tokens[at]
         at_next = np.where(is_last, at, at + 1)
