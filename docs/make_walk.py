@@ -11,14 +11,14 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from code_lines import classes, code_lines
+from walk_stops import Stops
 from walk_trace import BATCH, PACKAGE, SHARED, Trace, following, kernels_within
 
 DOCS = Path(__file__).resolve().parent
-FOLLOWED = "en-17"  # its id in the invented world
-TRACED = ("corpus", "tokens", "train")
 COMPARING = ("exact_duplicate", "near_duplicate", "duplicate_url")  # reasons of what had passed the rules
 
 
@@ -55,20 +55,31 @@ def command(*arguments: str) -> str:
     return printed.getvalue()
 
 
-def follow(folder: Path, trace: Trace) -> None:
-    """Runs docs/walk.yaml twice, and the second time traces the stages that carry the document.
+def run_stages(folder: Path, traces: dict[str, Trace]) -> None:
+    """Runs docs/walk.yaml, with a trace of the stages that are named."""
+    for stage in ("world", "corpus", "tokenizer", "tokens", "model", "train"):
+        trace = traces.get(stage)
+        watching = following(trace, BATCH if stage == "train" else ()) if trace else contextlib.nullcontext()
+        with watching:
+            printed = command("run", str(DOCS / "walk.yaml"), "--run", str(folder), "--until", stage)
+        if not (folder / stage / "artifact.json").exists():
+            raise SystemExit(f"make_walk: the stage {stage} did not run: {printed}")
 
-    What is made once (modules imported, kernels compiled) is made by the first run, and so is no part of the walk.
+
+def whole_document(folder: Path) -> str:
+    """The id of the English document of which the first batch of the training holds most, from its beginning.
+
+    This first run also imports all modules and compiles all kernels, which so are no part of the walk.
     """
-    for run, traced in ((folder / "first", False), (folder / "run", True)):
-        for before, stage in (("world", "corpus"), ("tokenizer", "tokens"), ("model", "train")):
-            arguments = ["run", str(DOCS / "walk.yaml"), "--run", str(run), "--until"]
-            command(*arguments, before)
-            watching = following(trace, BATCH if stage == "train" else ()) if traced else contextlib.nullcontext()
-            with watching:
-                printed = command(*arguments, stage)
-            if not (run / stage / "artifact.json").exists():
-                raise SystemExit(f"make_walk: the stage {stage} did not run: {printed}")
+    found: list[tuple[int, str]] = []
+
+    def look(frame: Any, batch: Any) -> None:
+        for source, document_id, _, first, end in frame.f_locals["self"].documents(0):
+            if source == "english" and first == 0:
+                found.append((end, document_id))
+
+    run_stages(folder, {"train": Trace("", {"tokens/order.py:Order.batch": look})})
+    return max(found)[1]
 
 
 def sizes(folder: Path) -> tuple[set[str], set[str]]:
@@ -116,8 +127,60 @@ def show(walk: Walk) -> str:
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
+def page(walk: Walk, stops: Stops) -> str:
+    """The page."""
+    defined = sum(len(classes(PACKAGE / file)) for file in walk.files)
+    lines = [
+        "# One document's walk",
+        "",
+        "Made by `make docs` from a real run of [walk.yaml](walk.yaml): a few hundred documents of the invented world, a",
+        "tokenizer of 1,000 pieces, a model of 0.7M parameters with random weights, one training step. All values below are",
+        "those that one document had at each stop.",
+        "",
+        *stops.lines,
+        "## What the walk takes",
+        "",
+        f"**{len(walk.files)} files, {walk.lines:,} code lines, {len(walk.carriers)} classes that carry it** "
+        f"(of the {defined} that these files define).",
+        "",
+        "Counted are the files of every function that ran in the stages `curate` and `encode`, and in training from the",
+        "step's batch to its loss, kernels and what kernels call included (`sys.setprofile`, in all threads). Not counted is",
+        "what every stage shares: `base/` (artifacts, files, the executor, the ledger), the settings in `recipe/`, and the",
+        "command line. A class carries the document if a field of an instance held its text or id, the texts or ids of the",
+        "shard, the source's tokens, or the batch.",
+        "",
+        "| file | code lines | functions that ran |",
+        "|---|---|---|",
+        *(f"| {file} | {code_lines(PACKAGE / file)} | {len(functions)} |" for file, functions in walk.files.items()),
+        "",
+        "Carriers: " + ", ".join(f"`{name.removeprefix('diglot.')}`" for name in walk.carriers) + ".",
+        "",
+        "These hold a number for each document, and nothing of it: "
+        + (", ".join(f"`{name.removeprefix('diglot.')}`" for name in walk.annotations) or "none")
+        + ".",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Writes the page, or prints the count."""
     with tempfile.TemporaryDirectory() as temporary:
-        trace = Trace(FOLLOWED)
-        follow(Path(temporary), trace)
-        print(show(count(Path(temporary) / "run", trace)))
+        folder = Path(temporary)
+        if sys.argv[1:] == ["--count"]:
+            run_stages(folder / "first", {})
+            trace = Trace("en-17")
+        else:
+            stops = Stops(whole_document(folder / "first"), folder / "run")
+            trace = Trace(stops.followed, stops.watched())
+        run_stages(folder / "run", dict.fromkeys(("corpus", "tokens", "train"), trace))
+        walk = count(folder / "run", trace)
+        if sys.argv[1:] == ["--count"]:
+            print(show(walk))
+        else:
+            stops.tell()
+            (DOCS / "walk.md").write_text(page(walk, stops), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

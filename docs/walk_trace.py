@@ -38,7 +38,7 @@ class Trace:
 
         Args:
             mark: text that only the followed document has.
-            watched: called at the return of a function, by its qualified name.
+            watched: called at the return of a function, by its file and qualified name ("tokens/order.py:Order.batch").
         """
         self.mark, self.watched = mark, watched or {}
         self.functions: set[tuple[str, str]] = set()
@@ -79,8 +79,9 @@ class Trace:
     def look(self, frame: FrameType, result: Any) -> None:
         """Notes what objects of ours hold, among a function's locals and its result."""
         code = frame.f_code
-        if code.co_qualname in self.watched:
-            self.watched[code.co_qualname](frame, result)
+        watch = self.watched.get(f"{code.co_filename[len(str(PACKAGE)) + 1 :]}:{code.co_qualname}")
+        if watch:
+            watch(frame, result)
         self.looks[code] = self.looks.get(code, 0) + 1
         if self.looks[code] > LOOKS:
             return
