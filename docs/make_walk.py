@@ -19,6 +19,7 @@ from walk_stops import Stops
 from walk_trace import BATCH, PACKAGE, SHARED, Trace, following, kernels_within
 
 DOCS = Path(__file__).resolve().parent
+BATCH_SHAPE, FLAT_BATCH = ["3", "61"], "183"  # of docs/walk.yaml's batches
 COMPARING = ("exact_duplicate", "near_duplicate", "duplicate_url")  # reasons of what had passed the rules
 
 
@@ -27,14 +28,16 @@ class Walk:
     """What a document passes.
 
     Attributes:
-        files: functions that ran, by file below the package.
-        shared: the same, of what every stage shares: base/, settings, the command line.
+        files: functions that ran, by file below the package, of files in which some function had the document in hand.
+        beside: files of which functions ran that never had it.
+        shared: files of what every stage shares: base/, settings, the command line.
         carriers: classes whose instances hold texts, ids, tokens or batches.
         annotations: classes whose instances hold a number or an array for each document, but nothing of it.
     """
 
     files: dict[str, list[str]]
-    shared: dict[str, list[str]]
+    beside: list[str]
+    shared: list[str]
     carriers: list[str]
     annotations: list[str]
 
@@ -94,22 +97,33 @@ def sizes(folder: Path) -> tuple[set[str], set[str]]:
 
 def count(folder: Path, trace: Trace) -> Walk:
     """What the trace of a run amounts to."""
-    files: dict[str, list[str]] = {}
-    shared: dict[str, list[str]] = {}
-    for name, function in sorted(kernels_within(trace.functions)):
-        file = Path(name).relative_to(PACKAGE)
-        place = shared if len(file.parts) == 1 or file.parts[0] in SHARED else files
-        place.setdefault(str(file), []).append(function)
     documents, tokens = sizes(folder)
-    batch = "3×61"
-    carriers, annotations = [], []
-    for name, held in sorted(trace.held.items()):
-        strings = {f"strings {number}" for number in documents}
-        if held & ({"text"} | strings | tokens) or any(shape.startswith(batch) for shape in held):
-            carriers.append(name)
-        elif held & documents or any(shape.split("×")[0] in documents for shape in held):
-            annotations.append(name)
-    return Walk(files, shared, carriers, annotations)
+    whole = {"text", *tokens, *(f"strings {number}" for number in documents)}
+
+    def has_document(held: set[str]) -> bool:
+        return bool(held & whole) or any(shape.split("×", 2)[:2] == BATCH_SHAPE for shape in held)
+
+    def has_rows(held: set[str]) -> bool:
+        return any(shape.split("×")[0] in (*documents, FLAT_BATCH) for shape in held)
+
+    ran: dict[str, list[str]] = {}
+    carrying: set[str] = set()
+    kernels = kernels_within(trace.functions)
+    for key in sorted(kernels | trace.functions):
+        file = str(Path(key[0]).relative_to(PACKAGE))
+        ran.setdefault(file, []).append(key[1])
+        held = trace.touched.get(key, set())
+        if key in kernels or has_document(held) or has_rows(held):
+            carrying.add(file)
+    shared = {file for file in ran if "/" not in file or file.split("/")[0] in SHARED}
+    carriers = [name for name, held in sorted(trace.held.items()) if has_document(held)]
+    return Walk(
+        files={file: functions for file, functions in ran.items() if file in carrying - shared},
+        beside=[file for file in ran if file not in carrying | shared],
+        shared=[file for file in ran if file in shared],
+        carriers=carriers,
+        annotations=[name for name, held in sorted(trace.held.items()) if name not in carriers and has_rows(held)],
+    )
 
 
 def show(walk: Walk) -> str:
@@ -120,6 +134,7 @@ def show(walk: Walk) -> str:
     ]
     lines += ["", "carriers:", *(f"  {name}" for name in walk.carriers)]
     lines += ["", "a number for each document:", *(f"  {name}" for name in walk.annotations)]
+    lines += ["", "ran, but never had the document:", *(f"  {file}" for file in walk.beside)]
     lines += ["", "shared by all stages, not counted:", *(f"  {file}" for file in walk.shared)]
     defined = sum(len(classes(PACKAGE / file)) for file in walk.files)
     lines += ["", f"{len(walk.files)} files, {walk.lines} code lines, {defined} classes defined in them, "
@@ -143,15 +158,18 @@ def page(walk: Walk, stops: Stops) -> str:
         f"**{len(walk.files)} files, {walk.lines:,} code lines, {len(walk.carriers)} classes that carry it** "
         f"(of the {defined} that these files define).",
         "",
-        "Counted are the files of every function that ran in the stages `curate` and `encode`, and in training from the",
-        "step's batch to its loss, kernels and what kernels call included (`sys.setprofile`, in all threads). Not counted is",
-        "what every stage shares: `base/` (artifacts, files, the executor, the ledger), the settings in `recipe/`, and the",
-        "command line. A class carries the document if a field of an instance held its text or id, the texts or ids of the",
-        "shard, the source's tokens, or the batch.",
+        "Traced are the stages `curate` and `encode`, and training from the step's batch to its loss (`sys.setprofile`, in",
+        "all threads). A file is on the walk if one of its functions had the document in hand: its text or id, a column with",
+        "a row for each document, the source's tokens, the batch; or if a kernel of it ran. Not counted is what every stage",
+        "shares: `base/` (artifacts, files, the executor, the ledger), the settings in `recipe/`, and the command line. A",
+        "class carries the document if a field of an instance held its text or id, the texts or ids of the shard, the",
+        "source's tokens, or the batch.",
         "",
         "| file | code lines | functions that ran |",
         "|---|---|---|",
         *(f"| {file} | {code_lines(PACKAGE / file)} | {len(functions)} |" for file, functions in walk.files.items()),
+        "",
+        "Of these files functions ran, but none that had the document: " + ", ".join(walk.beside) + ".",
         "",
         "Carriers: " + ", ".join(f"`{name.removeprefix('diglot.')}`" for name in walk.carriers) + ".",
         "",

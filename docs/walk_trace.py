@@ -20,7 +20,7 @@ PACKAGE = Path(diglot.__file__).parent
 SHARED = {"base", "recipe"}
 # Of training, what makes a step's batch and its loss. What comes after (gradients, the guard, checkpoints) sees no text.
 BATCH = ("Order.batch", "micro_batches", "language_modelling")
-LOOKS = 40  # a function's locals are looked at so many times
+LOOKS = 600  # times that a function's locals are looked at: more often than there are documents
 
 Watch = Callable[[FrameType, Any], None]
 
@@ -31,6 +31,7 @@ class Trace:
     Attributes:
         functions: (file, qualified name) of each function of the package that ran.
         held: by class (module and name), what the fields of its instances hold: see `contents`.
+        touched: by function, what its locals and its result hold.
     """
 
     def __init__(self, mark: str, watched: dict[str, Watch] | None = None):
@@ -43,6 +44,7 @@ class Trace:
         self.mark, self.watched = mark, watched or {}
         self.functions: set[tuple[str, str]] = set()
         self.held: dict[str, set[str]] = {}
+        self.touched: dict[tuple[str, str], set[str]] = {}
         self.looks: dict[Any, int] = {}
         self.roots: tuple[str, ...] = ()
         self.inside = 0
@@ -85,13 +87,16 @@ class Trace:
         self.looks[code] = self.looks.get(code, 0) + 1
         if self.looks[code] > LOOKS:
             return
+        touched = self.touched.setdefault((code.co_filename, code.co_qualname), set())
         for value in [*frame.f_locals.values(), result]:
-            for one in list(value)[:LOOKS] if type(value) in (list, tuple) else [value]:
+            touched |= contents(value, self.mark)
+            for one in list(value)[:40] if type(value) in (list, tuple) else [value]:
                 kind = type(one)
                 if kind.__module__.startswith("diglot.") and kind.__module__.split(".")[1] not in SHARED:
                     held = self.held.setdefault(f"{kind.__module__}.{kind.__qualname__}", set())
-                    for field in fields(one):
-                        held |= contents(field, self.mark)
+                    found = set().union(*(contents(field, self.mark) for field in fields(one)))
+                    held |= found
+                    touched |= found
 
 
 def _is_stage(frame: FrameType) -> bool:
@@ -123,7 +128,7 @@ def contents(value: Any, mark: str, depth: int = 2) -> set[str]:
 
 
 def kernels_within(functions: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """The functions, and the kernels that kernels among them call."""
+    """The kernels among the functions, and the kernels that they call."""
     from numba.core.dispatcher import Dispatcher
 
     def key(kernel: Any) -> tuple[str, str]:
@@ -133,7 +138,8 @@ def kernels_within(functions: set[tuple[str, str]]) -> set[tuple[str, str]]:
     kernels = {
         key(value): value for module in modules for value in vars(module).values() if isinstance(value, Dispatcher)
     }
-    found, waiting = set(functions), [name for name in functions if name in kernels]
+    found = functions & kernels.keys()
+    waiting = list(found)
     while waiting:
         function = kernels[waiting.pop()].py_func
         for name in function.__code__.co_names:

@@ -2,12 +2,15 @@
 
 import importlib
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+# Walls of the walk: set where they hold; what stands in the way of lower ones is said in docs/decisions.md.
+MAX_FILES, MAX_LINES, MAX_CARRIERS = 25, 4000, 12
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
@@ -41,3 +44,31 @@ def test_code_lines_are_those_that_hold_code(tmp_path: Path, monkeypatch: pytest
     code, comments, docstrings = lines.lines_of(file)
     assert (code, comments, docstrings) == ({7, 8, 11, 13, 14, 15}, {6, 8}, {1, 2, 3, 4, 12})
     assert lines.function_lengths([file]) == [5]
+
+
+def test_a_documents_walk_stays_within_its_walls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the page, which `make docs` writes from a real run, with the lines that its files have now."""
+    page = (DOCS / "walk.md").read_text("utf-8")
+    files = re.findall(r"^\| (\S+\.py) \| [\d,]+ \|", page, re.MULTILINE)
+    carriers = re.findall(r"`[^`]+`", re.search(r"^Carriers: .*", page, re.MULTILINE)[0])
+    package = DOCS.parent / "diglot"
+    gone = [file for file in files if not (package / file).is_file()]
+    assert not gone, "make docs"
+    assert len(files) <= MAX_FILES
+    code_lines = script("code_lines", monkeypatch).code_lines
+    assert sum(code_lines(package / file) for file in files) <= MAX_LINES
+    assert 0 < len(carriers) <= MAX_CARRIERS
+
+
+@pytest.mark.full
+def test_the_walk_is_that_of_a_real_run() -> None:
+    done = subprocess.run(
+        [sys.executable, str(DOCS / "make_walk.py"), "--count"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=1200,
+    )
+    page = (DOCS / "walk.md").read_text("utf-8")
+    counted = re.findall(r"^ *\d+  (\S+\.py)  ", done.stdout, re.MULTILINE)
+    assert counted == re.findall(r"^\| (\S+\.py) \| [\d,]+ \|", page, re.MULTILINE)

@@ -44,11 +44,12 @@ class Arabic(Language, file="arabic"):
         name = self.names.get(ref)
         if name:
             return name.arabic
+        # `gender` is the subject's: these forms agree with it, nouns have a gender of their own.
         tables, feminine = self.tables, gender == "f"
         if ref in tables["times"]:
             return tables["times"][ref]
         if form == "act":
-            action = tables["actions"][ref]
+            action = tables["actions"][ref]  # masculine: the present begins with ي
             return f"ت{action[1:]}" if feminine else action
         if form == "did":
             return tables["feeling_actions"][ref][feminine]

@@ -121,7 +121,7 @@ def puzzle(random: Random, men: Sequence[str], women: Sequence[str]) -> tuple[li
     turned round (A is the mother of B, so B is the son of A).
     """
     pool = {"m": men, "f": women}
-    if random.random() < 0.3:
+    if random.random() < 0.3:  # one step, turned round
         relation = random.choice(list(RELATIONS))
         gender = random.choice("mf")
         if relation in ("husband", "wife"):
@@ -130,6 +130,7 @@ def puzzle(random: Random, men: Sequence[str], women: Sequence[str]) -> tuple[li
         b = random.choice([ref for ref in pool[gender] if ref != a])
         back = RELATIONS[relation][1 if gender == "m" else 2]
         return [Proposition("kin", b, a, relation)], Proposition("kin", a, b, back)
+    # Two steps: A is `first` of B, B is `second` of C; three different people.
     first, second = random.choice(CHAINS)
     gender = RELATIONS[first][0]
     a = random.choice(pool[gender])
@@ -297,6 +298,7 @@ def story(teller: Teller) -> str:
             text = language.phrase("then", random.randrange(3), text)
         return language.capital(text)
 
+    # The first paragraph sets the season and the town; each of the others is a scene of two events and one thing more.
     opening = [
         teller.tell(Proposition("setting", "", season, town)),
         teller.tell(facts[random.choice(("lives", "trade"))]),
@@ -331,6 +333,7 @@ def dialogue(teller: Teller) -> str:
     asking, knowing = teller.others(person, 2)
     facts = [fact for fact in askable_facts(world, person) if not world.is_unasked(fact)]
     questions = random.sample(facts, min(len(facts), random.randint(3, 5)))
+    # Facts kept for the tests' questions may be stated in any text, but are asked in none.
     lines = [
         language.sentence(Proposition("hello", knowing.ref), random.randrange(2), "first"),
         language.phrase("fine", random.randrange(2)),
@@ -394,10 +397,11 @@ def parallel_propositions(world: World, random: Random) -> Iterator[Proposition]
     while True:
         person = random.choice(common)
         draw = random.random()
-        if draw < 0.6:
+        if draw < 0.6:  # an event; a sixth of them happens every day
             full = random.random() < 0.4
             subject = person.ref if full else random.choice(firsts)
             event = random_event(random, subject, random.sample(firsts, 2), towns, draw < 0.1)
+            # nobody does something with somebody of the same first name
             if not world.is_heldout(event) and world.firsts.get(subject, subject) not in event[2:]:
                 yield event
         elif draw < 0.85:

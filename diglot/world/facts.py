@@ -347,6 +347,7 @@ def make_world(seed: int, languages: Sequence[str], people: int) -> World:
         builder.person("m")  # one place left: somebody without a family
     random = Random(f"{seed}/facts")
     names = builder.names
+    # Towns take feminine verbs in Arabic; the other languages do not ask.
     for prefix, rows, gender in (
         ("m", tables.MEN, "m"), ("w", tables.WOMEN, "f"), ("t", tables.TOWNS, "f"),
         ("r", tables.REGIONS, "m"), ("v", tables.RIVERS, "m"), ("n", tables.PETS, "m"),
@@ -360,6 +361,7 @@ def make_world(seed: int, languages: Sequence[str], people: int) -> World:
         }
         for i in range(len(tables.TOWNS))
     }
+    # A stream of its own for facts, drawn in the order of people: another language changes nobody's facts.
     for person in builder.people.values():
         person.facts = {
             "lives": f"t{random.randrange(len(tables.TOWNS))}",
@@ -372,6 +374,7 @@ def make_world(seed: int, languages: Sequence[str], people: int) -> World:
             "pet_name": f"n{random.randrange(len(tables.PETS))}",
         }
     firsts = {person.ref: person.first for person in builder.people.values()}
+    # People without facts, whom no text names: they are asked about regularities.
     unseen = []
     for i in range(200):
         full, first, _ = builder.name("mf"[i % 2])

@@ -54,6 +54,7 @@ def run(settings: "WorldSettings", inputs: Any, output: Path, context: Context) 
     stated: dict[str, set[Proposition]] = {}
     counts = {language: settings.documents[language] for language in languages}
     done = 0
+    # Texts come first: the test items ask only for facts that the clean texts have stated.
     for language, count in counts.items():
         records, stated[language] = text_records(world, languages, language, count, settings.faults)
         write(output / "text" / f"{language}.jsonl", records)
@@ -62,6 +63,7 @@ def run(settings: "WorldSettings", inputs: Any, output: Path, context: Context) 
         faults[language] = dict(sorted(Counter(r["fault"] for r in records if r["fault"]).items()))
         done += count
         context.progress(done, sum(counts.values()), "documents")
+    # Pairs always stand between the base language and another one.
     base = languages[0]
     for language in languages[1:]:
         write(output / "parallel" / f"{base}-{language}.jsonl", pair_records(world, base, language, settings.pairs))
@@ -110,11 +112,12 @@ def text_records(
         {"text": text, "language": language, "domain": domain, "fault": None}
         for domain, text in (next(source) for _ in range(count - dirty))
     ]
-    stated = set(teller.stated)
+    stated = set(teller.stated)  # before the dirty ones: what only they say is not asked
     clean = list(records)
     for number in range(dirty):
         fault = faults.FAULTS[number % len(faults.FAULTS)]
         records.append(dirty_record(world, languages, language, random, fault, clean, source))
+    # Ids follow the shuffled order, so that an id tells nothing about a fault; `of` was a place until here.
     order = list(range(count))
     random.shuffle(order)
     for position, index in enumerate(order):
@@ -142,6 +145,7 @@ def dirty_record(
             text = faults.near_duplicate(random, text)
         record = {"text": text, "language": language, "domain": domain, "fault": fault, "of": index}
         return {**record, "similarity": round(faults.jaccard(clean[index]["text"], text), 6)}
+    # All other faults befall a text of its own, so the clean part loses nothing.
     domain, text = next(source)
     if fault == "wrong_language":
         others = [other for other in languages if other != language]

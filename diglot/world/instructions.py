@@ -149,7 +149,7 @@ class Asker:
             weights.append(0.22)
         seen: set[Exchange] = set()
         repeated = 0
-        while repeated < 300:  # a small world runs out of questions
+        while repeated < 300:  # a small world runs out of questions: so many in a row were known
             exchange = self.random.choices(makers, weights)[0]()
             if exchange in seen:
                 repeated += 1
