@@ -69,6 +69,10 @@ class Trace:
                 self.look(frame, result)
         if is_root and event == "return":
             self.inside -= 1
+            if self.roots and frame.f_back is not None:  # the loop: it has the batch from here on
+                caller = (frame.f_back.f_code.co_filename, frame.f_back.f_code.co_qualname)
+                found = set().union(*(contents(field, self.mark) for field in fields(result)))
+                self.touched.setdefault(caller, set()).update(found)
             self.finished = bool(self.roots) and code.co_qualname == self.roots[-1]
 
     def note(self, frame: FrameType | None) -> None:
