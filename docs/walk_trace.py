@@ -146,8 +146,10 @@ def kernels_within(functions: set[tuple[str, str]]) -> set[tuple[str, str]]:
     waiting = list(found)
     while waiting:
         function = kernels[waiting.pop()].py_func
-        for name in function.__code__.co_names:
-            called = function.__globals__.get(name)
+        names, known = function.__code__.co_names, function.__globals__
+        modules = [known[name] for name in names if inspect.ismodule(known.get(name))]  # `scan.scan(…)`
+        for called in (vars(place).get(name) if inspect.ismodule(place) else place.get(name)
+                       for name in names for place in (known, *modules)):  # fmt: skip
             if isinstance(called, Dispatcher) and key(called) not in found:
                 found.add(key(called))
                 waiting.append(key(called))
