@@ -119,7 +119,7 @@ def collect(shards: Iterator[tuple[str, Path, dict[str, Any]]], settings: Curate
     signed: dict[str, list[SignedShard]] = {name: [] for name in accounts.ledgers}
     for source, dropped, shard in shards:
         accounts.dropped.append((source, dropped))
-        for batch in shard["batches"]:
+        for batch in shard["batches"]:  # of what is broken, of what is foreign, and of each language
             name = batch["name"]
             ledger, histograms = accounts.ledgers[name], accounts.histograms.setdefault(name, {})
             ledger.add(batch["ledger"])
@@ -137,7 +137,7 @@ def collect(shards: Iterator[tuple[str, Path, dict[str, Any]]], settings: Curate
     for name in [name for name, ledger in accounts.ledgers.items() if not ledger.read.documents]:
         if settings.sources[accounts.sources[name]].languages:  # a language that nothing was in
             del accounts.ledgers[name]
-    first = 0
+    first = 0  # documents are numbered by source and then by shard
     for shard_of_source in (shard for of_source in signed.values() for shard in of_source):
         accounts.shards.append(shard_of_source._replace(first=first))
         first += shard_of_source.rows
@@ -165,7 +165,7 @@ def check_source(accounts: Accounts, source: str, files: list[str], settings: Cu
         stage: its name, for messages.
     """
     ledgers = accounts.of_source(source)
-    unreadable = Counter[str]()
+    unreadable = Counter[str]()  # what has no characters was never a text, unless it was an empty one
     for ledger in ledgers:
         for reason, counts in ledger.dropped.items():
             if not counts.characters and reason != "empty_text":
@@ -178,6 +178,7 @@ def check_source(accounts: Accounts, source: str, files: list[str], settings: Cu
         remedy = f"give a folder or file that can be read: diglot run RECIPE {key}.path=FOLDER"
         remedy = f"say which field holds the text: {key}.text=FIELD" if missing else remedy
         raise UserError(f"source {source!r}: no record has a usable text: {found} ({where}); {remedy}")
+    # Identification is off, or too few documents are in another language to doubt the source.
     given, others = settings.sources[source], accounts.others.get(source, Counter())
     if max(cut_offs(settings, given, languages_of(given))) == 0 or others.total() < WRONG_SHARE * with_text:
         return

@@ -89,14 +89,14 @@ def build(settings: Decontamination, path: Path, base: Path | None, stage: str) 
         UserError: an evaluation set cannot be read, or has no text in the fields.
     """
     labels: list[str] = []
-    texts: list[list[bytes]] = [[], []]
+    texts: list[list[bytes]] = [[], []]  # of scripts with spaces, and of those without
     items: list[list[int]] = [[], []]
     for record in read_records(settings.path, stage=stage, source="decontamination", base=base):
         if isinstance(record, Record):
             labels.append(f"{record.file}:{record.line}")
             for text in _texts(record.value, settings.fields):
                 kind = int(_is_unspaced_text(text))
-                texts[kind].append(text.encode(errors="replace"))
+                texts[kind].append(text.encode(errors="replace"))  # half a surrogate pair matches nothing
                 items[kind].append(len(labels) - 1)
     number = sum(map(len, texts))
     if not number:
@@ -105,6 +105,7 @@ def build(settings: Decontamination, path: Path, base: Path | None, stage: str) 
             f"decontamination: there is no text {fields}of {settings.path}; correct {stage}.decontamination.fields"
         )
     too_short = 0
+    # One file, by kind of unit: runs of words, and runs of characters.
     arrays: dict[str, Any] = {"labels": np.array(labels, np.str_)}
     for kind, name in enumerate(("words", "characters")):
         length = CHARACTERS if kind else settings.ngram
@@ -191,7 +192,10 @@ def _collect(texts: pa.Array, items: np.ndarray, prefix: int, length: int, by_ch
 
 @kernel
 def _runs_of(data, offsets, classes, lower, by_characters, prefix, length, items, prefixes, keys, owners):
-    """Hashes of the runs of all texts, and of their beginnings; returns how many, and of how many texts there are none."""
+    """Hashes of the runs of all texts, and of their beginnings; returns how many, and of how many texts there are none.
+
+    data uint8 [bytes], offsets int64 [texts + 1], items int32 [texts]; fills prefixes, keys uint64 and owners int32.
+    """
     units = np.empty(1, np.uint64)
     total = too_short = 0
     for text in range(len(items)):
@@ -212,6 +216,7 @@ def _runs_of(data, offsets, classes, lower, by_characters, prefix, length, items
 
 @kernel
 def _set_bits(hashes, bits):
+    """Enter hashes (uint64) into the bit table: bits uint64 [words], a power of two."""
     for hashed in hashes:
         word, mask = _place_in_table(hashed, bits)
         bits[word] |= mask
@@ -219,7 +224,10 @@ def _set_bits(hashes, bits):
 
 @kernel
 def _place_in_table(hashed, bits):
-    """The word and the four bits in it of a hash: one access to memory, and one false alarm in some 200 hashes."""
+    """The word and the four bits in it of a hash: one access to memory, and one false alarm in some 200 hashes.
+
+    hashed uint64; bits uint64 [words].
+    """
     mask, one, low = np.uint64(0), np.uint64(1), np.uint64(63)
     for shift in (40, 46, 52, 58):
         mask |= one << ((hashed >> np.uint64(shift)) & low)
@@ -228,7 +236,10 @@ def _place_in_table(hashed, bits):
 
 @kernel
 def _hash(units):
-    """A polynomial hash of units in a row, which `_search` rolls along."""
+    """A polynomial hash of units in a row, which `_search` rolls along.
+
+    units uint64.
+    """
     state = np.uint64(0)
     for unit in units:
         state = state * HASH_PRIME + unit
@@ -237,6 +248,11 @@ def _hash(units):
 
 @kernel
 def _search(data, offsets, classes, lower, by_characters, prefix, length, bits, keys, items, found):
+    """Find the item that each text shares a run with; the plain twin is `naive` in tests/curate/test_decontaminate.py.
+
+    data uint8 [bytes], offsets int64 [texts + 1]; prefix, length int64; bits uint64 [words], keys uint64 and items
+    int32 [runs]; found int64 [texts], -1 where there is none.
+    """
     longest = 0
     for document in range(len(found)):
         longest = max(longest, offsets[document + 1] - offsets[document])
@@ -260,7 +276,10 @@ def _search(data, offsets, classes, lower, by_characters, prefix, length, bits, 
 
 @kernel
 def _item_at(units, prefix, state, keys, items):
-    """The item that a run at the beginning of these units comes from, or -1; `state` is the hash of the prefix."""
+    """The item that a run at the beginning of these units comes from, or -1; `state` is the hash of the prefix.
+
+    units uint64, prefix int64, state uint64, keys uint64 and items int32 [runs].
+    """
     for place in range(prefix, len(units) + 1):
         hashed = finish(state)
         key = np.searchsorted(keys, hashed)

@@ -47,13 +47,13 @@ def learn(settings: LearnRules, inputs: Inputs, output: Path, context: Context) 
     for language in sorted(columns):
         values = columns[language]
         documents = len(next(iter(values.values())))
-        if documents < settings.min_documents:
+        if documents < settings.min_documents:  # a quantile of a handful says nothing
             report[language] = {"documents": documents, "limits": {}}
             continue
         limits = {}
         for rule in rule_set.rules_to_learn(language):
             measured = values.get(rule.signal, np.empty(0))
-            measured = measured[~np.isnan(measured)]
+            measured = measured[~np.isnan(measured)]  # no list of words for the language
             if len(measured) >= settings.min_documents:
                 limits[rule.name] = _learn_limit(rule, measured, settings.quantile)
         report[language] = {"documents": documents, "limits": limits}

@@ -270,7 +270,10 @@ def histogram(signal: str, values: np.ndarray) -> np.ndarray:
 
 @kernel
 def _count_between(values, edges, logarithmic, counts):
-    """Count values between edges that are evenly spaced, or so are their logarithms: a guess, then a look."""
+    """Count values between edges that are evenly spaced, or so are their logarithms: a guess, then a look.
+
+    values float64, edges float64 [bins + 1], logarithmic bool, counts int64 [bins].
+    """
     last = len(counts) - 1
     low, high = edges[0], edges[last + 1]
     scale = len(counts) / (np.log10(high) - np.log10(low) if logarithmic else high - low)

@@ -97,13 +97,14 @@ def run(settings: Curate, inputs: Inputs, output: Path, context: Context) -> Cor
     )
     _check_settings(job)
     progress = _Progress(context, job.folder)
+    # What tasks hand on lies in the scratch folder; here are only counts, and decisions.
     with open_executor(settings.executor, context.workers, progress.tick) as executor:
         units = units_of(settings, job.base, context.name, executor.workers)
         job, evaluation_sets = _with_tables(job, units, executor, context)
         accounts = _curate_shards(job, units, executor, context, progress)
         seed = f"{context.seed}/{settings.seed}/held out"
         decisions = decide(accounts.shards, settings, executor, context.scratch / "compared", seed)
-        finalize(accounts, decisions)
+        finalize(accounts, decisions)  # before anything is written: a ledger that does not balance is a fault
         check_something_left(accounts, context.name)
         write_documents(decisions, settings, output, executor, context)
         write_dropped(accounts.dropped, decisions, output, executor)
@@ -204,7 +205,7 @@ def _check_settings(job: Job) -> None:
         for name, source in settings.sources.items()
         for language in languages_of(source)
     ]
-    for name in names:
+    for name in names:  # `web` sorted into `web-ar` must not meet a source called `web-ar`
         if names.count(name) > 1 or (name in settings.sources and settings.sources[name].languages):
             raise UserError(f"two sources would be called {name!r}; give one of them another name")
     for name, source in settings.sources.items():
@@ -215,6 +216,7 @@ def _check_settings(job: Job) -> None:
                     "identifier knows; correct it, set language_model to a fastText model that knows it, or set "
                     "language_confidence: 0 to take all texts as they are"
                 )
+    # A rule on a signal that nobody measures would drop nothing, silently.
     rule_set = load_rule_set(settings.rules, job.learnt, job.base)
     measured = {signal.name for signal in SIGNALS if signal.needs != "quality"} | set(load_models(job.quality).signals)
     rules = (

@@ -95,6 +95,11 @@ def remove_lines(texts: pa.Array, line_rules: tuple[LineRule, ...], removed: np.
 
 @kernel
 def _remove_all(data, offsets, classes, ends, phrases, limits, output, output_offsets, removed):
+    """Take lines out of all texts; the plain twin is `c4_keeps` in tests/curate/test_lines.py.
+
+    data uint8 [bytes], offsets int64 [texts + 1], classes uint8 and ends bool [code points], limits int64 [rules],
+    output uint8, output_offsets int64 [texts + 1], removed int64 [texts, rules].
+    """
     position = 0
     for document in range(len(offsets) - 1):
         start, end = offsets[document], offsets[document + 1]
@@ -104,7 +109,10 @@ def _remove_all(data, offsets, classes, ends, phrases, limits, output, output_of
 
 @kernel
 def _remove_lines(data, start, end, classes, ends, phrases, limits, output, position, removed):
-    """Write the lines of one text that stay to `output` from `position` on; returns where they end."""
+    """Write the lines of one text that stay to `output` from `position` on; returns where they end.
+
+    Of `_remove_all`: data, start to end (int64), output from position on; removed int64 [rules]: a row.
+    """
     begin = position
     taken = -1  # the last rule that took a line since a line that is not blank stayed
     was_blank = False  # whether the last line that stayed is blank
@@ -137,6 +145,7 @@ def _remove_lines(data, start, end, classes, ends, phrases, limits, output, posi
 
 @kernel
 def _characters(data, start, end):
+    """Characters of UTF-8 between two bytes: data uint8 [bytes]; start, end int64."""
     number = 0
     for at in range(start, end):
         number += (data[at] & 0xC0) != 0x80
@@ -145,7 +154,10 @@ def _characters(data, start, end):
 
 @kernel
 def _last_character(data, start, end, classes):
-    """Where the last character of a line that is not whitespace begins; -1 where there is none."""
+    """Where the last character of a line that is not whitespace begins; -1 where there is none.
+
+    data uint8 [bytes]; start, end int64; classes uint8 [code points].
+    """
     at = end
     while at > start:
         at -= 1
@@ -158,7 +170,10 @@ def _last_character(data, start, end, classes):
 
 @kernel
 def _broken_rule(data, start, end, last, classes, ends, phrases, limits):
-    """The first rule that a line breaks, -1 if none."""
+    """The first rule that a line breaks, -1 if none.
+
+    data uint8 [bytes]; start, end, last int64; classes uint8, ends bool [code points]; limits int64 [rules].
+    """
     if limits[_LINE_END] > 0:
         code, _ = decode(data, last)
         dots = last - 1 > start and data[last] == FULL_STOP and data[last - 1] == FULL_STOP == data[last - 2]
@@ -175,7 +190,10 @@ def _broken_rule(data, start, end, last, classes, ends, phrases, limits):
 
 @kernel
 def _measure_words(data, start, end, classes):
-    """The number of words of a line, and the characters of the longest in a script that has spaces."""
+    """The number of words of a line, and the characters of the longest in a script that has spaces.
+
+    data uint8 [bytes]; start, end int64; classes uint8 [code points].
+    """
     words = longest = length = unspaced = 0
     at = start
     while at <= end:
@@ -193,7 +211,10 @@ def _measure_words(data, start, end, classes):
 
 @kernel
 def _phrase_rule(data, start, end, phrases, limits):
-    """The rule whose phrase a line has, -1 if none."""
+    """The rule whose phrase a line has, -1 if none.
+
+    data uint8 [bytes]; start, end int64; phrases of `_phrase_tables`; limits int64 [rules].
+    """
     letters, lengths, rules, begins = phrases
     found = len(limits)
     for at in range(start, end):
@@ -213,4 +234,5 @@ def _phrase_rule(data, start, end, phrases, limits):
 
 @kernel
 def _lower(byte):
+    """A byte (uint8), ASCII capitals made small."""
     return byte | 0x20 if 65 <= byte <= 90 else byte

@@ -127,6 +127,11 @@ def _byte_tables() -> tuple[np.ndarray, np.ndarray]:
 
 @kernel
 def _correct_all(data, offsets, tables, output, output_offsets, removed, found):
+    """Correct all texts; the plain twin is `oracle` in tests/curate/test_lines.py.
+
+    data uint8 [bytes], offsets int64 [texts + 1], output uint8 [bytes + 1], output_offsets int64 [texts + 1],
+    removed int64 [texts, corrections], found int64 [texts, 3]: characters, those in URLs, those broken.
+    """
     position = 0
     for document in range(len(offsets) - 1):
         start, end = offsets[document], offsets[document + 1]
@@ -141,6 +146,8 @@ def _correct_document(data, start, end, tables, output, position, removed, found
     What stays as it is is copied in runs: [run, kept_end) is decided but not copied yet. Whitespace that needs no
     change is part of the run; other whitespace is held back until a word that stays follows it, so that removed
     words leave no gap behind.
+
+    data uint8 [bytes]; start, end, position int64; output uint8; removed int64 [corrections], found int64 [3]: a row.
     """
     classes, kinds = tables[0], tables[1]
     begin = position
@@ -152,6 +159,7 @@ def _correct_document(data, start, end, tables, output, position, removed, found
         if not held and at >= next_try and (at > start or data[at] > 32):
             at, next_try = _skip_clean(data, at, end)
             kept_end = at
+        # A gap that stays as it is costs nothing; any other is held back until a word that stays follows.
         size = 0 if held or at == start else _plain_gap(data, at, end, kinds)
         if size > 0:
             gap = at
@@ -170,10 +178,11 @@ def _correct_document(data, start, end, tables, output, position, removed, found
         found[2] += broken
         removed[URL_COLUMN] += urls
         removed[INVISIBLE_COLUMN] += invisible
+        # A word goes whole: too long, or nothing but URLs and invisible characters.
         too_long = left > MAX_WORD and not _is_unspaced_word(data, word, at, classes)
         if too_long or left == 0:
             removed[LONG_COLUMN] += left
-            if not held:
+            if not held:  # the gap before it was taken for plain
                 _, space = _take_whitespace(data, gap, word, classes, (0, 0, 0, 32, gap, gap))
                 held = True
             continue
@@ -183,7 +192,7 @@ def _correct_document(data, start, end, tables, output, position, removed, found
             removed[SPACE_COLUMN] += space[2] - written
             held = False
             run = word
-        if urls + invisible > 0:
+        if urls + invisible > 0:  # written character by character, between two runs
             position = _copy(data, run, word, output, position)
             position = _write_word(data, word, at, classes, output, position)
             run = at
@@ -196,6 +205,7 @@ def _correct_document(data, start, end, tables, output, position, removed, found
 
 @kernel
 def _count_characters(data):
+    """Characters of UTF-8: data uint8 [bytes]."""
     number = 0
     for byte in data:
         number += (byte & 0xC0) != 0x80
@@ -204,6 +214,7 @@ def _count_characters(data):
 
 @kernel
 def _copy(data, start, end, output, position):
+    """Copy data[start:end] (uint8) to output (uint8) at a position (int64); returns where it ends."""
     size = end - start
     output[position : position + size] = data[start:end]
     return position + size
@@ -214,6 +225,8 @@ def _skip_clean(data, start, end):
     """Walk over what certainly stays as it is, from the start of the text or the end of a word to the end of a word.
 
     Returns where it ends, and where to try again.
+
+    data uint8 [bytes]; start, end int64.
     """
     at = start
     while at + CHUNK + 3 < end and _is_clean(data[at : at + CHUNK + 3]):
@@ -234,6 +247,8 @@ def _is_clean(data):
     (but two or three newlines), `htt` and `www`, C1 controls, no-break space and soft hyphen, what could be UTF-8
     read as Latin-1, rare spaces, all of U+2000 to U+206F but dashes, quotes and bullets, U+3000, private use, most of
     U+F000 to U+FFFF, and characters of four bytes. No branches, or there are no vector instructions.
+
+    data uint8 [CHUNK + 3].
     """
     unclean = False
     whitespace = False
@@ -257,7 +272,10 @@ def _is_clean(data):
 
 @kernel
 def _plain_gap(data, at, end, kinds):
-    """The length of whitespace that stays as it is: a space, or up to three newlines, before what is none; else 0."""
+    """The length of whitespace that stays as it is: a space, or up to three newlines, before what is none; else 0.
+
+    data uint8 [bytes]; at, end int64; kinds uint8 [256].
+    """
     size = 0
     if data[at] == 32:
         size = 1
@@ -277,6 +295,8 @@ def _take_whitespace(data, at, end, classes, space):
 
     `space` is (newlines, blanks since the last of them, characters, the last blank, start and end of the
     indentation), of the whitespace before, if any; returns where it ends, and the sum.
+
+    data uint8 [bytes]; at, end int64; classes uint8 [code points]; space: six int64.
     """
     newlines, blanks, pending, single, indent_start, indent_end = space
     while at < end:
@@ -301,7 +321,10 @@ def _take_whitespace(data, at, end, classes, space):
 
 @kernel
 def _write_whitespace(data, output, position, at_start, space):
-    """Write the whitespace before a word; returns the new position and the number of characters written."""
+    """Write the whitespace before a word; returns the new position and the number of characters written.
+
+    data, output uint8 [bytes]; position int64; at_start bool; space: six int64.
+    """
     newlines, blanks, _, single, indent_start, indent_end = space
     written = 0
     if at_start:
@@ -331,6 +354,8 @@ def _look_at_word(data, start, end, tables):
 
     Returns its end, all characters, those in URLs, those that are invisible and go, and those that are invisible or
     broken.
+
+    data uint8 [bytes]; start, end int64; tables: classes, kinds, blocks and Windows-1252, of `correct`.
     """
     classes, kinds, blocks, windows = tables
     characters = urls = invisible = broken = mojibake = 0
@@ -338,7 +363,7 @@ def _look_at_word(data, start, end, tables):
     at = start
     while at < end:
         kind = kinds[data[at]]
-        if mojibake == 0:
+        if mojibake == 0:  # most characters are told by their first bytes
             if kind == _PLAIN or (kind == _URL_START and not _may_be_url(data, at, end)):
                 before = at
                 characters += 1
@@ -362,7 +387,7 @@ def _look_at_word(data, start, end, tables):
             break
         previous = 0 if before < 0 else decode(data, before)[0]
         url_end = _url_end(data, at, end, previous, code, classes)
-        if url_end > at:
+        if url_end > at:  # counted whole; what follows is as at the start of a word
             length = 0
             while at < url_end:
                 length += (data[at] & 0xC0) != 0x80
@@ -372,6 +397,7 @@ def _look_at_word(data, start, end, tables):
             before = -1
             continue
         if mojibake == 0 and 0xC2 <= code <= 0xF4 and at + size < end and data[at + size] >= 0x80:
+            # So many characters from here on are one that was read in the wrong encoding.
             mojibake = _mojibake(data, at + size, end, code, windows)
         goes = _goes(code, previous, flags)
         broken += mojibake > 0 or goes or (flags & BROKEN) != 0
@@ -386,13 +412,19 @@ def _look_at_word(data, start, end, tables):
 
 @kernel
 def _may_be_url(data, at, end):
-    """Whether an `h` or `w` is followed by what follows it in `http` and `www`."""
+    """Whether an `h` or `w` is followed by what follows it in `http` and `www`.
+
+    data uint8 [bytes]; at, end int64.
+    """
     return at + 1 < end and (data[at + 1] | 0x20) == (116 if (data[at] | 0x20) == 104 else 119)
 
 
 @kernel
 def _is_unspaced_word(data, start, end, classes):
-    """Whether a word has characters of a script without spaces, outside URLs."""
+    """Whether a word has characters of a script without spaces, outside URLs.
+
+    data uint8 [bytes]; start, end int64; classes uint8 [code points].
+    """
     previous = 0
     at = start
     while at < end:
@@ -411,7 +443,10 @@ def _is_unspaced_word(data, start, end, classes):
 
 @kernel
 def _write_word(data, start, end, classes, output, position):
-    """Copy a word without its URLs and invisible characters; returns the new position."""
+    """Copy a word without its URLs and invisible characters; returns the new position.
+
+    data, output uint8 [bytes]; start, end, position int64; classes uint8 [code points].
+    """
     previous = 0
     at = start
     while at < end:
@@ -434,7 +469,10 @@ def _write_word(data, start, end, classes, output, position):
 
 @kernel
 def _goes(code, previous, kind):
-    """Whether a character is invisible and taken away."""
+    """Whether a character is invisible and taken away.
+
+    code, previous int64, code points; kind uint8.
+    """
     if code == 0x200C or code == 0x200D:
         return previous < FIRST_JOINING_SCRIPT
     return (kind & INVISIBLE) != 0
@@ -442,7 +480,10 @@ def _goes(code, previous, kind):
 
 @kernel
 def _mojibake(data, at, end, lead, windows):
-    """How many characters, `lead` included, are one UTF-8 sequence read as Latin-1 or Windows-1252; 0 if none."""
+    """How many characters, `lead` included, are one UTF-8 sequence read as Latin-1 or Windows-1252; 0 if none.
+
+    data uint8 [bytes]; at, end, lead int64; windows int64, ascending code points.
+    """
     wanted = 1 if lead < 0xE0 else 2 if lead < 0xF0 else 3
     for _ in range(wanted):
         if at >= end:
@@ -458,12 +499,16 @@ def _mojibake(data, at, end, lead, windows):
 
 @kernel
 def _is_alphanumeric(code):
+    """Whether a code point (int64) is an ASCII letter or digit."""
     return 48 <= code <= 57 or 65 <= code <= 90 or 97 <= code <= 122
 
 
 @kernel
 def _url_end(data, at, end, previous, code, classes):
-    """Where the URL that begins at `at` ends, in bytes; `at` itself where none begins."""
+    """Where the URL that begins at `at` ends, in bytes; `at` itself where none begins.
+
+    data uint8 [bytes]; at, end int64; previous, code int64, code points; classes uint8 [code points].
+    """
     first = code | 0x20
     if (first != 104 and first != 119) or code > 127 or _is_alphanumeric(previous):
         return at
@@ -485,7 +530,10 @@ def _url_end(data, at, end, previous, code, classes):
 
 @kernel
 def _after_scheme(data, at, end):
-    """Where the text behind `http://`, `https://` or `www.` begins; `at` where there is none of them."""
+    """Where the text behind `http://`, `https://` or `www.` begins; `at` where there is none of them.
+
+    data uint8 [bytes]; at, end int64.
+    """
     for prefix in (b"https://", b"http://", b"www."):
         if at + len(prefix) <= end:
             matches = True

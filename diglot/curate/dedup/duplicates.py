@@ -235,7 +235,10 @@ def _keys(task: Partition) -> Iterator[tuple[SignedShard, np.ndarray]]:
 
 @kernel
 def _count(keys, alive, number, count, cells):
-    """Count the keys of a partition in the cells; returns how many more lie in cells of several."""
+    """Count the keys of a partition in the cells; returns how many more lie in cells of several.
+
+    keys uint64 and alive bool [documents]; number, count int64: which partition of how many; cells uint8 [cells].
+    """
     more, mask = 0, np.uint64(len(cells) - 1)
     for place in range(len(keys)):
         key = keys[place]
@@ -249,6 +252,10 @@ def _count(keys, alive, number, count, cells):
 
 @kernel
 def _collect(keys, alive, number, count, cells, first, filled, found_keys, found_documents):
+    """Collect the keys of a partition that lie in cells of several; returns how many are found so far.
+
+    Of `_count`; first, filled int64; fills found_keys uint64 and found_documents int64.
+    """
     mask = np.uint64(len(cells) - 1)
     for place in range(len(keys)):
         key = keys[place]
@@ -260,7 +267,10 @@ def _collect(keys, alive, number, count, cells, first, filled, found_keys, found
 
 @kernel
 def _belongs(key, number, count):
-    """Whether a key is of a partition: by its high bits, where the cells are by the low ones; 0 is of none."""
+    """Whether a key is of a partition: by its high bits, where the cells are by the low ones; 0 is of none.
+
+    key uint64; number, count int64.
+    """
     return key != 0 and ((key >> np.uint64(32)) * np.uint64(count)) >> np.uint64(32) == np.uint64(number)
 
 
@@ -357,6 +367,7 @@ def _similarities(reader: ShardReader, pairs: np.ndarray, shingle: int) -> np.nd
 
 @kernel
 def _agreements(signatures, places):
+    """Estimated similarities (float64 [pairs]): signatures uint32 [documents, permutations], places int64 [pairs, 2]."""
     estimates = np.empty(len(places))
     for pair in range(len(places)):
         estimates[pair] = agreement(signatures[places[pair, 0]], signatures[places[pair, 1]])
@@ -389,7 +400,10 @@ def _spread_components(files: list[Path], documents: int, folder: Path, memory: 
 
 @kernel
 def _join(parents, edges):
-    """Join the ends of edges, the greater root under the lesser; returns the number of edges."""
+    """Join the ends of edges, the greater root under the lesser; returns the number of edges.
+
+    parents int64 [documents], edges int64 [edges, 2].
+    """
     for edge in range(len(edges)):
         one, other = _root(parents, edges[edge, 0]), _root(parents, edges[edge, 1])
         if one != other:
@@ -399,7 +413,10 @@ def _join(parents, edges):
 
 @kernel
 def _root(parents, document):
-    """A component's first document; parents are stored one higher: 0, as in an empty file, is a root."""
+    """A component's first document; parents are stored one higher: 0, as in an empty file, is a root.
+
+    parents int64 [documents]; document int64.
+    """
     while parents[document] > 0:
         parent = parents[document] - 1
         if parents[parent] > 0:
@@ -410,6 +427,7 @@ def _root(parents, document):
 
 @kernel
 def _parts_of(parents, edges, parts):
+    """The part (int64 [edges]) of each edge's component: parents int64 [documents], edges int64 [edges, 2], parts int64."""
     numbers = np.empty(len(edges), np.int64)
     for edge in range(len(edges)):
         numbers[edge] = _root(parents, edges[edge, 0]) % parts
@@ -451,6 +469,8 @@ def _decide(earlier, begins, kept_by, verdicts):
     """Decide about all documents that can be; returns the edges whose verdict others wait for.
 
     An edge's verdict is whether the later document resembles what the earlier one was dropped for.
+
+    earlier int64 and verdicts int8 [edges], begins int64 [documents + 1], kept_by int64 [documents].
     """
     asked = np.empty(len(earlier), np.int64)
     number = 0

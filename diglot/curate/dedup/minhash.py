@@ -104,7 +104,10 @@ def jaccard(texts: pa.Array, pairs: np.ndarray, shingle: int, by_characters: np.
 
 @kernel
 def agreement(one, other):
-    """Share of equal values of two signatures: an estimate of the Jaccard similarity."""
+    """Share of equal values of two signatures: an estimate of the Jaccard similarity.
+
+    one, other uint32 [permutations].
+    """
     equal = 0
     for i in range(len(one)):
         equal += one[i] == other[i]
@@ -113,6 +116,11 @@ def agreement(one, other):
 
 @kernel
 def _sign_all(data, starts, classes, lower, factors, offsets, size, by_characters, hashes, minhash):
+    """Hash and sign all texts; the plain twin is `plain_shingles` in tests/helpers/signed_shards.py.
+
+    data uint8 [bytes], starts int64 [texts + 1], factors and offsets uint32 [permutations], size int64, by_characters
+    bool; fills hashes uint64 [texts] and minhash uint32 [texts, permutations].
+    """
     longest = 0
     for document in range(len(hashes)):
         longest = max(longest, starts[document + 1] - starts[document])
@@ -131,14 +139,20 @@ def _sign_all(data, starts, classes, lower, factors, offsets, size, by_character
 
 @kernel
 def _room(longest, by_characters):
-    """Arrays for the units and the shingles of a text of so many bytes."""
+    """Arrays for the units and the shingles of a text of so many bytes.
+
+    longest int64, by_characters bool.
+    """
     most = longest if by_characters else (longest + 1) // 2
     return np.empty(most, np.uint64), np.empty(most + AT_A_TIME, np.uint64)
 
 
 @kernel
 def normalise(data, start, end, classes, lower, by_characters, units):
-    """Hashes of the words, or characters, of a normalised text; returns how many."""
+    """Hashes of the words, or characters, of a normalised text; returns how many.
+
+    data uint8 [bytes]; start, end int64; classes uint8, lower uint32 [code points]; by_characters bool; fills units uint64.
+    """
     number = 0
     word, length = HASH_SEED, 0
     at = start
@@ -163,7 +177,10 @@ def normalise(data, start, end, classes, lower, by_characters, units):
 
 @kernel
 def _shingle(units, number, size, shingles):
-    """Hashes of the shingles of `size` units, by a rolling polynomial hash; returns how many."""
+    """Hashes of the shingles of `size` units, by a rolling polynomial hash; returns how many.
+
+    units uint64 [number]; size int64; fills shingles uint64.
+    """
     if number == 0:
         return 0
     size = min(size, number)
@@ -182,7 +199,10 @@ def _shingle(units, number, size, shingles):
 
 @kernel
 def _sign(shingles, number, factors, offsets, signature):
-    """Lower a signature to the least hashes of the shingles; uses a few places behind them."""
+    """Lower a signature to the least hashes of the shingles; uses a few places behind them.
+
+    shingles uint64 [number]; factors, offsets, signature uint32 [permutations].
+    """
     high = np.uint64(32)
     for place in range(number, number + AT_A_TIME):
         shingles[place] = shingles[number - 1]
@@ -198,6 +218,7 @@ def _sign(shingles, number, factors, offsets, signature):
 
 @kernel
 def _band_keys(minhash, rows, keys):
+    """Hash the bands of all signatures: minhash uint32 [documents, permutations]; fills keys uint64 [bands, documents]."""
     for document in range(len(minhash)):
         for band in range(len(keys)):
             key, least = HASH_SEED, _MOST
@@ -209,6 +230,11 @@ def _band_keys(minhash, rows, keys):
 
 @kernel
 def _jaccard_all(data, starts, classes, lower, pairs, shingle, unspaced, similarities):
+    """Similarities of pairs of texts; the plain twin is `plain_jaccard` in tests/helpers/signed_shards.py.
+
+    data uint8 [bytes], starts int64 [texts + 1], pairs int64 [pairs, 2], shingle int64, unspaced bool [texts]; fills
+    similarities float64 [pairs].
+    """
     longest, by_characters = 0, False
     for document in range(len(unspaced)):
         longest = max(longest, starts[document + 1] - starts[document])
@@ -229,7 +255,10 @@ def _jaccard_all(data, starts, classes, lower, pairs, shingle, unspaced, similar
 
 @kernel
 def _set_of(data, starts, classes, lower, document, shingle, unspaced, units, shingles):
-    """The different shingles of a text, ascending; returns how many."""
+    """The different shingles of a text, ascending; returns how many.
+
+    Of `_jaccard_all`; document int64; units, shingles uint64, room for the longest text.
+    """
     by_characters = unspaced[document]
     size = CHARACTER_SHINGLE if by_characters else shingle
     number = normalise(data, starts[document], starts[document + 1], classes, lower, by_characters, units)
@@ -245,7 +274,10 @@ def _set_of(data, starts, classes, lower, document, shingle, unspaced, units, sh
 
 @kernel
 def _common(one, other):
-    """How many values two ascending arrays share."""
+    """How many values two ascending arrays share.
+
+    one, other uint64, each value once.
+    """
     common, i, j = 0, 0, 0
     while i < len(one) and j < len(other):
         common += one[i] == other[j]

@@ -176,7 +176,10 @@ def remove(texts: pa.Array, number: int, table: Table) -> tuple[pa.Array, np.nda
 
 @kernel
 def _unit(data, start, end, classes, lower, paragraphs):
-    """The end of the unit that begins at a byte, and its hash; 0 for one that is left alone."""
+    """The end of the unit that begins at a byte, and its hash; 0 for one that is left alone.
+
+    data uint8 [bytes]; start, end int64; classes uint8, lower uint32 [code points]; paragraphs bool.
+    """
     state, letters, gap = HASH_SEED, 0, False
     blank = True
     at = start
@@ -204,6 +207,10 @@ def _unit(data, start, end, classes, lower, paragraphs):
 
 @kernel
 def _hash_all(data, offsets, classes, lower, paragraphs, hashes, documents):
+    """Hash the units of all texts; returns how many. The plain twin is `naive` in tests/curate/test_repeated_lines.py.
+
+    data uint8 [bytes], offsets int64 [texts + 1]; fills hashes, documents uint64 [units].
+    """
     total = 0
     for document in range(len(offsets) - 1):
         at = offsets[document]
@@ -219,6 +226,11 @@ def _hash_all(data, offsets, classes, lower, paragraphs, hashes, documents):
 def _remove_all(
     data, offsets, classes, lower, paragraphs, number, hashes, places, shown, output, output_offsets, taken, first
 ):  # fmt: skip
+    """Write what stays of all texts; the plain twin is `naive` in tests/curate/test_repeated_lines.py.
+
+    data, output uint8 [bytes], offsets, output_offsets int64 [texts + 1], number uint64, hashes and places uint64
+    [repeated units], shown uint64 [shown], taken int64 [texts], first int64 [shown, 2]: where each shown one stands.
+    """
     position = 0
     for document in range(len(offsets) - 1):
         at = offsets[document]
@@ -243,7 +255,10 @@ def _remove_all(
 
 @kernel
 def _note(shown, hashed, begin, end, first):
-    """Remember where a unit that is to be shown stands."""
+    """Remember where a unit that is to be shown stands.
+
+    shown uint64 [shown], ascending; hashed uint64; begin, end int64; first int64 [shown, 2].
+    """
     place = np.searchsorted(shown, hashed)
     if place < len(shown) and shown[place] == hashed and first[place, 0] < 0:
         first[place, 0], first[place, 1] = begin, end

@@ -89,7 +89,10 @@ def _hash_sequence(sequence: tuple[int, ...]) -> int:
 
 @kernel
 def count_banned(lexicon, bare, num_words):
-    """The number of places where a banned sequence begins, counted once for each length of sequence there."""
+    """The number of places where a banned sequence begins, counted once for each length of sequence there.
+
+    bare uint64 [num_words].
+    """
     banned = 0
     for place in range(num_words):
         if bare[place] == 0:

@@ -89,6 +89,7 @@ def _signals(counts: dict[str, np.ndarray], weighted: np.ndarray) -> dict[str, n
     def over(name: str, total: str) -> np.ndarray:
         return counts[name] / np.maximum(counts[total], 1)
 
+    # Counts that are signals themselves, then what is over something; words have a rule each, n-grams one together.
     columns = {name: counts[name] for name in TEXT_SIGNALS if name in counts}
     columns |= {
         "mean_word_length": over("word_characters", "words"),
@@ -100,6 +101,7 @@ def _signals(counts: dict[str, np.ndarray], weighted: np.ndarray) -> dict[str, n
         "hash_to_word": over("number_signs", "words"),
         "ellipsis_to_word": over("ellipses", "words"),
         "all_symbols_to_word": (counts["number_signs"] + counts["ellipses"]) / np.maximum(counts["pieces"], 1),
+        # RedPajama's text has one space between words: so many characters less one are spaces.
         "lorem_ipsum": counts["lorem_ipsum"] / np.maximum(counts["bare_characters"] + counts["bare_words"] - 1, 1),
         "newlines_to_word": over("newlines", "words"),
         "dates": over("dates", "words"),
@@ -113,6 +115,7 @@ def _signals(counts: dict[str, np.ndarray], weighted: np.ndarray) -> dict[str, n
         "uppercase": over("capitals", "line_characters"),
     }
     bare_words = np.maximum(counts["bare_words"], 1)
+    # H = log n - Σ c log c / n; rounding may take it below 0.
     columns["unigram_entropy"] = np.maximum(np.log(bare_words) - weighted / bare_words, 0)
     for name in TEXT_SIGNALS:
         if name.endswith("_lines"):
@@ -155,6 +158,7 @@ def _tables(texts: pa.Array, model: str | None) -> tuple:
 
 @kernel
 def _longest(offsets):
+    """Bytes of the longest text: offsets int64 [texts + 1]."""
     longest = 0
     for document in range(len(offsets) - 1):
         longest = max(longest, offsets[document + 1] - offsets[document])
@@ -163,6 +167,7 @@ def _longest(offsets):
 
 @kernel
 def _walk(data, start, end, kinds, classes, lower, segmented, model, cuts, lexicon, document, words, counts):
+    """Cut a text where its script needs it, and scan it (`scan.scan`): start, end, document int64; cuts uint8; counts int64."""
     if segmented:
         cuts[: end - start + 1] = 0
         find_cuts(data, start, end, classes, model, cuts)
@@ -171,6 +176,11 @@ def _walk(data, start, end, kinds, classes, lower, segmented, model, cuts, lexic
 
 @kernel
 def _measure_all(data, offsets, kinds, classes, lower, segmented, model, lexicon, counts, weighted):
+    """Count what signals are made of; the plain twin of all signals is tests/helpers/plain_signals.py.
+
+    data uint8 [bytes], offsets int64 [texts + 1], kinds uint16, classes uint8 and lower uint32 [code points], segmented
+    bool; fills counts int64 [texts, COUNTS] and weighted float64 [texts].
+    """
     longest = _longest(offsets)
     words = scan.make_words(longest)
     table = repetition.make_table(len(words.hashes))
@@ -187,6 +197,10 @@ def _measure_all(data, offsets, kinds, classes, lower, segmented, model, lexicon
 
 @kernel
 def _cut_all(data, offsets, kinds, classes, lower, segmented, model, lexicon, bare, ends):
+    """The bare words of all entries of a list.
+
+    data uint8 [bytes], offsets int64 [entries + 1]; fills bare uint64 and ends int64 [entries + 1].
+    """
     longest = _longest(offsets)
     words = scan.make_words(longest)
     cuts = np.empty(longest + 1 if segmented else 1, np.uint8)

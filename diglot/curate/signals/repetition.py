@@ -47,7 +47,10 @@ class Table(NamedTuple):
 
 @kernel
 def make_table(capacity):
-    """Room to count so many things."""
+    """Room to count so many things.
+
+    capacity int64.
+    """
     size = 4
     while size < 2 * capacity:
         size *= 2
@@ -62,7 +65,10 @@ def make_table(capacity):
 
 @kernel
 def _count(hashes, number, table):
-    """Count equal hashes at `table.positions[:number]`."""
+    """Count equal hashes at `table.positions[:number]`.
+
+    hashes uint64, number int64.
+    """
     mask = _clear(table, number)
     for place in range(number):
         slot = _slot(table, hashes[table.positions[place]], mask)
@@ -72,7 +78,10 @@ def _count(hashes, number, table):
 
 @kernel
 def _clear(table, number):
-    """Empty as much of the table as so many things need; returns the mask of its slots."""
+    """Empty as much of the table as so many things need; returns the mask of its slots.
+
+    number int64.
+    """
     size = 4
     while size < 2 * number:
         size *= 2
@@ -82,7 +91,10 @@ def _clear(table, number):
 
 @kernel
 def _slot(table, value, mask):
-    """The slot of a hash, taken for it if it has none."""
+    """The slot of a hash, taken for it if it has none.
+
+    value, mask uint64.
+    """
     slot = value & mask
     while (table.counts[slot] != 0) & (table.keys[slot] != value):
         slot = (slot + np.uint64(1)) & mask
@@ -119,6 +131,7 @@ def count_words(bare, num_words, table, counts):
 
 @kernel
 def _step(times):
+    """What one more occurrence of what occurred so many times (int64) adds to the sum of c·log(c)."""
     if times < len(_STEPS):
         return _STEPS[times]
     return (times + 1) * np.log(times + 1) - times * np.log(times)
@@ -144,6 +157,7 @@ def count_grams(words, lengths, num_words, left, table, counts):
         at = table.positions[place]
         table.hashes[at] = absorb(HASH_SEED, words[at])
     for n in range(2, 11):
+        # An n-gram is counted only where the n-1-grams at its place and at the next one may be repeated.
         number = 0
         for place in range(left - 1):
             at = table.positions[place]
@@ -151,7 +165,7 @@ def count_grams(words, lengths, num_words, left, table, counts):
             table.positions[number] = at
             number += (table.positions[place + 1] == at + 1) & (at + n <= num_words)
         _count(table.hashes, number, table)
-        left, commonest, first = 0, 1, 0
+        left, commonest, first = 0, 1, 0  # of equally common ones the first
         for place in range(number):
             at, times = table.positions[place], table.counts[table.slots[place]]
             if times > commonest:
@@ -168,7 +182,10 @@ def count_grams(words, lengths, num_words, left, table, counts):
 
 @kernel
 def _covered(positions, number, n, sums):
-    """Characters of words within any of the n-grams at ascending positions, each counted once."""
+    """Characters of words within any of the n-grams at ascending positions, each counted once.
+
+    positions int64 [number], n int64, sums int64: running sums of the words' characters.
+    """
     characters = covered = 0
     for place in range(number):
         at = positions[place]
@@ -179,7 +196,10 @@ def _covered(positions, number, n, sums):
 
 @kernel
 def count_lines(words, num_lines, table, counts):
-    """Count lines and paragraphs that an earlier one equals; `words.lines` becomes the paragraphs."""
+    """Count lines and paragraphs that an earlier one equals; `words.lines` becomes the paragraphs.
+
+    words of `scan.make_words`, num_lines int64, counts int64 [COUNTS].
+    """
     duplicates, characters = _count_duplicates(words.lines, words.line_lengths, num_lines, table)
     counts[DUPLICATE_LINES], counts[DUPLICATE_LINE_CHARACTERS] = duplicates, characters
     number = _join_lines(words, num_lines)
@@ -190,6 +210,7 @@ def count_lines(words, num_lines, table, counts):
 
 @kernel
 def _count_duplicates(hashes, lengths, number, table):
+    """How many equal an earlier one, and their characters: hashes uint64, lengths int64 [number]."""
     duplicates = characters = 0
     mask = _clear(table, number)
     for place in range(number):
@@ -203,7 +224,10 @@ def _count_duplicates(hashes, lengths, number, table):
 
 @kernel
 def _join_lines(words, num_lines):
-    """Put each paragraph in the place of a line before it or its first; returns how many there are."""
+    """Put each paragraph in the place of a line before it or its first; returns how many there are.
+
+    words of `scan.make_words`, num_lines int64.
+    """
     number, hashed, length = 0, HASH_SEED, 0
     for place in range(num_lines):
         if place > 0 and words.line_breaks[place]:

@@ -146,6 +146,8 @@ def make_words(num_bytes):
 
     A word takes a byte and the space behind it; beside a letter of a script without spaces (3 bytes) or a mark (2)
     it may do without the space.
+
+    num_bytes int64.
     """
     words, lines = num_bytes * 2 // 3 + 2, num_bytes // 2 + 2
     return Words(
@@ -165,12 +167,15 @@ def scan(data, start, end, kinds, lower, segmented, cuts, lexicon, document, wor
     `segmented` says whether words begin where `cuts` (uint8, from `segment.find_cuts`) is set, else they do behind
     whitespace and at each letter of a script without spaces. `lexicon` is from `lexicon.compile_lists`; `document`
     is another number for each document.
+
+    data uint8 [bytes]; start, end, document int64; kinds uint16, lower uint32 [code points]. The plain twin of all
+    signals is tests/helpers/plain_signals.py.
     """
     num_words = num_lines = characters = alphabetic = bare_words = bare_characters = 0
     open_piece, fresh, lorem, javascript, blank = 0, True, False, False, False
     line, line_start, line_end, last_byte = HASH_SEED, -1, 0, start
     at = start
-    while at <= end:
+    while at <= end:  # a newline is set behind the end, so that the last line ends like the others
         code, size = (NEWLINE, 1) if at == end else decode(data, at)
         kind = kinds[code]
         if kind & _SPACE:
@@ -203,11 +208,11 @@ def scan(data, start, end, kinds, lower, segmented, cuts, lexicon, document, wor
         line_end, last_byte = characters, at
         alphabetic += seen & _LETTER != 0
         bare_length = length
-        if seen & ~_PLAIN:
+        if seen & ~_PLAIN:  # capitals, digits, punctuation: walked a second time
             hashed, bare_length, open_piece, fresh = _look_closer(
                 data, word_start, at, end, kinds, lower, open_piece, fresh, counts
             )
-        else:
+        else:  # its bare form is the word itself
             if open_piece and not open_piece & _WORD:
                 open_piece = _close_piece(open_piece, counts)
             open_piece |= seen
@@ -231,7 +236,10 @@ def scan(data, start, end, kinds, lower, segmented, cuts, lexicon, document, wor
 
 @_inlined
 def _walk_word(data, start, at, end, kinds, segmented, cuts):
-    """Walk from a word's first byte to the one behind it; also its characters, its hash and all kinds in it."""
+    """Walk from a word's first byte to the one behind it; also its characters, its hash and all kinds in it.
+
+    data uint8 [bytes]; start, at, end int64; kinds uint16 [code points]; segmented bool; cuts uint8.
+    """
     length, hashed, seen = 0, HASH_SEED, np.int64(0)
     code, size = decode(data, at)
     kind = np.int64(kinds[code])
@@ -261,7 +269,10 @@ def _walk_word(data, start, at, end, kinds, segmented, cuts):
 
 @_inlined
 def _look_closer(data, at, word_end, end, kinds, lower, open_piece, fresh, counts):
-    """Walk a word again that is not plain: its bare form, its pieces, and what is counted by character."""
+    """Walk a word again that is not plain: its bare form, its pieces, and what is counted by character.
+
+    data uint8 [bytes]; at, word_end, end, open_piece int64; fresh bool; counts int64 [COUNTS].
+    """
     hashed, bare_length, dots, before = HASH_SEED, 0, 0, 0
     while at < word_end:
         code, size = decode(data, at)
@@ -269,6 +280,7 @@ def _look_closer(data, at, word_end, end, kinds, lower, open_piece, fresh, count
         if not kind & _PUNCTUATION:
             hashed = absorb(hashed, lower[code])
             bare_length += 1
+        # A piece ends where word characters meet others.
         if open_piece and (open_piece ^ kind) & _WORD:
             open_piece = _close_piece(open_piece, counts)
         open_piece |= kind
@@ -283,7 +295,7 @@ def _look_closer(data, at, word_end, end, kinds, lower, open_piece, fresh, count
             dots = 0
         else:
             fresh = fresh or kind & _TERMINAL != 0
-            dots = dots + 1 if code == FULL_STOP else 0
+            dots = dots + 1 if code == FULL_STOP else 0  # three of them are an ellipsis
             if dots == 3 or code == ELLIPSIS:
                 counts[ELLIPSES] += 1
                 dots = 0
@@ -300,6 +312,8 @@ def _look_up(lexicon, hashed, document, counts):
     """Count a bare word on the lists that it is on; returns their flags. `BANNED_WORDS` counts beginnings only.
 
     Without a branch on whether it is on any: many words are, many are not, and a processor cannot predict which.
+
+    hashed uint64, document int64, counts int64 [COUNTS].
     """
     slot = slot_of(lexicon.keys, hashed)
     flags = lexicon.flags[slot]  # 0 where the slot is empty
@@ -314,7 +328,10 @@ def _look_up(lexicon, hashed, document, counts):
 
 @kernel
 def _close_piece(kinds_in_it, counts):
-    """Count a piece by the kinds of its characters; returns what stands for no open piece."""
+    """Count a piece by the kinds of its characters; returns what stands for no open piece.
+
+    kinds_in_it int64, counts int64 [COUNTS].
+    """
     counts[PIECES] += 1
     counts[NO_LATIN_PIECES] += kinds_in_it & _LATIN == 0
     counts[CAPITAL_PIECES] += kinds_in_it & (_UPPER | _CASED) == _UPPER
@@ -323,7 +340,10 @@ def _close_piece(kinds_in_it, counts):
 
 @kernel
 def _measure_line_end(data, start, last_byte, length, kinds, counts):
-    """Count a line by its last character, which ends at `last_byte`, and by its length."""
+    """Count a line by its last character, which ends at `last_byte`, and by its length.
+
+    data uint8 [bytes]; start, last_byte, length int64; kinds uint16 [code points]; counts int64 [COUNTS].
+    """
     at = last_byte - 1
     while data[at] & 0xC0 == 0x80:
         at -= 1
@@ -337,6 +357,7 @@ def _measure_line_end(data, start, last_byte, length, kinds, counts):
 
 @kernel
 def _sum_lengths(words, num_words, num_lines, counts):
+    """Sum up words and lines (`make_words`): num_words, num_lines int64; counts int64 [COUNTS]."""
     total = longest = long_words = line_total = 0
     for place in range(num_words):
         total += words.lengths[place]
@@ -350,6 +371,7 @@ def _sum_lengths(words, num_words, num_lines, counts):
 
 @kernel
 def _contains(values, value):
+    """Whether one of the values (int64) is this one."""
     for other in values:
         if other == value:
             return True
@@ -358,7 +380,10 @@ def _contains(values, value):
 
 @kernel
 def _may_begin_date(before, kinds):
-    """Whether a date may begin behind this character (0 for none): not within a number, a name or a version."""
+    """Whether a date may begin behind this character (0 for none): not within a number, a name or a version.
+
+    before int64, a code point; kinds uint16 [code points].
+    """
     return not (kinds[before] & (_DIGIT | _LATIN) or before in (0x2D, 0x2E, 0x2F, 0x5F))
 
 
@@ -368,6 +393,8 @@ def _is_date(data, at, end, kinds):
 
     `2024-05-31` or `31.5.24` with one of - . / twice, a year of 4 digits first or of 2 or 4 last, and no further
     group; or year, month and day with their signs in Chinese, Japanese or Korean, with or without spaces.
+
+    data uint8 [bytes]; at, end int64; kinds uint16 [code points].
     """
     first, at = _skip_digits(data, at, end, kinds)
     if at < end and data[at] in (0x2D, 0x2E, 0x2F):
@@ -389,7 +416,10 @@ def _is_date(data, at, end, kinds):
 
 @kernel
 def _skip_digits(data, at, end, kinds):
-    """The number of digits from here on, and where they end."""
+    """The number of digits from here on, and where they end.
+
+    data uint8 [bytes]; at, end int64; kinds uint16 [code points].
+    """
     number = 0
     while at < end:
         code, size = decode(data, at)
@@ -402,7 +432,10 @@ def _skip_digits(data, at, end, kinds):
 
 @kernel
 def _skip_sign(data, at, end, kinds, signs):
-    """Where one of the signs ends, with a space before and behind it; beyond the end where there is none."""
+    """Where one of the signs ends, with a space before and behind it; beyond the end where there is none.
+
+    data uint8 [bytes]; at, end int64; kinds uint16 [code points]; signs int64.
+    """
     at = _skip_space(data, at, end, kinds)
     if at >= end:
         return end + 1
@@ -414,6 +447,7 @@ def _skip_sign(data, at, end, kinds, signs):
 
 @kernel
 def _skip_space(data, at, end, kinds):
+    """Where a space here, if any, ends: data uint8 [bytes]; at, end int64; kinds uint16 [code points]."""
     if at < end:
         code, size = decode(data, at)
         if kinds[code] & _SPACE:
@@ -423,7 +457,10 @@ def _skip_space(data, at, end, kinds):
 
 @kernel
 def _goes_on(data, at, end, kinds):
-    """Whether a letter, a digit, or a separator and a digit follow."""
+    """Whether a letter, a digit, or a separator and a digit follow.
+
+    data uint8 [bytes]; at, end int64; kinds uint16 [code points].
+    """
     if at >= end:
         return False
     code, size = decode(data, at)
