@@ -183,9 +183,10 @@ def page(walk: Walk, stops: Stops) -> str:
 
 def main() -> None:
     """Writes the page, or prints the count."""
+    only_count = sys.argv[1:] == ["--count"]  # `command` puts its own arguments there
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        if sys.argv[1:] == ["--count"]:
+        if only_count:
             run_stages(folder / "first", {})
             trace = Trace("en-17")
         else:
@@ -193,7 +194,7 @@ def main() -> None:
             trace = Trace(stops.followed, stops.watched())
         run_stages(folder / "run", dict.fromkeys(("corpus", "tokens", "train"), trace))
         walk = count(folder / "run", trace)
-        if sys.argv[1:] == ["--count"]:
+        if only_count:
             print(show(walk))
         else:
             stops.tell()
