@@ -92,7 +92,7 @@ def test_a_real_step_holds_what_the_formula_says(preset, changes, over):
     assert found["gradients"] == found["weights"]
     assert 1 <= found["activations"] / kept_activations(config, execution) < over
     held = memory(config, execution)
-    assert held.peak < found["resident"] < 1.8 * held.peak
+    assert held.peak < found["resident"] < 2 * held.peak  # 1.7 was seen, more where other processes press
     assert found["resident"] < held.total
 
 
