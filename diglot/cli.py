@@ -19,6 +19,8 @@ import click
 from diglot import __version__
 from diglot.base.artifact import STEPS, Artifact, UserError, read_artifact
 from diglot.base.files import read_json
+from diglot.base.table import drawn
+from diglot.base.table import show as show_views
 from diglot.recipe import STAGES, Recipe, json_schema
 from diglot.recipe.common import at_step
 from diglot.stage_commands import stage_command
@@ -144,7 +146,7 @@ def run_command(recipe: Path, overrides: tuple[str, ...], folder: str | None, un
     place, console = _run_folder(loaded, folder), _console()
     if dry_run:
         steps = flow.wanted(flow.plan(loaded, place, where), until)
-        console.print(terminal.plan_table(steps))
+        console.print(drawn(terminal.plan_table(steps)))
         console.print(f"\n{sum(step.state == 'done' for step in steps)} of {len(steps)} stages done in {place}")
         return
     todo = [step for step in flow.wanted(flow.plan(loaded, place, where), until) if step.state != "done"]
@@ -164,10 +166,10 @@ def _closing(console: Console, steps: list[Step]) -> None:
 
     artifacts = list(artifacts_of(steps).values())
     if any(artifact.kind == "scores" for artifact in artifacts):
-        from diglot.report.terminal import learnt_table
+        from diglot.report.learnt import learnt_of
 
-        console.print()
-        console.print(learnt_table(artifacts))
+        if table := learnt_of(artifacts):
+            console.print("", drawn(table))
     for artifact in artifacts:
         if artifact.kind == "report":
             console.print(f"\nreport: {(artifact.path / 'report.html').resolve()}", markup=False)
@@ -222,7 +224,7 @@ def show_command(run: Path, as_json: bool, stage: str | None, source: str | None
         return
     if not as_json:
         console = _console()
-        console.print(terminal.run_table(steps, artifacts))
+        console.print(drawn(terminal.run_table(steps, artifacts)))
         models = terminal.members(steps, artifacts)
         if len(models) > 1:
             console.print()
@@ -244,9 +246,7 @@ def _show_corpus(stage: str, source: str | None, artifacts: dict[str, Artifact])
     corpora = [name for name, artifact in artifacts.items() if artifact.kind == "corpus"]
     if stage not in corpora:
         raise UserError(f"--stage: {stage!r} is no corpus of this run; there are: {', '.join(corpora) or 'none'}")
-    console = _console()
-    for view in corpus_views(artifacts[stage], source):
-        console.print(view)
+    show_views(_console(), corpus_views(artifacts[stage], source))
 
 
 def _show(step: Step, artifact: Artifact | None) -> dict[str, Any]:
@@ -329,7 +329,7 @@ def data_command(run: Path, as_json: bool, limit: int, **asked: Any) -> None:
     if as_json:
         click.echo(json.dumps(found[0] if len(found) == 1 else {"stages": found}, ensure_ascii=False))
     else:
-        data_command.show(_console(), found, limit)
+        show_views(_console(), data_command.views(found, limit))
 
 
 PLAN_EXAMPLES = """\b
@@ -439,8 +439,7 @@ def measure_command(
     if as_json:
         click.echo(json.dumps(result, ensure_ascii=False))
     else:
-        for table in tables(result, min(console.width, 120)):
-            console.print(table)
+        show_views(console, tables(result, min(console.width, 120)))
     if out:
         from diglot.report.measured import write_measures
 

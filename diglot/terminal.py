@@ -18,17 +18,17 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
 from diglot.base.artifact import Artifact
 from diglot.base.format import duration, short, words
 from diglot.base.summaries.summary import Record
+from diglot.base.table import Cell, Table, left
 from diglot.flow import Step
 from diglot.recipe.common import at_step
 from diglot.report.lineage import Member, about, at
 
 MOST_IN_A_LINE = 4  # such as languages, with a number each
-STATE_STYLE = {"done": "green", "stale": "yellow", "to do": "cyan"}
+STATE_STYLE = {"done": "good", "stale": "caution", "to do": "pending"}
 
 
 def make_console() -> Console:
@@ -118,29 +118,23 @@ def _fact(name: str, value: Any) -> str:
 
 def plan_table(steps: list[Step]) -> Table:
     """What a run would do."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("stage", "kind", "reads", "state", "why"):
-        table.add_column(title, overflow="fold")
+    table = Table(left("stage", "kind", "reads", "state", "why"))
     for step in steps:
         reads = ", ".join(name for names in step.reads.values() for name in names)
         if step.settings.reads_everything and not step.settings.from_:
             reads = "all stages"
-        style = STATE_STYLE[step.state]
-        table.add_row(step.name, step.settings.do, reads, f"[{style}]{step.state}[/]", escape(step.why))
+        table.add(step.name, step.settings.do, reads, Cell(step.state, style=STATE_STYLE[step.state]), step.why)
     return table
 
 
 def run_table(steps: list[Step], artifacts: dict[str, Artifact]) -> Table:
     """What a run holds."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("stage", "kind", "state", "time", "summary"):
-        table.add_column(title, overflow="fold")
+    table = Table(left("stage", "kind", "state", "time", "summary"))
     for step in steps:
         artifact = artifacts.get(step.name)
-        style = STATE_STYLE[step.state]
-        state = f"[{style}]{step.state}[/]" + (f" ({escape(step.why)})" if step.why else "")
+        state = Cell(step.state, f"({step.why})" if step.why else "", STATE_STYLE[step.state])
         seconds = duration(artifact.provenance["seconds"]) if artifact else ""
-        table.add_row(step.name, step.settings.do, state, seconds, escape(headline(artifact)) if artifact else "")
+        table.add(step.name, step.settings.do, state, seconds, headline(artifact) if artifact else "")
     return table
 
 

@@ -392,10 +392,11 @@ def test_the_order_of_inputs_counts(tmp_path: Path) -> None:
 def test_what_people_write_is_not_markup(tmp_path: Path) -> None:
     from rich.console import Console
 
+    from diglot.base.table import drawn
     from diglot.terminal import plan_table
 
     steps = flow.plan(recipe({"world": world()}), tmp_path, WHERE)
     steps[0].why = 'prompt: "[INST] {prompt} [/INST]"'
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(plan_table(steps))
+    console.print(drawn(plan_table(steps)))
     assert "[/INST]" in console.export_text()

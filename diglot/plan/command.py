@@ -10,6 +10,7 @@ from rich.console import Console
 
 from diglot.base.artifact import UserError
 from diglot.base.devices import Cluster
+from diglot.base.table import drawn
 from diglot.plan.dryrun import dry_run
 from diglot.plan.estimate import Assumptions, StagePlan, plan_recipe
 from diglot.plan.follow import Reads
@@ -102,7 +103,8 @@ def show(console: Console, found: Plan) -> None:
     console.print(plan_view(found.stages, found.cluster, found.assumptions), soft_wrap=False)
     if not found.dry_runs:
         return
-    console.print(dry_run_table([(name, *results) for name, results in found.dry_runs.items()]), soft_wrap=False)
+    table = dry_run_table([(name, *results) for name, results in found.dry_runs.items()])
+    console.print("", drawn(table), soft_wrap=False)
     console.print(
         "The peak is of forward and backward pass plus the optimizer's state, without margin: one micro-batch, "
         "every row one document, no reference model. Under tensor parallel the tracker counts too much, so there the "

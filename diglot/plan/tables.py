@@ -7,13 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from diglot.base.devices import Cluster
 from diglot.base.format import digits, duration, energy, gibibytes, scientific, short
+from diglot.base.table import Column, Table, drawn, left, right
 from diglot.plan.estimate import Assumptions, StagePlan
 from diglot.plan.memory import MARGIN, Memory
 
@@ -21,19 +20,14 @@ WIDTH = 100
 CATEGORIES = ("weights", "gradients", "optimizer", "gathered", "activations", "loss")
 
 
-def _table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
-    table.title_style = "bold"
-    for name in left:
-        table.add_column(name, overflow="fold", no_wrap=name == "stage")
-    for name in right:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
+STAGE = Column("stage", overflow="keep")
 
 
 def plan_view(plans: Sequence[StagePlan], cluster: Cluster, assumptions: Assumptions) -> RenderableType:
     """Everything, one below the other."""
-    parts: list[RenderableType] = [models_table(plans), compute_table(plans, cluster, assumptions), memory_table(plans)]
+    parts: list[RenderableType] = []
+    for table in (models_table(plans), compute_table(plans, cluster, assumptions), memory_table(plans)):
+        parts += [drawn(table), ""]
     parts += [verdict_line(plan) for plan in plans]
     parts.append(Text("\nWhat this rests on", style="bold"))
     parts += [Padding(Text(f"· {note}"), (0, 0, 0, 1)) for note in notes(plans, cluster, assumptions)]
@@ -42,12 +36,13 @@ def plan_view(plans: Sequence[StagePlan], cluster: Cluster, assumptions: Assumpt
 
 def models_table(plans: Sequence[StagePlan]) -> Table:
     """What each stage trains."""
-    table = _table("Models", ("stage", "model"), ("parameters", "embedding", "positions", "layers", "head"))
+    numbers = right("parameters", "embedding", "positions", "layers", "head")
+    table = Table([STAGE, *left("model"), *numbers], "Models")
     for plan in plans:
         counts = plan.parameters
         head = "tied" if plan.config.tied_embeddings else short(counts["head"])
         row = [short(counts[part]) if counts[part] else "–" for part in ("embedding", "positions", "layers")]
-        table.add_row(plan.name, escape(plan.model), f"{counts['total']:,}", *row, head)
+        table.add(plan.name, plan.model, f"{counts['total']:,}", *row, head)
     return table
 
 
@@ -55,7 +50,7 @@ def compute_table(plans: Sequence[StagePlan], cluster: Cluster, assumptions: Ass
     """Tokens, FLOPs, time, energy and cost."""
     columns = ["tokens", "FLOP/token", "FLOP", "tok/s/device", "MFU", "time", "device-h", "energy"]
     priced = assumptions.price is not None
-    table = _table(f"\nCompute on {cluster}", ("stage",), [*columns, *(["cost"] if priced else [])])
+    table = Table([STAGE, *right(*columns, *(["cost"] if priced else []))], f"Compute on {cluster}")
     for plan in plans:
         row = [
             short(plan.tokens),
@@ -67,7 +62,7 @@ def compute_table(plans: Sequence[StagePlan], cluster: Cluster, assumptions: Ass
             digits(plan.device_hours),
             energy(plan.energy_kwh),
         ]
-        table.add_row(plan.name, *row, *([f"{plan.cost:,.0f}"] if plan.cost is not None else []))
+        table.add(plan.name, *row, *([f"{plan.cost:,.0f}"] if plan.cost is not None else []))
     if len(plans) > 1:
         total = [short(sum(p.tokens for p in plans)), "", scientific(sum(p.flops for p in plans)), "", ""]
         total += [
@@ -76,17 +71,14 @@ def compute_table(plans: Sequence[StagePlan], cluster: Cluster, assumptions: Ass
             energy(sum(p.energy_kwh for p in plans)),
         ]
         total += [f"{sum(p.cost or 0 for p in plans):,.0f}"] if priced else []
-        table.add_row("all", *total, style="bold")
+        table.add("all", *total, style="strong")
     return table
 
 
 def memory_table(plans: Sequence[StagePlan]) -> Table:
     """Bytes a device at the peak, with and without activation checkpointing; what was asked for is bold."""
-    table = _table(
-        "\nMemory a device at its peak, GiB",
-        ("stage", "data×tensor", "micro", "checkpt"),
-        ("weights", "grads", "optim", "gathered", "activ", "loss", "margin", "sum"),
-    )
+    columns = right("weights", "grads", "optim", "gathered", "activ", "loss", "margin", "sum")
+    table = Table([STAGE, *left("data×tensor", "micro", "checkpt"), *columns], "Memory a device at its peak, GiB")
     for plan in plans:
         execution = plan.execution
         asked, sizes = (execution.activation_checkpointing, [execution.data_parallel, execution.tensor_parallel])
@@ -94,17 +86,11 @@ def memory_table(plans: Sequence[StagePlan]) -> Table:
             sizes.insert(1, execution.context_parallel)
         for on, held in ((asked, plan.memory), (not asked, plan.other_memory)):
             first = [plan.name, "×".join(map(str, sizes)), f"{execution.micro_batch_size}×{execution.sequence_length}"]
-            cells = [gibibytes(held.categories[name]) for name in CATEGORIES]
-            cells[0] = gibibytes(held.categories["weights"] + held.categories.get("reference", 0))
-            style = "bold" if on == asked else "dim"
-            table.add_row(
-                *(first if on == asked else ["", "", ""]),
-                "yes" if on else "no",
-                *cells,
-                gibibytes(held.margin),
-                gibibytes(held.total),
-                style=style,
-            )
+            sums = [held.categories[name] for name in CATEGORIES]
+            sums[0] += held.categories.get("reference", 0)
+            row = [*(first if on == asked else ["", "", ""]), "yes" if on else "no"]
+            row += map(gibibytes, (*sums, held.margin, held.total))
+            table.add(*row, style="strong" if on == asked else "quiet")
     return table
 
 
@@ -150,14 +136,11 @@ def notes(plans: Sequence[StagePlan], cluster: Cluster, assumptions: Assumptions
 
 def dry_run_table(results: Sequence[tuple[str, dict[str, Any], Memory]]) -> Table:
     """Dry runs beside the formula, GiB a rank."""
-    table = _table(
-        "\nDry run: the real model on fake ranks, GiB a rank",
-        ("stage",),
-        ("ranks", "weights", "optimizer", "gathered", "activ+loss", "peak", "formula", "time", "host"),
-    )
+    numbers = right("ranks", "weights", "optimizer", "gathered", "activ+loss", "peak", "formula", "time", "host")
+    table = Table([STAGE, *numbers], "Dry run: the real model on fake ranks, GiB a rank")
     for name, found, formula in results:
         inside = found["categories"]
-        table.add_row(
+        table.add(
             name,
             f"{found['ranks']}",
             gibibytes(found["weights"]),
@@ -167,7 +150,7 @@ def dry_run_table(results: Sequence[tuple[str, dict[str, Any], Memory]]) -> Tabl
             gibibytes(found["peak"]) if inside else "–",
             gibibytes(formula.peak),
             f"{found['seconds']:.0f} s",
-            f"{gibibytes(found['host_bytes'])}",
+            gibibytes(found["host_bytes"]),
         )
     return table
 

@@ -9,22 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from diglot.base.artifact import Artifact, UserError
 from diglot.base.files import read_json
 from diglot.base.format import excerpt
 from diglot.base.ledger import read_ledger
+from diglot.base.table import Column, Table, left, right
+from diglot.report.ledgers import reasons_table, sources_table
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 CELLS = 10
 SAMPLES = 2
 
 
-def corpus_views(artifact: Artifact, source: str | None) -> Iterator[RenderableType]:
+def corpus_views(artifact: Artifact, source: str | None) -> Iterator[Table | RenderableType]:
     """What there is to see of a corpus.
 
     Args:
@@ -36,12 +36,12 @@ def corpus_views(artifact: Artifact, source: str | None) -> Iterator[RenderableT
     """
     ledgers = read_ledger(artifact.path)
     if source is None:
-        yield _sources(ledgers)
+        yield sources_table(ledgers, "Sources")
         return
     if source not in ledgers:
         raise UserError(f"no source {source!r} in {artifact.stage}; there are {', '.join(ledgers)}")
-    yield _sources({source: ledgers[source]})
-    yield _reasons(ledgers[source])
+    yield sources_table({source: ledgers[source]}, "Sources")
+    yield reasons_table(ledgers[source])
     yield _signals(_read(artifact, "signals.json").get(source, {}))
     yield from _samples(ledgers[source])
     clusters = [c for c in _read(artifact, "duplicates.json") if len(ledgers) == 1 or _is_of(source, c)]
@@ -53,62 +53,11 @@ def _read(artifact: Artifact, name: str) -> Any:
     return read_json(artifact.file(name))
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for name in columns:
-        right = name in (
-            "read",
-            "kept",
-            "held out",
-            "dropped",
-            "documents",
-            "share",
-            "unconditional",
-            "low",
-            "high",
-            "size",
-        )
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
-    return table
-
-
-def _sources(ledgers: dict[str, Any]) -> Table:
-    table = _table("Sources", "source", "language", "read", "kept", "held out", "dropped", "main reasons")
-    for name, ledger in ledgers.items():
-        dropped = {reason: counts["documents"] for reason, counts in ledger["dropped"].items()}
-        most = sorted(dropped.items(), key=lambda item: (-item[1], item[0]))[:3]
-        numbers = [ledger[part]["documents"] for part in ("read", "kept", "held_out")] + [sum(dropped.values())]
-        reasons = ", ".join(f"{reason} {number:,}" for reason, number in most)
-        table.add_row(Text(name), ledger["language"], *(f"{number:,}" for number in numbers), reasons)
-    return table
-
-
-def _reasons(ledger: dict[str, Any]) -> Table:
-    table = _table(
-        "Dropped, by the first reason; `unconditional`: all that break the rule",
-        "reason",
-        "documents",
-        "share",
-        "unconditional",
-    )
-    read = max(ledger["read"]["documents"], 1)
-    for reason, counts in sorted(ledger["dropped"].items(), key=lambda item: -item[1]["documents"]):
-        unconditional = ledger.get("unconditional", {}).get(reason)
-        number = counts["documents"]
-        table.add_row(
-            reason, f"{number:,}", f"{number / read:.1%}", f"{unconditional:,}" if unconditional is not None else ""
-        )
-    return table
-
-
 def _signals(signals: dict[str, Any]) -> Table:
     """Signals that a rule looks at; bars are shares of documents over the range that holds all of them."""
-    table = _table(
-        "Signals with a limit (the report has all)", "signal", "low", "high", "from", "kept", "dropped", "to"
-    )
-    table.columns[4].justify = table.columns[5].justify = "left"
-    for column in (0, 4, 5):
-        table.columns[column].no_wrap = True
+    signal, kept, dropped = (Column(name, overflow="keep") for name in ("signal", "kept", "dropped"))
+    columns = [signal, *right("low", "high"), *left("from"), kept, dropped, *left("to")]
+    table = Table(columns, "Signals with a limit (the report has all)")
     limited = {name: s for name, s in signals.items() if s["low"] is not None or s["high"] is not None}
     for name, signal in limited.items():
         counts = [kept + dropped for kept, dropped in zip(signal["kept"], signal["dropped"], strict=True)]
@@ -119,7 +68,7 @@ def _signals(signals: dict[str, Any]) -> Table:
         limits = ["" if signal[side] is None else f"{signal[side]:g}" for side in ("low", "high")]
         bars = [_bars(signal[fate][first:last]) for fate in ("kept", "dropped")]
         edges = signal["edges"]
-        table.add_row(name, *limits, f"{edges[first]:.3g}", *bars, f"{edges[last]:.3g}")
+        table.add(name, *limits, f"{edges[first]:.3g}", *bars, f"{edges[last]:.3g}")
     return table
 
 
@@ -147,8 +96,8 @@ def _is_of(source: str, cluster: dict[str, Any]) -> bool:
 
 
 def _clusters(clusters: list[dict[str, Any]]) -> Table:
-    table = _table("Largest clusters of duplicates", "size", "reason", "kept", "beginning")
+    table = Table([*right("size"), *left("reason", "kept", "beginning")], "Largest clusters of duplicates")
     for cluster in clusters:
         beginning = excerpt(" ".join(cluster["excerpt"].split()), 80)
-        table.add_row(f"{cluster['size']:,}", cluster["reason"], Text(cluster["kept"]), Text(beginning))
+        table.add(f"{cluster['size']:,}", cluster["reason"], cluster["kept"], beginning)
     return table

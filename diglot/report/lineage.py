@@ -18,9 +18,14 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from diglot.base.format import join, number, short
+from diglot.base.table import Cell, Table, left, right
 from diglot.report.reading import Run
 from diglot.report.section import Section
 
+NOTE = (
+    "Every dot is a model, every line what led to it; dashed lines are merged. Small rings: models kept on the way, where "
+    "branches left (STAGE@STEP). Then what it was made from, and the tokens of training behind it."
+)
 ROW_HEIGHT, LANE_WIDTH, MARGIN = 38, 22, 14  # pixels; the stylesheet has the same row height
 
 
@@ -170,7 +175,7 @@ def lanes(members: Sequence[Member]) -> dict[str, int]:
 
 
 def picture(members: Sequence[Member]) -> dict[str, Any]:
-    """Rows, dots and lines of the lineage, in pixels."""
+    """The table of the lineage, and its dots and lines in pixels."""
     lane_of, row_of = lanes(members), {member.stage: row for row, member in enumerate(members)}
     by_name, behind = {member.stage: member for member in members}, tokens_behind(members)
 
@@ -204,20 +209,15 @@ def picture(members: Sequence[Member]) -> dict[str, Any]:
                 else f"L{start_x:g} {turn:g} C{start_x:g} {bend:g} {x:g} {bend:g} {x:g} {y:g}"
             )
             lines.append({"path": f"M{start_x:g} {start_y:g} {curve}", "joins": len(member.parents) > 1})
-    rows = [
-        {
-            "stage": member.stage,
-            "x": place(member.stage)[0],
-            "y": place(member.stage)[1],
-            "from": join([at(*parent) for parent in member.parents]) if member.do != "merge" else "",
-            "words": member.words,
-            "tokens": short(behind[member.stage]) if behind[member.stage] else "–",
-            "joins": len(member.parents) > 1,
-        }
-        for member in members
-    ]
+    table = Table([*left("", "", ""), *right("")], notes=[NOTE])
+    for member in members:
+        parents = join([at(*parent) for parent in member.parents]) if member.do != "merge" else ""
+        tokens = short(behind[member.stage]) if behind[member.stage] else "–"
+        table.add(Cell(member.stage, style="strong"), member.words, Cell(parents, style="quiet"), tokens)
+    dots = [place(member.stage) for member in members]
     width = 2 * MARGIN + max(lane_of.values(), default=0) * LANE_WIDTH
-    return {"rows": rows, "lines": lines, "marks": marks, "width": width, "height": len(rows) * ROW_HEIGHT}
+    height = len(members) * ROW_HEIGHT
+    return {"table": table, "dots": dots, "lines": lines, "marks": marks, "width": width, "height": height}
 
 
 def lineage(run: Run) -> Section | None:

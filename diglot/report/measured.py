@@ -14,12 +14,16 @@ from diglot.base.format import join
 from diglot.report.page import render
 from diglot.report.section import Section, plot
 from diglot.report.tokenizer_figures import gini_bars, side_by_side
-from diglot.report.tokenizer_tables import Measure, best_of, language_labels, lossy_costs, measures_of
+from diglot.report.tokenizer_tables import (
+    Measure,
+    best_of,
+    fairest_of,
+    gini_table,
+    language_labels,
+    measure_table,
+    measures_of,
+)  # fmt: skip
 from diglot.report.tokenizers import direction, piece_parts
-
-LOSSY_NOTE = (
-    "† and an open mark: more than 1% of its tokens stand for the unknown. It loses text, and looks better than it is."
-)
 
 
 def write_measures(result: Mapping[str, Any], folder: Path) -> Path:
@@ -42,29 +46,10 @@ def measure_page(result: Mapping[str, Any]) -> str:
 
 def _section(measure: Measure, result: Mapping[str, Any]) -> Section:
     labels = language_labels(result["languages"])
-    rows = []
-    for language, label in labels.items():
-        known = {name: of[language] for name, of in measure.values.items() if language in of}
-        if not known:
-            continue
-        best = best_of(measure, known, language)
-        cells = [
-            {"text": measure.text(known[name]) + ("†" if language in measure.lossy[name] else ""), "best": name == best}
-            if name in known else {"text": "–", "best": False}
-            for name in measure.values
-        ]  # fmt: skip
-        rows.append({"language": label, "cells": cells})
     figure = side_by_side(
         measure.values, measure.axis, lossy=measure.lossy, reference=measure.reference, percent=measure.percent
     )
-    shown = {row["language"] for row in rows}
-    loses = any(labels[code] in shown for codes in measure.lossy.values() for code in codes)
-    data = {
-        "plot": plot(measure.key, figure, measure.title + "."),
-        "names": list(measure.values),
-        "rows": rows,
-        "notes": [note for note in (measure.note, LOSSY_NOTE if loses else "") if note],
-    }
+    data = {"plot": plot(measure.key, figure, measure.title + "."), "table": measure_table(measure, labels)}
     return Section(measure.key, measure.title, _finding(measure, labels), data, layout="measured")
 
 
@@ -89,10 +74,8 @@ def _finding(measure: Measure, labels: Mapping[str, str]) -> str:
 
 def _gini(result: Mapping[str, Any]) -> Section:
     """How unequally the tokenizers charge the languages."""
-    cost, loses = result["cost"], lossy_costs(result)
+    cost, fairest = result["cost"], fairest_of(result)
     gini = {name: of["gini"] for name, of in cost["tokenizers"].items()}
-    fair = [name for name in gini if not loses[name]]
-    fairest = min(fair, key=gini.__getitem__, default=None)
     finding = (
         f"{fairest} charges the languages most alike: Gini {gini[fairest]:.3f}." if fairest and len(gini) > 1 else ""
     )
@@ -100,30 +83,8 @@ def _gini(result: Mapping[str, Any]) -> Section:
         f"Gini coefficient of the tokens that {cost['sentences']:,} parallel sentences need in "
         f"{len(cost['languages'])} languages: 0 where all need equally many."
     )
-    rows = [
-        {
-            "language": name,
-            "cells": [
-                {"text": f"{value:.3f}{'†' if loses[name] else ''}", "best": name == fairest},
-                _dearest(result, name),
-            ],
-        }
-        for name, value in gini.items()
-    ]
-    data = {
-        "plot": plot("gini", gini_bars(gini), caption),
-        "names": ["Gini", "dearest language"],
-        "rows": rows,
-        "notes": [LOSSY_NOTE] if any(loses.values()) else [],
-    }
+    data = {"plot": plot("gini", gini_bars(gini), caption), "table": gini_table(result)}
     return Section("gini", "Inequality between languages", finding, data, layout="measured")
-
-
-def _dearest(result: Mapping[str, Any], name: str) -> dict[str, Any]:
-    premium = result["cost"]["tokenizers"][name]["premium"]
-    dearest = max(premium, key=premium.__getitem__)
-    label = language_labels(result["languages"])[dearest]
-    return {"text": f"{label} {premium[dearest]:.2f} ×", "best": False}
 
 
 def _examples(result: Mapping[str, Any]) -> Section:

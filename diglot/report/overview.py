@@ -14,8 +14,10 @@ import yaml
 from diglot.base.artifact import Artifact
 from diglot.base.format import duration, join, megabytes, number, share
 from diglot.base.summaries.model import ModelSummary
+from diglot.base.table import Cell, Table, left, right
 from diglot.report import figures
 from diglot.report.figures import Colours
+from diglot.report.learnt import learnt_table
 from diglot.report.reading import Run
 from diglot.report.results import (
     INTERVAL,
@@ -27,6 +29,10 @@ from diglot.report.results import (
 )
 from diglot.report.section import Section, plot
 
+PIPELINE_NOTE = (
+    "From top to bottom in the order in which stages ran: name, kind of stage, artifact, time, fingerprint. Arcs lead "
+    "from what a stage was made from; thick arcs carry a model on."
+)
 ROW_HEIGHT, RAIL_WIDTH = 38, 120  # pixels; the stylesheet has the same row height
 
 
@@ -57,7 +63,7 @@ def headline(run: Run, colours: Colours, before: str | None, after: str | None) 
     tiles += [("machine", text) for text in machines(run)]
     if last is None:
         text = f"{len(run.artifacts)} stages ran in {duration(seconds)}; no model was evaluated yet."
-        return Section("headline", "What was learnt", text, {"tiles": tiles, "rows": [], "plots": []})
+        return Section("headline", "What was learnt", text, {"tiles": tiles, "table": None, "plots": []})
     new = new_languages(run.artifacts)
     rows = headline_comparisons(run.artifacts, first, last)
     plots = []
@@ -68,7 +74,8 @@ def headline(run: Run, colours: Colours, before: str | None, after: str | None) 
         caption = "Bits per byte of held-out text (lower is better): ○ before, ● after."
         plots.append(plot("headline-bits", figures.bits_before_after(rows, colours), caption))
     finding = f"{finding_of_comparisons(rows, new)} The whole run took {duration(seconds)}{_on(run)}."
-    data = {"tiles": tiles, "rows": rows, "plots": plots, "before": first and first.stage, "after": last.stage}
+    table = learnt_table(rows, f"From {first.stage} to {last.stage}" if first else f"Scores of {last.stage}")
+    data = {"tiles": tiles, "table": table if rows else None, "plots": plots}
     return Section("headline", "What was learnt", finding.strip(), data)
 
 
@@ -142,25 +149,19 @@ def pipeline(run: Run, colours: Colours) -> Section | None:
             edge = RAIL_WIDTH - 12
             model = parent.kind == "model" and artifact.kind == "model"
             arcs.append({"path": f"M{edge} {top:g} C{reach:g} {top:g} {reach:g} {bottom:g} {edge} {bottom:g}", "model": model})  # fmt: skip
-    rows = [
-        {
-            "stage": artifact.stage,
-            "do": artifact.do,
-            "kind": artifact.kind,
-            "from": [parent.stage for parent in run.parents(artifact)],
-            "seconds": duration(artifact.provenance.get("seconds")),
-            "fingerprint": artifact.fingerprint[:8],
-            "y": row * ROW_HEIGHT + ROW_HEIGHT / 2,
-        }
-        for row, artifact in enumerate(run.artifacts)
-    ]
+    table = Table([*left("", "", ""), *right(""), *left("")], notes=[PIPELINE_NOTE])
+    for artifact in run.artifacts:
+        stage, kind = Cell(artifact.stage, style="strong"), Cell(artifact.kind, style="quiet")
+        seconds = duration(artifact.provenance.get("seconds"))
+        table.add(stage, artifact.do, kind, seconds, Cell(artifact.fingerprint[:8], style="code"))
+    dots = [{"kind": artifact.kind, "y": (row + 0.5) * ROW_HEIGHT} for row, artifact in enumerate(run.artifacts)]
     longest = max(run.artifacts, key=lambda artifact: artifact.provenance.get("seconds") or 0)
     finding = (
-        f"{len(rows)} stages made {len(rows)} artifacts in {duration(total_seconds(run))}; the longest was "
+        f"{len(dots)} stages made {len(dots)} artifacts in {duration(total_seconds(run))}; the longest was "
         f"{longest.stage} with {duration(longest.provenance.get('seconds'))}."
     )
-    size = {"width": RAIL_WIDTH, "height": len(rows) * ROW_HEIGHT}
-    return Section("pipeline", "The pipeline", finding, {"rows": rows, "arcs": arcs, **size})
+    size = {"width": RAIL_WIDTH, "height": len(dots) * ROW_HEIGHT}
+    return Section("pipeline", "The pipeline", finding, {"dots": dots, "arcs": arcs, "table": table, **size})
 
 
 def cost(run: Run, colours: Colours) -> Section | None:
@@ -174,20 +175,19 @@ def cost(run: Run, colours: Colours) -> Section | None:
     finding = f"The run took {duration(total)}{_on(run)}"
     finding += f", {share(trained, total)} of it training" if trained else ""
     finding += f"; peak memory in training was {megabytes(memory)}." if memory else "."
-    rows = [
-        {
-            "stage": item.artifact.stage,
-            "tokens": number(item.tokens),
-            "steps": number(len(item.steps)),
-            "seconds": duration(seconds[item.artifact.stage]),
-            "speed": number(_mean([record.get("tokens_per_second") for record in item.steps])),
-            "memory": megabytes(item.memory_mb),
-            "parameters": number(_parameters(item.artifact)),
-        }
-        for item in run.trainings
-    ]
+    table = Table([*left("train stage"), *right("steps", "tokens", "time", "tokens/s", "peak memory", "parameters")])
+    for item in run.trainings:
+        table.add(
+            Cell(item.artifact.stage, style="strong"),
+            number(len(item.steps)),
+            number(item.tokens),
+            duration(seconds[item.artifact.stage]),
+            number(_mean([record.get("tokens_per_second") for record in item.steps])),
+            megabytes(item.memory_mb),
+            number(_parameters(item.artifact)),
+        )
     figure = plot("seconds", figures.seconds_bars(seconds), "Seconds by stage, in the order in which they ran.")
-    return Section("cost", "What it cost", finding, {"plots": [figure], "rows": rows})
+    return Section("cost", "What it cost", finding, {"plots": [figure], "table": table})
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

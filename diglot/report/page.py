@@ -21,7 +21,6 @@ from diglot.recipe.report import Report
 from diglot.report import corpus, lineage, overview, scores, sweep, tokenizers
 from diglot.report.figures import Colours
 from diglot.report.reading import Run
-from diglot.report.results import shown_language
 from diglot.report.section import Section
 
 HERE = Path(__file__).parent
@@ -77,7 +76,6 @@ def render(title: str, sections: list[Section]) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    templates.filters["shown_language"] = shown_language
     return templates.get_template("page.html.jinja").render(
         title=title,
         sections=sections,

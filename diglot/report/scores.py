@@ -6,6 +6,7 @@ from typing import Any
 
 from diglot.base.artifact import Artifact
 from diglot.base.format import join, number
+from diglot.base.table import Cell, Column, Table, left, right
 from diglot.report import figures
 from diglot.report.figures import Colours
 from diglot.report.reading import Run, read_lines, token_offsets
@@ -83,25 +84,17 @@ def scores(run: Run, colours: Colours, before: str | None, after: str | None) ->
     by_stage = [{_key(item): item for item in results(scores_of(artifact))} for artifact in stages]
     keys = dict.fromkeys(key for found in by_stage[::-1] for key in found)
     rows = [Comparison(None, next(found[key] for found in by_stage if key in found)) for key in keys]
-    table = [
-        {
-            "language": shown_language(row.either.language),
-            "name": row.name,
-            "detail": row.detail,
-            "items": number(row.either.items),
-            "chance": row.either.chance_text,
-            "cells": [found.get(_key(row.either)) for found in by_stage],
-        }
-        for row in in_reading_order(rows, new_languages(run.artifacts))
-    ]
+    models = [Column(artifact.stage, _model_of(run, artifact), align="right") for artifact in stages]
+    table = Table([*left("language", "measured"), *right("items", "chance"), *models], grouped=True)
+    for row in in_reading_order(rows, new_languages(run.artifacts)):
+        counts = [Cell(text, style="quiet") for text in (number(row.either.items), row.either.chance_text)]
+        found = [of.get(_key(row.either)) for of in by_stage]
+        cells = [Cell(result.text, result.error_text) if result else Cell("–") for result in found]
+        table.add(shown_language(row.either.language), Cell(row.name, row.detail), *counts, *cells)
     items = sum({(row.either.name, row.either.language): row.either.items or 0 for row in rows}.values())
     measured = f"{len(stages)} models were measured" if len(stages) > 1 else "One model was measured"
-    finding = f"{measured} on {len(table)} numbers from {items:,} held-out items, documents and pairs."
-    data = {
-        "stages": [{"name": artifact.stage, "model": _model_of(run, artifact)} for artifact in stages],
-        "rows": table,
-        "samples": _samples(*before_and_after(run.artifacts, before, after)),
-    }
+    finding = f"{measured} on {len(table.rows)} numbers from {items:,} held-out items, documents and pairs."
+    data = {"table": table, "samples": _samples(*before_and_after(run.artifacts, before, after))}
     return Section("scores", "Scores of all evaluate stages", finding, data)
 
 

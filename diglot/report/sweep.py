@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from diglot.base.artifact import Artifact
 from diglot.base.format import digits, duration, join, megabytes, number, scientific
 from diglot.base.summaries.model import SweepRun, SweepSummary
+from diglot.base.table import Cell, Table, left, right
 from diglot.report import figures
 from diglot.report.figures import NEUTRAL, Colours, escape, figure, label_ends, thin
 from diglot.report.reading import Run, Training, read_lines
@@ -49,9 +50,8 @@ def _finding(artifact: Artifact, content: SweepSummary) -> str:
 
 def _sweep(artifact: Artifact, content: SweepSummary, colours: Colours) -> dict[str, Any]:
     runs = sorted(content.runs, key=lambda each: each.learning_rate)
-    name, first = artifact.stage, runs[0]
+    name = artifact.stage
     curves = [(each, read_lines(artifact, "logs", f"rate-{each.learning_rate!r}.jsonl")[0]) for each in runs]
-    columns = list(first.before)
     caption = f"Held-out {content.measure} against the learning rate (lower is better)"
     if any(each.diverged for each in runs):
         caption += "; × diverged"
@@ -65,24 +65,29 @@ def _sweep(artifact: Artifact, content: SweepSummary, colours: Colours) -> dict[
         "facts": facts,
         "rates": plot(f"rates-{name}", heldout_by_rate(content, colours), caption),
         "curves": plot(f"sweep-{name}", loss_curves(curves), "Training loss of each run, by learning rate"),
-        "columns": [shown_language(column) for column in columns],
-        "rows": [_row(each, columns, content.best) for each in runs],
+        "table": _table(runs, content.best),
     }
 
 
-def _row(each: SweepRun, columns: list[str], best: float | None) -> dict[str, Any]:
-    notes = [f"{each.skipped_steps} steps skipped"] if each.skipped_steps else []
-    if each.diverged:
-        notes.insert(0, f"ended at step {each.steps}" if each.why else "worse than at the start")
-    return {
-        "rate": scientific(each.learning_rate),
-        "best": each.learning_rate == best,
-        "numbers": [digits(each.heldout.get(column), 4) for column in columns],
-        "mean": digits(each.mean, 4),
-        "loss": digits(each.loss, 4),
-        "norm": digits(each.largest_gradient_norm),
-        "note": ", ".join(notes),
-    }
+def _table(runs: Sequence[SweepRun], best: float | None) -> Table:
+    """A row a learning rate: held-out numbers by language, and how the run went."""
+    names = list(runs[0].before)
+    numbers = right(*map(shown_language, names), "mean", "training loss", "largest gradient norm")
+    table = Table([*left("learning rate"), *numbers, *left("")])
+    for each in runs:
+        notes = [f"{each.skipped_steps} steps skipped"] if each.skipped_steps else []
+        if each.diverged:
+            notes.insert(0, f"ended at step {each.steps}" if each.why else "worse than at the start")
+        is_best = each.learning_rate == best
+        table.add(
+            Cell(scientific(each.learning_rate), style="strong" if is_best else ""),
+            *(digits(each.heldout.get(name), 4) for name in names),
+            Cell(digits(each.mean, 4), style="good" if is_best else ""),
+            digits(each.loss, 4),
+            digits(each.largest_gradient_norm),
+            ", ".join(notes),
+        )
+    return table
 
 
 def heldout_by_rate(content: SweepSummary, colours: Colours) -> go.Figure:

@@ -1,6 +1,6 @@
-"""Tokenizers side by side in the terminal: a table a measure, and examples cut into pieces.
+"""Tokenizers side by side: a table a measure, and examples cut into pieces.
 
-Everything here is made from what `diglot.tokenizer.compare.compare` returns, as is the page in `measured.py`.
+Everything here is made from what `diglot.tokenizer.compare.compare` returns; the page in `measured.py` has the same tables.
 """
 
 from __future__ import annotations
@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rich import box
 from rich.cells import cell_len
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from diglot.base.format import join, one_line, share
+from diglot.base.table import Cell, Column, Table, left
 from diglot.report.results import RIGHT_TO_LEFT, shown_language
 from diglot.text.languages import base_code
 
+LOSSY_NOTE = "† loses text: over 1% of the tokens stand for the unknown, so numbers look better than they are."
 LOSSY = 0.01  # share of tokens that are unknown, above which a tokenizer loses text
 RIGHT_TO_LEFT_ISOLATE, END_OF_ISOLATE = "\u2067", "\u2069"
 
@@ -131,40 +131,55 @@ def lossy_costs(result: Mapping[str, Any]) -> dict[str, bool]:
 # --- tables ---------------------------------------------------------------------------------------------------
 
 
-def tables(result: Mapping[str, Any], width: int = 100) -> Iterator[RenderableType]:
+def tables(result: Mapping[str, Any], width: int = 100) -> Iterator[Table | RenderableType]:
     """What `diglot tokenizer measure` prints, in a terminal of so many columns."""
+    labels = language_labels(result["languages"])
     for measure in measures_of(result):
-        yield _table(measure, result)
-    if any(lossy_languages(result).values()):
-        yield Text(
-            "† loses text: over 1% of the tokens stand for the unknown, so numbers look better than they are\n",
-            style="yellow",
-        )
+        yield measure_table(measure, labels, measure.title)
+    if result["cost"]:
+        yield gini_table(result, "Inequality between languages")
     yield from _examples(result, width)
 
 
-def _table(measure: Measure, result: Mapping[str, Any]) -> Table:
-    table = Table(
-        title=measure.title, caption=measure.note or None, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD
-    )  # fmt: skip
-    table.add_column("", overflow="fold")
-    for name in measure.values:
-        table.add_column(Text(one_line(name)), justify="right", overflow="fold")
-    for language, label in language_labels(result["languages"]).items():
+def measure_table(measure: Measure, labels: Mapping[str, str], title: str = "") -> Table:
+    """A row a language, a column a tokenizer; the best of each row is marked, and what loses text."""
+    table = Table([*left(""), *(Column(name, align="right") for name in measure.values)], title)
+    losing = False
+    for language, label in labels.items():
         known = {name: of[language] for name, of in measure.values.items() if language in of}
-        if known:
-            best = best_of(measure, known, language)
-            cells = [
-                _cell(measure, known.get(name), name == best, language in measure.lossy[name])
-                for name in measure.values
-            ]
-            table.add_row(Text(one_line(label)), *cells)
-    if measure.key == "premium":
-        table.add_section()
-        loses = lossy_costs(result)
-        gini = {name: of["gini"] for name, of in result["cost"]["tokenizers"].items()}
-        table.add_row("Gini", *(f"{gini[name]:.3f}{'†' if loses[name] else ''}" for name in measure.values))
+        if not known:
+            continue
+        best = best_of(measure, known, language)
+        cells = [Cell("–", style="quiet")] * len(measure.values)
+        for place, name in enumerate(measure.values):
+            if name in known:
+                loses = language in measure.lossy[name]
+                losing |= loses
+                style = "good" if name == best else "quiet" if loses else ""
+                cells[place] = Cell(measure.text(known[name]) + ("†" if loses else ""), style=style)
+        table.add(label, *cells)
+    table.notes = [note for note in (measure.note, LOSSY_NOTE if losing else "") if note]
     return table
+
+
+def gini_table(result: Mapping[str, Any], title: str = "") -> Table:
+    """How unequally each tokenizer charges the languages."""
+    loses, labels = lossy_costs(result), language_labels(result["languages"])
+    table = Table([*left(""), *(Column(name, align="right") for name in ("Gini", "dearest language"))], title)
+    fairest = fairest_of(result)
+    for name, of in result["cost"]["tokenizers"].items():
+        gini = Cell(f"{of['gini']:.3f}{'†' if loses[name] else ''}", style="good" if name == fairest else "")
+        dearest = max(of["premium"], key=of["premium"].__getitem__)
+        table.add(name, gini, f"{labels[dearest]} {of['premium'][dearest]:.2f} ×")
+    table.notes = [LOSSY_NOTE] if any(loses.values()) else []
+    return table
+
+
+def fairest_of(result: Mapping[str, Any]) -> str | None:
+    """The tokenizer that charges the languages most alike, among those that lose no text."""
+    loses = lossy_costs(result)
+    gini = {name: of["gini"] for name, of in result["cost"]["tokenizers"].items() if not loses[name]}
+    return min(gini, key=gini.__getitem__, default=None)
 
 
 def best_of(measure: Measure, known: Mapping[str, float], language: str) -> str | None:
@@ -173,12 +188,6 @@ def best_of(measure: Measure, known: Mapping[str, float], language: str) -> str 
     if measure.best is None or len(known) < 2 or not fair:
         return None
     return (min if measure.best == "min" else max)(fair, key=fair.__getitem__)
-
-
-def _cell(measure: Measure, value: float | None, best: bool, loses: bool) -> Text:
-    if value is None:
-        return Text("–", style="dim")
-    return Text(measure.text(value) + ("†" if loses else ""), style="bold green" if best else "dim" if loses else "")
 
 
 # --- examples -------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from diglot.base.summaries.tokenizer import (
     TokenizerMeasures,
     TokenizerSummary,
 )
+from diglot.base.table import Cell, Table, left, right
 from diglot.report import tokenizer_figures
 from diglot.report.figures import Colours
 from diglot.report.reading import Run
@@ -110,29 +111,26 @@ def _plots(stage: str, facts: TokenizerSummary, colours: Colours, extended: bool
     return plots
 
 
-def _measures(facts: TokenizerSummary) -> dict[str, Any]:
+def _measures(facts: TokenizerSummary) -> Table | None:
     """The table of measures by language, each before (of an extension) and after."""
     after, before = facts.measures, facts.measures_before if isinstance(facts, ExtendedTokenizer) else {}
+    if not after:
+        return None
     loses = any(values.unknown_tokens for values in (*after.values(), *before.values()))
-    columns = [column for column in MEASURES if column[0] != "unknown_tokens" or loses]
-    rows = [
-        {
-            "language": shown_language(language),
-            "on": f"{values.documents:,} {MEASURED_ON[values.measured_on]}",
-            "cells": [_cell(column, before.get(language), values) for column in columns],
-        }
-        for language, values in after.items()
-    ]
-    return {"columns": [label for _, label, _ in columns], "rows": rows, "note": _words_note(after)}
+    measures = [measure for measure in MEASURES if measure[0] != "unknown_tokens" or loses]
+    note = _words_note(after)
+    table = Table([*left("language", "measured on"), *right(*(label for _, label, _ in measures))], notes=[note] if note else [])  # fmt: skip
+    for language, values in after.items():
+        on = Cell(f"{values.documents:,} {MEASURED_ON[values.measured_on]}", style="quiet")
+        cells = [_cell(key, form, before.get(language), values) for key, _, form in measures]
+        table.add(shown_language(language), on, *cells)
+    return table
 
 
-def _cell(
-    column: tuple[str, str, str], before: TokenizerMeasures | None, after: TokenizerMeasures
-) -> dict[str, str | None]:
-    key, _, form = column
+def _cell(key: str, form: str, before: TokenizerMeasures | None, after: TokenizerMeasures) -> Cell:
     now = form.format(getattr(after, key))
     was = form.format(getattr(before, key)) if before else now
-    return {"before": was if was != now else None, "after": now}
+    return Cell(now, lead=f"{was} →" if was != now else "")
 
 
 def _words_note(measures: Mapping[str, TokenizerMeasures]) -> str:

@@ -6,11 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from diglot.base.artifact import LOGS, STEPS, UserError, read_artifact
+from diglot.base.table import Column, Table, left, right
 from diglot.recipe import Recipe
 from diglot.recipe.common import at_step
 from diglot.recipe.train import Train
@@ -81,28 +78,26 @@ def _folder(run: Path, name: str) -> Path:
     return kept if kept.is_dir() else run / stage
 
 
-def show(console: Console, found: list[dict[str, Any]], limit: int) -> None:
-    """Print answers as tables of at most `limit` lines."""
+def views(found: list[dict[str, Any]], limit: int) -> Iterator[Table | str]:
+    """Answers as tables of at most `limit` lines."""
     for answer in found:
         if "phases" in answer:
-            tables = mixture_tables(answer)
+            yield from mixture_tables(answer)
         else:
-            tables = (step_tables if "documents" in answer else document_tables)(answer, limit)
-        for table in tables:
-            console.print(table)
+            yield from (step_tables if "documents" in answer else document_tables)(answer, limit)
 
 
 def mixture_tables(mixture: dict[str, Any]) -> Iterator[Table | str]:
     """One table a phase: shares asked for and realised, tokens, epochs."""
+    columns = right("planned", "realised", "tokens", "rows", "epochs", "at most", "packing efficiency")
     for name, phase in mixture["phases"].items():
         ramp = ", ramping from the mixture before" if phase["ramp"] else ""
-        table = _table(f"{mixture['stage']}: phase {name}, {phase['steps']:,} steps{ramp}", ("source",))
-        for column in ("planned", "realised", "tokens", "rows", "epochs", "at most", "packing efficiency"):
-            table.add_column(column, justify="right")
+        title = f"{mixture['stage']}: phase {name}, {phase['steps']:,} steps{ramp}"
+        table = Table([*left("source"), *columns], title)
         for source, entry in phase["sources"].items():
             cap = entry["max_epochs"]
-            table.add_row(
-                escape(source),
+            table.add(
+                source,
                 f"{entry['planned']:.2%}",
                 f"{entry['realised']:.2%}",
                 f"{entry['tokens']:,}",
@@ -120,23 +115,13 @@ def mixture_tables(mixture: dict[str, Any]) -> Iterator[Table | str]:
 
 def step_tables(found: dict[str, Any], limit: int) -> Iterator[Table | str]:
     """The documents of a step."""
-    documents = found["documents"]
-    table = _table(
-        f"{found['stage']}: step {found['step']:,}, phase {found['phase']}, packing efficiency {found['packing_efficiency']:.1%}",
-        ("source", "document"),
-    )
-    for column in ("row", "epoch", "tokens"):
-        table.add_column(column, justify="right")
-    table.add_column("begins", no_wrap=True, overflow="ellipsis", ratio=1)
+    documents, packing = found["documents"], f"packing efficiency {found['packing_efficiency']:.1%}"
+    title = f"{found['stage']}: step {found['step']:,}, phase {found['phase']}, {packing}"
+    begins = Column("begins", overflow="cut")
+    table = Table([*left("source", "document"), *right("row", "epoch", "tokens"), begins], title)
     for entry in documents[:limit]:
-        table.add_row(
-            escape(entry["source"]),
-            escape(entry["id"]),
-            str(entry["row"]),
-            str(entry["epoch"]),
-            f"{entry['from']}–{entry['to']}",
-            escape(entry["words"]),
-        )
+        span = f"{entry['from']}–{entry['to']}"
+        table.add(entry["source"], entry["id"], str(entry["row"]), str(entry["epoch"]), span, entry["words"])
     yield table
     if len(documents) > limit:
         yield f"and {len(documents) - limit:,} more of {len(documents):,}; --limit or --json shows them"
@@ -148,19 +133,11 @@ def document_tables(found: dict[str, Any], limit: int) -> Iterator[Table | str]:
     if not occurrences:
         yield f"{found['source']}:{found['id']} is not read in stage {found['stage']}"
         return
-    table = _table(f"{found['stage']}: {found['source']}:{found['id']}", ("phase",))
-    for column in ("step", "epoch", "tokens"):
-        table.add_column(column, justify="right")
+    title = f"{found['stage']}: {found['source']}:{found['id']}"
+    table = Table([*left("phase"), *right("step", "epoch", "tokens")], title)
     for occurrence in occurrences[:limit]:
         tokens = f"{occurrence['from']}–{occurrence['to']}"
-        table.add_row(escape(occurrence["phase"]), f"{occurrence['step']:,}", str(occurrence["epoch"]), tokens)
+        table.add(occurrence["phase"], f"{occurrence['step']:,}", str(occurrence["epoch"]), tokens)
     yield table
     if len(occurrences) > limit:
         yield f"and {len(occurrences) - limit:,} more; --limit or --json shows them"
-
-
-def _table(title: str, columns: tuple[str, ...]) -> Table:
-    table = Table(title=escape(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table

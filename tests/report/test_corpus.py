@@ -40,13 +40,13 @@ def corpus_of(folder: Path, files: dict[str, Any], settings: dict[str, Any] | No
 
 def test_a_source_says_why_and_how_many_break_a_rule_anyway(artifacts: list[Artifact]) -> None:
     page = text_of(artifacts).data["pages"][0]
-    assert [(row["reason"], row["documents"], row["unconditional"]) for row in page["dropped_by"]] == [
-        ("near duplicate", "410", ""),
-        ("wrong language", "260", ""),
-        ("max duplicate lines", "190", "195"),
-        ("max urls", "120", "125"),
+    assert [tuple(cell.text for cell in row if cell.bar is None) for row in page["reasons"].rows] == [
+        ("near duplicate", "410", "3.4%", ""),
+        ("wrong language", "260", "2.2%", ""),
+        ("max duplicate lines", "190", "1.6%", "195"),
+        ("max urls", "120", "1.0%", "125"),
     ]
-    assert page["dropped_by"][0]["width"] == "100.0"
+    assert page["reasons"].rows[0][-1].bar == 100
     assert page["corrected"] == [{"kind": "urls", "documents": "12", "characters": "300"}]
 
 
@@ -68,7 +68,7 @@ def test_samples_of_kept_and_dropped_are_shown_and_escaped(artifacts: list[Artif
     assert sum(ATTACK in words for words in page.words) >= 4 + 6  # English: a sample a reason, six kept
     kept = text_of(artifacts).data["pages"][1]
     assert len(kept["kept_samples"]) == 6
-    assert [group["reason"] for group in kept["samples"]] == [row["reason"] for row in kept["dropped_by"]]
+    assert [group["reason"] for group in kept["samples"]] == [row[0].text for row in kept["reasons"].rows]
 
 
 # --- over all sources -----------------------------------------------------------------------------------------
@@ -80,17 +80,17 @@ def test_clusters_and_lines_are_ordered_and_nothing_is_left_unsaid(artifacts: li
         ("9", "near duplicate", 5, "3"),
         ("2", "same url", 1, ""),
     ]
-    assert [line["documents"] for line in data["lines"]] == ["1,200", "71"]
+    assert [row[0].text for row in data["lines"].rows] == ["1,200", "71"]
 
 
 def test_a_language_with_several_sources_has_a_sum(tmp_path: Path) -> None:
     accounts, _ = many_sources()
     data = text_of([corpus_of(tmp_path, {"ledger.json": accounts})]).data
-    arabic = data["languages"][0]
+    language, sources, _, kept, *_ = (cell.text for cell in data["languages"].rows[0])
     both = [accounts["sources"][name] for name in ("ar", "web-ar")]
-    assert (arabic["language"], arabic["sources"]) == ("ar", 2)
-    assert arabic["kept"] == f"{sum(entry['kept']['documents'] for entry in both):,}"
-    assert len(data["languages"]) == 18
+    assert (language, sources) == ("Arabic", "2")
+    assert kept == f"{sum(entry['kept']['documents'] for entry in both):,}"
+    assert len(data["languages"].rows) == 18
 
 
 def test_sources_of_the_same_name_in_two_stages_stay_apart(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_corpus_without_the_newer_files_is_shown_all_the_same(tmp_path: Path) 
         for key in ("unconditional", "kept_samples", "samples", "corrected"):
             entry.pop(key)
     data = text_of([corpus_of(tmp_path, {"ledger.json": account})]).data
-    assert (data["clusters"], data["lines"]) == ([], [])
+    assert (data["clusters"], data["lines"]) == ([], None)
     Page(render("Old", sections_of([corpus_of(tmp_path / "again", {"ledger.json": account})], None, None)))
 
 
@@ -201,12 +201,12 @@ def test_quality_models_show_every_number_by_language(artifacts: list[Artifact])
     section = corpus.judges(Run(artifacts), Colours([], {}))
     assert section is not None
     model = section.data["models"][0]
-    assert model["columns"] == [
-        "held out", "perplexity", "perplexity, 50% of documents", "AUC", "threshold", "precision", "recall",
+    assert [column.heading for column in model["table"].columns] == [
+        "language", "held out", "perplexity", "perplexity, 50% of documents", "AUC", "threshold", "precision", "recall",
     ]  # fmt: skip
-    assert [row["cells"] for row in model["rows"]] == [
-        ["500", "141.2", "120", "–", "–", "–", "–"],
-        ["480", "388", "300", "0.974", "612.5", "0.95", "0.9"],
+    assert [[cell.text for cell in row] for row in model["table"].rows] == [
+        ["English", "500", "141.2", "120", "–", "–", "–", "–"],
+        ["Arabic", "480", "388", "300", "0.974", "612.5", "0.95", "0.9"],
     ]
     assert section.finding == "ngram judges English and Arabic. learnt learnt 3 limits for 2 languages from reference text."  # fmt: skip
 
@@ -214,12 +214,12 @@ def test_quality_models_show_every_number_by_language(artifacts: list[Artifact])
 def test_learnt_limits_are_a_table_of_rules_by_language(artifacts: list[Artifact]) -> None:
     section = corpus.judges(Run(artifacts), Colours([], {}))
     assert section is not None
-    rules = section.data["rules"][0]
-    assert rules["languages"] == ["en", "ar"]  # Indonesian had too little text to learn from
-    cells = {row["rule"]: [cell and (cell["learnt"], cell["set"]) for cell in row["cells"]] for row in rules["rows"]}
-    assert cells == {
+    table = section.data["rules"][0]["table"]
+    headings = [column.heading for column in table.columns]
+    assert headings == ["rule", "English", "Arabic"]  # Indonesian had too little text to learn from
+    assert {rule.text: [(cell.text, cell.detail) for cell in cells] for rule, *cells in table.rows} == {
         "max urls": [("≤ 12.5%", "≤ 20%, costs 0.4%"), ("≤ 20%", "≤ 20%, costs 1.0%")],
-        "min words": [("≥ 31", "≥ 50, costs 5.0%"), None],
+        "min words": [("≥ 31", "≥ 50, costs 5.0%"), ("–", "")],
     }
 
 

@@ -77,7 +77,7 @@ def test_lines_in_one_lane_do_not_overlap() -> None:
 
 def test_a_branch_leaves_its_trunks_line_at_its_step() -> None:
     drawn = picture(BRANCHES)
-    y = {row["stage"]: row["y"] for row in drawn["rows"]}
+    y = {row[0].text: dot[1] for row, dot in zip(drawn["table"].rows, drawn["dots"], strict=True)}
     marks = {mark["label"]: mark["y"] for mark in drawn["marks"]}
     assert marks["trunk@400"] == pytest.approx((y["start"] + y["trunk"]) / 2, abs=0.1)
     assert marks["trunk@600"] == pytest.approx(y["start"] + 0.75 * (y["trunk"] - y["start"]), abs=0.1)

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from diglot.base.artifact import Artifact
+from diglot.base.table import drawn
+from diglot.report.learnt import learnt_of
 from diglot.report.results import (
     Comparison,
     Result,
@@ -22,7 +24,6 @@ from diglot.report.results import (
     scores_of,
     shown_language,
 )
-from diglot.report.terminal import learnt_table
 
 
 def by_name(artifacts: list[Artifact], name: str) -> Artifact:
@@ -106,20 +107,18 @@ def test_languages_are_shown_by_name(key: str, shown: str) -> None:
 
 
 def test_terminal_table_fits_80_columns_and_has_every_measure(artifacts: list[Artifact]) -> None:
-    table = learnt_table(artifacts)
+    table = learnt_of(artifacts)
     assert table is not None
     stream = io.StringIO()
-    Console(file=stream, width=80).print(table)
+    Console(file=stream, width=80).print(drawn(table))
     text = stream.getvalue()
     assert max(map(len, text.split("\n"))) <= 80
     for words in ("Arabic", "English", "cloze-ar", "26% ±6", "76% ±6", "+50", "bits per byte", "−1.900", "preference margin, nats"):  # fmt: skip
         assert words in text
-    assert learnt_table([artifact for artifact in artifacts if artifact.kind != "scores"]) is None
+    assert learnt_of([artifact for artifact in artifacts if artifact.kind != "scores"]) is None
 
 
 def test_terminal_table_loads_nothing_heavy() -> None:
-    code = (
-        "import sys, diglot.report.terminal; print({'plotly', 'jinja2', 'torch', 'numpy', 'numba'} & set(sys.modules))"
-    )
+    code = "import sys, diglot.report.learnt; print({'rich', 'plotly', 'jinja2', 'torch', 'numpy', 'numba'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"

@@ -50,12 +50,12 @@ def test_what_it_says(tmp_path: Path) -> None:
         "rates: of 4 learning rates 1e-3 did best: 1.600 bits per byte on held-out text, the mean of English and "
         "Arabic. 3e-3 and 1e-2 diverged."
     )
-    rows = found.data["stages"][0]["rows"]
-    assert [(row["rate"], row["mean"], row["best"], row["note"]) for row in rows] == [
-        ("1e-4", "2", False, ""),
-        ("1e-3", "1.6", True, ""),
-        ("3e-3", "2.75", False, "worse than at the start"),
-        ("1e-2", "–", False, "ended at step 20, 3 steps skipped"),
+    rows = found.data["stages"][0]["table"].rows
+    assert [(row[0].text, row[3].text, row[3].style, row[-1].text) for row in rows] == [
+        ("1e-4", "2", "", ""),
+        ("1e-3", "1.6", "good", ""),
+        ("3e-3", "2.75", "", "worse than at the start"),
+        ("1e-2", "–", "", "ended at step 20, 3 steps skipped"),
     ]
 
 

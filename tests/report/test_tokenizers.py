@@ -11,6 +11,7 @@ from rich.console import Console
 from small_run import tokenizer_measures
 
 from diglot.base.artifact import Artifact
+from diglot.base.table import Cell, show
 from diglot.report.figures import Colours
 from diglot.report.measured import measure_page, write_measures
 from diglot.report.page import render
@@ -80,13 +81,13 @@ def test_a_run_shows_form_chat_format_curve_proofs_and_measures(artifacts: list[
         "tokenizer.json and tokenizer.model cut 12,000 texts alike (3 on which those of the base differ left out)"
         in proofs
     )
-    english, arabic, thai = extended["measures"]["rows"]
-    assert english["cells"][0] == {"before": None, "after": "1.21"}
-    assert arabic["cells"][0] == {"before": "7.40", "after": "1.34"}
-    assert arabic["cells"][3] == {"before": "99.8%", "after": "21.0%"}
-    assert arabic["on"] == "198 training documents"
-    assert thai["cells"][0] == {"before": None, "after": "1.70"}
-    assert "in Thai a segment" in extended["measures"]["note"]
+    english, arabic, thai = extended["measures"].rows
+    assert english[2] == Cell("1.21")
+    assert arabic[2] == Cell("1.34", lead="7.40 →")
+    assert arabic[5] == Cell("21.0%", lead="99.8% →")
+    assert arabic[1].text == "198 training documents"
+    assert thai[2] == Cell("1.70")
+    assert "in Thai a segment" in extended["measures"].notes[0]
     page = render("run", [section])
     assert '<th class="n">words cut</th>' in page
 
@@ -104,13 +105,14 @@ def test_unknown_tokens_are_shown_where_there_are_some(artifacts: list[Artifact]
     colours = Colours(run.languages(), run.source_languages())
     section = tokenizer(run, colours)
     assert section is not None
-    assert "unknown tokens" not in section.data["stages"][1]["measures"]["columns"]
+    assert "unknown tokens" not in [column.heading for column in section.data["stages"][1]["measures"].columns]
     before = tokenizer_measures("documents", 198, 7.4, 0.998)
     loses = changed(artifacts, "tokenizer", measures_before={"ar": replace(before, unknown_tokens=0.47)})
     section = tokenizer(Run(loses), colours)
     assert section is not None
-    assert section.data["stages"][1]["measures"]["columns"][-1] == "unknown tokens"
-    assert section.data["stages"][1]["measures"]["rows"][1]["cells"][-1] == {"before": "47.0%", "after": "0.0%"}
+    measures = section.data["stages"][1]["measures"]
+    assert measures.columns[-1].heading == "unknown tokens"
+    assert measures.rows[1][-1] == Cell("0.0%", lead="47.0% →")
 
 
 def test_pieces_have_bytes_apart() -> None:
@@ -170,8 +172,7 @@ def test_without_parallel_text_nothing_is_said_of_cost(result: dict) -> None:
 
 def test_tables_in_the_terminal(result: dict) -> None:
     console = Console(width=100, record=True, file=io.StringIO())
-    for table in tables({**result, "examples": [{**result["examples"][0], "text": "a\x1b[31mb"}]}):
-        console.print(table)
+    show(console, tables({**result, "examples": [{**result["examples"][0], "text": "a\x1b[31mb"}]}))
     shown = console.export_text()
     assert max(map(len, shown.split("\n"))) <= 100
     assert "0.90†" in shown
