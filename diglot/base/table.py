@@ -26,7 +26,8 @@ class Column:
     Attributes:
         heading, detail: what stands above it; the detail is quieter.
         align: `auto` is by the direction of each text: what people or models wrote.
-        overflow: `fold` goes on in the next line, `keep` is the last to be shortened, `cut` takes the room that is left.
+        overflow: in the terminal: `fold` goes on in the next line, `keep` is the last to be shortened, `cut` takes the
+            room that is left.
     """
 
     heading: str
@@ -94,7 +95,8 @@ def drawn(table: Table) -> RichTable:
         title=_text((table.title, "bold")) if table.title else None,
         caption=_text(("\n".join(table.notes), "dim")) if table.notes else None,
         title_justify="left", caption_justify="left", header_style="bold",
-        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), expand=any(column.overflow == "cut" for column in table.columns),
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0),
+        expand=any(column.overflow == "cut" for column in table.columns),
     )  # fmt: skip
     # The name of a group stands above its rows, which are indented: a column less for narrow terminals.
     for column in table.columns[table.grouped :]:
@@ -131,7 +133,7 @@ def _text(*parts: tuple[str, str]) -> Text:
 
 
 def show(console: Console, views: Iterable[Table | RenderableType]) -> None:
-    """Print tables, with an empty line after each, and what else there is."""
+    """Print tables, with an empty line after each, and what else there is; strings are no markup."""
     for view in views:
         if isinstance(view, Table):
             console.print(drawn(view), "")

@@ -23,8 +23,8 @@ from diglot.report.reading import Run
 from diglot.report.section import Section
 
 NOTE = (
-    "Every dot is a model, every line what led to it; dashed lines are merged. Small rings: models kept on the way, where "
-    "branches left (STAGE@STEP). Then what it was made from, and the tokens of training behind it."
+    "Every dot is a model, every line what led to it; dashed lines are merged. Small rings: models kept on the way, "
+    "where branches left (STAGE@STEP). Then what it was made from, and the tokens of training behind it."
 )
 ROW_HEIGHT, LANE_WIDTH, MARGIN = 38, 22, 14  # pixels; the stylesheet has the same row height
 

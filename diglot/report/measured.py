@@ -49,7 +49,8 @@ def _section(measure: Measure, result: Mapping[str, Any]) -> Section:
     figure = side_by_side(
         measure.values, measure.axis, lossy=measure.lossy, reference=measure.reference, percent=measure.percent
     )
-    data = {"plot": plot(measure.key, figure, measure.title + "."), "table": measure_table(measure, labels)}
+    caption = measure.title + (". An open mark: loses text." if any(measure.lossy.values()) else ".")
+    data = {"plot": plot(measure.key, figure, caption), "table": measure_table(measure, labels)}
     return Section(measure.key, measure.title, _finding(measure, labels), data, layout="measured")
 
 

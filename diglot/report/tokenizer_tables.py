@@ -1,6 +1,7 @@
 """Tokenizers side by side: a table a measure, and examples cut into pieces.
 
-Everything here is made from what `diglot.tokenizer.compare.compare` returns; the page in `measured.py` has the same tables.
+Everything here is made from what `diglot.tokenizer.compare.compare` returns; the page in `measured.py` has the same
+tables.
 """
 
 from __future__ import annotations

@@ -119,7 +119,8 @@ def _measures(facts: TokenizerSummary) -> Table | None:
     loses = any(values.unknown_tokens for values in (*after.values(), *before.values()))
     measures = [measure for measure in MEASURES if measure[0] != "unknown_tokens" or loses]
     note = _words_note(after)
-    table = Table([*left("language", "measured on"), *right(*(label for _, label, _ in measures))], notes=[note] if note else [])  # fmt: skip
+    columns = [*left("language", "measured on"), *right(*(label for _, label, _ in measures))]
+    table = Table(columns, notes=[note] if note else [])
     for language, values in after.items():
         on = Cell(f"{values.documents:,} {MEASURED_ON[values.measured_on]}", style="quiet")
         cells = [_cell(key, form, before.get(language), values) for key, _, form in measures]
