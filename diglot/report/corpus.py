@@ -19,8 +19,8 @@ from diglot.report.distributions import distributions, shown
 from diglot.report.figures import Colours
 from diglot.report.ledgers import dropped_by, language_of, parts_of, reasons_table, sources_table
 from diglot.report.reading import Run, read_json
-from diglot.report.results import shown_language
 from diglot.report.section import Section, plot
+from diglot.text.languages import shown_language
 
 MAX_SAMPLES, MAX_CLUSTERS, MAX_LINES, MAX_IDS = 3, 20, 20, 5
 

@@ -16,7 +16,8 @@ import plotly.graph_objects as go
 
 from diglot.base.format import join, words
 from diglot.report.reading import Training
-from diglot.report.results import INTERVAL, Comparison, shown_language
+from diglot.report.results import INTERVAL, Comparison
+from diglot.text.languages import shown_language
 
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#7A8B00"]
 NEUTRAL, FAINT, DROPPED = "#7A8694", "rgba(128,138,150,0.35)", "#E08214"

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from diglot.base.artifact import Artifact
 from diglot.base.table import Cell, Table, left, right
-from diglot.report.results import Comparison, before_and_after, headline_comparisons, shown_language
+from diglot.report.results import Comparison, before_and_after, headline_comparisons
+from diglot.text.languages import shown_language
 
 VERDICT_STYLES = {"better": "good", "worse": "bad", "same": "quiet", "unknown": "quiet"}
 NOTE = "± is half a 95% interval. Bits per byte: lower is better. A change in grey is within noise."

@@ -7,7 +7,7 @@ from typing import Any
 from diglot.base.format import number, share, words
 from diglot.base.ledger import UNKNOWN_LANGUAGE
 from diglot.base.table import Cell, Table, left, right
-from diglot.report.results import shown_language
+from diglot.text.languages import shown_language
 
 NUM_REASONS = 4  # of a source, beside its numbers
 

@@ -19,15 +19,9 @@ from diglot.report import figures
 from diglot.report.figures import Colours
 from diglot.report.learnt import learnt_table
 from diglot.report.reading import Run
-from diglot.report.results import (
-    INTERVAL,
-    Comparison,
-    before_and_after,
-    headline_comparisons,
-    new_languages,
-    shown_language,
-)
+from diglot.report.results import INTERVAL, Comparison, before_and_after, headline_comparisons, new_languages
 from diglot.report.section import Section, plot
+from diglot.text.languages import shown_language
 
 PIPELINE_NOTE = (
     "From top to bottom in the order in which stages ran: name, kind of stage, artifact, time, fingerprint. Arcs lead "

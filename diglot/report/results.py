@@ -18,23 +18,8 @@ from dataclasses import dataclass
 from diglot.base.artifact import Artifact
 from diglot.base.summaries.model import TrainedModel
 from diglot.base.summaries.scores import ScoresSummary
-from diglot.text.languages import NAMES, language_name
 
 INTERVAL = 1.96  # standard errors on each side of a 95% interval
-
-RIGHT_TO_LEFT = frozenset({"ar", "fa", "he", "ps", "sd", "ug", "ur", "yi"})
-
-
-def shown_language(key: str) -> str:
-    """A language as people read it: `ar` is Arabic, `en-ar` (parallel text) English–Arabic, `zh-Hant` Chinese.
-
-    What is no language code, such as the name of a source, stays as it is.
-    """
-    parts = key.split("-")
-    if len(parts) > 1 and all(part in NAMES for part in parts):
-        return "–".join(NAMES[part] for part in parts)
-    is_source = len(parts) > 1 and not parts[1][:1].isupper()
-    return key if is_source else language_name(key)
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from diglot.report.results import (
     new_languages,
     results,
     scores_of,
-    shown_language,
 )
 from diglot.report.section import Section, plot
+from diglot.text.languages import shown_language
 
 NUM_SAMPLES = 3  # the first items of a task, not chosen ones
 

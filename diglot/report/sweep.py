@@ -15,8 +15,8 @@ from diglot.base.table import Cell, Table, left, right
 from diglot.report import figures
 from diglot.report.figures import NEUTRAL, Colours, escape, figure, label_ends, thin
 from diglot.report.reading import Run, Training, read_lines
-from diglot.report.results import shown_language
 from diglot.report.section import Section, plot
+from diglot.text.languages import shown_language
 
 MAX_POINTS = 200
 HEAT = [(0x8C, 0xBB, 0xDC), (0x7B, 0x5E, 0xA7), (0xC2, 0x18, 0x2B)]  # of the lowest, middle and highest rate

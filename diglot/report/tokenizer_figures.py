@@ -8,8 +8,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from diglot.report.figures import FAINT, NEUTRAL, PALETTE, Colours, escape, figure, label_ends
-from diglot.report.results import shown_language
 from diglot.report.tokenizer_tables import language_labels
+from diglot.text.languages import shown_language
 
 SYMBOLS = ["circle", "diamond", "square", "triangle-up", "x", "star", "cross", "hexagon"]
 

@@ -15,8 +15,7 @@ from rich.text import Text
 
 from diglot.base.format import join, one_line, share
 from diglot.base.table import Cell, Column, Table, left
-from diglot.report.results import RIGHT_TO_LEFT, shown_language
-from diglot.text.languages import base_code
+from diglot.text.languages import is_right_to_left, shown_language
 
 LOSSY_NOTE = "† loses text: over 1% of the tokens stand for the unknown, so numbers look better than they are."
 LOSSY = 0.01  # share of tokens that are unknown, above which a tokenizer loses text
@@ -108,11 +107,6 @@ def language_labels(languages: Sequence[str] | Mapping[str, Any]) -> dict[str, s
     names = {language: shown_language(language) for language in languages}
     shared = [name for name in names.values() if list(names.values()).count(name) > 1]
     return {code: f"{name} ({code})" if name in shared else name for code, name in names.items()}
-
-
-def is_right_to_left(language: str) -> bool:
-    """Whether a language is written from right to left."""
-    return base_code(language) in RIGHT_TO_LEFT
 
 
 def lossy_languages(result: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -26,9 +26,8 @@ from diglot.base.table import Cell, Table, left, right
 from diglot.report import tokenizer_figures
 from diglot.report.figures import Colours
 from diglot.report.reading import Run
-from diglot.report.results import shown_language
 from diglot.report.section import Plot, Section, plot
-from diglot.report.tokenizer_tables import is_right_to_left
+from diglot.text.languages import is_right_to_left, shown_language
 
 MAX_EXAMPLES = 3
 MEASURES = (

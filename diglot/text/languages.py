@@ -1,4 +1,4 @@
-"""Languages: English names, near relatives, codes of other systems, scripts without spaces."""
+"""Languages: English names, near relatives, codes of other systems, scripts without spaces and from right to left."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ RELATIVES = [
 
 # Written without spaces between words: a word is a letter with its marks, and shingles are characters.
 UNSPACED = {"zh", "yue", "wuu", "ja", "th", "lo", "km", "my", "bo", "dz"}
+
+RIGHT_TO_LEFT = {"ar", "fa", "he", "ps", "sd", "ug", "ur", "yi"}
 
 
 def _pairs(table: str) -> dict[str, str]:
@@ -88,6 +90,18 @@ def language_name(language: str) -> str:
     return NAMES.get(base_code(language), language)
 
 
+def shown_language(key: str) -> str:
+    """A language as people read it: `ar` is Arabic, `en-ar` (parallel text) English–Arabic, `zh-Hant` Chinese.
+
+    What is no language code, such as the name of a source, stays as it is.
+    """
+    parts = key.split("-")
+    if len(parts) > 1 and all(part in NAMES for part in parts):
+        return "–".join(NAMES[part] for part in parts)
+    is_source = len(parts) > 1 and not parts[1][:1].isupper()
+    return key if is_source else language_name(key)
+
+
 def accepted_codes(language: str) -> set[str]:
     """The codes that text of a language may be identified as: its own and those of its near relatives."""
     code = base_code(language)
@@ -97,6 +111,11 @@ def accepted_codes(language: str) -> set[str]:
 def is_unspaced(language: str | None) -> bool:
     """Whether the language is written without spaces between words."""
     return language is not None and base_code(language) in UNSPACED
+
+
+def is_right_to_left(language: str) -> bool:
+    """Whether a language is written from right to left."""
+    return base_code(language) in RIGHT_TO_LEFT
 
 
 def codes_of_labels(labels: list[str]) -> list[str]:

@@ -5,7 +5,6 @@ import io
 import subprocess
 import sys
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -22,7 +21,6 @@ from diglot.report.results import (
     new_languages,
     results,
     scores_of,
-    shown_language,
 )
 
 
@@ -96,14 +94,6 @@ def test_new_languages_come_first(artifacts: list[Artifact]) -> None:
     assert last
     rows = in_reading_order(compare(first, last), ["ar"])
     assert list(dict.fromkeys(row.either.language for row in rows)) == ["ar", "en", "en-ar"]
-
-
-@pytest.mark.parametrize(
-    ("key", "shown"),
-    [("ar", "Arabic"), ("en-ar", "English–Arabic"), ("zh-Hant", "Chinese"), ("my-web", "my-web"), ("", "")],
-)
-def test_languages_are_shown_by_name(key: str, shown: str) -> None:
-    assert shown_language(key) == shown
 
 
 def test_terminal_table_fits_80_columns_and_has_every_measure(artifacts: list[Artifact]) -> None:
