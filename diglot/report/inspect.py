@@ -14,7 +14,7 @@ from rich.text import Text
 
 from diglot.base.artifact import Artifact, UserError
 from diglot.base.files import read_json
-from diglot.base.format import excerpt
+from diglot.base.format import excerpt, words
 from diglot.base.ledger import read_ledger
 from diglot.base.table import Column, Table, left, right
 from diglot.report.ledgers import reasons_table, sources_table
@@ -68,7 +68,7 @@ def _signals(signals: dict[str, Any]) -> Table:
         limits = ["" if signal[side] is None else f"{signal[side]:g}" for side in ("low", "high")]
         bars = [_bars(signal[fate][first:last]) for fate in ("kept", "dropped")]
         edges = signal["edges"]
-        table.add(name, *limits, f"{edges[first]:.3g}", *bars, f"{edges[last]:.3g}")
+        table.add(words(name), *limits, f"{edges[first]:.3g}", *bars, f"{edges[last]:.3g}")
     return table
 
 
@@ -85,7 +85,7 @@ def _samples(ledger: dict[str, Any]) -> Iterator[RenderableType]:
     shown += sorted(ledger["samples"].items(), key=lambda item: -ledger["dropped"][item[0]]["documents"])
     for reason, samples in shown:
         if samples:
-            yield Text(f"\n{reason}", style="bold")
+            yield Text(f"\n{words(reason)}", style="bold")
         for sample in samples[:SAMPLES]:
             yield Text(f"  {sample['id']}  {sample['detail']}", style="dim")
             yield Text("  " + excerpt(" ".join(sample["excerpt"].split()), 200))
@@ -99,5 +99,5 @@ def _clusters(clusters: list[dict[str, Any]]) -> Table:
     table = Table([*right("size"), *left("reason", "kept", "beginning")], "Largest clusters of duplicates")
     for cluster in clusters:
         beginning = excerpt(" ".join(cluster["excerpt"].split()), 80)
-        table.add(f"{cluster['size']:,}", cluster["reason"], cluster["kept"], beginning)
+        table.add(f"{cluster['size']:,}", words(cluster["reason"]), cluster["kept"], beginning)
     return table
