@@ -65,7 +65,7 @@ class BenchmarkError(SystemExit):
 
 
 def arguments(
-    name: str, description: str, *, needs_data: bool = True, argv: Sequence[str] | None = None
+    name: str, description: str, *, needs_data: bool = True, argv: Sequence[str] | None = None, **options: str
 ) -> argparse.Namespace:
     """Parse a benchmark's command line.
 
@@ -74,9 +74,10 @@ def arguments(
         description: one sentence, shown by `--help`.
         needs_data: whether it stops when there is no data folder.
         argv: instead of the command line's.
+        options: further options, with their defaults.
 
     Returns:
-        `quick` and `full` (one of them true), `repeats` (turns of each side), `data` (a folder).
+        The options, `quick` and `full` (one of them true), `repeats` (turns of each side), `data` (a folder).
         Without the data folder the program ends with a message and exit status 2.
     """
     parser = argparse.ArgumentParser(prog=f"benchmarks/{name}.py", description=description)
@@ -85,6 +86,8 @@ def arguments(
     size.add_argument("--full", action="store_true", help=f"all data; also writes results/{name}.json")
     parser.add_argument("--data", type=Path, default=default_data(), help="default: $DIGLOT_DATA, or ../shared/data")
     parser.add_argument("--repeats", type=int, help=f"turns; default {REPEATS['quick']}, or {REPEATS['full']} with --full")  # fmt: skip
+    for option, default in options.items():
+        parser.add_argument(f"--{option}", default=default, help=f"default: {default}")
     args = parser.parse_args(argv)
     args.quick = not args.full
     args.repeats = args.repeats or REPEATS["full" if args.full else "quick"]
