@@ -258,7 +258,7 @@ def _show(step: Step, artifact: Artifact | None) -> dict[str, Any]:
         "content": artifact.content if artifact else None,
         "seconds": artifact.provenance["seconds"] if artifact else None,
         "artifact": str(artifact.path) if artifact else None,
-        "summary": artifact.summary if artifact else {},
+        "summary": artifact.summary.as_json() if artifact else {},
     }
 
 

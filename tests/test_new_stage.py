@@ -15,10 +15,12 @@ SETTINGS = '''
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from diglot.base.summaries.summary import Summary
 from diglot.recipe.common import Count, Role, Stage
 
 
@@ -32,11 +34,19 @@ class CountLines(Stage):
 
     do: Literal["count-lines"] = "count-lines"
     times: Count = Field(1, description="Count so often.")
+
+
+@dataclass(frozen=True)
+class LinesSummary(Summary, of=("count-lines",)):
+    """Lines by file."""
+
+    lines: dict[str, int]
 '''
 STAGE = '''
 """The stage `count-lines`."""
 
 from diglot.base.files import write_json
+from diglot.recipe.counting import LinesSummary
 
 
 def run(settings, inputs, output, context):
@@ -44,7 +54,7 @@ def run(settings, inputs, output, context):
     files = sorted((inputs.one("text").path / "text").glob("*.jsonl"))
     lines = {file.stem: settings.times * file.read_text("utf-8").count("\\n") for file in files}
     write_json(output / "lines.json", lines)
-    return {"lines": lines}
+    return LinesSummary(lines)
 '''
 RECIPE = """
 name: counted

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 
 import pyarrow as pa
 import pyarrow.parquet as parquet
@@ -145,8 +146,11 @@ def test_the_same_bytes_twice_and_with_any_batch_size(learnt_folder, tmp_path, c
         assert file.read_bytes() == (two / file.relative_to(one)).read_bytes()
     other, _ = run(learnt_folder, tmp_path, context, {"batch_size": 3}, name="three", **roles)
     for name in TASKS:
-        assert other["tasks"][name] == pytest.approx(first["tasks"][name])
-    assert other["preferences"]["flaws"] == pytest.approx(first["preferences"]["flaws"], abs=1e-4)
+        for metric, score in first.tasks[name].metrics.items():
+            assert asdict(other.tasks[name].metrics[metric]) == pytest.approx(asdict(score))
+    for measure in ("accuracy", "margin"):
+        again, once = (asdict(getattr(scores.preferences["flaws"], measure)) for scores in (other, first))
+        assert again == pytest.approx(once, abs=1e-4)
 
 
 def test_the_limit_is_on_items(learnt_folder, tmp_path, context, preferences, items):

@@ -92,7 +92,7 @@ def test_the_base_is_inside_untouched(base, extended):
     before, after = (json.loads((folder / "tokenizer.json").read_text()) for folder in (base.path, extended[0].path))
     for part in ("normalizer", "pre_tokenizer", "decoder", "post_processor"):
         assert after[part] == before[part]
-    added = extended[1]["chat_tokens_added"]
+    added = extended[1].chat_tokens_added
     kept = [token for token in after["added_tokens"] if token["content"] not in added]
     assert kept == before["added_tokens"]
     config = json.loads((base.path / "tokenizer_config.json").read_text())
@@ -145,7 +145,7 @@ def test_tokens_are_words(extended):
     now = load_tokenizer(extended[0].path)
     cut = pieces(now, "the في yang")
     assert "▁في" in cut
-    if extended[1]["kind"] != "unigram":  # there English's own pieces of these letters are too probable
+    if extended[1].kind != "unigram":  # there English's own pieces of these letters are too probable
         assert "▁yang" in cut
 
 

@@ -202,7 +202,7 @@ def test_identity_sees_changed_lines_and_tells_new_characters_apart():
     }
     assert result["share"] == 3 / 5
     assert result["share_without_new_characters"] == 3 / 4
-    assert [example["text"] for example in result["examples"]] == ["tt"]
+    assert [example.text for example in result["examples"]] == ["tt"]
 
 
 def test_a_lossy_tokenizer_fails_the_round_trip():

@@ -218,9 +218,9 @@ def test_parity_makes_the_same_content_cost_the_same(train_tokenizer, tmp_path):
     texts = {language: train.read_texts(source) for language, source in parity.items()}
     before, after = (train.token_costs(load_tokenizer(each.path), texts) for each in (plain, fair))
     assert after == summary.parity
-    assert after["texts"] == lines
-    assert after["gini"] < before["gini"] / 2
-    assert after["tokens"]["ar"] < before["tokens"]["ar"]
+    assert after.texts == lines
+    assert after.gini < before.gini / 2
+    assert after.tokens["ar"] < before.tokens["ar"]
 
 
 def test_parallel_text_must_fit(corpus, train_tokenizer, tmp_path):
