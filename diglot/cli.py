@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diglot import __version__
-from diglot.base.artifact import STEPS, Artifact, UserError, read_artifact
+from diglot.base.artifact import STEPS, Artifact, read_artifact
+from diglot.base.errors import UserError
 from diglot.base.files import read_json
 from diglot.base.table import drawn
 from diglot.base.table import show as show_views

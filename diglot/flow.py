@@ -32,12 +32,12 @@ from diglot.base.artifact import (
     Inputs,
     OtherFormat,
     Progress,
-    UserError,
     fingerprint,
     hash_file,
     read_artifact,
     writing,
 )
+from diglot.base.errors import UserError
 from diglot.base.files import write_json
 from diglot.base.format import excerpt
 from diglot.base.summaries.summary import Summary

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.recipe import STAGES, Recipe
 from diglot.recipe.common import Settings
 

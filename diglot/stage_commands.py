@@ -13,7 +13,8 @@ from typing import Any
 
 import click
 
-from diglot.base.artifact import Artifact, Inputs, UserError, content_hash, read_artifact
+from diglot.base.artifact import Artifact, Inputs, content_hash, read_artifact
+from diglot.base.errors import UserError
 from diglot.base.summaries.summary import Summary
 from diglot.load import Where, check, parse_value
 from diglot.recipe.common import Settings, Stage

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from summaries import EMPTY_WORLD, trained
 
 from diglot import flow
-from diglot.base.artifact import FORMAT, UserError, content_hash, read_artifact, writing
+from diglot.base.artifact import FORMAT, content_hash, read_artifact, writing
+from diglot.base.errors import UserError
 from diglot.load import Where, check, load_recipe
 from diglot.recipe import Recipe
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from settings_classes import places_of
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.flow import graph
 from diglot.load import Where, apply_override, check, load_recipe, parse_yaml
 from diglot.recipe import STAGES, Recipe, json_schema

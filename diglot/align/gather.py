@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from diglot.align.messages import Message, Refused
-from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.artifact import Context, Inputs
+from diglot.base.errors import UserError
 from diglot.base.files import write_json
 from diglot.base.format import excerpt
 from diglot.base.ledger import Sample, SourceLedger

@@ -12,7 +12,7 @@ import difflib
 import re
 from dataclasses import dataclass
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 
 GIB = 2**30
 MIB = 2**20

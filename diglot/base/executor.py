@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
 from typing import Any, Protocol, TypeVar
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

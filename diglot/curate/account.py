@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.base.files import write_json
 from diglot.base.format import excerpt
 from diglot.base.ledger import UNKNOWN_LANGUAGE, Counts, Sample, SourceLedger, least

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.base.files import atomic
 from diglot.curate.dedup.minhash import normalise
 from diglot.read.files import Record, read_records

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.artifact import Context, Inputs
+from diglot.base.errors import UserError
 from diglot.base.files import write_json, write_text
 from diglot.base.summaries.quality import LearntRules, RulesSummary
 from diglot.curate.rules import Rule, load_rule_set

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import yaml
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.curate.clean.line_rules import LINE_RULES, LINE_RULES_WITH_LIMIT
 from diglot.recipe.signals import rule_names
 

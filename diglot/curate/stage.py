@@ -32,7 +32,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.artifact import Context, Inputs
+from diglot.base.errors import UserError
 from diglot.base.executor import Executor, open_executor
 from diglot.base.files import atomic
 from diglot.base.summaries.corpus import CorpusSummary, EvaluationSets

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.base.executor import check_stopping
 from diglot.base.files import read_json, write_json
 from diglot.read.files import DataFile, RawShard, Reading, find_files, read_shards

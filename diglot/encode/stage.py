@@ -21,7 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from diglot.base.artifact import Artifact, Context, Inputs, UserError, hash_file
+from diglot.base.artifact import Artifact, Context, Inputs, hash_file
+from diglot.base.errors import UserError
 from diglot.base.executor import open_executor
 from diglot.base.files import read_lines, write_json
 from diglot.base.ledger import read_ledger

@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 import openai
 from httpx2 import ConnectError
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.recipe.endpoint import Endpoint
 
 LONGEST_PAUSE = 60.0

@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from diglot.base.artifact import Artifact, UserError
+from diglot.base.artifact import Artifact
+from diglot.base.errors import UserError
 from diglot.base.randomness import key_hash
 from diglot.base.summaries.scores import BitsPerByte
 from diglot.evaluate.language_model import LanguageModel, Report

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.artifact import Context, Inputs
+from diglot.base.errors import UserError
 from diglot.base.files import write_json, write_lines
 from diglot.base.summaries.scores import Metric, ScoresSummary, TaskScore
 from diglot.evaluate.bits import bits_per_byte, read_held_out

@@ -24,7 +24,7 @@ from lm_eval.config.task import TaskConfig
 from lm_eval.filters import build_filter_ensemble
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.evaluate.items import ChatPrompt, Item, separator
 from diglot.evaluate.language_model import Generation, LanguageModel, Report, Request, Score
 from diglot.evaluate.metrics import corpus_score, mean, normalise, text_metric

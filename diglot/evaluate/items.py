@@ -19,7 +19,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from diglot.base.artifact import Artifact, UserError
+from diglot.base.artifact import Artifact
+from diglot.base.errors import UserError
 from diglot.evaluate.language_model import LanguageModel, Message
 from diglot.recipe.evaluate import Task
 

@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, StoppingCriteria, StoppingCriteriaList
 from transformers.utils import logging as transformers_logging
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.tokenizer.chat import Chat, load_chat
 from diglot.tokenizer.special import ENDS
 

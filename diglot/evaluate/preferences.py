@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from diglot.base.artifact import Artifact, UserError
+from diglot.base.artifact import Artifact
+from diglot.base.errors import UserError
 from diglot.base.summaries.scores import Metric, PreferenceScore
 from diglot.evaluate.items import read_lines
 from diglot.evaluate.language_model import LanguageModel, Message, Report, Request, Score

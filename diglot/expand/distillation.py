@@ -34,7 +34,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from diglot.base.artifact import Progress, UserError
+from diglot.base.artifact import Progress
+from diglot.base.errors import UserError
 from diglot.expand.initialization import Alignment, expand_rows, sub_token_weights
 from diglot.model.decoder import Decoder
 from diglot.recipe.expand import Distillation

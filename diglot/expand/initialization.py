@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.base.summaries.model import RowNorms
 from diglot.tokenizer.folder import reader_of_bytes, unknown_id
 

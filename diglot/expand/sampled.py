@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from diglot.base.artifact import Artifact, UserError
+from diglot.base.artifact import Artifact
+from diglot.base.errors import UserError
 from diglot.base.randomness import uniform
 from diglot.tokenizer.sample import documents
 

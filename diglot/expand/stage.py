@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.artifact import Context, Inputs
+from diglot.base.errors import UserError
 from diglot.base.files import write_json
 from diglot.base.summaries.model import DistillationFacts, ExpandedModel, FocusFacts, RowNorms
 from diglot.expand import distillation

@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diglot.base.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.artifact import Artifact, Context, Inputs
+from diglot.base.errors import UserError
 from diglot.base.summaries.model import MergedModel
 from diglot.merge.methods import DENSITY, merger
 from diglot.model.decoder import DecoderConfig

@@ -35,7 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.model.attention import DocumentLayout, attend
 from diglot.model.context import RowCut
 

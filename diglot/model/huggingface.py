@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.artifact import Context, Inputs
+from diglot.base.errors import UserError
 from diglot.base.files import write_json
 from diglot.base.summaries.model import ImportedModel, Shape
 from diglot.model.decoder import Decoder, DecoderConfig

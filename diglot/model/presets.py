@@ -36,7 +36,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.artifact import Context, Inputs
+from diglot.base.errors import UserError
 from diglot.base.summaries.model import NewModelSummary
 from diglot.model.decoder import Decoder, DecoderConfig, RotaryScaling
 from diglot.model.huggingface import describe, save_decoder

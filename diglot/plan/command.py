@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from diglot.base.artifact import UserError
 from diglot.base.devices import Cluster
+from diglot.base.errors import UserError
 from diglot.base.table import drawn
 from diglot.plan.dryrun import dry_run
 from diglot.plan.estimate import Assumptions, StagePlan, plan_recipe

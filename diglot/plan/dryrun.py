@@ -29,7 +29,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.model.decoder import DecoderConfig, RotaryScaling
 from diglot.plan.memory import Execution
 

@@ -14,8 +14,8 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from diglot.base.artifact import UserError
 from diglot.base.devices import Cluster
+from diglot.base.errors import UserError
 from diglot.base.format import gibibytes
 from diglot.model.decoder import DecoderConfig
 from diglot.model.flops import flops_per_token

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.model.decoder import DecoderConfig
 from diglot.model.families import read_config
 from diglot.model.presets import shape

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.quality.normalization import Normalization
 from diglot.quality.trie import NONE, SPECIAL, UNKNOWN, Trie, child_of, hash_vocabulary
 from diglot.text.hash_table import slot_of

@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.artifact import Context, Inputs
+from diglot.base.errors import UserError
 from diglot.base.files import read_json, write_json
 from diglot.base.summaries.quality import ClassifierModel, ClassifierSummary
 from diglot.quality.normalization import Normalization, normalization_for, normalize

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.quality.normalization import Normalization
 from diglot.quality.numbering import Progress, read_corpus
 from diglot.quality.trie import BEGIN, END, NONE, UNKNOWN, write_about

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from diglot.base.artifact import UserError, read_artifact
+from diglot.base.artifact import read_artifact
+from diglot.base.errors import UserError
 from diglot.quality.classifier import ABOUT_FILE, open_classifier
 from diglot.quality.ngram import HELD_OUT_FILE, rank
 from diglot.quality.trie import Trie, open_trie

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.artifact import Context, Inputs
+from diglot.base.errors import UserError
 from diglot.base.summaries.quality import NgramModel, NgramSummary
 from diglot.quality.arpa import read_arpa, write_arpa
 from diglot.quality.kneser_ney import train

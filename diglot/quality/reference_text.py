@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from diglot.base.artifact import Artifact, UserError
+from diglot.base.artifact import Artifact
+from diglot.base.errors import UserError
 from diglot.base.summaries.quality import Separation
 from diglot.read.corpus import Split, read_documents
 from diglot.text.hashing import hash_names, keyed

@@ -42,7 +42,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.read.parquet import raw_rows
 from diglot.read.records import (
     Broken,

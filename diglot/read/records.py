@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import orjson
 import pyarrow as pa
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.base.format import excerpt
 
 CHUNK_BYTES = 1 << 20

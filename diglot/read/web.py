@@ -20,7 +20,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.read.records import (
     EXCERPT_BYTES,
     Broken,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 
 
 class Role(NamedTuple):

@@ -12,7 +12,8 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from diglot.base.artifact import Artifact, UserError
+from diglot.base.artifact import Artifact
+from diglot.base.errors import UserError
 from diglot.base.files import read_json
 from diglot.base.format import excerpt, words
 from diglot.base.ledger import read_ledger

@@ -14,7 +14,8 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from diglot.base.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.artifact import Artifact, Context, Inputs
+from diglot.base.errors import UserError
 from diglot.base.files import write_text
 from diglot.base.summaries.scores import ReportSummary
 from diglot.recipe.report import Report

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.text import Text
 from transformers import DynamicCache
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.base.format import printable
 from diglot.evaluate.language_model import LanguageModel, Message
 

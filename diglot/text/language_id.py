@@ -40,7 +40,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.text.languages import accepted_codes, base_code, codes_of_labels
 from diglot.text.unicode import LETTER, character_tables, decode, kernel, text_buffers
 

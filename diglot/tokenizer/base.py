@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.base.files import write_json, write_text
 from diglot.tokenizer import byte_letters
 from diglot.tokenizer.byte_fallback import BYTES

@@ -35,7 +35,7 @@ from typing import Any
 
 import tokenizers
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.tokenizer.folder import load_tokenizer, read_json, special_name
 from diglot.tokenizer.special import FORMATS, ROLES, ChatFormat
 from diglot.tokenizer.template import Template, TemplateFailure, read_template

@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 
 import tokenizers
 
-from diglot.base.artifact import Artifact, Progress, UserError, read_artifact
+from diglot.base.artifact import Artifact, Progress, read_artifact
+from diglot.base.errors import UserError
 from diglot.tokenizer.folder import load_tokenizer, pieces
 from diglot.tokenizer.measure import gini, measure, phrases
 from diglot.tokenizer.sample import languages_of, texts_to_measure

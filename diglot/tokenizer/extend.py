@@ -30,7 +30,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tokenizers
 
-from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.artifact import Context, Inputs
+from diglot.base.errors import UserError
 from diglot.base.files import write_json
 from diglot.base.summaries.tokenizer import (
     ExtendedTokenizer,

@@ -16,7 +16,7 @@ from typing import Any
 from tokenizers import Tokenizer, models
 
 from diglot.base import files
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.tokenizer.byte_letters import bytes_of
 from diglot.tokenizer.special import END, ENDS, ROLES
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import tokenizers
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.base.summaries.tokenizer import (
     BaseIds,
     Identity,

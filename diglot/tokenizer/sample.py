@@ -22,7 +22,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute
 
-from diglot.base.artifact import Artifact, UserError
+from diglot.base.artifact import Artifact
+from diglot.base.errors import UserError
 from diglot.base.randomness import uniform
 from diglot.read.corpus import PARALLEL, Split, read_documents
 

@@ -19,7 +19,7 @@ import jinja2.parser
 import jinja2.utils
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 
 FILE = "chat_template.jinja"
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.read.records import Broken, DataFile, Reading, TruncatedError, chunks_of, field_of, parse_json
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}

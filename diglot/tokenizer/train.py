@@ -25,7 +25,8 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
-from diglot.base.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.artifact import Artifact, Context, Inputs
+from diglot.base.errors import UserError
 from diglot.base.files import write_json
 from diglot.base.summaries.tokenizer import (
     Proofs,

@@ -35,7 +35,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.recipe.train import DocumentWeight
 from diglot.tokens.packing import Fragments, WholeRows, counting, cut
 from diglot.tokens.permutation import Permutation, mix, permutation

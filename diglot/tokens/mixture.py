@@ -31,7 +31,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.tokens.shards import TokenSource
 
 Value = TypeVar("Value")

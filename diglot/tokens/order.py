@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from diglot.base.artifact import UserError, fingerprint
+from diglot.base.artifact import fingerprint
+from diglot.base.errors import UserError
 from diglot.recipe.train import DocumentWeight
 from diglot.tokens.epochs import SourceRows, Weights
 from diglot.tokens.mixture import PhasePlan, Segment, plan_segments, segments_of, token_shares, with_language

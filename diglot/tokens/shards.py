@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.base.files import read_json
 from diglot.tokens.permutation import Permutation
 

@@ -33,7 +33,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from diglot.base.artifact import STEPS, UserError
+from diglot.base.artifact import STEPS
+from diglot.base.errors import UserError
 from diglot.base.files import write_json
 from diglot.model.decoder import Decoder
 from diglot.model.weights import EXPANSION, StoredWeights, write_file

@@ -53,7 +53,8 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystem
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
-from diglot.base.artifact import UserError, fingerprint, hash_file
+from diglot.base.artifact import fingerprint, hash_file
+from diglot.base.errors import UserError
 from diglot.base.files import read_json, write_json
 from diglot.base.format import megabytes
 from diglot.recipe.train import Train

@@ -13,7 +13,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from diglot.base.artifact import UserError, fingerprint
+from diglot.base.artifact import fingerprint
+from diglot.base.errors import UserError
 from diglot.recipe.train import Train
 from diglot.tokenizer.folder import load_tokenizer
 from diglot.tokens.mixture import PhasePlan

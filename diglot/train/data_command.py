@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from diglot.base.artifact import LOGS, STEPS, UserError, read_artifact
+from diglot.base.artifact import LOGS, STEPS, read_artifact
+from diglot.base.errors import UserError
 from diglot.base.table import Column, Table, left, right
 from diglot.recipe import Recipe
 from diglot.recipe.common import at_step

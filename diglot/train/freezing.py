@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.base.files import read_json
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.weights import EXPANSION

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from diglot.base.artifact import Context, UserError
+from diglot.base.artifact import Context
+from diglot.base.errors import UserError
 from diglot.model.decoder import Decoder
 from diglot.recipe.train import Train
 from diglot.tokenizer.folder import tokenizer_hash

@@ -38,7 +38,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diglot.base.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.artifact import Artifact, Context, Inputs
+from diglot.base.errors import UserError
 from diglot.base.summaries.summary import Summary
 
 if TYPE_CHECKING:

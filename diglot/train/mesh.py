@@ -54,7 +54,7 @@ from torch.distributed.tensor.parallel import (
 )
 from torch.utils.checkpoint import checkpoint
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.model.context import RowCut
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.families import family_of, read_config

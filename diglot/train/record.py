@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.base.files import read_json
 from diglot.recipe.train import Training
 from diglot.tokens.mixture import PhasePlan

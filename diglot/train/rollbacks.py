@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.base.files import read_json, write_json
 from diglot.recipe.train import GuardSettings
 from diglot.tokens.order import Order, Skipped, joined

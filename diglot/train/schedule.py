@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.base.files import read_json, write_json
 from diglot.recipe.train import Phase, Train
 

@@ -30,7 +30,8 @@ from typing import Any
 
 import torch.distributed as dist
 
-from diglot.base.artifact import LOGS, Context, Inputs, UserError
+from diglot.base.artifact import LOGS, Context, Inputs
+from diglot.base.errors import UserError
 from diglot.base.files import read_json, write_json
 from diglot.base.summaries.model import SweepRun, SweepSummary
 from diglot.recipe.train import Sweep

@@ -42,7 +42,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from diglot.base.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.artifact import Artifact, Context, Inputs
+from diglot.base.errors import UserError
 from diglot.base.format import excerpt
 from diglot.base.ledger import Sample, SourceLedger, dropped_documents, least
 from diglot.base.randomness import key_hash

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple, TypeVar
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.base.randomness import uniform
 from diglot.world import names as tables
 from diglot.world.names import Name

@@ -18,7 +18,8 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from diglot.base.artifact import Context, UserError
+from diglot.base.artifact import Context
+from diglot.base.errors import UserError
 from diglot.base.files import write_json, write_lines
 from diglot.base.summaries.text import WorldSummary
 from diglot.world import faults, tasks

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from diglot.align import instructions, preferences
-from diglot.base.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.artifact import Artifact, Context, Inputs
+from diglot.base.errors import UserError
 from diglot.base.summaries.corpus import DocumentCounts
 from diglot.recipe.align import GatherInstructions, GatherPreferences
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.base.executor import check_stopping, open_executor
 
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from diglot.base.artifact import UserError, content_hash
+from diglot.base.artifact import content_hash
+from diglot.base.errors import UserError
 from diglot.read import files
 from diglot.recipe.curate import Deduplication, Rules
 from diglot.recipe.signals import NAMES, SIGNALS

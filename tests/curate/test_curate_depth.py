@@ -8,7 +8,8 @@ from corpus_files import ARABIC, ENGLISH, SPANISH, sentences, write_jsonl
 from curate_run import documents, run
 from summaries import EMPTY_CORPUS
 
-from diglot.base.artifact import Artifact, Context, Inputs, UserError, write_manifest
+from diglot.base.artifact import Artifact, Context, Inputs, write_manifest
+from diglot.base.errors import UserError
 from diglot.curate import learn_rules
 from diglot.quality import classifier, ngram
 from diglot.recipe.curate import Decontamination, Deduplication, LearnRules, Rules

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from corpus_files import ARABIC, ENGLISH, sentences, write_jsonl
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.curate import decontaminate
 from diglot.recipe.curate import Decontamination
 

@@ -13,7 +13,8 @@ from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diglot.base.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.artifact import Artifact, Context, Inputs
+from diglot.base.errors import UserError
 from diglot.base.summaries.quality import LearntRules
 from diglot.curate.clean.line_rules import LINE_RULES, LINE_RULES_WITH_LIMIT, LineRule
 from diglot.curate.learn_rules import learn

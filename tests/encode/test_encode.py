@@ -12,7 +12,8 @@ import pytest
 import tokenizers
 from tokenizers import models, trainers
 
-from diglot.base.artifact import Artifact, Context, Inputs, UserError, content_hash
+from diglot.base.artifact import Artifact, Context, Inputs, content_hash
+from diglot.base.errors import UserError
 from diglot.encode import encoder
 from diglot.encode import stage as encode
 from diglot.recipe.encode import Encode

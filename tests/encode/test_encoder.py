@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.encode import byte_pair_kernels
 from diglot.encode import encoder as encoder_module
 from diglot.encode.encoder import Encoder

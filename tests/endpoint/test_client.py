@@ -10,7 +10,7 @@ import pytest
 from chat_server import Server
 from corpus_files import ARABIC, ENGLISH
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.endpoint.client import Client, Completion, Journal, Refused, Request
 from diglot.recipe.endpoint import Endpoint
 

@@ -8,7 +8,8 @@ import pytest
 import tiny_model
 from transformers import AutoTokenizer
 
-from diglot.base.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.artifact import Artifact, Context, Inputs
+from diglot.base.errors import UserError
 from diglot.encode import stage as encode
 from diglot.evaluate.harness import Adapter
 from diglot.evaluate.items import build_contexts

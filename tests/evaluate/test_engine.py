@@ -11,7 +11,8 @@ import tiny_model
 import torch
 from transformers import AutoModelForCausalLM
 
-from diglot.base.artifact import Artifact, Inputs, UserError
+from diglot.base.artifact import Artifact, Inputs
+from diglot.base.errors import UserError
 from diglot.evaluate import engine
 from diglot.evaluate.bits import bits_per_byte, read_held_out
 from diglot.evaluate.metrics import ratio_error

@@ -6,7 +6,7 @@ from lm_eval import evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.evaluate.harness import Adapter, ItemTask
 from diglot.evaluate.items import build_contexts
 from diglot.evaluate.language_model import LanguageModel

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.evaluate.items import ChatPrompt, build_contexts, read_items, separator
 from diglot.recipe.evaluate import Task
 

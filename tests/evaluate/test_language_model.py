@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.evaluate import language_model
 from diglot.evaluate.language_model import LanguageModel, Request, cut_at
 

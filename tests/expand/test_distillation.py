@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model_builders import inputs, save, transformers_model, vocabulary, write_corpus, write_tokenizer
 
-from diglot.base.artifact import UserError, content_hash
+from diglot.base.artifact import content_hash
+from diglot.base.errors import UserError
 from diglot.expand.distillation import BARRIER, Reader, collect, distil, windows
 from diglot.expand.initialization import Alignment, align
 from diglot.expand.stage import run

@@ -6,7 +6,8 @@ import transformers
 from model_builders import NEW_MERGES, inputs, save, transformers_model, vocabulary, write_tokenizer
 from rounding import rounding
 
-from diglot.base.artifact import UserError, content_hash
+from diglot.base.artifact import content_hash
+from diglot.base.errors import UserError
 from diglot.expand.initialization import Alignment, align, expand_rows, sub_token_weights
 from diglot.expand.stage import run
 from diglot.model.huggingface import load_decoder

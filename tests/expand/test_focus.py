@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from model_builders import inputs, save, transformers_model, vocabulary, write_corpus, write_tokenizer
 
-from diglot.base.artifact import UserError, content_hash
+from diglot.base.artifact import content_hash
+from diglot.base.errors import UserError
 from diglot.expand import focus
 from diglot.expand.focus import compress, count_contexts, focus_weights, positive_information, sparsemax
 from diglot.expand.initialization import Alignment

@@ -9,7 +9,8 @@ import torch
 import transformers
 from model_builders import inputs, save, transformers_model, vocabulary, write_tokenizer
 
-from diglot.base.artifact import UserError, content_hash
+from diglot.base.artifact import content_hash
+from diglot.base.errors import UserError
 from diglot.merge.methods import merger
 from diglot.merge.stage import run
 from diglot.model import weights as weights_module

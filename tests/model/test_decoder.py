@@ -4,7 +4,7 @@ import pytest
 import torch
 from rounding import rounding
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.loss import cross_entropy
 from diglot.model.presets import PRESETS, initialize, shape

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from model_builders import SPECIALS, inputs, save, transformers_model, write_tokenizer
 from safetensors.torch import load_file, save_file
 
-from diglot.base.artifact import UserError, content_hash
+from diglot.base.artifact import content_hash
+from diglot.base.errors import UserError
 from diglot.model.decoder import Decoder, rotary_frequencies
 from diglot.model.families import FAMILIES, config_json, family_of, read_config
 from diglot.model.huggingface import find_model, huggingface_shapes, load_decoder, run, save_decoder, write_description

@@ -5,7 +5,8 @@ import torch
 import transformers
 from model_builders import inputs, write_tokenizer
 
-from diglot.base.artifact import UserError, content_hash
+from diglot.base.artifact import content_hash
+from diglot.base.errors import UserError
 from diglot.model.decoder import Decoder
 from diglot.model.families import config_json
 from diglot.model.huggingface import count_parameters, load_decoder

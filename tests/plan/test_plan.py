@@ -9,8 +9,8 @@ import yaml
 from click.testing import CliRunner
 from plan_recipes import CORPUS, polylm, train
 
-from diglot.base.artifact import UserError
 from diglot.base.devices import DEVICES, GIB, parse_cluster
+from diglot.base.errors import UserError
 from diglot.cli import cli
 from diglot.flow import graph
 from diglot.load import Where, load_recipe

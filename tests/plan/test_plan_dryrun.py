@@ -8,8 +8,8 @@ import yaml
 from click.testing import CliRunner
 from plan_recipes import polylm
 
-from diglot.base.artifact import UserError
 from diglot.base.devices import GIB
+from diglot.base.errors import UserError
 from diglot.cli import cli
 from diglot.model.presets import PRESETS, shape
 from diglot.plan.dryrun import dry_run

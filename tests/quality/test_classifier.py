@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 from quality_corpora import corpus, document, shuffled
 
-from diglot.base.artifact import Inputs, UserError
+from diglot.base.artifact import Inputs
+from diglot.base.errors import UserError
 from diglot.quality.classifier import open_classifier, run
 from diglot.quality.normalization import normalize
 from diglot.recipe.quality import TrainClassifier

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 from quality_corpora import corpus, document, shuffled
 
-from diglot.base.artifact import Context, Inputs, UserError, writing
+from diglot.base.artifact import Context, Inputs, writing
+from diglot.base.errors import UserError
 from diglot.quality import classifier, ngram
 from diglot.quality.models import load
 from diglot.recipe.quality import TrainClassifier, TrainNgram

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quality_corpora import corpus, document, shuffled
 
-from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.artifact import Context, Inputs
+from diglot.base.errors import UserError
 from diglot.quality.arpa import guess_normalization, read_arpa, write_arpa
 from diglot.quality.kneser_ney import train
 from diglot.quality.ngram import rank, run

@@ -16,7 +16,7 @@ from examples import examples
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.read import records as records_module
 from diglot.read.files import find_files, read_records
 

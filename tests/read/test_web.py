@@ -10,7 +10,7 @@ from examples import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.read import web
 from diglot.read.files import Broken, Reading, Record, find_files, read_shards
 

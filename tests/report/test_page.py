@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from small_run import write_run
 
-from diglot.base.artifact import Artifact, Context, Inputs, UserError
+from diglot.base.artifact import Artifact, Context, Inputs
+from diglot.base.errors import UserError
 from diglot.base.summaries.scores import Metric
 from diglot.recipe.report import Report
 from diglot.report.page import render, run, sections_of

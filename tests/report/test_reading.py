@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from diglot.base.artifact import Artifact, UserError
+from diglot.base.artifact import Artifact
+from diglot.base.errors import UserError
 from diglot.report.reading import Run, read_json, read_training, token_offsets
 
 

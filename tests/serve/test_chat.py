@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tiny_model
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.evaluate.language_model import LanguageModel
 from diglot.serve.chat import Conversation, chat
 

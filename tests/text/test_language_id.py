@@ -12,7 +12,7 @@ from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.text.language_id import LOW_CONFIDENCE, NUM_WINDOWS, RIGHT, WINDOW_BYTES, WRONG_LANGUAGE, load_identifier
 from diglot.text.languages import NAMES, accepted_codes, codes_of_labels
 

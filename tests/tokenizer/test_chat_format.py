@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 from transformers import AutoTokenizer
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.tokenizer import byte_fallback
 from diglot.tokenizer.chat import Chat, format_of, load_chat
 from diglot.tokenizer.folder import load_tokenizer, special_ids

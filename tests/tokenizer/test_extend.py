@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, processors
 
-from diglot.base.artifact import Artifact, UserError
+from diglot.base.artifact import Artifact
+from diglot.base.errors import UserError
 from diglot.base.summaries.tokenizer import NewTokens
 from diglot.tokenizer import byte_fallback, extend, proofs
 from diglot.tokenizer.chat import load_chat

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizer_corpora import ARABIC, ENGLISH
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.tokenizer import byte_fallback, byte_letters, byte_level
 from diglot.tokenizer.folder import load_tokenizer, pieces, shown, special_ids, tokenizer_hash
 from diglot.tokenizer.measure import gini, measure, phrases

@@ -10,7 +10,8 @@ from commands import diglot
 from summaries import EMPTY_CORPUS
 from tokenizer_corpora import ARABIC, ENGLISH, INDONESIAN, write_corpus
 
-from diglot.base.artifact import Artifact, UserError, write_manifest
+from diglot.base.artifact import Artifact, write_manifest
+from diglot.base.errors import UserError
 from diglot.tokenizer.compare import compare, named_tokenizers, parallel_languages, texts_of_files, texts_to_compare
 from diglot.tokenizer.folder import load_tokenizer
 

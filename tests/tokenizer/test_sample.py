@@ -3,7 +3,7 @@ import tokenizer_corpora as corpora
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.tokenizer.sample import SLICE, Sample, _slices, texts_to_measure, unimax
 
 

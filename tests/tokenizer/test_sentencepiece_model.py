@@ -10,7 +10,7 @@ import tokenizers
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.tokenizer import sentencepiece_model
 from diglot.tokenizer.proofs import AWKWARD, same_pieces
 from diglot.tokenizer.sentencepiece_model import CONTROL, Piece, read_model, to_specification, with_pieces

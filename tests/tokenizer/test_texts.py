@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.tokenizer.texts import read_texts
 
 LINES = ["سلام", "", "a\u2028b \x0b c", "x:y"]

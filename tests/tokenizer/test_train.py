@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, trainers
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.base.summaries.tokenizer import Reachable, RoundTrip
 from diglot.tokenizer import byte_fallback, byte_letters, byte_level, train
 from diglot.tokenizer.folder import load_tokenizer, pieces, tokenizer_hash

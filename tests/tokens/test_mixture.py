@@ -8,7 +8,7 @@ from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.tokens.mixture import SMALLEST_BLOCK, deal, rows_per_block, token_shares
 from diglot.tokens.shards import TokenSource
 

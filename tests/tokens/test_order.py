@@ -9,7 +9,7 @@ from examples import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.tokens.mixture import PhasePlan
 from diglot.tokens.order import Order
 from diglot.tokens.packing import IGNORED, Batch

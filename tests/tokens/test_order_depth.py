@@ -13,7 +13,7 @@ from examples import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.recipe.train import DocumentWeight
 from diglot.tokens import epochs, mixture, shards
 from diglot.tokens.mixture import SMALLEST_STAIR, PhasePlan, cut, keep_under_caps

@@ -10,7 +10,8 @@ from rounding import rounding
 from tiny_run import losses, settings, train
 from torch import nn
 
-from diglot.base.artifact import Inputs, UserError
+from diglot.base.artifact import Inputs
+from diglot.base.errors import UserError
 from diglot.model.decoder import Decoder
 from diglot.model.loss import cross_entropy
 from diglot.model.presets import initialize, shape

@@ -10,7 +10,8 @@ from mesh_work import run_on
 from rounding import drift, rounding
 from tiny_run import artifact, losses, settings, train
 
-from diglot.base.artifact import Inputs, UserError, content_hash
+from diglot.base.artifact import Inputs, content_hash
+from diglot.base.errors import UserError
 from diglot.model.huggingface import load_decoder
 from diglot.model.weights import StoredWeights
 from diglot.recipe.train import Phase

@@ -18,7 +18,8 @@ import torch.distributed.checkpoint as dcp
 import torch.multiprocessing as mp
 from tiny_run import artifact, settings, train
 
-from diglot.base.artifact import Inputs, UserError
+from diglot.base.artifact import Inputs
+from diglot.base.errors import UserError
 from diglot.model.decoder import Decoder
 from diglot.recipe.train import Parallel
 from diglot.train.branches import optimizer_state

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from test_mesh import BASE, RECOMPUTED, assert_same_run, check, model_of
 from tiny_run import losses, settings, train
 
-from diglot.base.artifact import Inputs, UserError
+from diglot.base.artifact import Inputs
+from diglot.base.errors import UserError
 from diglot.train.mesh import Mesh
 from diglot.train.metrics import read_metrics
 

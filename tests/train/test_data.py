@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from tiny_run import settings, train
 
-from diglot.base.artifact import Context, Inputs, UserError
+from diglot.base.artifact import Context, Inputs
+from diglot.base.errors import UserError
 from diglot.recipe.train import Phase
 from diglot.train.data import Data, data_order
 from diglot.train.job import prepare

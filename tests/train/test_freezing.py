@@ -9,7 +9,8 @@ import torch
 from rounding import rounding
 from tiny_run import artifact, losses, settings, train
 
-from diglot.base.artifact import Context, Inputs, UserError, content_hash
+from diglot.base.artifact import Context, Inputs, content_hash
+from diglot.base.errors import UserError
 from diglot.model import presets
 from diglot.model.huggingface import load_decoder
 from diglot.model.weights import EXPANSION

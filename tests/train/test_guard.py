@@ -16,7 +16,8 @@ from mesh_work import run_on
 from rounding import rounding
 from tiny_run import settings, train
 
-from diglot.base.artifact import Inputs, UserError, content_hash
+from diglot.base.artifact import Inputs, content_hash
+from diglot.base.errors import UserError
 from diglot.recipe.train import GuardSettings, Phase
 from diglot.tokens.order import Order, joined
 from diglot.train import loop

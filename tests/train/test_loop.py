@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from rounding import drift, rounding
 from tiny_run import artifact, losses, settings, train
 
-from diglot.base.artifact import Context, Inputs, UserError, content_hash
+from diglot.base.artifact import Context, Inputs, content_hash
+from diglot.base.errors import UserError
 from diglot.model.huggingface import load_decoder
 from diglot.recipe.train import Phase
 from diglot.train import loop

@@ -13,7 +13,8 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
-from diglot.base.artifact import Inputs, UserError, content_hash
+from diglot.base.artifact import Inputs, content_hash
+from diglot.base.errors import UserError
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.huggingface import load_decoder
 from diglot.recipe.train import Phase

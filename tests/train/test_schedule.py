@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tiny_run import losses, settings
 from tiny_run import train as train_run
 
-from diglot.base.artifact import Inputs, UserError
+from diglot.base.artifact import Inputs
+from diglot.base.errors import UserError
 from diglot.recipe.train import Phase, Train
 from diglot.train import loop
 from diglot.train.metrics import read_metrics

@@ -17,7 +17,8 @@ from commands import fork
 from rounding import rounding
 from tiny_run import artifact, settings, train
 
-from diglot.base.artifact import Context, Inputs, UserError, content_hash
+from diglot.base.artifact import Context, Inputs, content_hash
+from diglot.base.errors import UserError
 from diglot.base.summaries.model import SweepRun
 from diglot.recipe.train import Sweep
 from diglot.train import sweep

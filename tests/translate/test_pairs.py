@@ -6,7 +6,8 @@ from corpus_files import ARABIC, ENGLISH, sentences, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diglot.base.artifact import Artifact, Context, Inputs, UserError, content_hash
+from diglot.base.artifact import Artifact, Context, Inputs, content_hash
+from diglot.base.errors import UserError
 from diglot.read.files import Broken, Record, read_records
 from diglot.recipe.source import Source
 from diglot.recipe.translate import MakeParallel

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from summaries import EMPTY_CORPUS
 
-from diglot.base.artifact import Context, Inputs, UserError, content_hash, read_artifact, writing
+from diglot.base.artifact import Context, Inputs, content_hash, read_artifact, writing
+from diglot.base.errors import UserError
 from diglot.endpoint.client import Completion
 from diglot.read.files import read_records
 from diglot.recipe.endpoint import Endpoint

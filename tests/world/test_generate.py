@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from world_files import SETTINGS, Generated, generate
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.world import faults
 from diglot.world.generate import split
 

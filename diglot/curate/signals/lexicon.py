@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.text.hash_table import empty_keys, enter, find
 from diglot.text.languages import base_code
 from diglot.text.unicode import HASH_SEED, absorb, finish, kernel

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.base.files import read_json
 from diglot.model.decoder import DecoderConfig
 from diglot.model.families.common import Family

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from diglot.base.artifact import UserError
+from diglot.base.errors import UserError
 from diglot.model.decoder import DecoderConfig, RotaryScaling
 
 # Activations by Hugging Face's names, and the name that each is written with.
