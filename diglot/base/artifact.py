@@ -235,6 +235,7 @@ def writing(
     Raises:
         UserError: the disk is full; the artifact stays absent.
     """
+    # What a killed run left is worth nothing here: stages keep what they go on from in their scratch folder.
     partial = path.parent / ".partial" / path.name
     shutil.rmtree(partial, ignore_errors=True)
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
@@ -259,6 +260,7 @@ def writing(
                 **machine(),
             },
         )
+        # The manifest comes last, and the folder appears under its name in one step.
         write_manifest(partial, artifact)
         _replace(partial, path)
     except BaseException as error:

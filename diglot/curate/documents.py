@@ -103,6 +103,7 @@ class Documents:
         cls, source: str, expected: list[list[str]], number: int, ids: pa.Array, urls: pa.Array, read: list[pa.Array]
     ) -> Documents:
         """Documents as they were read, of which nothing is known yet."""
+        # Every column is there from the start, at what "not known yet" means for it; steps fill them.
         length, id_hashes = len(ids), hash_names(ids)
         return cls(
             source=source,

@@ -98,6 +98,7 @@ def align(old: Tokenizer, new: Tokenizer) -> Alignment:
         if token in added:
             alignment.special.append(new_id)
             continue
+        # Unknown pieces say nothing of a token; what is left may be a lone space, which says nothing either.
         pieces = [piece.id for piece in old.model.tokenize(token)]
         spelling = [piece for piece in pieces if piece != unknown]
         if spelling == pieces or not set(spelling) <= spaces:
@@ -164,6 +165,7 @@ def expand_rows(
         )
     mean_D, deviation_D = _distribution(old_VD, old_ids)
     new_VD = torch.empty(rows, old_VD.shape[1], dtype=old_VD.dtype)
+    # Padding first, then rows of tokens over it: every row is written.
     padding = min(rows, len(old_VD))
     new_VD[:padding] = old_VD[:padding]
     new_VD[padding:] = mean_D.to(old_VD.dtype)

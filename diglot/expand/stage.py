@@ -83,6 +83,7 @@ def run(settings: Expand, inputs: Inputs, output: Path, context: Context) -> Exp
     new_tokenizer = load_tokenizer(tokenizer)
     alignment = align(load_tokenizer(model), new_tokenizer)
     before, weights = read_config(model), StoredWeights(model)
+    # What the model will be, before any weight is read: rows with their padding, and layers with the added ones.
     rows = math.ceil(tokenizer_size(new_tokenizer) / settings.pad_vocabulary_to) * settings.pad_vocabulary_to
     layers = spread(before.num_layers, settings.new_layers)
     after = replace(before, vocabulary_size=rows, num_layers=len(layers))
@@ -90,9 +91,11 @@ def run(settings: Expand, inputs: Inputs, output: Path, context: Context) -> Exp
     new = new_rows(settings, inputs, alignment, context)
     measured: dict[str, RowNorms] = {}
 
+    # Called while the weights are written, a tensor at a time: no more than one is in memory.
     def grown(name: str) -> Tensor:
         if name not in by_token:
             return stored_tensor(family, weights, names, layers, name)
+        # Embedding and output draw different noise, whichever is written first.
         role = ROLES[by_token.index(name)]
         seed = Random(f"{context.seed}/{settings.seed}/rows").getrandbits(62) + ROLES.index(role)
         old_VD = weights.tensor(names[name])
@@ -155,6 +158,7 @@ def new_rows(settings: Expand, inputs: Inputs, alignment: Alignment, context: Co
         return NewRows(row_weights, {})
     if kind == "weighted-mean":
         return NewRows(sub_token_weights(alignment, byte_lengths(load_tokenizer(model))), {})
+    # The others learn from text: focus which old tokens are used alike, distillation by training the rows.
     if not inputs.many("corpus"):
         raise UserError(f"initialization {kind} learns from text: give a corpus (--corpus, or corpus in `from`)")
     new_tokenizer = load_tokenizer(tokenizer)
@@ -162,6 +166,7 @@ def new_rows(settings: Expand, inputs: Inputs, alignment: Alignment, context: Co
     sample = TokenSample(inputs.many("corpus"), new_tokenizer, f"{context.seed}/{settings.seed}/sample")
     if kind == "focus":
         found = focus_weights(sample, alignment, size, context.progress)
+        # Tokens that the sample does not hold keep the mean of their sub-tokens.
         similar = sum(len(one.old_ids) for one in found.values()) / max(1, len(found))
         return NewRows(row_weights | found, {}, FocusFacts(len(found), round(similar, 3), round(sample.bytes)))
     snippets = distillation.collect(sample, alignment, size, settings.distillation, context.progress)

@@ -51,6 +51,7 @@ def compute_table(plans: Sequence[StagePlan], cluster: Cluster, assumptions: Ass
     columns = ["tokens", "FLOP/token", "FLOP", "tok/s/device", "MFU", "time", "device-h", "energy"]
     priced = assumptions.price is not None
     table = Table([STAGE, *right(*columns, *(["cost"] if priced else []))], f"Compute on {cluster}")
+    # A row a stage; their sum only where there are several.
     for plan in plans:
         row = [
             short(plan.tokens),
@@ -109,11 +110,13 @@ def notes(plans: Sequence[StagePlan], cluster: Cluster, assumptions: Assumptions
     """What was assumed, each said once."""
     device = cluster.device
     said = [f"{plan.name}: {note}" for plan in plans for note in plan.notes if note]
+    # Stages often share a note: it is said once, with all their names before it.
     by_note: dict[str, list[str]] = {}
     for line in said:
         name, _, note = line.partition(": ")
         by_note.setdefault(note, []).append(name)
     lines = [f"{', '.join(names)}: {note}" for note, names in by_note.items()]
+    # Where the MFU comes from decides what the days are worth, so it is always said.
     if assumptions.tokens_per_second:
         lines.append("the MFU follows from the tokens/s that were given")
     elif assumptions.mfu is None:

@@ -56,9 +56,11 @@ def _picture(name: str, signal: dict[str, Any], entry: dict[str, Any]) -> dict[s
     edges, (low, high) = signal["edges"], _limits(signal)
     at = {key: _position(edges, value) for key, value in (("low", low), ("high", high)) if value is not None}
     first, last = _shown_bins(signal, list(at.values()))
+    # Square roots: a rule that drops one document in a thousand is still to be seen.
     up, down = ([math.sqrt(count) for count in signal[key][first : last + 1]] for key in ("kept", "dropped"))
     scale = (HEIGHT - 2) / ((max(up) + max(down)) or 1)
     base = 1 + max(up) * scale
+    # Kept documents stand above the base line, dropped ones hang below.
     width = BIN * (last - first + 1)
     marks = {key: round(BIN * (place - first), 1) for key, place in at.items()}
     return {

@@ -192,6 +192,7 @@ def picture(members: Sequence[Member]) -> dict[str, Any]:
         top = max(top, y - ROW_HEIGHT) if lane_of[trunk.parents[0][0]] != lane_of[stage] else top
         return x, top + (y - top) * step / trunk.steps
 
+    # A branch is a curve out of its parent's line: beside it downwards, or, into a lane on its left, across first.
     lines, marks = [], []
     for member in members:
         x, y = place(member.stage)
@@ -209,6 +210,7 @@ def picture(members: Sequence[Member]) -> dict[str, Any]:
                 else f"L{start_x:g} {turn:g} C{start_x:g} {bend:g} {x:g} {bend:g} {x:g} {y:g}"
             )
             lines.append({"path": f"M{start_x:g} {start_y:g} {curve}", "joins": len(member.parents) > 1})
+    # Rows of the table are as high as the picture's, so that dots and names stand beside each other.
     table = Table([*left("", "", ""), *right("")], notes=[NOTE])
     for member in members:
         parents = join([at(*parent) for parent in member.parents]) if member.do != "merge" else ""

@@ -85,11 +85,13 @@ def finding_of_comparisons(rows: list[Comparison], new: list[str]) -> str:
             sentences.append(f"{shown_language(language)} was learnt: {changes}.")
         elif any(row.either.language == language for row in rows):
             sentences.append(f"{shown_language(language)} shows no gain beyond noise.")
+    # Of the languages that were there before: was anything known, and is it still?
     for language in dict.fromkeys(row.either.language for row in rows):
         old = [row for row in rows if row.either.language == language and row.either.kind in ("task", "bits")]
         known = [row for row in old if row.verdict != "unknown"]
         if language in new or not known or not any(row.either.kind == "task" for row in known):
             continue
+        # A score at chance before and after was not kept: there was nothing.
         known = [row for row in known if row.verdict == "worse" or _was_known(row)]
         if not known:
             continue

@@ -215,6 +215,7 @@ def _train_stage(item: Training, colours: Colours) -> dict[str, Any]:
         caption += "; dotted: where the guard went back to"
     if item.skipped:
         caption += "; triangles: skipped steps"
+    # The loss is the large figure; beside it what explains it, as small ones.
     clip = settings.get("gradient_clip")
     speed = figures.metric_curve(item, "tokens_per_second")
     rate = figures.rate_curve(item)
@@ -229,6 +230,7 @@ def _train_stage(item: Training, colours: Colours) -> dict[str, Any]:
         if any(key in source for record in item.evaluations for source in (record.get("sources") or {}).values()):
             curve = figures.preference_curve(item, key, colours)
             small.append(plot(f"{key}-{name}", curve, f"{label}, by source"))
+    # What one number says stands in a line of facts, and only where it was.
     facts = [settings.get("objective", "lm"), f"{len(item.steps):,} steps", f"{number(item.tokens)} tokens"]
     facts.append(duration(item.artifact.provenance.get("seconds")))
     if item.memory_mb:

@@ -220,6 +220,7 @@ def load_chat(folder: Path) -> Chat:
         template = Template(text, special)
     except TemplateFailure as failure:
         raise NoChatFormat(f"{folder}: its chat template cannot be used: {failure}. {REMEDY}") from failure
+    # A format whose special tokens the folder lacks can't be its own, whatever the template says.
     missing = {one.name: [token for token in one.tokens if token not in added] for one in FORMATS}
     if all(missing.values()):
         lacks = "; ".join(f"{name} needs {tokens[0]}" for name, tokens in missing.items())
@@ -228,6 +229,7 @@ def load_chat(folder: Path) -> Chat:
     for chat_format in FORMATS:
         if missing[chat_format.name]:
             continue
+        # What the template adds is learnt from one conversation and tested on another.
         try:
             chat = _learn(chat_format, template, specification)
             _test(chat, template, parser)

@@ -256,6 +256,7 @@ def identity(
         tokens_before, tokens_after = tokens_before + len(before), tokens_after + len(after)
         if before == after:
             counts["identical"] += 1
+        # A word of the new language, quoted in a line of the base: it may be cut better.
         elif not added.isdisjoint(line):
             counts["with_new_characters"] += 1
         else:
@@ -264,6 +265,7 @@ def identity(
                 examples.append(
                     TokenizerExample(line[:200], after=pieces(extended, line[:200]), before=pieces(base, line[:200]))
                 )
+    # The share that is judged leaves out the quoting lines, whose cut may change.
     comparable = counts["identical"] + counts["changed"]
     return {
         **counts,

@@ -65,6 +65,7 @@ def run(settings: TrainTokenizer, inputs: Inputs, output: Path, context: Context
             f"vocabulary_size: {settings.vocabulary_size} is too small: {byte_fallback.RESERVED} entries are special "
             f"tokens and bytes; give at least {SMALLEST}"
         )
+    # A language counts by its bytes to the power alpha, or by UniMax; parity also looks at the parallel text.
     corpora = inputs.many("corpus")
     seed = f"{context.seed}/{settings.seed}/tokenizer"
     max_repeats = settings.max_repeats if settings.balance == "unimax" else None
@@ -74,6 +75,7 @@ def run(settings: TrainTokenizer, inputs: Inputs, output: Path, context: Context
     tokenizer, alphabet, learnt = learn(tables, settings, context)
     byte_fallback.write_folder(output, tokenizer)
     context.progress(1, 1, "proofs", "measuring")
+    # Measured and proved is what was written, as others will load it.
     tokenizer = load_tokenizer(output)
     reported = report(tokenizer, corpora, list(sample.rates))
     forgotten = {language: table.forgotten for language, table in tables.items() if table.forgotten}
@@ -313,12 +315,14 @@ def report(tokenizer: tokenizers.Tokenizer, corpora: list[Artifact], languages: 
     some_texts: list[str] = []
     for language in languages:
         split, texts = texts_to_measure(corpora, language, MEASURED_BYTES)
+        # Ours loses nothing, so one text that comes back otherwise is a fault of this program.
         failures = round_trip_failures(tokenizer, texts)
         if failures:
             raise UserError(f"the tokenizer changes this text of language {language}: {failures[0][:200]!r}")
         measures[language] = TokenizerMeasures(measured_on=split, **measure(tokenizer, texts, language))
         examples[language] = [TokenizerExample(text, pieces(tokenizer, text)) for text in phrases(texts, number=3)]
         some_texts += texts[:100]
+    # Special tokens and bytes are there by construction; what was learnt must be reached by some text.
     learnt = range(byte_fallback.RESERVED, tokenizer.get_vocab_size())
     unreachable = unreachable_tokens(tokenizer, learnt, [*some_texts, *among_white_space(tokenizer, learnt)])
     round_trip = RoundTrip(passed=True, documents=sum(values.documents for values in measures.values()))

@@ -243,6 +243,7 @@ def _walk_word(data, start, at, end, kinds, segmented, cuts):
     length, hashed, seen = 0, HASH_SEED, np.int64(0)
     code, size = decode(data, at)
     kind = np.int64(kinds[code])
+    # What is found here is used for all that follows, so the text is decoded once.
     lone = kind & _UNSPACED != 0
     while True:
         hashed = absorb(hashed, code)
@@ -256,6 +257,7 @@ def _walk_word(data, start, at, end, kinds, segmented, cuts):
         kind = np.int64(kinds[code])
         if kind & _SPACE:
             break
+        # Without spaces: the segmenter cuts between its letters, or, without a model, every letter is a word.
         if segmented:
             if cuts[at - start] and (kind | previous) & (_UNSPACED | _MARK):
                 break

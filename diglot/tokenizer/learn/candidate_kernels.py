@@ -101,6 +101,7 @@ def find_candidate(left, right, group, ring, candidates, pieces, state, rules):
     shapes, links = pieces.shapes, candidates.links
     if shapes[left].fixed or shapes[right].fixed:
         return np.int64(NONE)
+    # With every split, two symbols that spell a piece which is known are that piece, not a candidate.
     if rules.every_split:
         piece = find_piece(pieces, left, right)
         if piece != NONE:
@@ -122,6 +123,7 @@ def find_candidate(left, right, group, ring, candidates, pieces, state, rules):
                 member = np.int64(links[member].sibling)
                 if member == ring:
                     break
+    # A new one, in a place that was released where there is one.
     if state[0].unused:
         made = state[0].free
         state[0].free = links[made].stretch
@@ -355,12 +357,14 @@ def compact(places, candidates, queue, state, every_split):
     Types: places PLACE [places]; candidates Candidates; queue Queue; state STATE [1]; every_split bool.
     """
     links, stretches = candidates.links, candidates.stretches
+    # First who stays; links to stretches are made anew below.
     keep = np.zeros(state[0].candidates, np.bool_)
     for candidate in range(state[0].candidates):
         if links[candidate].events != UNUSED:
             keep[candidate] = links[candidate].events != REFUSED and alive(candidate, candidates, every_split)
             links[candidate].stretch = NONE
     kept, size = 0, 0
+    # Places move to the front of the pool, in order: what is read is never behind what is written.
     for number in range(state[0].stretches):
         owner, first = np.int64(stretches[number].owner), size
         if owner == NONE:

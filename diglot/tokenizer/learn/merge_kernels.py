@@ -180,6 +180,7 @@ def _link(place, new, weight, places, candidates, pieces, step, state, groups, r
     """
     left, right = np.int64(places[place].symbol), np.int64(places[place + places[place].span].symbol)
     group = weight.group if rules.parity else 0
+    # Pairs with the new symbol are the same few again and again: a table by the other symbol remembers them.
     at, candidate = np.int64(NONE), np.int64(UNKNOWN)
     if left == new:
         at = (len(step.neighbours) >> 1) + right * groups
@@ -190,6 +191,7 @@ def _link(place, new, weight, places, candidates, pieces, step, state, groups, r
     if candidate == UNKNOWN:
         ring = np.int64(NONE)
         if at != NONE and groups > 1:
+            # With parity the pair may be a candidate of another language's already.
             for other in range(groups):
                 ring = max(ring, np.int64(step.neighbours[at + other]))
         candidate = find_candidate(left, right, group, ring, candidates, pieces, state, rules)
@@ -201,6 +203,7 @@ def _link(place, new, weight, places, candidates, pieces, step, state, groups, r
         places[place].candidate = candidate
         candidates.totals[candidate].count += weight.count
         candidates.totals[candidate].second += weight.second
+        # Where its places are stored is decided when the step is over and their number known.
         if candidates.links[candidate].events == 0:
             step.touched[state[0].touched] = candidate
             state[0].touched += 1
@@ -296,6 +299,7 @@ def _apply(member, new, places, weights, candidates, pieces, step, state, groups
     size, totals = _gather(member, candidates, step.places), candidates.totals
     for begin in range(0, size, _BLOCK):
         end = begin
+        # Two walks over a block: the first drops what was joined meanwhile and brings the rest into the cache.
         for index in range(begin, min(begin + _BLOCK, size)):
             place = step.places[index]
             if places[place].candidate == member:
@@ -314,6 +318,7 @@ def _apply(member, new, places, weights, candidates, pieces, step, state, groups
                 joins += more
             tokens[weight.group] -= weight.count * joins
             costs[weight.group] -= weight.second * joins
+            # Both neighbours are other pairs now; a span of 0 is the end of a word.
             before = places[place - 1].span
             if before:
                 _link(place - before, new, weight, places, candidates, pieces, step, state, groups, rules)
@@ -329,6 +334,7 @@ def _store(places, candidates, queue, pieces, step, state, every_split):
     every_split bool.
     """
     links, totals = candidates.links, candidates.totals
+    # Three walks: room in the pool for each candidate, its places into it, and then the queue.
     for number in range(state[0].touched):
         candidate = np.int64(step.touched[number])
         if every_split or alive(candidate, candidates, every_split):
@@ -352,6 +358,7 @@ def _store(places, candidates, queue, pieces, step, state, every_split):
         if totals[candidate].count >= queue.floors[links[candidate].group]:
             push(queue, candidate, candidates, pieces, every_split)
     state[0].events = state[0].touched = 0
+    # Only what was asked is forgotten: the table has a cell for every symbol.
     for number in range(state[0].asked):
         step.neighbours[step.asked[number]] = UNKNOWN
     state[0].asked = 0
@@ -373,6 +380,7 @@ def _has_room(candidate, candidates, pieces, queue, step, state, needed, groups,
         member = np.int64(candidates.links[member].sibling)
         if member == candidate:
             break
+    # A join makes two pairs at most, each perhaps a candidate that is new.
     need, now = needed[0], state[0]
     queued, events = np.int64(0), 2 * size
     for group in range(groups):

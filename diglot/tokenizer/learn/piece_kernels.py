@@ -120,12 +120,14 @@ def add_pieces(pieces, first, last):
             hash_ = hash_ * _BASE + np.uint64(pieces.content[at]) + _ONE
             power *= _BASE
             characters += pieces.content[at] & 0xC0 != 0x80
+        # The power of the length lets two pieces' hashes be joined without reading their bytes.
         pieces.hashes[piece, 0], pieces.hashes[piece, 1] = hash_, power
         pieces.shapes[piece].characters = characters
         pieces.shapes[piece].open = length > 0 and pieces.content[begin] & 0xC0 == 0x80
         slot = finish(hash_) & mask
         while pieces.table[slot] != NONE:
             other = pieces.table[slot]
+            # Hashes of 64 bits may collide among millions of pieces, so the bytes decide.
             if pieces.hashes[other, 0] == hash_ and pieces.offsets[other + 1] - pieces.offsets[other] == length:
                 at = 0
                 while at < length and pieces.content[begin + at] == pieces.content[pieces.offsets[other] + at]:

@@ -56,6 +56,7 @@ def lay_out(symbols, offsets, counts, seconds, groups, places, weights, table, t
         costs[group] += second * length
         if length < 2:
             continue
+        # Equal weights are kept once: millions of rare words share a few thousand.
         hash_ = (np.uint64(count) * _BASE + np.uint64(second)) * _BASE + np.uint64(group)
         slot = finish(hash_) & mask
         while table[slot] != NONE:
@@ -67,6 +68,7 @@ def lay_out(symbols, offsets, counts, seconds, groups, places, weights, table, t
             table[slot] = number
             weights[number].count, weights[number].second, weights[number].group = count, second, group
             number += 1
+        # A word of one symbol has no pair and takes no places; the others end with NONE.
         for index in range(offsets[word], offsets[word + 1]):
             _write_place(places, at, symbols[index], 1, table[slot])
             at += 1
