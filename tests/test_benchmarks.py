@@ -154,6 +154,7 @@ def test_a_peer_lives_in_an_environment_of_its_own_built_once(monkeypatch: pytes
     assert ready.stat().st_mtime_ns == built
 
 
+@pytest.mark.full
 def test_a_peer_that_cannot_be_built_is_left_out_with_the_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -91,6 +91,7 @@ def kill_a_worker(killed):
         killed.append(pid)
 
 
+@pytest.mark.full  # the test of a killed worker compares the same corpora
 def test_two_nodes_make_the_same_corpus(raw, by_threads, cluster, tmp_path):
     assert make(raw, tmp_path, "ray") == by_threads
 
@@ -105,6 +106,7 @@ def test_a_killed_worker_changes_nothing(raw, by_threads, cluster, tmp_path):
     assert found == by_threads
 
 
+@pytest.mark.full
 def test_a_killed_node_changes_nothing(raw, by_threads, cluster, tmp_path):
     found, second = cluster
     removed = []

@@ -246,7 +246,7 @@ def large(tmp_path_factory) -> list[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "limit"), [("linear", 200), ("ties", 560)])
+@pytest.mark.parametrize(("method", "limit"), [("linear", 200), pytest.param("ties", 560, marks=pytest.mark.full)])
 def test_large_models_pass_through_little_memory(method, limit, large, tmp_path):
     """Models of 550 MB each: copies of one tensor of 49 MB are in memory, three (linear) or ten (ties)."""
     (tmp_path / "out").mkdir()

@@ -22,7 +22,7 @@ def weights(config, execution):
     return MASTER * sum(local_size(name, size, execution) for name, size in parameter_shapes(config).items())
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("checkpointing", [pytest.param(False, marks=pytest.mark.full), True])
 def test_a_dry_run_holds_what_the_formula_says(checkpointing):
     config = shape("mini", 4000)
     execution = Execution(

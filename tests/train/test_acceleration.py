@@ -32,8 +32,8 @@ def batches(number: int, one_row: bool):
 
 
 @needs_compiler
-@pytest.mark.slow
-@pytest.mark.parametrize("forms", [1, pytest.param(FORMS, marks=pytest.mark.full)])
+@pytest.mark.full  # the compiler takes 40 s a form
+@pytest.mark.parametrize("forms", [1, FORMS])
 def test_compiled_layers_equal_layers_and_compile_a_few_times(monkeypatch: pytest.MonkeyPatch, forms: int) -> None:
     """Whatever the lengths of documents; with all forms, without gradients and on one row as well."""
     monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")

@@ -144,7 +144,7 @@ def test_what_cannot_be_continued_is_refused(inputs: Inputs, tmp_path: Path, tru
         train(from_model(inputs, broken), tmp_path / "d", given)
 
 
-@pytest.mark.parametrize("parallel", [{}, {"tensor": 2}])
+@pytest.mark.parametrize("parallel", [pytest.param({}, marks=pytest.mark.full), {"tensor": 2}])
 def test_two_processes_continue_what_one_began(inputs: Inputs, tmp_path: Path, trunk: Path, parallel: dict) -> None:
     """And write what one process writes: models and moments, to rounding, and the same record."""
     rest = {"steps": 2, "phases": [{"name": "steady"}], "continues": "run", "export_optimizer": True, "exports": [1]}

@@ -24,7 +24,7 @@ def test_two_processes(inputs: Inputs, tmp_path: Path) -> None:
     check(model_of(inputs, tmp_path, "untied"), tmp_path, 2, given)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_four_processes(inputs: Inputs, tmp_path: Path) -> None:
     """All on one row, shards × context, and a copy of the model for each two that share a row."""
     given = [{"context": 4}, {"context": 2}, {"context": 2, "replicas": 2}]

@@ -171,7 +171,7 @@ def kill(inputs: Inputs, folder: Path, world: int, number: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("world", [1, pytest.param(2, marks=pytest.mark.full)])
 def test_killed_some_times(inputs: Inputs, tmp_path: Path, world: int) -> None:
     kill(inputs, tmp_path, world, {1: 6, 2: 3}[world])
 

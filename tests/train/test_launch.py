@@ -125,7 +125,7 @@ def test_torchrun_makes_the_artifacts_of_one_process(trained: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize("killed", [0, pytest.param(1, marks=pytest.mark.full)])
 def test_a_killed_process_ends_the_others(untrained: Path, killed: int) -> None:
     processes = start(untrained, 2, *LONG)
     wait_for_steps(untrained, processes)

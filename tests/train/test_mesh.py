@@ -72,14 +72,14 @@ TENSOR, REPLICAS = {"parallel": {"tensor": 2}}, {"parallel": {"replicas": 2}}
 RECOMPUTED = {"activation_checkpointing": True}
 
 
-@pytest.mark.parametrize("kind", list(MODELS))
+@pytest.mark.parametrize("kind", ["llama", "untied", pytest.param("gpt2", marks=pytest.mark.full)])
 def test_two_processes(inputs: Inputs, tmp_path: Path, kind: str) -> None:
     """Shards, tensor parallel and replicas; micro-batches of one row and recomputed layers change nothing."""
     given = [{}, TENSOR | RECOMPUTED, REPLICAS, {"micro_batch_size": 1} | RECOMPUTED]
     check(model_of(inputs, tmp_path, kind), tmp_path, 2, given)
 
 
-@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize("kind", ["llama", pytest.param("gpt2", marks=pytest.mark.full)])
 def test_four_processes(inputs: Inputs, tmp_path: Path, kind: str) -> None:
     """Four shards, shards × tensor parallel, and replicas × shards."""
     check(model_of(inputs, tmp_path, kind), tmp_path, 4, [{}, TENSOR, REPLICAS])

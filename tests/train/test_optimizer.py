@@ -220,7 +220,10 @@ def test_muon_learns_at_the_rate_that_adamw_learns_at(inputs: Inputs, tmp_path: 
     assert found["muon"][-1] < 2.3
 
 
-@pytest.mark.parametrize(("world", "parallel"), [(2, [{}, {"tensor": 2}, {"replicas": 2}]), (4, [{"tensor": 2}])])
+@pytest.mark.parametrize(
+    ("world", "parallel"),
+    [(2, [{}, {"tensor": 2}, {"replicas": 2}]), pytest.param(4, [{"tensor": 2}], marks=pytest.mark.full)],
+)
 def test_every_mesh_gives_the_run_of_one_process(
     inputs: Inputs, tmp_path: Path, alone: Path, world: int, parallel: list[dict]
 ) -> None:

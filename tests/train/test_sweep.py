@@ -200,7 +200,7 @@ def test_two_processes_find_the_same(inputs: Inputs, tmp_path: Path, swept: tupl
             assert one[key] == pytest.approx(other[key], abs=rounding(other[key], operations=32))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_torchrun_shares_a_sweep(inputs: Inputs, tmp_path: Path, swept: tuple[Path, dict]) -> None:
     """The first process tells the other one what to do."""
     script = tmp_path / "script.py"

@@ -332,7 +332,7 @@ def command(out, corpus, server, *more):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("after", [2, 20, 50])
+@pytest.mark.parametrize("after", [pytest.param(2, marks=pytest.mark.full), 20, 50])
 def test_killed_and_run_again(serve, tmp_path, after):
     server = serve(delay=0.05)
     corpus = make_corpus(tmp_path, {str(n): text_of(n, n + 1000) for n in range(30)})
