@@ -42,20 +42,21 @@ torch:
 demo: setup  ## The whole pipeline on the invented world: about 10 minutes on 2 cores
 	$(BIN)/diglot run recipes/quickstart.yaml
 
-# Two processes; a file's tests stay together, as they share what is made once, in the order of tests/conftest.py.
-TWO := -n 2 --dist loadfile --no-loadscope-reorder
+# Three processes on two cores, as many tests wait for processes and signals. A file's tests stay together, since they
+# share what is made once, in the order of tests/conftest.py.
+THREE := -n 3 --dist loadfile --no-loadscope-reorder
 
 test: setup  ## All tests but the longest
-	$(BIN)/python -m pytest -q -m 'not full' $(TWO)
+	$(BIN)/python -m pytest -q -m 'not full' $(THREE)
 
 test-full: setup  ## All tests, and random searches that look ten times as far
-	$(BIN)/python -m pytest -q --hypothesis-profile=wide $(TWO)
+	$(BIN)/python -m pytest -q --hypothesis-profile=wide $(THREE)
 
 check: setup  ## Lint, types and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m 'not slow and not full' $(TWO)
+	$(BIN)/python -m pytest -q -m 'not slow and not full' $(THREE)
 
 bench: setup  ## All benchmarks in their quick form; the first time each makes the peers' environments
 	for file in $$(ls benchmarks/*.py | grep -v common); do $(BIN)/python $$file --quick || exit 1; done

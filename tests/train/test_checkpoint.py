@@ -281,6 +281,7 @@ def test_a_run_stops_soon_when_the_disk_is_full(inputs: Inputs, tmp_path: Path) 
 
 def train_with_a_slow_disk(folder: str, model_folder: str, tokens_folder: str) -> None:
     """The first checkpoint takes a second, all others for ever."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ray, in a test before in this process, leaves a handler of its own
     write = Checkpoints._write
 
     def slowly(self, state, step: int, facts: dict) -> None:
