@@ -10,14 +10,14 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from diglot.base.artifact import Context, Inputs
+from diglot.base.summaries.corpus import CorpusSummary
 from diglot.curate.stage import run
 from diglot.recipe.curate import Curate
 
 
-def curate(folder: Path, output: Path) -> dict[str, Any]:
+def curate(folder: Path, output: Path) -> CorpusSummary:
     languages = sorted(file.name.removesuffix(".jsonl.zst") for file in folder.glob("??.jsonl.zst"))
     source = {"path": str(folder / "*.jsonl.zst"), "languages": languages}
     shutil.rmtree(output, ignore_errors=True)
@@ -35,8 +35,7 @@ def main() -> None:
     summary = curate(folder, output / "corpus")
     done = time.process_time()
     read = {key: sum(source[key] for source in sources.values()) for key in ("documents", "bytes")}
-    kept = sum(summary["documents"][key] for key in ("kept", "held_out"))
-    dropped = summary.get("dropped", {})
+    kept, dropped = summary.documents.kept + summary.documents.held_out, summary.dropped
     print(json.dumps({"cpu_seconds": done - started, "start_seconds": started, **read, "kept": kept, "dropped": dropped}))  # fmt: skip
 
 

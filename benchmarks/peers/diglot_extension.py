@@ -68,20 +68,20 @@ def main() -> None:
     begin = time.process_time()
     stage = ExtendTokenizer(languages=[what], new_tokens=tokens)
     summary = extend.run(stage, inputs, output, Context("extended", 0, folder / "scratch"))
-    identity, reachable = summary["proofs"]["identity"], summary["proofs"]["reachable"]
+    identity, reachable = summary.proofs.identity, summary.proofs.reachable
     print(
         json.dumps(
             {
                 "cpu_seconds": time.process_time() - begin,
-                "identical": 100 * identity["share_without_new_characters"],
-                "lines": identity["lines"],
-                "unreachable": 100 * reachable["unreachable"] / reachable["tokens"],
-                "fertility": summary["fertility"][what],
-                "before": summary["fertility_before"][what],
-                "words": summary["measures"][what]["words"],
-                "english": summary["fertility"]["en"],
-                "english_words": summary["measures"]["en"]["words"],
-                "english_before": summary["fertility_before"]["en"],
+                "identical": 100 * identity.share_without_new_characters,
+                "lines": identity.lines,
+                "unreachable": 100 * reachable.unreachable / reachable.tokens,
+                "fertility": summary.fertility[what],
+                "before": summary.fertility_before[what],
+                "words": summary.measures[what].words,
+                "english": summary.fertility["en"],
+                "english_words": summary.measures["en"].words,
+                "english_before": summary.fertility_before["en"],
             }
         )
     )

@@ -50,7 +50,8 @@ def learn(folder: Path, kind: str, entries: int, out: Path) -> dict:
 def stage(folder: Path, kind: str, entries: int, out: Path) -> dict:
     inputs = Inputs({"corpus": [corpus_of(folder)]})
     summary = train.run(settings_of(kind, entries, 0.3), inputs, out, Context("benchmark", 0, out))
-    return {"entries": summary["vocabulary_size"], "proofs": summary["proofs"], "sample": summary["sample"]}
+    shown = summary.as_json()
+    return {"entries": shown["vocabulary_size"], "proofs": shown["proofs"], "sample": shown["sample"]}
 
 
 def tokens(model: Path, folder: Path) -> dict:
