@@ -57,13 +57,15 @@ def open_executor(kind: str, workers: int, tick: Callable[[], None]) -> Iterator
     if kind == "ray":
         yield from _open_ray(tick)
     else:
-        _stopping.clear()
-        with ThreadPoolExecutor(workers) as pool:
-            try:
-                yield _Threads(pool, workers, tick)
-            except BaseException:
-                _stopping.set()
-                raise
+        try:
+            with ThreadPoolExecutor(workers) as pool:
+                try:
+                    yield _Threads(pool, workers, tick)
+                except BaseException:
+                    _stopping.set()  # before the pool waits for its tasks
+                    raise
+        finally:
+            _stopping.clear()  # no task is left; the next stage of this process was not interrupted
 
 
 def check_stopping() -> None:

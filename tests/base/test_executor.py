@@ -50,6 +50,7 @@ def test_few_more_tasks_than_workers_are_held():
 def test_an_error_of_a_task_is_the_stages():
     with pytest.raises(UserError, match="three"), open_executor("threads", 2, lambda: None) as executor:
         list(executor.map(fail_at_three, range(9)))
+    check_stopping()  # what comes next in this process was not interrupted
 
 
 def test_a_tick_comes_while_results_are_awaited():
