@@ -20,7 +20,7 @@ from walk_trace import BATCH, PACKAGE, SHARED, Trace, following, kernels_within
 
 DOCS = Path(__file__).resolve().parent
 BATCH_SHAPE, FLAT_BATCH = ["3", "61"], "183"  # of docs/walk.yaml's batches
-COMPARING = ("exact_duplicate", "near_duplicate", "duplicate_url")  # reasons of what had passed the rules
+COMPARING = ("exact_duplicate", "same_url", "near_duplicate")  # reasons of what had passed the rules
 
 
 @dataclass

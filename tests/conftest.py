@@ -2,9 +2,11 @@
 
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-# Two processes test on two cores, and the tests' matrices are small: more threads would wait for each other.
+# Three processes test on two cores, and the tests' matrices are small: more threads would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -13,6 +15,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import examples  # noqa: F401  (registers the profiles)
 import hypothesis
 import pytest
+from chat_server import Server
 
 from diglot.base.artifact import Context
 
@@ -22,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: then the many short ones fill both processes to the end."""
+    """Files with slow tests first: then the many short ones fill all processes to the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
@@ -34,6 +37,20 @@ def data() -> Path:
     if not (folder / "raw_text").is_dir():
         pytest.skip(f"no real data in {folder}: set DIGLOT_DATA to run this test")
     return folder
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts model servers that behave as told; see `chat_server`."""
+    servers: list[Server] = []
+
+    def start(name: str = "server", **behaviour: Any) -> Server:
+        servers.append(Server(tmp_path / name, **behaviour))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
 
 
 @pytest.fixture

@@ -287,6 +287,3 @@ def _count_between(values, edges, logarithmic, counts):
         while place < last and value >= edges[place + 1]:
             place += 1
         counts[place] += 1
-
-
-# --- learning -------------------------------------------------------------------------------------------------

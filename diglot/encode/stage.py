@@ -45,13 +45,14 @@ LEAST_CHECKED, MOST_CHECKED = 100_000, 2_000_000  # characters of a source
 
 
 class Origin(NamedTuple):
-    """A source to be encoded, and the artifact it is in."""
+    """A source to be encoded, the artifact it is in, and how many documents it has there by split."""
 
     name: str
     form: Form
     language: str
     domain: str
     artifact: Artifact
+    documents: dict[Split, int]
 
 
 class Encoded(NamedTuple):
@@ -186,7 +187,7 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> Tok
     origins = find_sources(inputs, settings.sources)
     chat = load_chat(folder) if any(origin.form != "text" for origin in origins) else None
     encoder = checked_encoder(folder, [origin for origin in origins if origin.form == "text"])
-    total = sum(_count_documents(origin, split) for origin in origins for split in SPLITS)
+    total = sum(origin.documents[split] for origin in origins for split in SPLITS)
     sources: dict[str, dict[str, Any]] = {}
     done = 0
     for origin in origins:
@@ -241,18 +242,17 @@ def find_sources(inputs: Inputs, wanted: list[str] | None) -> list[Origin]:
                         f"source {name!r} is in both {found[name].artifact.stage!r} and {artifact.stage!r}; "
                         "mixtures go by name: give one of them another"
                     )
-                found[name] = Origin(name, form, entry["language"], entry["domain"], artifact)
+                documents: dict[Split, int] = {
+                    "train": entry["kept"]["documents"],
+                    "heldout": entry["held_out"]["documents"],
+                }
+                found[name] = Origin(name, form, entry["language"], entry["domain"], artifact, documents)
     missing = [name for name in wanted or [] if name not in found]
     if missing:
         raise UserError(f"sources: no {', '.join(missing)} in the inputs; there are {', '.join(found)}")
     if not found:
         raise UserError("encode: nothing to encode; give it a corpus, instructions or preferences in `from`")
     return [origin for name, origin in found.items() if wanted is None or name in wanted]
-
-
-def _count_documents(origin: Origin, split: Split) -> int:
-    entry = read_ledger(origin.artifact.path)[origin.name]
-    return entry["kept" if split == "train" else "held_out"]["documents"]
 
 
 def checked_encoder(folder: Path, origins: list[Origin]) -> Encoder:

@@ -217,6 +217,3 @@ def write_description(
     for name in TOKENIZER_FILES:
         if (tokenizer / name).is_file():
             shutil.copyfile(tokenizer / name, folder / name)
-
-
-# --- tokenizer ------------------------------------------------------------------------------------------------

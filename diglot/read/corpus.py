@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from diglot.base.artifact import Artifact
@@ -73,15 +73,12 @@ def read_documents(
                 raise UserError(f"{file}: no column {', '.join(missing)}; this is not a corpus made by curate")
             # Without Arrow's threads: stages have their own, and hold a batch each.
             for batch in parquet.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
-                rows = np.ones(len(batch), bool)
                 if language is not None:
-                    rows &= np.asarray(batch["language"].to_pylist()) == language
+                    batch = batch.filter(pc.equal(batch["language"], language))
                 if not parallel:
-                    rows &= np.asarray(batch["domain"].to_pylist()) != PARALLEL
-                if rows.any():  # columns that were only asked about are left out
-                    yield _as_large_strings(
-                        batch.select(columns) if rows.all() else batch.select(columns).filter(pa.array(rows))
-                    )
+                    batch = batch.filter(pc.not_equal(batch["domain"], PARALLEL))
+                if len(batch):
+                    yield _as_large_strings(batch.select(columns))  # without what was only asked about
 
 
 def read_schema(corpora: Sequence[Artifact], split: Split, source: str | None = None) -> pa.Schema:
@@ -93,9 +90,11 @@ def read_schema(corpora: Sequence[Artifact], split: Split, source: str | None = 
 def read_sources(corpora: Sequence[Artifact]) -> dict[str, CorpusSource]:
     """The sources that have training documents, in alphabetical order."""
     found: dict[str, CorpusSource] = {}
-    for batch in read_documents(corpora, "documents", ["source", "language", "domain"]):
-        for row in pa.table(batch).group_by(batch.schema.names).aggregate([]).to_pylist():
-            found.setdefault(row["source"], CorpusSource(row["language"], row["domain"]))
+    for file in document_files(corpora, "documents"):
+        with pq.ParquetFile(file) as parquet:  # a file has documents of one source, so its first one tells
+            first = next(parquet.iter_batches(1, columns=["source", "language", "domain"], use_threads=False))
+        [row] = first.to_pylist()
+        found.setdefault(row["source"], CorpusSource(row["language"], row["domain"]))
     return dict(sorted(found.items()))
 
 

@@ -103,15 +103,8 @@ def special_name(config: dict[str, Any], key: str) -> str | None:
     return value["content"] if isinstance(value, dict) else value
 
 
-def named_ids(folder: Path, tokenizer: Tokenizer, *, optional: bool = False) -> dict[str, int | None]:
-    """The ids of bos, eos, pad and unk as tokenizer_config.json names them; None for what it does not.
-
-    Args:
-        folder: the tokenizer's.
-        tokenizer: of that folder.
-        optional: the file may be missing, and names nothing then.
-    """
-    config = read_json(folder / "tokenizer_config.json", optional=optional)
+def named_ids(config: dict[str, Any], tokenizer: Tokenizer) -> dict[str, int | None]:
+    """The ids of bos, eos, pad and unk as tokenizer_config.json names them; None for what it does not."""
     names = {role: special_name(config, f"{role}_token") for role in ("bos", "eos", "pad", "unk")}
     return {role: tokenizer.token_to_id(name) if name else None for role, name in names.items()}
 
@@ -125,9 +118,9 @@ def special_ids(folder: Path) -> dict[str, int]:
     Raises:
         UserError: eos is not defined, or bos is and is not in the vocabulary.
     """
-    tokenizer = load_tokenizer(folder)
-    ids = named_ids(folder, tokenizer)
-    if not special_name(read_json(folder / "tokenizer_config.json"), "bos_token"):
+    tokenizer, config = load_tokenizer(folder), read_json(folder / "tokenizer_config.json")
+    ids = named_ids(config, tokenizer)
+    if not special_name(config, "bos_token"):
         ids["bos"] = ids["eos"]
     for role in ("bos", "eos"):
         if ids[role] is None:
@@ -145,7 +138,7 @@ def generation_ids(folder: Path) -> dict[str, Any]:
         generation_config.json names.
     """
     tokenizer = load_tokenizer(folder)
-    ids = named_ids(folder, tokenizer, optional=True)
+    ids = named_ids(read_json(folder / "tokenizer_config.json", optional=True), tokenizer)
     before = read_json(folder / "generation_config.json", optional=True).get("eos_token_id")
     stops = [ids["eos"], *(tokenizer.token_to_id(token) for token in ENDS)]
     stops += before if isinstance(before, list) else [before]

@@ -41,11 +41,11 @@ from typing import TYPE_CHECKING, Any
 from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.base.errors import UserError
 from diglot.base.summaries.summary import Summary
+from diglot.recipe import STAGES
+from diglot.recipe.common import Stage
 
 if TYPE_CHECKING:
     from torch.distributed import Store
-
-    from diglot.recipe.common import Stage
 
 # How long a process waits for another one before it gives up. The others wait while the first one writes a model.
 TIMEOUT = "DIGLOT_TIMEOUT_SECONDS"
@@ -230,7 +230,7 @@ def processes() -> Iterator[None]:
 
 
 def together(settings: Stage, inputs: Inputs, output: Path, context: Context) -> None:
-    """On the first process: let the others do the same stage."""
+    """On the first process: let the others do the same stage; summaries stay here, as no stage reads those of its inputs."""
     if _processes is not None and _processes.rank == 0:
         by_role = {
             role: [vars(each) | {"path": str(each.path), "summary": None} for each in inputs.many(role)]
@@ -252,8 +252,6 @@ def together(settings: Stage, inputs: Inputs, output: Path, context: Context) ->
 
 
 def _do(task: dict[str, Any]) -> None:
-    from diglot.recipe import STAGES  # start-up: `diglot --help` needs no settings
-
     settings = STAGES[task["settings"]["do"]].model_validate_json(json.dumps(task["settings"]))
     module, _, name = settings.function.partition(":")
     run = getattr(importlib.import_module(module), name)

@@ -30,8 +30,6 @@ from diglot.world.instructions import Asker, messages
 if TYPE_CHECKING:
     from diglot.recipe.world import World as WorldSettings
 
-CHOICE_TASKS = ("cloze", "facts", "transfer")
-
 
 def run(settings: "WorldSettings", inputs: Any, output: Path, context: Context) -> WorldSummary:
     """Writes the world of the settings' seed.

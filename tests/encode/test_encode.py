@@ -233,7 +233,7 @@ def test_documents_of_the_whole_source_are_checked(tmp_path: Path, monkeypatch: 
         texts = [f"{file} {row} " + "x" * 2000 for row in range(600)]
         table = pa.table({"id": [str(row) for row in range(600)], "text": texts})
         parquet.write_table(table, tmp_path / "documents" / f"s-{file:05d}.parquet", row_group_size=300)
-    origin = encode.Origin("s", "text", "en", "web", artifact(tmp_path, "corpus"))
+    origin = encode.Origin("s", "text", "en", "web", artifact(tmp_path, "corpus"), {})
     texts = encode.texts_to_check(origin)
     assert len(texts) == 400
     places = [tuple(map(int, text.split(" ")[:2])) for text in texts]

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 
 import pytest
-from chat_server import Server
 from corpus_files import ARABIC, ENGLISH
 
 from diglot.base.errors import UserError
@@ -15,19 +14,6 @@ from diglot.endpoint.client import Client, Completion, Journal, Refused, Request
 from diglot.recipe.endpoint import Endpoint
 
 SECRET = "sk-Zq81-do-not-tell"
-
-
-@pytest.fixture
-def serve(tmp_path):
-    servers = []
-
-    def start(name="server", **behaviour):
-        servers.append(Server(tmp_path / name, **behaviour))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
 
 
 def client(server, max_cost=None, **settings):

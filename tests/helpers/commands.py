@@ -1,7 +1,7 @@
 """Diglot's command line in processes of its own that start at once: forked from one that has imported everything.
 
 Importing takes four seconds, longer than most commands of the tests. They are real processes all the same: they can
-be killed, and write to the files of a shell. The start from a shell is tested in test_road.py and test_layout.py.
+be killed, and write to the files of a shell. The start from a shell is tested in test_pipeline.py and test_layout.py.
 """
 
 import multiprocessing

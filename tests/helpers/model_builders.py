@@ -23,6 +23,12 @@ SIZES_OF = {"gpt2": {"activation_function": "gelu"}}  # of those that know no su
 NEW_MERGES = [("▁the", "r"), ("▁ther", "e"), ("ك", "ت"), ("كت", "ا"), ("كتا", "ب"), ("▁", "كتاب")]
 
 
+def megabytes(field: str) -> float:
+    """A field of this process's memory, such as VmRSS or VmHWM."""
+    line = next(line for line in Path("/proc/self/status").read_text().split("\n") if line.startswith(f"{field}:"))
+    return int(line.split()[1]) / 1024
+
+
 def write_tokenizer(
     folder: Path,
     new_merges: tuple | list = (),

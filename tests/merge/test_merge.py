@@ -211,17 +211,12 @@ HELPERS = Path(__file__).resolve().parents[1] / "helpers"
 MEASURE = """
 import sys
 from pathlib import Path
-from model_builders import inputs
+from model_builders import inputs, megabytes
 from diglot.base.artifact import Context
 from diglot.merge import stage as merge
 from diglot.recipe.merge import Merge
 from diglot.tokenizer.folder import load_tokenizer
 from transformers import CONFIG_MAPPING; CONFIG_MAPPING["llama"]  # loaded before, as it is not the model's memory
-
-def megabytes(field):
-    for line in Path("/proc/self/status").read_text().split("\\n"):
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) / 1024
 
 method, first, second, base, output = sys.argv[1], *map(Path, sys.argv[2:])
 load_tokenizer(first)

@@ -5,7 +5,6 @@ from collections import Counter
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from chat_server import Server
 from commands import Command, diglot
 from corpus_files import ARABIC, ENGLISH, sentences
 from hypothesis import given
@@ -22,19 +21,6 @@ from diglot.translate import stage as translate
 from diglot.translate.paragraphs import join, split
 
 SECRET = "sk-Zq81-do-not-tell"
-
-
-@pytest.fixture
-def serve(tmp_path):
-    servers = []
-
-    def start(name="server", **behaviour):
-        servers.append(Server(tmp_path / name, **behaviour))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
 
 
 def make_corpus(folder, documents):
