@@ -16,9 +16,12 @@ import examples  # noqa: F401  (registers the profiles)
 import hypothesis
 import pytest
 from chat_server import Server
+from kernels import compile_once
 
 from diglot.base.artifact import Context
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    compile_once()
 hypothesis.settings.load_profile("few")  # `--hypothesis-profile=wide` comes after this file and wins
 
 ROOT = Path(__file__).resolve().parent.parent

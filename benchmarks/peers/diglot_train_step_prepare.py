@@ -98,7 +98,7 @@ def make(folder: Path, kind: str, stage: Any, settings: Any, **inputs: Artifact)
     folder.mkdir(parents=True)
     given = Inputs({role: [each] for role, each in inputs.items()})
     with tempfile.TemporaryDirectory() as scratch:
-        encode.run(settings, given, folder, Context(folder.name, 0, Path(scratch), workers=1))
+        stage.run(settings, given, folder, Context(folder.name, 0, Path(scratch), workers=1))
     return artifact(folder, kind)
 
 
