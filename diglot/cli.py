@@ -147,13 +147,14 @@ def run_command(recipe: Path, overrides: tuple[str, ...], folder: str | None, un
     place, console = _run_folder(loaded, folder), _console()
     if dry_run:
         steps = flow.wanted(flow.plan(loaded, place, where), until)
+        flow.note_begun(steps, place)
         console.print(drawn(terminal.plan_table(steps)))
         console.print(f"\n{sum(step.state == 'done' for step in steps)} of {len(steps)} stages done in {place}")
         return
     todo = [step for step in flow.wanted(flow.plan(loaded, place, where), until) if step.state != "done"]
     view = terminal.StageProgress(console, len(todo))
     try:
-        steps = flow.run(loaded, place, where, until=until, started=view.started, finished=view.finished)
+        steps = flow.run(loaded, place, where, until=until, started=view.started, finished=view.finished, say=view.say)
     finally:
         view.stop()
     if not todo:
@@ -219,6 +220,7 @@ def show_command(run: Path, as_json: bool, stage: str | None, source: str | None
     recipe, folder = _find_run(run)
     # Looking must work where the texts that a run was made of are gone.
     steps = flow.plan(recipe, folder, Where(str(folder / "recipe.json")), missing_files_are_errors=False)
+    flow.note_begun(steps, folder)
     artifacts = flow.artifacts_of(steps)
     if stage:
         _show_corpus(stage, source, artifacts)

@@ -21,10 +21,11 @@ import importlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from diglot.base.artifact import (
     Artifact,
@@ -42,6 +43,8 @@ from diglot.base.files import write_json
 from diglot.base.format import excerpt
 from diglot.base.summaries.summary import Summary
 from diglot.load import Where
+from diglot.progress import FILE as PROGRESS
+from diglot.progress import Recorder, recorded
 from diglot.recipe import Recipe
 from diglot.recipe.common import Stage, at_step
 
@@ -57,8 +60,8 @@ class Step:
         folder: where its artifact lies or will lie.
         fingerprint: of the artifact that the recipe asks for.
         made_from: what went into the fingerprint, for saying why an artifact is stale.
-        state: `done`, `stale` or `to do`.
-        why: for `stale`, what changed.
+        state: `done`, `stale`, `to do`, or `running` (only `note_begun` says that).
+        why: for `stale`, what changed; of what was begun, how far it is.
     """
 
     name: str
@@ -342,7 +345,7 @@ def locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(stream)
         except OSError as error:
             stream.seek(0)
             raise UserError(
@@ -356,6 +359,43 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def _lock(stream: IO[str]) -> None:
+    """Take the lock, at the second try where somebody has only looked whether it is held (`is_held`)."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        time.sleep(0.1)
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process works in a run folder now. Writes nothing."""
+    try:
+        descriptor = os.open(folder / ".lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)  # and the lock with it
+    return False
+
+
+def note_begun(steps: list[Step], folder: Path) -> None:
+    """Say of stages that have been begun how far they are; the one that a process works at now is `running`."""
+    held = is_held(folder)
+    for step in steps:
+        found = recorded(_scratch(step)) if step.state != "done" else None
+        if found is None:
+            continue
+        if held:
+            step.state, step.why = "running", found
+        elif step.state == "to do":
+            step.why = f"stopped at {found}" if found else "was begun"
+
+
 def run(
     recipe: Recipe,
     folder: Path,
@@ -364,6 +404,7 @@ def run(
     until: str | None = None,
     started: Callable[[Step], Progress] | None = None,
     finished: Callable[[Step, Artifact], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> list[Step]:
     """Run what is not done, in order.
 
@@ -374,6 +415,7 @@ def run(
         until: stop after this stage (and run only what it waits for).
         started: called before each stage that runs; returns what receives its progress.
         finished: called after each stage that ran.
+        say: shows what a stage has to say on the way.
 
     Returns:
         The plan as it was found.
@@ -393,7 +435,7 @@ def run(
                 continue
             progress = started(step) if started else None
             inputs = Inputs({role: [read_named(by_name, n) for n in names] for role, names in step.reads.items()})
-            artifact = run_stage(step, inputs, recipe.seed, where, progress)
+            artifact = run_stage(step, inputs, recipe.seed, where, progress, say)
             if finished:
                 finished(step, artifact)
     return steps
@@ -419,7 +461,19 @@ def wanted(steps: list[Step], until: str | None) -> list[Step]:
     return [step for step in steps if step.name in needed]
 
 
-def run_stage(step: Step, inputs: Inputs, seed: int, where: Where, progress: Progress | None = None) -> Artifact:
+def _scratch(step: Step) -> Path:
+    """Where a stage keeps what its next try goes on from."""
+    return step.folder.parent / ".scratch" / f"{step.name}-{step.fingerprint[:12]}"
+
+
+def run_stage(
+    step: Step,
+    inputs: Inputs,
+    seed: int,
+    where: Where,
+    progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Artifact:
     """Run one stage and put its artifact in place.
 
     Raises:
@@ -428,15 +482,14 @@ def run_stage(step: Step, inputs: Inputs, seed: int, where: Where, progress: Pro
     place = where.place(("stages", step.name))
     function = _function(step.settings, f"{place}: stage {step.name!r}")
     # A try that was killed goes on from its scratch folder; those of other settings are of no use any more.
-    scratches = step.folder.parent / ".scratch"
-    scratch = scratches / f"{step.name}-{step.fingerprint[:12]}"
-    for old in scratches.glob(f"{step.name}-*"):
+    scratch = _scratch(step)
+    for old in scratch.parent.glob(f"{step.name}-*"):
         if old != scratch and len(old.name) == len(scratch.name):  # not of a stage whose name begins alike
             shutil.rmtree(old, ignore_errors=True)
     scratch.mkdir(parents=True, exist_ok=True)
     context = Context(step.name, seed, scratch, step.fingerprint)
-    if progress:
-        context.progress = progress
+    context.progress = Recorder(scratch / PROGRESS, progress or context.progress)
+    context.say = say or context.say
     try:
         with writing(
             step.folder,

@@ -106,7 +106,7 @@ def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **giv
             console.print(f"nothing to do: {out} is done", markup=False)
             return
         try:
-            artifact = flow.run_stage(step, Inputs(inputs), recipe_seed, where, view.started(step))
+            artifact = flow.run_stage(step, Inputs(inputs), recipe_seed, where, view.started(step), view.say)
         finally:
             view.stop()
         view.finished(step, artifact)

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
+from rich.live import Live
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.text import Text
 
-from diglot.base.artifact import Artifact
-from diglot.base.format import duration, short, words
+from diglot.base.artifact import Artifact, Progress
+from diglot.base.format import duration, printable, short, words
 from diglot.base.summaries.summary import Record
 from diglot.base.table import Cell, Table, left
 from diglot.flow import Step
+from diglot.progress import Tracker
 from diglot.recipe.common import at_step
 from diglot.report.lineage import Member, about, at
 
 MOST_IN_A_LINE = 4  # such as languages, with a number each
-STATE_STYLE = {"done": "good", "stale": "caution", "to do": "pending"}
+LOG_SECONDS = 15  # between two lines where there is no terminal
+STATE_STYLE = {"done": "good", "stale": "caution", "to do": "pending", "running": "good"}
 
 
 def make_console() -> Console:
@@ -37,51 +30,30 @@ def make_console() -> Console:
 
 
 class StageProgress:
-    """Shows the stages of a run: a live bar on a terminal, a line now and then elsewhere."""
+    """Shows the stages of a run: a live line on a terminal, a line now and then elsewhere."""
 
     def __init__(self, console: Console, total: int):
         self.console, self.total, self.number = console, total, 0
-        self.bar: Progress | None = None
-        self.clock = time.monotonic()
+        self.live: Live | None = None
 
-    def started(self, step: Step) -> Callable[..., None]:
+    def started(self, step: Step) -> Progress:
         """Announce a stage; returns what receives its progress."""
         self.number += 1
-        self.clock = self.spoke = time.monotonic()
-        title = f"[{self.number}/{self.total}] {step.name}"
+        tracker = Tracker(f"[{self.number}/{self.total}] {step.name}")
         if not self.console.is_terminal:
-            self.console.print(f"{title} ({step.settings.do}) …", markup=False, highlight=False)
-            return lambda done, total, unit, note="": self._line(step.name, done, total, unit, note)
-        self.bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]} {task.fields[rate]}", markup=False),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=self.console,
-            transient=True,
-        )
-        task = self.bar.add_task(f"{title} ({step.settings.do})", total=None, unit="", rate="", note="")
-        self.bar.start()
-        return lambda done, total, unit, note="": self._update(task, done, total, unit, note)
+            self.console.print(f"{tracker.title} ({step.settings.do}) …", markup=False, highlight=False)
+            return Logged(self.console, step.name, tracker)
 
-    def _update(self, task: Any, done: float, total: float | None, unit: str, note: str) -> None:
-        if self.bar:
-            rate = f"{short(done / max(time.monotonic() - self.clock, 1e-3))}/s"
-            self.bar.update(task, completed=done, total=total, unit=unit, note=note, rate=rate)
+        def line() -> Text:
+            return Text(tracker.line(self.console.width), no_wrap=True, overflow="crop")
 
-    def _line(self, name: str, done: float, total: float | None, unit: str, note: str) -> None:
-        now = time.monotonic()
-        if now - self.spoke < 15:
-            return
-        self.spoke, rate = now, done / (now - self.clock)
-        left = f", {duration((total - done) / rate)} left" if total and rate else ""
-        of = f"{short(done)}/{short(total)}" if total else short(done)
-        self.console.print(f"    {name}: {of} {unit}, {short(rate)}/s{left} {note}", markup=False, highlight=False)
+        self.live = Live(get_renderable=line, console=self.console, refresh_per_second=4, transient=True)
+        self.live.start()
+        return tracker
+
+    def say(self, text: str) -> None:
+        """A line that stays, from the stage that runs."""
+        self.console.print(f"    {printable(text)}", markup=False, highlight=False)
 
     def finished(self, step: Step, artifact: Artifact) -> None:
         """Announce a finished stage with its headline numbers."""
@@ -90,12 +62,28 @@ class StageProgress:
         self.console.print(
             f"[green]✓[/] [bold]{step.name}[/] [dim]{seconds}[/] {escape(headline(artifact))}", highlight=False
         )
+        for warning in artifact.summary.warnings():
+            self.console.print(f"    {printable(warning)}", style="yellow", markup=False, highlight=False)
 
     def stop(self) -> None:
-        """Take the live bar down."""
-        if self.bar:
-            self.bar.stop()
-            self.bar = None
+        """Take the live line down."""
+        if self.live:
+            self.live.stop()
+            self.live = None
+
+
+class Logged:
+    """Progress where there is no terminal: a line now and then."""
+
+    def __init__(self, console: Console, name: str, tracker: Tracker) -> None:
+        self.console, self.name, self.tracker, self.spoke = console, name, tracker, tracker.begun
+
+    def __call__(self, done: float, total: float | None, unit: str, note: str = "") -> None:
+        """Take in a report."""
+        self.tracker(done, total, unit, note)
+        if (now := self.tracker.clock()) - self.spoke >= LOG_SECONDS:
+            self.spoke = now
+            self.console.print(f"    {self.name}: {self.tracker.sentence()}", markup=False, highlight=False)
 
 
 def headline(artifact: Artifact) -> str:
@@ -106,13 +94,15 @@ def headline(artifact: Artifact) -> str:
 
 
 def _fact(name: str, value: Any) -> str:
-    """A field of a summary, or nothing where it has too much to say for a line."""
+    """A field of a summary; of many numbers the first ones."""
     if isinstance(value, Record):
         value = vars(value)
     if isinstance(value, int | float):
         return f"{words(name)} {short(value)}"
-    if isinstance(value, dict) and 0 < len(value) <= MOST_IN_A_LINE:
-        return f"{words(name)} " + ", ".join(f"{words(key)} {short(item)}" for key, item in value.items())
+    if isinstance(value, dict) and value:
+        shown = [f"{words(key)} {short(item)}" for key, item in list(value.items())[:MOST_IN_A_LINE]]
+        more = f" and {len(value) - len(shown)} more" if len(value) > len(shown) else ""
+        return f"{words(name)} {', '.join(shown)}{more}"
     return ""
 
 

@@ -26,7 +26,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -63,6 +63,7 @@ class Context:
             when the artifact is whole.
         fingerprint: what the artifact will be called by; belongs into checkpoints.
         progress: to be called now and then during long work: `progress(done, total, unit, note)`.
+        say: shows a line that stays: what was found on the way, such as the scores of an evaluation.
         workers: threads that data stages may use; results never depend on it.
     """
 
@@ -71,6 +72,7 @@ class Context:
     scratch: Path
     fingerprint: str = ""
     progress: Progress = _silent
+    say: Callable[[str], None] = lambda text: None
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
 
 

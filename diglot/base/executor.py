@@ -23,6 +23,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
 from typing import Any, Protocol, TypeVar
 
 from diglot.base.errors import UserError
+from diglot.base.notice import say_at_once
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -61,8 +62,10 @@ def open_executor(kind: str, workers: int, tick: Callable[[], None]) -> Iterator
             with ThreadPoolExecutor(workers) as pool:
                 try:
                     yield _Threads(pool, workers, tick)
-                except BaseException:
+                except BaseException as error:
                     _stopping.set()  # before the pool waits for its tasks
+                    if isinstance(error, KeyboardInterrupt):
+                        say_at_once("stopping: waiting for the parts of files that are in hand")
                     raise
         finally:
             _stopping.clear()  # no task is left; the next stage of this process was not interrupted

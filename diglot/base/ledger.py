@@ -15,15 +15,16 @@ order in which parts of a ledger are added up.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from diglot.base.files import read_json
-from diglot.base.format import printable
+from diglot.base.format import printable, share, words
 
 SAMPLES = 5
+LOST_SHARE = 0.5  # of a source: more than this is said at once
 UNKNOWN_LANGUAGE = "und"  # ISO 639-2: undetermined
 
 
@@ -130,6 +131,18 @@ def dropped_documents(ledgers: Iterable[SourceLedger]) -> dict[str, int]:
     for ledger in ledgers:
         counts.update({reason: dropped.documents for reason, dropped in ledger.dropped.items()})
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def lost(source: str, read: int, dropped: Mapping[str, int]) -> str | None:
+    """What to say of a source that loses more than half of its documents, with the main reason; None of any other."""
+    number = sum(dropped.values())
+    if number <= LOST_SHARE * read:
+        return None
+    reason = max(dropped, key=lambda reason: dropped[reason])
+    return (
+        f"{source}: {number:,} of {read:,} documents are dropped ({share(number, read)}), "
+        f"{dropped[reason]:,} of them as {words(reason)}"
+    )
 
 
 def least(samples: list[Sample]) -> list[Sample]:

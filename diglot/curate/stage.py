@@ -22,8 +22,9 @@ identification off. Memory: a shard of 32 MB a worker, with its working arrays a
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ import pyarrow.parquet as pq
 from diglot.base.artifact import Context, Inputs
 from diglot.base.errors import UserError
 from diglot.base.executor import Executor, open_executor
-from diglot.base.files import atomic
+from diglot.base.files import atomic, read_json
+from diglot.base.ledger import lost
 from diglot.base.summaries.corpus import CorpusSummary, EvaluationSets
 from diglot.curate import decontaminate as contamination
 from diglot.curate.account import (
@@ -68,7 +70,7 @@ from diglot.curate.steps import (
     sign,
     tools_of,
 )
-from diglot.curate.units import Unit, accounts_of, shard_name, units_of, work
+from diglot.curate.units import Unit, accounts_of, bytes_read, shard_name, units_of, work
 from diglot.curate.write import write_documents, write_dropped
 from diglot.quality.models import load as load_models
 from diglot.read.files import RawShard
@@ -76,6 +78,7 @@ from diglot.recipe.curate import Curate
 from diglot.recipe.signals import SIGNALS
 from diglot.text.language_id import load_identifier
 
+EARLY_BYTES = 64e6  # of all files: what is smaller is done soon, and then it is said
 Step = Callable[[Documents, Tools], Documents]
 FIRST_STEPS: tuple[Step, ...] = (clean, identify)
 STEPS: tuple[Step, ...] = (drop_bad_lines, drop_repeated_lines, measure, judge, decontaminate, sign)
@@ -97,13 +100,14 @@ def run(settings: Curate, inputs: Inputs, output: Path, context: Context) -> Cor
         quality=tuple(artifact.path for artifact in inputs.many("quality")),
     )
     _check_settings(job)
-    progress = _Progress(context, job.folder)
+    progress = _Progress(context)
     # What tasks hand on lies in the scratch folder; here are only counts, and decisions.
     with open_executor(settings.executor, context.workers, progress.tick) as executor:
         units = units_of(settings, job.base, context.name, executor.workers)
-        job, evaluation_sets = _with_tables(job, units, executor, context)
+        job, evaluation_sets = _with_tables(job, units, executor, context, progress)
         accounts = _curate_shards(job, units, executor, context, progress)
         seed = f"{context.seed}/{settings.seed}/held out"
+        context.progress(len(accounts.shards), None, "shards", "looking for duplicates")
         decisions = decide(accounts.shards, settings, executor, context.scratch / "compared", seed)
         finalize(accounts, decisions)  # before anything is written: a ledger that does not balance is a fault
         check_something_left(accounts, context.name)
@@ -235,7 +239,7 @@ def _check_settings(job: Job) -> None:
 
 
 def _with_tables(
-    job: Job, units: list[Unit], executor: Executor, context: Context
+    job: Job, units: list[Unit], executor: Executor, context: Context, progress: _Progress
 ) -> tuple[Job, contamination.Built | None]:
     """Build what shards are compared with: the evaluation sets' n-grams, and repeated lines and paragraphs."""
     settings, scratch, evaluation_sets = job.settings, context.scratch, None
@@ -247,8 +251,9 @@ def _with_tables(
         folder = scratch / "units"
         folder.mkdir(parents=True, exist_ok=True)
         counting = job._replace(folder=folder)
+        progress.begin(folder, units, executor.workers, "looked through for repeated lines")
         for _ in executor.map(count_unit, [(counting, unit) for unit in units]):
-            pass
+            progress.unit_done()
         tables = []
         for kind, limit in kinds:
             table = scratch / f"repeated-{kind}.npy"
@@ -286,33 +291,62 @@ def _kinds(settings: Curate) -> list[tuple[str, int]]:
 
 
 class _Progress:
-    """Counts the shards that are done, whoever does them."""
+    """How far the reading of all units is, whoever does them: those that are done, and the places of those in hand."""
 
-    def __init__(self, context: Context, folder: Path):
-        self.context, self.folder = context, folder
-        self.megabytes, self.total = 0.0, 0.0
-        self.shards, self.next_look = 0, 0.0
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.begin(Path(), [], 0, "")
+
+    def begin(self, folder: Path, units: list[Unit], workers: int, doing: str) -> None:
+        """All units are to be read, in order, by so many workers."""
+        self.folder, self.waiting, self.in_hand, self.doing = folder, deque(units), 2 * workers + 1, doing
+        self.first = {unit.source: folder / f"{shard_name(unit.group, 0)}.json" for unit in reversed(units)}
+        self.total = sum(file.size or 0 for unit in units for file in unit.files if unit.part == 0)
+        self.done, self.shards, self.next_look = 0.0, 0, 0.0
 
     def tick(self) -> None:
+        """Report while results are awaited; later steps await some too, when all units are done."""
+        if self.waiting:
+            self._report()
+
+    def _report(self) -> None:
         began = time.monotonic()
         if began >= self.next_look:  # of a large corpus the folder has hundreds of thousands of files
             self.shards = sum(1 for _ in self.folder.glob("*.json")) if self.folder.exists() else 0
             self.next_look = began + 50 * (time.monotonic() - began)
-        self.context.progress(self.megabytes, self.total or None, "MB", f"{self.shards} shards measured")
+            self._say_losses()
+        here = sum(bytes_read(self.folder, unit) for unit in itertools.islice(self.waiting, self.in_hand))
+        read = min(self.done + here, self.total) if self.total else self.done + here
+        self.context.progress(read / 1e6, self.total / 1e6 or None, "MB", f"{self.shards} shards {self.doing}")
 
-    def unit_done(self, unit: Unit) -> None:
-        self.megabytes += sum(file.size or 0 for file in unit.files) / 1e6 / unit.parts
-        self.tick()
+    def unit_done(self) -> None:
+        """The next unit, in order, is done."""
+        unit = self.waiting.popleft()
+        self.done += sum(file.size or 0 for file in unit.files) / unit.parts
+        self._report()
+
+    def _say_losses(self) -> None:
+        """Say of a source that loses most of its first shard, before hours are spent on the rest."""
+        if self.total < EARLY_BYTES:
+            return
+        for source, file in [item for item in self.first.items() if item[1].exists()]:
+            del self.first[source]
+            read, dropped = 0, Counter[str]()
+            for batch in read_json(file).get("batches", []):  # none of the pass that only counts lines
+                read += batch["ledger"]["read"]["documents"]
+                dropped.update({reason: each["documents"] for reason, each in batch["ledger"]["dropped"].items()})
+            if said := lost(source, read, dropped):
+                self.context.say(f"{said}, in its first shard")
 
 
 def _curate_shards(job: Job, units: list[Unit], executor: Executor, context: Context, progress: _Progress) -> Accounts:
     """Curate all units, and add up the accounts of their shards."""
     job.folder.mkdir(parents=True, exist_ok=True)
-    progress.total = sum(file.size or 0 for unit in units for file in unit.files if unit.part == 0) / 1e6
+    progress.begin(job.folder, units, executor.workers, "measured")
     groups = {}
     for unit, shards in zip(units, executor.map(curate_unit, [(job, unit) for unit in units]), strict=True):
         groups[unit.group] = shards
-        progress.unit_done(unit)
+        progress.unit_done()
     source_of = {unit.group: unit.source for unit in units}
     accounts = collect(
         (

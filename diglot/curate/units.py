@@ -8,12 +8,13 @@ and all that is made of them, are the same whoever does the work, and a shard th
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from diglot.base.errors import UserError
-from diglot.base.executor import check_stopping
+from diglot.base.executor import TICK_SECONDS, check_stopping
 from diglot.base.files import read_json, write_json
 from diglot.read.files import DataFile, RawShard, Reading, find_files, read_shards
 from diglot.recipe.curate import Curate
@@ -113,12 +114,39 @@ def work(unit: Unit, folder: Path, handle: Callable[[RawShard], dict[str, Any]])
         mine = shard % unit.parts == unit.part
         return mine and not (folder / f"{shard_name(unit.group, shard)}.json").exists()
 
+    place = _Place(unit, folder)
     last = -1
-    for raw in read_shards(unit.files, unit.reading, wanted):
+    for raw in read_shards(unit.files, unit.reading._replace(seen=place.seen), wanted):
         last = raw.number
         if raw.records is not None:
             write_json(folder / f"{shard_name(unit.group, raw.number)}.json", handle(raw), indent=None)
     return last + 1
+
+
+class _Place:
+    """Where a task stands in its files, kept in a small file: the one who waits for the task may be on another machine."""
+
+    def __init__(self, unit: Unit, folder: Path) -> None:
+        self.file, self.next = place_file(folder, unit), 0.0
+        sizes = [file.size or 0 for file in unit.files]
+        self.before = {file.path: sum(sizes[:number]) for number, file in enumerate(unit.files)}
+
+    def seen(self, file: DataFile, position: int) -> None:
+        """So many bytes of a file, and all files before it, have been read."""
+        if (now := time.monotonic()) >= self.next:
+            self.next = now + TICK_SECONDS
+            write_json(self.file, self.before[file.path] + position, indent=None)
+
+
+def place_file(folder: Path, unit: Unit) -> Path:
+    """Where a task says how many bytes of its files it has gone through."""
+    return folder / f"{unit.group:05}.{unit.part}.place"
+
+
+def bytes_read(folder: Path, unit: Unit) -> float:
+    """The share of a task in the bytes of its group that it has gone through so far."""
+    file = place_file(folder, unit)
+    return read_json(file) / unit.parts if file.exists() else 0.0
 
 
 def accounts_of(folder: Path, groups: dict[int, int]) -> Iterator[tuple[int, int, dict[str, Any]]]:

@@ -50,12 +50,14 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> S
     def report(unit: str) -> Report:
         return lambda done, total: context.progress(done, total, unit)
 
+    context.progress(0, None, "", "reading what is to be measured")
     # All inputs are read before the model is: what is wrong with them shows within a second.
     documents = [d for corpus in corpora for d in read_held_out(corpus, settings.max_documents, seed)]
     pairs = [pair for pair_set in pair_sets for pair in read_pairs(pair_set)]
     items = {name: read_items(items_file(task, inputs.maybe("items")), task) for name, task in settings.tasks.items()}
     made, made_items = held_out_tasks(documents, settings.continuations, settings.translations, seed)
     tasks, items = {**made, **settings.tasks}, {**made_items, **items}
+    context.progress(0, None, "", "loading the model")
     model = LanguageModel.load(inputs.one("model").path, settings.batch_size)
     # Three kinds of measurement, each with its own file of rows; the summary grows as they come in.
     scores = ScoresSummary()

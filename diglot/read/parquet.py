@@ -49,6 +49,7 @@ def raw_rows(file: DataFile, reading: Reading) -> Iterator[Raw]:
             rows = _Rows(file, reading, table)
             for index, group in enumerate(groups):
                 size = max(1, group.total_byte_size // max(1, group.num_rows))
+                reading.seen(file, stream.size() * rows.starts[index] // max(1, num_rows))
                 for row in range(rows.starts[index], rows.starts[index + 1]):
                     yield row + 1, size, functools.partial(rows.read, row)
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -18,7 +18,7 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
 import orjson
@@ -77,6 +77,7 @@ class Reading(NamedTuple):
         max_record_bytes: longer records are broken.
         where: what the files are, for messages: `source 'web'`.
         remedy: what to do where they cannot be read.
+        seen: told now and then how many bytes of a file, as stored, have been read.
     """
 
     fields: list[str] = []  # noqa: RUF012 (never changed; a NamedTuple has no factories)
@@ -86,6 +87,7 @@ class Reading(NamedTuple):
     max_record_bytes: int = 20_000_000
     where: str = "the source"
     remedy: str = "give a folder or file that can be read"
+    seen: Callable[[DataFile, int], None] = lambda file, position: None
 
 
 class DataFile(NamedTuple):
@@ -207,17 +209,20 @@ def chunks_of(file: DataFile, reading: Reading) -> Generator[bytes, None, None]:
     if file.compression is None:
         with open_file(file, reading) as stream:
             while chunk := stream.read(CHUNK_BYTES):
+                _see(file, reading, stream)
                 yield chunk
         return
     offset, size = 0, CHUNK_BYTES
     while True:
         try:
-            with pa.CompressedInputStream(open_file(file, reading), file.compression) as stream:
+            stored = open_file(file, reading)
+            with pa.CompressedInputStream(stored, file.compression) as stream:
                 to_skip = offset  # what was given out before the failure
                 while to_skip:
                     to_skip -= len(stream.read(min(to_skip, CHUNK_BYTES)))
                 while chunk := stream.read(size):
                     offset += len(chunk)
+                    _see(file, reading, stored)
                     yield chunk
                 return
         except (OSError, pa.ArrowException) as error:
@@ -225,6 +230,11 @@ def chunks_of(file: DataFile, reading: Reading) -> Generator[bytes, None, None]:
             if size == 1:
                 raise TruncatedError(f"after {offset:,} bytes: {error}") from error
             size = max(1, size // 32)
+
+
+def _see(file: DataFile, reading: Reading, stored: Any) -> None:
+    if file.filesystem is None:  # what comes from a server may not say where it stands
+        reading.seen(file, stored.tell())
 
 
 # --- lines ----------------------------------------------------------------------------------------------------

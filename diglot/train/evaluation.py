@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,13 +18,18 @@ from diglot.train.objectives import micro_batches
 
 
 @torch.no_grad()
-def evaluate(job: Job) -> dict[str, Any]:
-    """Bits per byte of held-out text by source and language; accuracy and margin of held-out pairs."""
+def evaluate(job: Job, report: Callable[[str], None] = lambda note: None) -> dict[str, Any]:
+    """Bits per byte of held-out text by source and language; accuracy and margin of held-out pairs.
+
+    Args:
+        job: of the run.
+        report: told what is being measured, batch by batch.
+    """
     sources: dict[str, dict[str, Any]] = {}
     nats: dict[str, float] = {}
     size: dict[str, int] = {}
-    for name, source in job.heldout.items():
-        totals, num_bytes = _measure(job, source)
+    for number, (name, source) in enumerate(job.heldout.items(), 1):
+        totals, num_bytes = _measure(job, source, report, f"evaluating {name} ({number} of {len(job.heldout)})")
         loss, count, correct, margins = totals.tolist()
         if not count:
             continue
@@ -40,11 +46,24 @@ def evaluate(job: Job) -> dict[str, Any]:
     return {"sources": sources, "languages": languages}
 
 
-def _measure(job: Job, source: TokenSource) -> tuple[Tensor, int]:
+def in_words(found: dict[str, Any]) -> str:
+    """What an evaluation found, in a line: bits per byte by language; of pairs and chats, which have none, by source."""
+    by_language = [f"{language} {bits:.4f}" for language, bits in found["languages"].items()]
+    if by_language:
+        return f"bits per byte {', '.join(by_language)}"
+    return ", ".join(
+        f"{name} {of['accuracy']:.1%} right" if "accuracy" in of else f"{name} loss {of['loss']:.4f}"
+        for name, of in found["sources"].items()
+    )
+
+
+def _measure(job: Job, source: TokenSource, report: Callable[[str], None], doing: str) -> tuple[Tensor, int]:
     """Sums over a held-out source: loss, units, correct pairs and margins (float64, 4); and its bytes."""
     totals, num_bytes = torch.zeros(4, dtype=torch.float64), 0
     rows_a_batch = job.rows * job.mesh.data_size
-    for batch in heldout_batches(source, job.settings.evaluate_tokens, job.settings.sequence_length, rows_a_batch):
+    batches = heldout_batches(source, job.settings.evaluate_tokens, job.settings.sequence_length, rows_a_batch)
+    for number, batch in enumerate(batches, 1):
+        report(f"{doing}, batch {number}")
         num_bytes += batch.bytes
         for micro in micro_batches(job.mesh.rows(batch), job.rows, job.device):
             with job.mesh.autocast(job.settings.precision):

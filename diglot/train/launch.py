@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING, Any
 
 from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.base.errors import UserError
+from diglot.base.notice import say_at_once
 from diglot.base.summaries.summary import Summary
 from diglot.recipe import STAGES
 from diglot.recipe.common import Stage
@@ -299,6 +300,10 @@ def is_lost(error: BaseException | None) -> bool:
 
 # --- signals --------------------------------------------------------------------------------------------------
 
+STOPPING = (
+    "stopping: what is in hand is finished and a checkpoint saved, which can take a while; once more ends it at once"
+)
+
 
 @contextlib.contextmanager
 def stopping_at_signals(stop: threading.Event) -> Iterator[None]:
@@ -310,6 +315,8 @@ def stopping_at_signals(stop: threading.Event) -> Iterator[None]:
 
     def ask(number: int, frame: Any) -> None:
         stop.set()
+        if _processes is None or _processes.rank == 0:
+            say_at_once(STOPPING)
         signal.signal(number, before[number] or signal.SIG_DFL)
 
     for number in before:

@@ -35,11 +35,11 @@ from diglot.model.loss import is_slow_in_bfloat16
 from diglot.recipe.train import Train, Training
 from diglot.tokens.packing import Batch
 from diglot.train import launch
-from diglot.train.evaluation import evaluate, summarise
+from diglot.train.evaluation import evaluate, in_words, summarise
 from diglot.train.freezing import restarts
 from diglot.train.job import Job, prepare, resume
 from diglot.train.launch import stopping_at_signals
-from diglot.train.metrics import FILE, MIRROR, Measured, Metrics, Step, read_metrics
+from diglot.train.metrics import FILE, MIRROR, Measured, Metrics, Step, forget_peak, read_metrics
 from diglot.train.objectives import micro_batches, units
 from diglot.train.optimizer import (
     drop_frozen_gradients,
@@ -62,6 +62,7 @@ def run(settings: Train, inputs: Inputs, output: Path, context: Context) -> Trai
     """
     with on_all_processes(settings, inputs, output, context):
         job = walk(settings, inputs, context)
+        context.progress(settings.steps, settings.steps, "steps", "writing the model")
         job.exports.finish(job.model, job.optimizer, output)
     if not job.mesh.is_first:
         return None
@@ -98,6 +99,7 @@ def walk(settings: Train, inputs: Inputs, context: Context) -> Job:
 def _attempt(settings: Train, inputs: Inputs, context: Context) -> Job | None:
     """Train to the last step; None where the guard wants to roll back."""
     model_folder = inputs.one("model").path
+    forget_peak()
     job = prepare(settings, model_folder, [artifact.path for artifact in inputs.many("tokens")], context)
     start, damaged = resume(job)
     if settings.rewarm_steps:  # read before any process writes: all must see the same list
@@ -145,7 +147,7 @@ def train(job: Job, start: int, metrics: Metrics, context: Context) -> None:
     """
     settings = job.settings
     if start == 0:
-        metrics.write("evaluation", step=0, tokens=0, **evaluate(job))
+        measure(job, 0, metrics, context)
     previous: Step | None = None  # begun, its numbers not read yet
     for number in range(start, settings.steps):
         begun, done = time.monotonic(), number + 1
@@ -164,15 +166,26 @@ def train(job: Job, start: int, metrics: Metrics, context: Context) -> None:
         finalize(job, step, None, metrics, context)
         previous = None
         if evaluates:
-            metrics.write("evaluation", step=done, tokens=done * job.speed.tokens, **evaluate(job))
+            measure(job, done, metrics, context)
         if job.exports.due(done):
             job.exports.keep(job.model, job.optimizer, done)
         if saves:
+            context.progress(
+                done, settings.steps, "steps", f"{'stopping: ' if asked_to_stop else ''}saving a checkpoint"
+            )
             facts = {**job.facts, "position": job.order.position(done)}
             job.checkpoints.save(done, job.model, job.optimizer, job.guard.state(), facts)
         if asked_to_stop:
             job.checkpoints.wait()
             raise KeyboardInterrupt
+
+
+def measure(job: Job, step: int, metrics: Metrics, context: Context) -> None:
+    """Evaluate after a step, and say what came out."""
+    found = evaluate(job, lambda note: context.progress(step, job.settings.steps, "steps", note))
+    metrics.write("evaluation", step=step, tokens=step * job.speed.tokens, **found)
+    if said := in_words(found):
+        context.say(f"{context.name}: step {step:,}: {said}")
 
 
 def enter(job: Job, step: int) -> None:

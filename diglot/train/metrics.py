@@ -5,6 +5,7 @@ TensorBoard gets a copy beside it (`tensorboard/`), where the extra `tensorboard
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -224,8 +225,27 @@ def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * SIDE**3 / best
 
 
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+CLEAR_PEAK = "5"  # what Linux (from 4.0 on) is told to begin VmHWM anew; see proc(5)
+
+
+def forget_peak() -> None:
+    """Let the peak of memory begin anew: what earlier stages of this process held is not this one's."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):  # another system, or a container that forbids it
+        CLEAR.write_text(CLEAR_PEAK)
+
+
 def memory(device: torch.device) -> int:
-    """Megabytes held at most so far: of the device, or of the process where that is the CPU."""
+    """Megabytes held at most since `forget_peak`: of the device, or of the process where that is the CPU.
+
+    Where there is no /proc it is the most that the process ever held.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) // 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    try:
+        status = STATUS.read_text(encoding="ascii", errors="replace")
+        return next(int(line.split()[1]) for line in status.split("\n") if line.startswith("VmHWM:")) // 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -60,7 +60,7 @@ def test_a_tick_comes_while_results_are_awaited():
     assert len(ticks) >= 2
 
 
-def test_an_interrupted_stage_does_not_wait_for_long_tasks():
+def test_an_interrupted_stage_does_not_wait_for_long_tasks_and_says_what_it_does(capfd):
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt), open_executor("threads", 2, lambda: None) as executor:
         results = executor.map(wait_to_be_stopped, range(4))
@@ -68,6 +68,7 @@ def test_an_interrupted_stage_does_not_wait_for_long_tasks():
         del results
         raise KeyboardInterrupt
     assert time.monotonic() - began < 4
+    assert capfd.readouterr().err == "stopping: waiting for the parts of files that are in hand\n"
 
 
 def test_a_cluster_out_of_reach_is_said_plainly(monkeypatch):

@@ -22,7 +22,7 @@ from diglot.model.huggingface import load_decoder
 from diglot.recipe.train import Phase
 from diglot.train import loop
 from diglot.train.job import prepare
-from diglot.train.metrics import Metrics, read_metrics
+from diglot.train.metrics import Metrics, memory, read_metrics
 from diglot.train.objectives import answer_log_probabilities, micro_batches
 from diglot.train.optimizer import build_optimizer, parameter_groups
 
@@ -71,6 +71,34 @@ def test_the_loss_falls_and_first_loss_is_uniform(inputs: Inputs, tmp_path: Path
     assert found[-1] < found[0] - 1
     lines = [line for line in read_metrics(output / "logs" / "metrics.jsonl") if line["type"] == "evaluation"]
     assert lines[-1]["languages"]["en"] < lines[0]["languages"]["en"]
+
+
+def test_a_run_says_what_it_does_and_what_it_found(inputs: Inputs, tmp_path: Path) -> None:
+    reports, said = [], []
+    context = Context("trunk", 0, tmp_path, workers=1, say=said.append)
+    context.progress = lambda done, total, unit, note="": reports.append((done, note))
+    (tmp_path / "out").mkdir()
+    loop.run(settings(steps=3), inputs, tmp_path / "out", context)
+    evaluating = [note for done, note in reports if done == 0]
+    assert evaluating[0] == "evaluating english (1 of 2), batch 1"
+    assert (2, "saving a checkpoint") in reports
+    assert reports[-1] == (3, "writing the model")
+    found = [
+        line["languages"]["en"] for line in read_metrics(tmp_path / "metrics.jsonl") if line["type"] == "evaluation"
+    ]
+    assert said == [f"trunk: step {step}: bits per byte en {bits:.4f}" for step, bits in zip((0, 3), found)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are forgotten through /proc")
+def test_the_peak_of_memory_is_the_stages_own(inputs: Inputs, tmp_path: Path) -> None:
+    """What an earlier stage of the process held (here a gigabyte) is not this one's."""
+    held = torch.ones(2**28).sum()
+    before = memory(torch.device("cpu"))
+    train(inputs, tmp_path, settings(steps=2))
+    steps = [line for line in read_metrics(tmp_path / "out" / "logs" / "metrics.jsonl") if line["type"] == "step"]
+    assert held > 0
+    assert before > 1000
+    assert 50 < steps[-1]["memory_mb"] < before - 700
 
 
 def test_bits_per_byte_by_hand(inputs: Inputs, tmp_path: Path) -> None:
@@ -196,4 +224,5 @@ train(inputs, Path({str(tmp_path)!r}), settings(steps=100000, checkpoint_every=1
     os.kill(process.pid, signal.SIGTERM)
     _, error = process.communicate(timeout=60)
     assert "KeyboardInterrupt" in error
+    assert "stopping: what is in hand is finished and a checkpoint saved" in error
     assert list((tmp_path / "scratch" / "checkpoints").glob("step-*"))

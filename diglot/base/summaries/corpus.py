@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Self
 
-from diglot.base.ledger import Counts, SourceLedger, dropped_documents
+from diglot.base.ledger import UNKNOWN_LANGUAGE, Counts, SourceLedger, dropped_documents, lost
 from diglot.base.summaries.summary import Record, Summary
 
 
@@ -63,6 +64,19 @@ class CorpusSummary(Summary, of=("corpus", "instructions", "preferences")):
     languages: dict[str, Counts]
     sources: dict[str, SourceSummary]
     evaluation_sets: EvaluationSets | None = None
+
+    def warnings(self) -> list[str]:
+        """The sources that lose most of their documents, and why."""
+        said = []
+        for name, source in self.sources.items():
+            parts = [source]
+            if source.language == UNKNOWN_LANGUAGE:  # what is in no language that is wanted; the others are parts of it
+                parts += [other for part, other in self.sources.items() if part.startswith(f"{name}-")]
+            reasons = Counter[str]()
+            for part in parts:
+                reasons.update(part.reasons)
+            said.append(lost(name, sum(part.read for part in parts), reasons))
+        return [text for text in said if text]
 
     @classmethod
     def of_ledgers(cls, ledgers: Mapping[str, SourceLedger], evaluation_sets: EvaluationSets | None = None) -> Self:

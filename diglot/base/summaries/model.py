@@ -158,7 +158,7 @@ class TrainedModel(ModelSummary, of=("train",)):
         loss: of the last step; None if it was not finite.
         packing_efficiency: share of the rows' places that held tokens.
         tokens_per_second, mfu: means over steps.
-        peak_memory_mb: of one process.
+        peak_memory_mb: of one process, since the stage began.
         bits_per_byte, bits_per_byte_before: of held-out text by language, after and before.
         sources, sources_before: held-out sources likewise.
         mixture: by phase and source.

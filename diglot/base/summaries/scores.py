@@ -81,7 +81,7 @@ class PreferenceScore(Record):
 class ScoresSummary(Summary, of=("scores",)):
     """Everything that was measured of a model; bits per byte by language (of parallel text by source)."""
 
-    headline = ("bits", "num_tasks")
+    headline = ("bits", "scores", "preferred")
 
     bits_per_byte: dict[str, BitsPerByte] = field(default_factory=dict)
     tasks: dict[str, TaskScore] = field(default_factory=dict)
@@ -93,9 +93,14 @@ class ScoresSummary(Summary, of=("scores",)):
         return {name: of.value for name, of in self.bits_per_byte.items()}
 
     @property
-    def num_tasks(self) -> int:
-        """How many tasks there were."""
-        return len(self.tasks)
+    def scores(self) -> dict[str, float]:
+        """The headline of every task."""
+        return {name: round(of.score.value, 3) for name, of in self.tasks.items()}
+
+    @property
+    def preferred(self) -> dict[str, float]:
+        """The share of pairs whose chosen answer is the likelier one."""
+        return {name: round(of.accuracy.value, 3) for name, of in self.preferences.items()}
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,10 @@ class Summary(Record):
         super().__init_subclass__(**keywords)
         cls.classes.update(dict.fromkeys(of, cls))
 
+    def warnings(self) -> list[str]:
+        """What the one who runs the stage should hear at once."""
+        return []
+
 
 def read_summary(do: str, kind: str, value: Any) -> Summary:
     """The summary in a manifest, by the kinds of stage and artifact that it names.
