@@ -12,11 +12,14 @@ Pairs:
 
     {"prompt", "chosen", "rejected"}                       strings or messages
     {"chosen", "rejected"}                                 whole conversations: messages, or HH-RLHF's transcripts
+    {"prompt", "chosen", "rejected"}                       a question beside whole conversations that hold it
     {"conversations" | "messages", "chosen", "rejected"}   LLaMA-Factory
     {"instruction", "input"?, "chosen", "rejected"}        Alpaca
     {"instruction", "output_1", "output_2", "preference"}  AlpacaEval: 1 or 2; others are ties
 
-What cannot be used is refused with a reason, for the ledger. White space around a message's content is removed.
+A `system` message beside any of them (`system_prompt`, `system_message`) is the first message of the prompt, and
+`history` stands before the question. What cannot be used is refused with a reason, for the ledger, and so are messages
+that hold more than text (calls of tools, thoughts in a field of their own). White space around a content is removed.
 """
 
 from __future__ import annotations
@@ -36,6 +39,8 @@ ROLES = {
     "chatgpt": "assistant",
     "model": "assistant",
 }
+SYSTEM_FIELDS = ("system", "system_prompt", "system_message")
+MORE_THAN_TEXT = ("tool_calls", "function_call", "reasoning_content")
 NO_INPUT = {"noinput", "<noinput>"}  # MultiAlpaca and self-instruct leave such words behind
 TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")  # HH-RLHF
 
@@ -72,8 +77,8 @@ def read_conversation(record: dict[str, Any], max_characters: int) -> list[Messa
         Messages: an optional system message, then user and assistant in turn, an answer last.
 
     Raises:
-        Refused: unknown_form, unknown_role, not_text, roles_out_of_order, no_answer, empty_prompt, empty_answer,
-            several_instances, turns_differ, labelled_bad, too_long.
+        Refused: unknown_form, unknown_role, not_text, more_than_text, two_system_messages, roles_out_of_order,
+            no_answer, empty_prompt, empty_answer, several_instances, turns_differ, labelled_bad, too_long.
     """
     messages = _conversation(record)
     check_conversation(messages, max_characters)
@@ -128,37 +133,55 @@ def _conversation(record: dict[str, Any]) -> list[Message]:
         raise Refused("labelled_bad", "label is false: an answer not to be learnt (KTO)")
     for key in ("messages", "conversations"):
         if key in record:
-            system = [_message("system", record["system"])] if record.get("system") else []
-            return system + _messages(record[key])
+            return _with_system(record, _messages(record[key]))
     if "instruction" in record and "instances" in record:
         instances = record["instances"]
         if not isinstance(instances, list) or len(instances) != 1 or not isinstance(instances[0], dict):
             raise Refused("several_instances", "a seed task with other than one instance")
-        return [*_instruction({**record, **instances[0]}), _message("assistant", instances[0].get("output"))]
+        answer = _message("assistant", instances[0].get("output"))
+        return _with_system(record, [*_instruction({**record, **instances[0]}), answer])
     if "instruction" in record and "output" in record:
-        return [*_instruction(record), _message("assistant", record["output"])]
+        return _with_system(record, [*_instruction(record), _message("assistant", record["output"])])
     if "prompt" in record and "response" in record:
-        return _turns(record["prompt"], record["response"])
+        return _with_system(record, _turns(record["prompt"], record["response"], _history(record)))
     raise Refused("unknown_form", f"fields: {', '.join(record)}")
 
 
-def _instruction(record: dict[str, Any]) -> list[Message]:
-    """Alpaca's prompt: system, earlier turns, and the instruction with its input below."""
-    messages = [_message("system", record["system"])] if record.get("system") else []
+def _with_system(record: dict[str, Any], messages: list[Message]) -> list[Message]:
+    """Messages behind the record's own system message, which may be the first of them already."""
+    for field in SYSTEM_FIELDS:
+        content = _text(record[field]) if record.get(field) else ""
+        first = messages[0] if messages else None
+        if not content or first == {"role": "system", "content": content}:
+            continue
+        if first and first["role"] == "system":
+            raise Refused("two_system_messages", f"{field} is {content!r}, the first message {first['content']!r}")
+        messages = [_message("system", content), *messages]
+    return messages
+
+
+def _history(record: dict[str, Any]) -> list[Message]:
+    """Earlier turns, as Alpaca's forms have them."""
+    messages = []
     for turn in record.get("history") or []:
         if not isinstance(turn, list) or len(turn) != 2:
             raise Refused("unknown_form", "history is not a list of [question, answer]")
         messages += [_message("user", turn[0]), _message("assistant", turn[1])]
+    return messages
+
+
+def _instruction(record: dict[str, Any]) -> list[Message]:
+    """Alpaca's prompt: earlier turns, and the instruction with its input below."""
     prompt = _message("user", record["instruction"])
     given = record.get("input")
     if given is not None:
         text = _text(given)
         if text and text.lower() not in NO_INPUT:
             prompt["content"] = f"{prompt['content']}\n\n{text}".strip()
-    return [*messages, prompt]
+    return [*_history(record), prompt]
 
 
-def _turns(prompt: Any, response: Any) -> list[Message]:
+def _turns(prompt: Any, response: Any, history: list[Message]) -> list[Message]:
     """A prompt and its response, as strings or as lists of equal length; a prompt may also be messages."""
     if isinstance(prompt, list) and prompt and isinstance(prompt[0], dict):
         return [*_messages(prompt), _message("assistant", response)]
@@ -166,7 +189,7 @@ def _turns(prompt: Any, response: Any) -> list[Message]:
     responses = response if isinstance(response, list) else [response]
     if len(prompts) != len(responses):
         raise Refused("turns_differ", f"{len(prompts)} prompts, {len(responses)} responses")
-    messages = []
+    messages = history
     for question, answer in zip(prompts, responses, strict=True):
         messages += [_message("user", question), _message("assistant", answer)]
     return messages
@@ -185,6 +208,9 @@ def _turn(item: Any) -> Message:
     role = item.get("role", item.get("from"))
     if not isinstance(role, str) or role not in ROLES:
         raise Refused("unknown_role", f"role {role!r}")
+    for field in MORE_THAN_TEXT:
+        if item.get(field):
+            raise Refused("more_than_text", f"a message has {field}")
     return _message(ROLES[role], item.get("content", item.get("value")))
 
 
@@ -204,18 +230,23 @@ def _text(content: Any) -> str:
 
 
 def _pair(record: dict[str, Any]) -> Pair:
-    if "output_1" in record and "output_2" in record:
-        return _judged(record)
+    pair = _judged(record) if "output_1" in record and "output_2" in record else _chosen(record)
+    return pair._replace(prompt=_with_system(record, pair.prompt))
+
+
+def _chosen(record: dict[str, Any]) -> Pair:
     if "chosen" not in record or "rejected" not in record:
         if "label" in record or "preference" in record:
             raise Refused("not_a_pair", "a single answer with a label")
         raise Refused("unknown_form", f"fields: {', '.join(record)}")
-    prompt = next((record[key] for key in ("prompt", "conversations", "messages") if record.get(key)), None)
-    if prompt is None and "instruction" in record:
-        return _with_prompt(_instruction(record), record["chosen"], record["rejected"])
-    if prompt is None:
+    given = next((record[key] for key in ("prompt", "conversations", "messages") if record.get(key)), None)
+    if given is None and "instruction" not in record:
         return _split(_whole(record["chosen"]), _whole(record["rejected"]))
-    return _with_prompt(_prompt(prompt), record["chosen"], record["rejected"])
+    if given is None:
+        prompt = _instruction(record)
+    else:
+        prompt = [*_history(record), *_prompt(given)] if isinstance(given, str) else _prompt(given)
+    return _with_prompt(prompt, _answer(record["chosen"]), _answer(record["rejected"]))
 
 
 def _judged(record: dict[str, Any]) -> Pair:
@@ -243,16 +274,37 @@ def _whole(value: Any) -> list[Message]:
     return transcript(value) if isinstance(value, str) else _messages(value)
 
 
-def _with_prompt(prompt: list[Message], chosen: Any, rejected: Any) -> Pair:
-    """Answers to a prompt; they may repeat it (TRL's conversations do)."""
-    answers = []
-    for value in (chosen, rejected):
-        if isinstance(value, str):
-            answer = [_message("assistant", value)]
-        else:
-            answer = _messages(value) if isinstance(value, list) else [_turn(value)]
-        answers.append(answer[len(prompt) :] if answer[: len(prompt)] == prompt else answer)
+def _answer(value: Any) -> list[Message]:
+    """An answer: text, a message or messages; or the whole conversation that ends in it."""
+    if isinstance(value, str):
+        whole = value.lstrip().startswith("Human:") and "\n\nAssistant:" in value
+        return transcript(value.strip()) if whole else [_message("assistant", value)]
+    return _messages(value) if isinstance(value, list) else [_turn(value)]
+
+
+def _with_prompt(prompt: list[Message], chosen: list[Message], rejected: list[Message]) -> Pair:
+    """Answers to a prompt; they may repeat it (TRL's conversations do), or hold more of the conversation than it."""
+    if chosen[0]["role"] != "assistant" != rejected[0]["role"]:
+        return _shared(prompt, chosen, rejected)
+    answers = (answer[len(prompt) :] if answer[: len(prompt)] == prompt else answer for answer in (chosen, rejected))
     return Pair(prompt, *answers)
+
+
+def _shared(prompt: list[Message], chosen: list[Message], rejected: list[Message]) -> Pair:
+    """Two whole conversations: up to where they part they are the prompt, and the one that is given is part of it."""
+    together = 0
+    while together < min(len(chosen), len(rejected)) - 1 and chosen[together] == rejected[together]:
+        together += 1
+    while together and chosen[together - 1]["role"] != "user":  # they part at a question: that is part of the answers
+        together -= 1
+    shared = chosen[:together]
+    system = [message for message in prompt[:1] if message["role"] == "system"]
+    asked = prompt[len(system) :]
+    if not any(shared[at : at + len(asked)] == asked for at in range(together)):
+        raise Refused("prompts_differ", "chosen and rejected do not share a beginning that holds the prompt")
+    if shared[:1] != system and system:
+        shared = system + shared
+    return Pair(shared, chosen[together:], rejected[together:])
 
 
 def _split(chosen: list[Message], rejected: list[Message]) -> Pair:

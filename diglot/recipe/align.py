@@ -32,7 +32,7 @@ class GatherInstructions(Stage):
     reads: ClassVar[dict[str, Role]] = {"text": Role(("text",), required=False)}
     function: ClassVar[str] = "diglot.align.instructions:run"
     position: ClassVar[int] = 40
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     formerly: ClassVar[tuple[str, ...]] = ("gather-tasks",)
 
     do: Literal["gather-instructions"] = "gather-instructions"
@@ -56,7 +56,7 @@ class GatherPreferences(Stage):
     reads: ClassVar[dict[str, Role]] = {"text": Role(("text",), required=False)}
     function: ClassVar[str] = "diglot.align.preferences:run"
     position: ClassVar[int] = 41
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     do: Literal["gather-preferences"] = "gather-preferences"
     sources: dict[Name, ChatSource] = Field(description="What to read, by name.")

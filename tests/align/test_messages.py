@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from diglot.align.messages import Refused, read_conversation, read_pair
 
 QUESTION, ANSWER, WORSE = "Who bakes bread?", "A baker bakes bread.", "Nobody knows."
+SYSTEM = {"role": "system", "content": "Answer as a pirate."}
 
 
 def user(content: str) -> dict[str, str]:
@@ -76,6 +77,9 @@ def test_an_input_goes_below_the_instruction_and_earlier_turns_before_it() -> No
         ({"instruction": QUESTION, "instances": []}, "several_instances"),
         ({"prompt": ["a", "b"], "response": ["c"]}, "turns_differ"),
         ({"messages": [user(QUESTION), assistant(WORSE)], "label": False}, "labelled_bad"),
+        ({"system": "Be brief.", "messages": [SYSTEM, user(QUESTION), assistant(ANSWER)]}, "two_system_messages"),
+        ({"messages": [user(QUESTION), {**assistant(ANSWER), "tool_calls": [{"id": "1"}]}]}, "more_than_text"),
+        ({"messages": [user(QUESTION), {**assistant(ANSWER), "reasoning_content": "Hm."}]}, "more_than_text"),
     ],
 )
 def test_a_conversation_that_cannot_be_used_is_refused(record: dict, reason: str) -> None:
@@ -104,12 +108,67 @@ SHAREGPT = [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Hi"},
             "rejected": {"from": "gpt", "value": WORSE},
         },
         {"instruction": QUESTION, "history": [["Hello", "Hi"]], "chosen": ANSWER, "rejected": WORSE},
+        {"prompt": QUESTION, "history": [["Hello", "Hi"]], "chosen": ANSWER, "rejected": WORSE},
+        {"prompt": QUESTION, "chosen": TRANSCRIPT + ANSWER, "rejected": TRANSCRIPT + WORSE},
+        {"prompt": QUESTION, "chosen": [*HISTORY, assistant(ANSWER)], "rejected": [*HISTORY, assistant(WORSE)]},
+        {"prompt": "Hello", "chosen": [*HISTORY, assistant(ANSWER)], "rejected": [*HISTORY, assistant(WORSE)]},
+        {"instruction": QUESTION, "chosen": [*HISTORY, assistant(ANSWER)], "rejected": [*HISTORY, assistant(WORSE)]},
     ],
 )
 def test_all_forms_of_a_pair_agree(record: dict) -> None:
     pair = read_pair(record, 1000)
     assert pair.prompt == HISTORY
     assert (pair.chosen, pair.rejected) == ([assistant(ANSWER)], [assistant(WORSE)])
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"conversations": SHAREGPT, "chosen": {"from": "gpt", "value": ANSWER}, "rejected": {"from": "gpt", "value": WORSE}},
+        {"messages": HISTORY, "chosen": ANSWER, "rejected": WORSE},
+        {"prompt": TRANSCRIPT.removesuffix("\n\nAssistant: "), "chosen": ANSWER, "rejected": WORSE},
+        {"instruction": QUESTION, "history": [["Hello", "Hi"]], "chosen": ANSWER, "rejected": WORSE},
+        {"chosen": [*HISTORY, assistant(ANSWER)], "rejected": [*HISTORY, assistant(WORSE)]},
+        {"chosen": [SYSTEM, *HISTORY, assistant(ANSWER)], "rejected": [SYSTEM, *HISTORY, assistant(WORSE)]},
+        {"prompt": QUESTION, "chosen": [*HISTORY, assistant(ANSWER)], "rejected": [*HISTORY, assistant(WORSE)]},
+        {"prompt": [SYSTEM, *HISTORY], "chosen": [*HISTORY, assistant(ANSWER)], "rejected": [*HISTORY, assistant(WORSE)]},
+        {"instruction": QUESTION, "history": [["Hello", "Hi"]], "output_1": ANSWER, "output_2": WORSE, "preference": 1},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("field", ["system", "system_prompt"])
+def test_the_records_own_system_message_is_kept_in_every_form_of_a_pair(record: dict, field: str) -> None:
+    pair = read_pair({**record, field: SYSTEM["content"] + "\n"}, 1000)
+    assert pair.prompt == [SYSTEM, *HISTORY]
+    assert (pair.chosen, pair.rejected) == ([assistant(ANSWER)], [assistant(WORSE)])
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"messages": [user(QUESTION), assistant(ANSWER)]},
+        {"messages": [SYSTEM, user(QUESTION), assistant(ANSWER)]},
+        {"conversations": [{"from": "human", "value": QUESTION}, {"from": "gpt", "value": ANSWER}]},
+        {"instruction": QUESTION, "output": ANSWER},
+        {"instruction": QUESTION, "instances": [{"input": "", "output": ANSWER}]},
+        {"prompt": QUESTION, "response": ANSWER},
+        {"prompt": [user(QUESTION)], "response": ANSWER},
+    ],
+)
+def test_the_records_own_system_message_is_kept_in_every_form_of_a_conversation(record: dict) -> None:
+    assert read_conversation({**record, "system": SYSTEM["content"]}, 1000) == [
+        SYSTEM,
+        user(QUESTION),
+        assistant(ANSWER),
+    ]
+    assert read_conversation({**record, "system": " "}, 1000)[-2:] == [user(QUESTION), assistant(ANSWER)]
+
+
+def test_a_prompt_beside_whole_conversations_may_be_any_question_of_what_they_share() -> None:
+    """chosen and rejected tell where they part; a system message of theirs belongs to the prompt."""
+    start = [SYSTEM, *HISTORY, assistant(ANSWER), user("And cakes?")]
+    record = {"prompt": QUESTION, "chosen": [*start, assistant("Also.")], "rejected": [*start, assistant("No.")]}
+    pair = read_pair(record, 1000)
+    assert pair == (start, [assistant("Also.")], [assistant("No.")])
 
 
 @pytest.mark.parametrize("preference", [1, 2, 1.0, 2.0])
@@ -136,8 +195,11 @@ def test_alpaca_eval_says_which_output_is_better(preference: float) -> None:
         ({"prompt": QUESTION, "chosen": ANSWER, "rejected": "x" * 1000}, "too_long"),
         ({"instruction": QUESTION, "output": ANSWER}, "unknown_form"),
         ({"prompt": QUESTION, "chosen": 3, "rejected": WORSE}, "unknown_form"),
+        ({"prompt": "Other", "chosen": [*HISTORY, assistant("a")], "rejected": [*HISTORY, assistant("b")]}, "prompts_differ"),
+        ({"prompt": "Hello", "chosen": [user("Hello")], "rejected": [user("Hello")]}, "prompts_differ"),
+        ({"system": "Be brief.", "prompt": [SYSTEM, user(QUESTION)], "chosen": "a", "rejected": "b"}, "two_system_messages"),
     ],
-)
+)  # fmt: skip
 def test_a_pair_that_cannot_be_used_is_refused(record: dict, reason: str) -> None:
     with pytest.raises(Refused) as refused:
         read_pair(record, 1000)
@@ -157,6 +219,7 @@ KEYS = [
     "instances",
     "history",
     "system",
+    "system_prompt",
     "prompt",
     "response",
     "chosen",
