@@ -11,6 +11,8 @@ from __future__ import annotations
 import array
 import functools
 import hashlib
+import itertools
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import fields
@@ -21,47 +23,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from diglot.base.artifact import Artifact, Context, Inputs, hash_file
+from diglot.base.artifact import Context, Inputs, hash_file
 from diglot.base.errors import UserError
 from diglot.base.executor import open_executor
-from diglot.base.files import read_lines, write_json
-from diglot.base.ledger import read_ledger
+from diglot.base.files import write_json
 from diglot.base.summaries.tokenizer import EncodedCounts, EncodedSource, EncoderUsed, TokensSummary
+from diglot.encode.conversations import Conversations
 from diglot.encode.encoder import Encoder
-from diglot.read.corpus import Split as Folder
+from diglot.encode.origins import SPLITS, Encoded, Origin, find_sources
 from diglot.read.corpus import document_files, read_documents, read_schema
 from diglot.recipe.encode import Encode
 from diglot.text.unicode import text_buffers
-from diglot.tokenizer.chat import Chat, load_chat
+from diglot.tokenizer.chat import load_chat
 from diglot.tokenizer.folder import load_tokenizer, special_ids, tokenizer_hash
-from diglot.tokens.shards import INDEX, Form, Split, sum_groups
+from diglot.tokens.shards import INDEX, Split, sum_groups
 
-SPLITS: dict[Split, Folder] = {"train": "documents", "heldout": "heldout"}  # and the corpus's folder
 CHUNK_BYTES = 1_000_000  # of text that a thread has in memory at a time
-CHUNK_ROWS = 1000  # of conversations
 CHECKED = 200  # documents at a source's beginning whose ids are checked, and as many spread over it
 CHECKED_SHARE = 0.01  # of a source's bytes, in characters: the library is slow
 LEAST_CHECKED, MOST_CHECKED = 100_000, 2_000_000  # characters of a source
-
-
-class Origin(NamedTuple):
-    """A source to be encoded, the artifact it is in, and how many documents it has there by split."""
-
-    name: str
-    form: Form
-    language: str
-    domain: str
-    artifact: Artifact
-    documents: dict[Split, int]
-
-
-class Encoded(NamedTuple):
-    """One document."""
-
-    id: str
-    ids: list[int]
-    targets: list[int] | None
-    bytes: int
 
 
 class EncodedTexts(NamedTuple):
@@ -185,7 +165,9 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> Tok
     # Two bytes a token where they are enough: the shards of a training are read from disk again and again.
     dtype = np.dtype(np.uint16 if vocabulary_size <= 1 << 16 else np.uint32)
     origins = find_sources(inputs, settings.sources)
-    chat = load_chat(folder) if any(origin.form != "text" for origin in origins) else None
+    said = [origin for origin in origins if origin.form != "text"]
+    chat = load_chat(folder) if said else None
+    conversations = {origin.name: Conversations(origin, chat, settings) for origin in said if chat}
     encoder = checked_encoder(folder, [origin for origin in origins if origin.form == "text"])
     total = sum(origin.documents[split] for origin in origins for split in SPLITS)
     sources: dict[str, dict[str, Any]] = {}
@@ -203,14 +185,14 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> Tok
                     done += len(texts.lengths)
                     context.progress(done, total, "documents", origin.name)
             else:
-                assert chat is not None
-                for conversations in encode_conversations(origin, split, chat):
-                    writer.append(conversations)
-                    done += len(conversations) // (2 if origin.form == "pairs" else 1)
+                for number, documents in conversations[origin.name].encode(split):
+                    writer.append(documents)
+                    done += number
                     context.progress(done, total, "documents", origin.name)
             entry[split] = writer.close()
         if not entry["train"]["documents"]:
-            raise UserError(f"source {origin.name!r} of stage {origin.artifact.stage!r} has nothing to train on")
+            told = "".join(f"; {text}" for each in conversations.values() for text in each.told())
+            raise UserError(f"source {origin.name!r} of stage {origin.artifact.stage!r} has nothing to train on{told}")
         sources[origin.name] = entry
     index = {
         "tokenizer": tokenizer_hash(folder),
@@ -220,39 +202,10 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> Tok
         "sources": sources,
     }
     write_json(output / INDEX, index)
+    for text in itertools.chain.from_iterable(each.told() for each in conversations.values()):
+        print(f"warning: {text}", file=sys.stderr, flush=True)
     used = EncoderUsed(encoder.engine, encoder.checked, encoder.difference)
-    return _summary(index, used)
-
-
-def find_sources(inputs: Inputs, wanted: list[str] | None) -> list[Origin]:
-    """The sources of all inputs, in the order of roles, artifacts and their ledgers.
-
-    Raises:
-        UserError: a name is there twice, or is wanted and not there.
-    """
-    found: dict[str, Origin] = {}
-    roles: tuple[tuple[str, Form], ...] = (("corpus", "text"), ("instructions", "chat"), ("preferences", "pairs"))
-    for role, form in roles:
-        for artifact in inputs.many(role):
-            for name, entry in read_ledger(artifact.path).items():
-                if role == "corpus" and not entry["kept"]["documents"]:
-                    continue  # what is left of a source that was sorted by language
-                if name in found and (wanted is None or name in wanted):
-                    raise UserError(
-                        f"source {name!r} is in both {found[name].artifact.stage!r} and {artifact.stage!r}; "
-                        "mixtures go by name: give one of them another"
-                    )
-                documents: dict[Split, int] = {
-                    "train": entry["kept"]["documents"],
-                    "heldout": entry["held_out"]["documents"],
-                }
-                found[name] = Origin(name, form, entry["language"], entry["domain"], artifact, documents)
-    missing = [name for name in wanted or [] if name not in found]
-    if missing:
-        raise UserError(f"sources: no {', '.join(missing)} in the inputs; there are {', '.join(found)}")
-    if not found:
-        raise UserError("encode: nothing to encode; give it a corpus, instructions or preferences in `from`")
-    return [origin for name, origin in found.items() if wanted is None or name in wanted]
+    return _summary(index, conversations, used)
 
 
 def checked_encoder(folder: Path, origins: list[Origin]) -> Encoder:
@@ -311,23 +264,6 @@ def _encode_chunk(
     return EncodedTexts(names, tokens, np.diff(ends), np.diff(text_buffers(texts)[1]), columns)
 
 
-def encode_conversations(origin: Origin, split: Split, chat: Chat) -> Iterator[list[Encoded]]:
-    """Encode one split of a source of conversations or pairs, a chunk at a time."""
-    chunk: list[Encoded] = []
-    for record in _json_records(origin, split):
-        if origin.form == "chat":
-            chunk.append(_encode_conversation(record["id"], record["messages"], chat))
-        else:
-            for answer in ("chosen", "rejected"):
-                messages = record["prompt"] + record[answer]
-                chunk.append(_encode_conversation(record["id"], messages, chat, record[answer]))
-        if len(chunk) >= CHUNK_ROWS:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
-
-
 def _text_chunks(
     origin: Origin, split: Split, keep: list[str]
 ) -> Iterator[tuple[pa.Array, pa.Array, dict[str, pa.Array]]]:
@@ -367,35 +303,17 @@ def _bounded(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
         begin = end
 
 
-def _json_records(origin: Origin, split: Split) -> Iterator[dict[str, Any]]:
-    for record in read_lines(origin.artifact.file(f"{split}.jsonl")):
-        if record["source"] == origin.name:
-            yield record
-
-
-def _encode_conversation(
-    id_: str, messages: list[dict[str, str]], chat: Chat, predicted: list[dict[str, str]] | None = None
-) -> Encoded:
-    """Encode a conversation; where only `predicted`, its last messages, are to be predicted, mask the others."""
-    ids, targets = chat.encode(messages)
-    if predicted is None:
-        predicted = [message for message in messages if message["role"] == "assistant"]
-    else:
-        prompt, _ = chat.encode(messages[: -len(predicted)])
-        targets = [0] * len(prompt) + targets[len(prompt) :]
-    return Encoded(id_, ids, targets, sum(len(message["content"].encode()) for message in predicted))
-
-
-def _summary(index: dict[str, Any], used: EncoderUsed) -> TokensSummary:
+def _summary(index: dict[str, Any], conversations: dict[str, Conversations], used: EncoderUsed) -> TokensSummary:
     """Headline numbers: tokens by source, and by language for training."""
     languages: dict[str, int] = {}
     for entry in index["sources"].values():
         languages[entry["language"]] = languages.get(entry["language"], 0) + entry["train"]["tokens"]
     sources = {}
     for name, entry in index["sources"].items():
-        counts = [
+        train, heldout = (
             EncodedCounts(**{each.name: entry[split][each.name] for each in fields(EncodedCounts)}) for split in SPLITS
-        ]
-        sources[name] = EncodedSource(entry["form"], entry["language"], entry["domain"], *counts)
+        )
+        fitted = conversations[name].fitted if name in conversations else None
+        sources[name] = EncodedSource(entry["form"], entry["language"], entry["domain"], train, heldout, fitted)
     total = sum(languages.values())
     return TokensSummary(index["tokenizer"], index["vocabulary_size"], total, languages, sources, used)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from diglot.recipe.common import Name, Role, Stage
+from diglot.recipe.common import Count, Name, Role, Stage
 
 
 class Encode(Stage):
@@ -21,7 +21,7 @@ class Encode(Stage):
     }
     function: ClassVar[str] = "diglot.encode.stage:run"
     position: ClassVar[int] = 60
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     renamed: ClassVar[dict[str, str]] = {"tasks": "instructions"}
 
@@ -32,3 +32,20 @@ class Encode(Stage):
         description="Columns of the corpus to keep beside the tokens of text, for `document_weights` of training.",
         examples=["[cluster_size]"],
     )
+    conversation_tokens: Count | None = Field(
+        None, description="Tokens of a conversation at most: the `sequence_length` of the training that reads them."
+    )
+    pair_tokens: Count | None = Field(
+        None, description="Tokens of a preference pair at most, both conversations together: they share a row."
+    )
+    too_long: Literal["split", "cut", "refuse"] = Field(
+        "split",
+        description="Of conversations and pairs beyond that. split: by turns, each piece with the system message; of "
+        "pairs the oldest turns go; cut: at the end; refuse: left out. What one turn makes too long is left out.",
+    )
+
+    @model_validator(mode="after")
+    def _a_length_to_fit(self) -> Encode:
+        if self.too_long != "split" and self.conversation_tokens is None and self.pair_tokens is None:
+            raise ValueError("too_long would do nothing: set conversation_tokens or pair_tokens")
+        return self

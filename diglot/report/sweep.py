@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
 from diglot.base.artifact import Artifact
 from diglot.base.format import digits, duration, join, megabytes, number, scientific
-from diglot.base.summaries.model import SweepRun, SweepSummary
+from diglot.base.summaries.model import SweepRun, SweepSummary, TrainedModel
+from diglot.base.summaries.tokenizer import TokensSummary
 from diglot.base.table import Cell, Table, left, right
 from diglot.report import figures
 from diglot.report.figures import NEUTRAL, Colours, escape, figure, label_ends, thin
 from diglot.report.reading import Run, Training, read_lines
 from diglot.report.section import Section, plot
 from diglot.text.languages import shown_language
+from diglot.tokens.packing import left_out
 
 MAX_POINTS = 200
 HEAT = [(0x8C, 0xBB, 0xDC), (0x7B, 0x5E, 0xA7), (0xC2, 0x18, 0x2B)]  # of the lowest, middle and highest rate
@@ -186,7 +188,8 @@ def training(run: Run, colours: Colours) -> Section | None:
     logged = [training for training in run.trainings if training.steps]
     if not logged:
         return None
-    stages = [_train_stage(item, colours) for item in logged]
+    encoded = {each.stage: each.summary for each in run.artifacts if isinstance(each.summary, TokensSummary)}
+    stages = [_train_stage(item, encoded, colours) for item in logged]
     falls = join([f"{item.artifact.stage} {_first(item):.2f} → {_last(item):.2f}" for item in logged])
     tokens = number(sum(item.tokens for item in logged))
     count = f"{len(logged)} train stages" if len(logged) > 1 else "One train stage"
@@ -205,7 +208,18 @@ def _last(item: Training) -> float:
     return sum(tail) / len(tail) if tail else 0.0
 
 
-def _train_stage(item: Training, colours: Colours) -> dict[str, Any]:
+def _left_out(trained: Artifact, encoded: Mapping[str, TokensSummary]) -> list[str]:
+    """What did not become training: left out or shortened when it was encoded, or longer than a sequence."""
+    summary = trained.summary
+    if not isinstance(summary, TrainedModel):
+        return []
+    stages = [encoded[name] for name in trained.inputs.get("stages", {}).get("tokens", {}) if name in encoded]
+    sources = [(name, source) for stage in stages for name, source in stage.sources.items()]
+    told = [text for name, of in sources if of.fitted and name in summary.documents for text in of.fitted.told(name)]
+    return told + left_out(summary.dropped_as_too_long, summary.documents)
+
+
+def _train_stage(item: Training, encoded: Mapping[str, TokensSummary], colours: Colours) -> dict[str, Any]:
     name, settings = item.artifact.stage, item.artifact.settings
     group = -(-len(item.steps) // figures.MAX_POINTS)
     caption = "Training loss by source" + (f"; a point is the mean of {group} steps" if group > 1 else "")
@@ -242,6 +256,7 @@ def _train_stage(item: Training, colours: Colours) -> dict[str, Any]:
     for each in item.rollbacks:
         first, end = each["skipped_data"]
         facts.append(f"back from step {each['after']} to {each['step']}, past the data of {end - first} steps")
+    facts += _left_out(item.artifact, encoded)
     if item.unreadable:
         facts.append(f"{item.unreadable} unreadable line(s) in its log")
     loss = plot(f"loss-{name}", figures.loss_curve(item, colours), caption)

@@ -18,7 +18,9 @@ format does, token for token. Three things are learnt from the template itself:
 * in which roles spaces around the content are removed (Llama-3: in all).
 
 What a template does to an answer that ends a conversation is not asked: nobody is prompted with that. Qwen3's puts
-empty thoughts before it, which we do not.
+empty thoughts before it, which we do not. Thoughts that an answer has are written as the template writes them: where it
+drops those of earlier answers, so do we, and such answers are not predicted, for nobody shall learn to answer without
+thinking from one whose thoughts were taken away (thoughts.py).
 
 A template works on text, so a user who types `<|assistant|>` gets a real role token out of it; `Chat` works on ids and
 encodes every content as plain text, so nobody can forge a role. Everything else has the template's ids.
@@ -39,6 +41,7 @@ from diglot.base.errors import UserError
 from diglot.tokenizer.folder import load_tokenizer, read_json, special_name
 from diglot.tokenizer.special import FORMATS, ROLES, ChatFormat
 from diglot.tokenizer.template import Template, TemplateFailure, read_template
+from diglot.tokenizer.thoughts import Thoughts, learn_thoughts
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -73,6 +76,8 @@ class Chat:
         opening: str,
         system_opening: str,
         stripped: frozenset[str],
+        template: Template,
+        thoughts: Thoughts,
     ):
         """Use `load_chat`.
 
@@ -84,11 +89,14 @@ class Chat:
             opening: what a conversation without a system message begins with.
             system_opening: what stands before the content of a system message at the beginning.
             stripped: roles whose content loses the spaces around it.
+            template: of the folder.
+            thoughts: what it does to them.
         """
         self.name, self.tokenizer = chat_format.name, tokenizer
         self.ends: tuple[int, ...] = (special[chat_format.end],)
         self._format, self._special = chat_format, special
         self._opening, self._system_opening, self._stripped = opening, system_opening, stripped
+        self._template, self._thoughts = template, thoughts
         self._never = frozenset(special.values()) - {unknown}
         self._split = re.compile("(" + "|".join(map(re.escape, sorted(special, key=len, reverse=True))) + ")")
         self._known: dict[str, tuple[list[int], str]] = {}
@@ -106,32 +114,61 @@ class Chat:
 
         Returns:
             The token ids, and for each 1 where it is to be predicted (the assistant's content and the token that
-            ends it), else 0.
+            ends it, but not of `forgetting` answers), else 0.
 
         Raises:
             UserError: an unknown role, or a content that is not a string.
         """
         ids: list[int] = []
         targets: list[int] = []
-        for before, content, is_answer in self._parts(messages):
+        for before, content, role, is_predicted in self._parts(messages):
             head, tail = self._cut(before)
-            if is_answer:
+            if role == "assistant":
                 asked, said = self._continued(tail, content)
             else:
                 asked, said = self._plain(tail + content), []
             ids += [*head, *asked, *said, *self.ends]
-            targets += [*[0] * (len(head) + len(asked)), *[int(is_answer)] * (len(said) + 1)]
+            targets += [*[0] * (len(head) + len(asked)), *[int(is_predicted)] * (len(said) + 1)]
         head, tail = self._cut(self._closing(messages, add_generation_prompt))
         last = [*head, *self._plain(tail)]
         return ids + last, targets + [0] * len(last)
 
     def text(self, messages: Messages, add_generation_prompt: bool = False) -> str:
         """The conversation as the chat template writes it, for people to read; see `encode`."""
-        parts = "".join(before + content + self._format.end for before, content, _ in self._parts(messages))
+        parts = "".join(before + content + self._format.end for before, content, *_ in self._parts(messages))
         return parts + self._closing(messages, add_generation_prompt)
 
-    def _parts(self, messages: Messages) -> Iterator[tuple[str, str, bool]]:
-        """By message: what stands before the content, the content, and whether it is an answer."""
+    def forgetting(self, messages: Messages) -> list[int]:
+        """The numbers of answers that lose their thoughts because a question follows: they are not predicted."""
+        parts = enumerate(self._parts(messages))
+        return [number for number, (*_, role, is_predicted) in parts if role == "assistant" and not is_predicted]
+
+    def difference(self, messages: Messages) -> str | None:
+        """Where the chat template writes a conversation otherwise; None: nowhere.
+
+        Asked are the prompt and, where it has tags that the template knows, the answer; conversations without such
+        tags are as those that the format was tested with.
+
+        Args:
+            messages: the last is an answer.
+        """
+        tags = self._thoughts.tags
+        if tags is None or not any(tags.search(message["content"]) for message in messages):
+            return None
+        asked = [(messages[:-1], True)]
+        if tags.search(messages[-1]["content"]):
+            asked.append((messages, False))
+        try:
+            for part, is_prompt in asked:
+                if (theirs := self._template.render(part, is_prompt)) != (ours := self.text(part, is_prompt)):
+                    return _first_difference(theirs, ours)
+        except TemplateFailure as failure:
+            return str(failure)
+        return None
+
+    def _parts(self, messages: Messages) -> Iterator[tuple[str, str, str, bool]]:
+        """By message: what stands before the content, the content, its role, and whether it is to be predicted."""
+        last_question = max((number for number, one in enumerate(messages) if one.get("role") == "user"), default=0)
         for number, message in enumerate(messages):
             role, content = message.get("role"), message.get("content")
             if role not in ROLES:
@@ -143,7 +180,13 @@ class Chat:
             else:
                 system = role == "system"
                 before = self._system_opening if system else self._opening + self._format.before[role]
-            yield before, content.strip() if role in self._stripped else content, role == "assistant"
+            content = content.strip() if role in self._stripped else content
+            if role == "assistant":
+                whole = self._thoughts.latest(content)
+                content = self._thoughts.earlier(content) if number < last_question else whole
+                yield before, content, role, content == whole
+            else:
+                yield before, content, role, False
 
     def _closing(self, messages: Messages, add_generation_prompt: bool) -> str:
         prompt = self._format.before["assistant"] if add_generation_prompt else ""
@@ -261,7 +304,8 @@ def _learn(chat_format: ChatFormat, template: Template, specification: dict[str,
     roles = frozenset(role for role, is_stripped in stripped.items() if is_stripped)
     model = specification["model"]
     unknown = model.get("unk_id", special.get(model.get("unk_token") or ""))
-    return Chat(chat_format, tokenizer, special, unknown, opening, system_opening, roles)
+    thoughts = learn_thoughts(template, chat_format.before["assistant"])
+    return Chat(chat_format, tokenizer, special, unknown, opening, system_opening, roles, template, thoughts)
 
 
 def _before(rendering: str, header: str, content: str) -> tuple[str, bool]:

@@ -54,7 +54,7 @@ class Template:
     """A compiled chat template.
 
     Args:
-        text: Jinja.
+        text: Jinja; kept.
         special: the tokenizer's special tokens by name (`bos_token`, …), which templates write by these names.
 
     Raises:
@@ -71,7 +71,7 @@ class Template:
             "namespace": _Namespace,
             "dict": lambda *pairs, **values: dict(*pairs, **values),  # a class would have methods to call
         }
-        self._special = dict(special)
+        self.text, self._special = text, dict(special)
         try:
             self._template = environment.from_string(text)
         except jinja2.TemplateError as error:

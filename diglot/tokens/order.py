@@ -98,6 +98,7 @@ class Order:
         names: their names.
         num_steps: steps of all phases, without the previous ones.
         dropped: documents too long for a row, by source (conversations and pairs).
+        num_documents: all there are, by source.
         fingerprint: hash of everything that the order depends on; it belongs into checkpoints.
     """
 
@@ -141,6 +142,7 @@ class Order:
             for source in self.sources
         ]
         self.dropped = {rows.source.name: rows.dropped for rows in self._rows}
+        self.num_documents = {source.name: source.num_documents for source in self.sources}
         self._phases: list[_Phase] = []
         self._segments: list[Segment] = []
         for plan, share in zip(plans, shares, strict=True):

@@ -15,7 +15,7 @@ Shapes: B rows, T tokens a row, F fragments, D documents.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
@@ -221,6 +221,20 @@ def lay_out(source: TokenSource, sequence_length: int, key: str, limit: int | No
     if source.form == "text":
         return CutRows(units, source.lengths, sequence_length)
     return WholeRows(units, source.lengths, sequence_length, unit_size)
+
+
+def left_out(dropped: Mapping[str, int], documents: Mapping[str, int]) -> list[str]:
+    """What to say of the documents that are too long for a row.
+
+    Args:
+        dropped: how many, by source.
+        documents: how many there are, by source.
+    """
+    return [
+        f"{number:,} of {documents[name]:,} documents of {name} are longer than a sequence and left out"
+        for name, number in dropped.items()
+        if number
+    ]
 
 
 def counting(counts: np.ndarray) -> np.ndarray:

@@ -155,7 +155,12 @@ class Data:
             }
             for phase, steps in zip(self.settings.phases, phase_steps(self.settings.phases, self.settings.steps))
         }
-        return {"stage": self.stage, "phases": rows, "dropped_as_too_long": dict(self.order.dropped)}
+        return {
+            "stage": self.stage,
+            "phases": rows,
+            "dropped_as_too_long": dict(self.order.dropped),
+            "documents": self.order.num_documents,
+        }
 
     def _with_caps(self, caps: Mapping[str, float], realised: dict[str, dict[str, Any]]) -> dict[str, Any]:
         languages = {source.name: source.language for source in self.order.sources}

@@ -12,6 +12,7 @@ from diglot.base.table import Column, Table, left, right
 from diglot.recipe import Recipe
 from diglot.recipe.common import at_step
 from diglot.recipe.train import Train
+from diglot.tokens.packing import left_out
 from diglot.train.data import Data
 from diglot.train.rollbacks import ROLLBACKS, Rollbacks
 
@@ -109,9 +110,7 @@ def mixture_tables(mixture: dict[str, Any]) -> Iterator[Table | str]:
             )
         yield table
     yield "planned: the recipe's share of tokens (of a ramp, at its end); epochs: when the phase ends"
-    for source, number in mixture["dropped_as_too_long"].items():
-        if number:
-            yield f"{source}: {number:,} documents are longer than a sequence and left out"
+    yield from left_out(mixture["dropped_as_too_long"], mixture["documents"])
 
 
 def step_tables(found: dict[str, Any], limit: int) -> Iterator[Table | str]:

@@ -93,6 +93,7 @@ def summarise(job: Job, lines: list[dict[str, Any]]) -> TrainedModel:
         sources_before=_scores(first),
         mixture={phase.name: _parts(job, phase.name) for phase in job.schedules},
         dropped_as_too_long=dict(job.order.dropped),
+        documents=job.order.num_documents,
         skipped_steps=[s["step"] for s in steps if "skipped" in s],
         rollbacks=sum(line["type"] == "rollback" for line in lines),
     )

@@ -33,7 +33,7 @@ from diglot.base.artifact import LOGS, Context, Inputs
 from diglot.base.summaries.model import TrainedModel
 from diglot.model.loss import is_slow_in_bfloat16
 from diglot.recipe.train import Train, Training
-from diglot.tokens.packing import Batch
+from diglot.tokens.packing import Batch, left_out
 from diglot.train import launch
 from diglot.train.evaluation import evaluate, in_words, summarise
 from diglot.train.freezing import restarts
@@ -110,7 +110,7 @@ def _attempt(settings: Train, inputs: Inputs, context: Context) -> Job | None:
     # Only the first process writes; the others' metrics go nowhere.
     rollbacks = [asdict(each) for each in job.rollbacks.list]
     metrics = Metrics(context.scratch if job.mesh.is_first else None, start, rollbacks)
-    for text in [*damaged, *slow_in_bfloat16(job)]:
+    for text in [*damaged, *slow_in_bfloat16(job), *(too_long(job) if start == 0 else [])]:
         print(f"warning: {text}", file=sys.stderr, flush=True)
     for text in damaged:
         metrics.write("damaged-checkpoint", step=start, text=text)
@@ -135,6 +135,14 @@ def slow_in_bfloat16(job: Job) -> list[str]:
     return [
         "precision: bfloat16 is many times slower than float32 on this processor (it lacks AVX-512); set precision: float32"
     ]
+
+
+def too_long(job: Job) -> list[str]:
+    """What to say of conversations and pairs that are left out."""
+    if not job.mesh.is_first:
+        return []
+    remedy = "; encode can split or cut them: set conversation_tokens or pair_tokens there, or a larger sequence_length"
+    return [text + remedy for text in left_out(job.order.dropped, job.order.num_documents)]
 
 
 def train(job: Job, start: int, metrics: Metrics, context: Context) -> None:

@@ -14,7 +14,7 @@ from tokenizers import models, trainers
 
 from diglot.base.artifact import Artifact, Context, Inputs, content_hash
 from diglot.base.errors import UserError
-from diglot.encode import encoder
+from diglot.encode import conversations, encoder
 from diglot.encode import stage as encode
 from diglot.recipe.encode import Encode
 from diglot.recipe.train import DocumentWeight
@@ -189,7 +189,7 @@ def test_chunks_do_not_change_the_result(
 ) -> None:
     whole = encoded(corpus=[corpus], instructions=[instructions])[0]
     monkeypatch.setattr(encode, "CHUNK_BYTES", 10)
-    monkeypatch.setattr(encode, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(conversations, "CHUNK_ROWS", 1)
     cut = encoded(corpus=[corpus], instructions=[instructions])[0]
     for file in whole.glob("*.npy"):
         assert file.read_bytes() == (cut / file.name).read_bytes(), file.name

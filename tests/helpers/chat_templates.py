@@ -12,14 +12,19 @@ QWEN_25 = (
     "{%- endif %}{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
 )
-# Qwen3 puts empty thoughts before an answer that ends the conversation, and nowhere else.
+# Qwen3 writes thoughts, empty ones too, before answers that no question follows, and takes them away from the others.
 QWEN_3 = (
     "{%- set ns = namespace(last_query_index=messages|length - 1) %}"
-    "{%- for message in messages[::-1] %}{%- if message.role == 'user' %}"
+    "{%- for message in messages[::-1] %}{%- if message.role == 'user' and not "
+    "(message.content.startswith('<tool_response>') and message.content.endswith('</tool_response>')) %}"
     "{%- set ns.last_query_index = messages|length - 1 - loop.index0 %}{%- break %}{%- endif %}{%- endfor %}"
     "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\n' }}"
-    "{%- if message.role == 'assistant' and loop.index0 > ns.last_query_index %}"
-    "{%- generation %}{{- '<think>\n\n</think>\n\n' + message.content.lstrip('\n') }}{%- endgeneration %}"
+    "{%- if message.role == 'assistant' %}{%- set content = message.content %}{%- set thought = '' %}"
+    "{%- if '</think>' in content %}{%- set content = message.content.split('</think>')[-1].lstrip('\n') %}"
+    "{%- set thought = message.content.split('</think>')[0].rstrip('\n').split('<think>')[-1].lstrip('\n') %}"
+    "{%- endif %}{%- if loop.index0 > ns.last_query_index %}"
+    "{%- generation %}{{- '<think>\n' + thought.strip('\n') + '\n</think>\n\n' + content.lstrip('\n') }}{%- endgeneration %}"
+    "{%- else %}{{- content }}{%- endif %}"
     "{%- else %}{{- message.content }}{%- endif %}{{- '<|im_end|>\n' }}{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}"
     "{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\n\n</think>\n\n' }}"

@@ -1,14 +1,18 @@
 """The section about sweeps: what it says, what it draws, and that it is there only where there is something to show."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+
+from summaries import trained
 
 from diglot.base.artifact import Artifact
 from diglot.base.summaries.model import SweepRun, SweepSummary
+from diglot.base.summaries.tokenizer import EncodedCounts, EncodedSource, EncoderUsed, Fitted, TokensSummary
 from diglot.report.figures import Colours
 from diglot.report.page import render, sections_of
 from diglot.report.reading import Run
-from diglot.report.sweep import heldout_by_rate, loss_curves, sweeps
+from diglot.report.sweep import heldout_by_rate, loss_curves, sweeps, training
 
 BEFORE = {"en": 2.0, "ar": 3.0}
 
@@ -101,3 +105,24 @@ def test_it_is_a_section_of_the_page(tmp_path: Path) -> None:
     assert 'id="plot-rates-rates"' in page
     assert "it <leaps>" not in page
     assert sweeps(Run([]), Colours([], {})) is None
+
+
+def test_what_did_not_become_training_stands_beside_it(artifacts: list[Artifact]) -> None:
+    """Left out or shortened when it was encoded, and longer than a row: in documents."""
+    used = EncoderUsed("tokenizers", 0, None)
+    none = EncodedCounts(0, 0, 0)
+    fitted = Fitted(914, 300, 0, {"too_long": 12})
+    sources = {name: EncodedSource("chat", "en", "chat", none, none, fitted) for name in ("chat", "unused")}
+    changed: dict[str, dict] = {
+        "tokens": {"summary": TokensSummary("f" * 32, 5000, 9, {}, sources, used)},
+        "continued": {"summary": trained(dropped_as_too_long={"chat": 553}, documents={"chat": 902})},
+    }
+    changed["continued"]["inputs"] = {"stages": {"tokens": {"tokens": "0" * 32}}}
+    run = Run([replace(each, **changed.get(each.stage, {})) for each in artifacts])
+    section = training(run, Colours(run.languages(), run.source_languages()))
+    assert section is not None
+    (facts,) = [stage["facts"] for stage in section.data["stages"] if stage["name"] == "continued"]
+    assert facts[-2:] == [
+        "of 914 records of chat: 300 split by turns, 12 left out (too long 12)",
+        "553 of 902 documents of chat are longer than a sequence and left out",
+    ]

@@ -256,6 +256,54 @@ def test_the_line_break_after_an_answer_in_chatml_is_not_predicted(qwen):
     assert sum(targets) == 1 + len(chat.tokenizer.encode("iron").ids)
 
 
+# --- thoughts -------------------------------------------------------------------------------------------------
+
+
+def said(*contents: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[number % 2], "content": text} for number, text in enumerate(contents)]
+
+
+THINKING = said("who?", "<think>\nA baker.\n</think>\n\nThe baker.", "what?", "<think>\nBread.\n</think>\n\nbread")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["<think>\nA\nb\n</think>\n\n c \n", "<think>a</think>b", "a</think>b", "<think>a", "<think></think></think>x"],
+)
+def test_thoughts_are_written_as_the_template_writes_them(tmp_path, answer):
+    """As prompted: without earlier thoughts; and as a person who trains with the template would write the last ones."""
+    folder = make(tmp_path, "qwen", chat_templates.QWEN_3, [])
+    chat, automatic = load_chat(folder), AutoTokenizer.from_pretrained(folder)
+    messages = said("who?", answer, "so?", answer, "what?")
+    prompt = automatic.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert chat.text(messages, add_generation_prompt=True) == prompt
+    assert chat.encode(messages, True)[0] == automatic.encode(prompt, add_special_tokens=False)
+    assert chat.difference(messages[:-1]) is None
+    if "</think>" in answer:
+        assert chat.text(messages[:-1]) == automatic.apply_chat_template(messages[:-1], tokenize=False)
+
+
+def test_an_answer_that_lost_its_thoughts_is_not_predicted(tmp_path):
+    chat = load_chat(make(tmp_path, "qwen", chat_templates.QWEN_3, []))
+    assert chat.forgetting(THINKING) == [1]
+    ids, targets = chat.encode(THINKING)
+    predicted = chat.tokenizer.decode([id_ for id_, target in zip(ids, targets, strict=True) if target])
+    assert "The baker." in chat.tokenizer.decode(ids)
+    assert predicted.replace("<|im_end|>", "") == "<think>\nBread.\n</think>\n\nbread"
+    # A template that keeps thoughts has nothing to forget.
+    kept = load_chat(make(tmp_path / "kept", "qwen", None, []))
+    assert kept.forgetting(THINKING) == []
+    assert THINKING[1]["content"] in kept.text(THINKING)
+
+
+def test_a_conversation_that_the_template_writes_otherwise_says_where(tmp_path):
+    """A user's <tool_response> is no question to Qwen3: it keeps the thoughts before it, which we would drop."""
+    chat = load_chat(make(tmp_path, "qwen", chat_templates.QWEN_3, []))
+    messages = said("who?", THINKING[1]["content"], "<tool_response>x</tool_response>", "A baker.")
+    assert "the template writes '<think>" in str(chat.difference(messages))
+    assert chat.difference(said("</b>", "A <b>baker</b>.")) is None
+
+
 # --- forged roles ---------------------------------------------------------------------------------------------
 
 

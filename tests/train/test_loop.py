@@ -20,6 +20,7 @@ from diglot.base.artifact import Context, Inputs, content_hash
 from diglot.base.errors import UserError
 from diglot.model.huggingface import load_decoder
 from diglot.recipe.train import Phase
+from diglot.tokens.shards import open_tokens
 from diglot.train import loop
 from diglot.train.job import prepare
 from diglot.train.metrics import Metrics, memory, read_metrics
@@ -62,6 +63,18 @@ def test_micro_batches_do_not_change_the_result(inputs: Inputs, tmp_path: Path, 
     assert losses(one) == pytest.approx(losses(many), abs=rounding(losses(many), operations=16))
     for a, b in zip(load_decoder(one).parameters(), load_decoder(many).parameters()):
         torch.testing.assert_close(a, b, atol=drift(1e-3, 3), rtol=0)
+
+
+@pytest.mark.parametrize(("objective", "source", "together"), [("sft", "chat", 1), ("dpo", "pairs", 2)])
+def test_conversations_that_are_longer_than_a_row_are_said(
+    inputs: Inputs, tmp_path: Path, capfd: pytest.CaptureFixture, objective: str, source: str, together: int
+) -> None:
+    tokens = open_tokens([inputs.one("tokens").path], None)[source]
+    longer = together * int((tokens.lengths.reshape(-1, together).sum(axis=1) > 80).sum())
+    assert 0 < longer < tokens.num_documents
+    train(inputs, tmp_path, settings(objective=objective, steps=1, sequence_length=80, phases=[Phase(name="all")]))
+    said = f"{longer} of {tokens.num_documents} documents of {source} are longer than a sequence and left out"
+    assert said in capfd.readouterr().err
 
 
 def test_the_loss_falls_and_first_loss_is_uniform(inputs: Inputs, tmp_path: Path) -> None:

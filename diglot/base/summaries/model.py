@@ -162,7 +162,8 @@ class TrainedModel(ModelSummary, of=("train",)):
         bits_per_byte, bits_per_byte_before: of held-out text by language, after and before.
         sources, sources_before: held-out sources likewise.
         mixture: by phase and source.
-        dropped_as_too_long: documents longer than a sequence, by source.
+        dropped_as_too_long: documents longer than a sequence, by source, which were left out.
+        documents: all there were, by source.
         skipped_steps: that the guard skipped.
         rollbacks: how often it went back.
     """
@@ -182,6 +183,7 @@ class TrainedModel(ModelSummary, of=("train",)):
     sources_before: dict[str, HeldoutScore] = field(default_factory=dict)
     mixture: dict[str, dict[str, MixturePart]]
     dropped_as_too_long: dict[str, int] = field(default_factory=dict)
+    documents: dict[str, int] = field(default_factory=dict)
     skipped_steps: list[int] = field(default_factory=list)
     rollbacks: int = 0
 

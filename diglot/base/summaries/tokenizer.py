@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from diglot.base.format import words
 from diglot.base.summaries.summary import Record, Summary
 
 
@@ -227,14 +228,46 @@ class EncodedCounts(Record):
 
 
 @dataclass(frozen=True)
+class Fitted(Record):
+    """What became of conversations or pairs when they were encoded.
+
+    Attributes:
+        records: there were.
+        split_up, cut: those that were shortened to fit a row.
+        left_out: those that are not among the tokens, by reason.
+    """
+
+    records: int
+    split_up: int
+    cut: int
+    left_out: dict[str, int]
+
+    def told(self, name: str) -> list[str]:
+        """What to say of a source of this name; nothing where all are there as they were."""
+        parts = [
+            f"{number:,} {how}" for number, how in ((self.split_up, "split by turns"), (self.cut, "cut")) if number
+        ]
+        if self.left_out:
+            reasons = ", ".join(f"{words(reason)} {number:,}" for reason, number in self.left_out.items())
+            parts.append(f"{sum(self.left_out.values()):,} left out ({reasons})")
+        return [f"of {self.records:,} records of {name}: {', '.join(parts)}"] if parts else []
+
+
+@dataclass(frozen=True)
 class EncodedSource(Record):
-    """One source as tokens; `form` is `text`, `chat` or `pairs`."""
+    """One source as tokens.
+
+    Attributes:
+        form: `text`, `chat` or `pairs`.
+        fitted: what became of its conversations or pairs.
+    """
 
     form: str
     language: str
     domain: str
     train: EncodedCounts
     heldout: EncodedCounts
+    fitted: Fitted | None = None
 
 
 @dataclass(frozen=True)

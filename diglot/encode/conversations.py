@@ -1,0 +1,187 @@
+"""Conversations and preference pairs as tokens with marks on what is to be predicted, none longer than a row.
+
+A conversation becomes a document and a pair becomes two, which share a row of training. Three things may change that:
+
+- **Thoughts.** Where the chat template drops the thoughts of earlier answers, every answer of a conversation that loses
+  some gets a document of its own: what the model would be prompted with, and the whole answer.
+- **Templates.** A conversation that the template writes otherwise than its format does is left out.
+- **Length.** What is longer than a row (`conversation_tokens`, `pair_tokens`) is, by `too_long`,
+
+      split    into pieces of whole turns, each with the system message; of pairs and single answers the oldest turns go
+      cut      at the row's end; a pair's two answers share the row, and held-out ones are not cut but left out
+      refuse   left out
+
+  What one turn alone makes too long is left out of a split, what has no word of an answer left is left out of a cut.
+
+All of it is counted, for the stage's summary.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from diglot.base.files import read_lines
+from diglot.base.summaries.tokenizer import Fitted
+from diglot.encode.origins import Encoded, Origin
+from diglot.recipe.encode import Encode
+from diglot.tokenizer.chat import Chat
+from diglot.tokens.shards import Split
+
+CHUNK_ROWS = 1000
+Message = dict[str, str]
+
+
+class Said(NamedTuple):
+    """A conversation, and how many of its last messages are to be predicted; None: every answer."""
+
+    messages: list[Message]
+    predicted: int | None
+
+    @property
+    def system(self) -> list[Message]:
+        """The system message, if there is one."""
+        return [message for message in self.messages[:1] if message["role"] == "system"]
+
+    def without_oldest(self) -> Said | None:
+        """Without the oldest question and answer of what is not predicted; None where one question is left."""
+        turns = self.messages[len(self.system) :]
+        if len(turns) - (self.predicted or 0) < 3:
+            return None
+        return Said(self.system + turns[2:], self.predicted)
+
+
+class Conversations:
+    """Encodes the records of one source.
+
+    Attributes:
+        split_up: units (conversations or pairs) that became several, or lost their oldest turns.
+        cut: units that were cut.
+        left_out: units that were left out, by reason.
+        difference: what the template writes otherwise, of one of those.
+    """
+
+    def __init__(self, origin: Origin, chat: Chat, settings: Encode):
+        self.origin, self.chat, self.how = origin, chat, settings.too_long
+        self.limit = settings.pair_tokens if origin.form == "pairs" else settings.conversation_tokens
+        self.split_up = self.cut = 0
+        self.left_out: Counter[str] = Counter()
+        self.difference = ""
+
+    def encode(self, split: Split) -> Iterator[tuple[int, list[Encoded]]]:
+        """Encode one split, a chunk at a time: how many records of it there were, and their documents."""
+        number, chunk = 0, list[Encoded]()
+        for record in read_lines(self.origin.artifact.file(f"{split}.jsonl")):
+            if record["source"] != self.origin.name:
+                continue
+            number += 1
+            for unit in units(record, self.chat):
+                chunk += self._fitting(record["id"], unit, split)
+            if number == CHUNK_ROWS:
+                yield number, chunk
+                number, chunk = 0, []
+        if number:
+            yield number, chunk
+
+    def _fitting(self, id_: str, unit: list[Said], split: Split) -> list[Encoded]:
+        """The documents of what shares a row; none where it is left out."""
+        for said in unit:
+            if difference := self.chat.difference(said.messages):
+                self.left_out["template_differs"] += 1
+                self.difference = self.difference or f"{id_}: {difference}"
+                return []
+        documents = [self._document(id_, said) for said in unit]
+        if self._fits(documents):
+            return documents
+        documents = []
+        if self.how == "split":
+            documents = self._shorter(id_, unit) if unit[0].predicted else self._pieces(id_, unit[0])
+            self.split_up += bool(documents)
+        elif self.how == "cut" and split == "train":  # bits per byte of held-out answers are of whole ones
+            documents = self._cut([self._document(id_, said) for said in unit])
+            self.cut += bool(documents)
+        if not documents:
+            self.left_out["too_long"] += 1
+        return documents
+
+    def _fits(self, documents: list[Encoded]) -> bool:
+        return self.limit is None or sum(len(document.ids) for document in documents) <= self.limit
+
+    def _shorter(self, id_: str, unit: list[Said]) -> list[Encoded]:
+        """The unit without as many of its oldest turns as it takes."""
+        while True:
+            shorter = [said.without_oldest() for said in unit]
+            unit = [said for said in shorter if said]
+            if len(unit) < len(shorter):
+                return []
+            if self._fits(documents := [self._document(id_, said) for said in unit]):
+                return documents
+
+    def _pieces(self, id_: str, said: Said) -> list[Encoded]:
+        """As many turns together as fit, each in one piece; a turn that does not fit alone is left out of them."""
+        turns = said.messages[len(said.system) :]
+        pieces: list[Encoded] = []
+        begin = lost = 0
+        while begin < len(turns):
+            end, longest = begin, None
+            while end < len(turns):
+                piece = self._document(id_, Said(said.system + turns[begin : end + 2], None))
+                if not self._fits([piece]):
+                    break
+                end, longest = end + 2, piece
+            if longest:
+                pieces.append(longest)
+            lost += longest is None
+            begin = max(end, begin + 2)
+        if pieces and lost:
+            self.left_out["turn_too_long"] += lost
+        return pieces
+
+    def _cut(self, documents: list[Encoded]) -> list[Encoded]:
+        """Documents cut to a row: each gets an equal part of it, and what the other leaves over."""
+        assert self.limit is not None
+        part = self.limit // len(documents)
+        rooms = [
+            max(part, self.limit - sum(len(d.ids) for d in documents if d is not document)) for document in documents
+        ]
+        found = [
+            document._replace(ids=document.ids[:room], targets=(document.targets or [])[:room])
+            for document, room in zip(documents, rooms, strict=True)
+        ]
+        # What is cut in the prompt teaches nothing, and no more does a pair that is cut before its answers part.
+        useless = not all(any(document.targets or []) for document in found)
+        alike = len(found) > 1 and found[0].ids == found[1].ids
+        return [] if useless or alike else found
+
+    def _document(self, id_: str, said: Said) -> Encoded:
+        ids, targets = self.chat.encode(said.messages)
+        if said.predicted is None:
+            predicted = [message for message in said.messages if message["role"] == "assistant"]
+        else:
+            predicted = said.messages[-said.predicted :]
+            prompt, _ = self.chat.encode(said.messages[: -said.predicted])
+            targets = [0] * len(prompt) + targets[len(prompt) :]
+        return Encoded(id_, ids, targets, sum(len(message["content"].encode()) for message in predicted))
+
+    @property
+    def fitted(self) -> Fitted:
+        """What became of the records so far."""
+        left_out = dict(self.left_out.most_common())
+        return Fitted(sum(self.origin.documents.values()), self.split_up, self.cut, left_out)
+
+    def told(self) -> list[str]:
+        """What to say of the source; nothing where all records are there as they were."""
+        example = f"; the chat template writes some otherwise than its format says: {self.difference}"
+        return [text + (example if self.difference else "") for text in self.fitted.told(self.origin.name)]
+
+
+def units(record: dict[str, Any], chat: Chat) -> Iterator[list[Said]]:
+    """What shares a row, of one record: the two answers of a pair, a conversation, or each answer of one."""
+    if "prompt" in record:
+        yield [Said(record["prompt"] + record[answer], len(record[answer])) for answer in ("chosen", "rejected")]
+    elif chat.forgetting(messages := record["messages"]):
+        ends = [number + 1 for number, message in enumerate(messages) if message["role"] == "assistant"]
+        yield from ([Said(messages[:end], 1)] for end in ends)
+    else:
+        yield [Said(messages, None)]
