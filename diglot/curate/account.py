@@ -216,11 +216,11 @@ def finalize(accounts: Accounts, decisions: Decisions) -> None:
         ledger.check(name)
 
 
-def check_something_left(accounts: Accounts, stage: str) -> None:
-    """Refuse a source of which nothing is left to train on."""
+def check_something_left(accounts: Accounts, settings: Curate, stage: str) -> None:
+    """Refuse a source of which nothing is left to train on, or, where all is to be held out, to test with."""
     for source in dict.fromkeys(accounts.sources[name] for name in accounts.ledgers):
         ledgers = accounts.of_source(source)
-        if any(ledger.kept.documents for ledger in ledgers):
+        if any((ledger.held_out if settings.held_out == 1 else ledger.kept).documents for ledger in ledgers):
             continue
         reasons = Counter[str]()
         for ledger in ledgers:

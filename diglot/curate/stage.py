@@ -110,7 +110,7 @@ def run(settings: Curate, inputs: Inputs, output: Path, context: Context) -> Cor
         context.progress(len(accounts.shards), None, "shards", "looking for duplicates")
         decisions = decide(accounts.shards, settings, executor, context.scratch / "compared", seed)
         finalize(accounts, decisions)  # before anything is written: a ledger that does not balance is a fault
-        check_something_left(accounts, context.name)
+        check_something_left(accounts, settings, context.name)
         write_documents(decisions, settings, output, executor, context)
         write_dropped(accounts.dropped, decisions, output, executor)
     rule_set = load_rule_set(settings.rules, job.learnt, job.base)

@@ -44,7 +44,7 @@ def find_sources(inputs: Inputs, wanted: list[str] | None) -> list[Origin]:
     for role, form in roles:
         for artifact in inputs.many(role):
             for name, entry in read_ledger(artifact.path).items():
-                if role == "corpus" and not entry["kept"]["documents"]:
+                if role == "corpus" and not entry["kept"]["documents"] + entry["held_out"]["documents"]:
                     continue  # what is left of a source that was sorted by language
                 if name in found and (wanted is None or name in wanted):
                     raise UserError(

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -190,7 +190,7 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> Tok
                     done += number
                     context.progress(done, total, "documents", origin.name)
             entry[split] = writer.close()
-        if not entry["train"]["documents"]:
+        if not entry["train"]["documents"] and not (origin.form == "text" and entry["heldout"]["documents"]):
             told = "".join(f"; {text}" for each in conversations.values() for text in each.told())
             raise UserError(f"source {origin.name!r} of stage {origin.artifact.stage!r} has nothing to train on{told}")
         sources[origin.name] = entry
@@ -218,7 +218,8 @@ def checked_encoder(folder: Path, origins: list[Origin]) -> Encoder:
 
 def texts_to_check(origin: Origin) -> list[str]:
     """The beginnings of a source's first documents and of some spread over it."""
-    files = [parquet.ParquetFile(file) for file in document_files([origin.artifact], "documents", origin.name)]
+    split: Literal["documents", "heldout"] = "documents" if origin.documents["train"] else "heldout"
+    files = [parquet.ParquetFile(file) for file in document_files([origin.artifact], split, origin.name)]
     groups = [(file, group) for file in files for group in range(file.num_row_groups)]
     spread = [groups[len(groups) * part // 4] for part in range(min(4, len(groups)))]
     texts: list[str] = []

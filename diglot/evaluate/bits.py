@@ -19,6 +19,7 @@ from diglot.evaluate.language_model import LanguageModel, Report
 from diglot.evaluate.metrics import ratio_error
 from diglot.read.corpus import read_documents
 
+FEWEST_DOCUMENTS = 20  # of a source, where they are long: the standard error is over documents
 COLUMNS = ["id", "text", "language", "domain", "source"]
 
 
@@ -40,6 +41,29 @@ def read_held_out(corpus: Artifact, max_documents: int, seed: str) -> list[dict[
     chosen = {place for listed in sources.values() for _, place in sorted(listed)[:max_documents]}
     documents = (row for batch in read_documents([corpus], "heldout", COLUMNS) for row in batch.to_pylist())
     return [document for place, document in enumerate(documents) if place in chosen]
+
+
+def cut(documents: list[dict[str, str]], max_bytes: int, seed: str) -> list[dict[str, str]]:
+    """The documents that bits per byte are measured on: of each source until there are so many bytes, long ones cut.
+
+    What is measured depends on the text alone, so that models with any tokenizer are measured on the same bytes.
+
+    Args:
+        documents: from `read_held_out`.
+        max_bytes: a source; none of its documents counts for more than a twentieth.
+        seed: they are taken by a hash of their ids, as there.
+    """
+    longest = max(1, max_bytes // FEWEST_DOCUMENTS)
+    room: dict[str, int] = {}
+    chosen: dict[int, dict[str, str]] = {}
+    for place in sorted(range(len(documents)), key=lambda place: key_hash(f"{seed}/{documents[place]['id']}")):
+        document = documents[place]
+        if room.setdefault(document["source"], max_bytes) <= 0:
+            continue
+        text = document["text"].encode()[:longest].decode(errors="ignore")  # without half a character
+        room[document["source"]] -= len(text.encode())
+        chosen[place] = {**document, "text": text}
+    return [chosen[place] for place in sorted(chosen)]
 
 
 def bits_per_byte(

@@ -19,13 +19,13 @@ from diglot.base.artifact import Context, Inputs
 from diglot.base.errors import UserError
 from diglot.base.files import write_json, write_lines
 from diglot.base.summaries.scores import Metric, ScoresSummary, TaskScore
-from diglot.evaluate.bits import bits_per_byte, read_held_out
+from diglot.evaluate.bits import bits_per_byte, cut, read_held_out
 from diglot.evaluate.heldout import held_out_tasks
 from diglot.evaluate.items import build_contexts, items_file, read_items
 from diglot.evaluate.language_model import LanguageModel, Report
 from diglot.evaluate.metrics import bootstrap_error, mean, mean_error, text_metric
 from diglot.evaluate.preferences import read_pairs, score_pairs
-from diglot.recipe.evaluate import Evaluate, Task
+from diglot.recipe.evaluate import MAX_BYTES, Evaluate, Task
 
 if TYPE_CHECKING:
     from diglot.evaluate.harness import ItemTask
@@ -62,7 +62,8 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> S
     # Three kinds of measurement, each with its own file of rows; the summary grows as they come in.
     scores = ScoresSummary()
     if documents:
-        by_language, rows = bits_per_byte(model, documents, report("windows of held-out text"))
+        measured = cut(documents, settings.max_bytes or MAX_BYTES, seed)
+        by_language, rows = bits_per_byte(model, measured, report("windows of held-out text"))
         scores.bits_per_byte.update(by_language)
         write_lines(output / "documents.jsonl", rows)
     (output / "items").mkdir()

@@ -18,7 +18,7 @@ import importlib
 import pkgutil
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from diglot.recipe.common import REGISTRY, Name, Settings, Stage
 
@@ -46,6 +46,11 @@ class Recipe(Settings):
     seed: int = Field(0, description="Every stage derives its own streams of randomness from this and its name.")
     run: str | None = Field(None, description="The run folder; runs/<name> if absent.")
     stages: dict[Name, AnyStage] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _settle(self) -> Recipe:
+        self.stages.update({name: stage.settled(self.stages) for name, stage in self.stages.items()})
+        return self
 
 
 def json_schema() -> dict[str, Any]:

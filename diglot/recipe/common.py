@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -116,6 +117,10 @@ class Stage(Settings):
         for key, _, inner in (name.partition(".") for name in self.not_in_fingerprint if "." in name):
             made_of[key] = {name: value for name, value in made_of[key].items() if name != inner}
         return made_of
+
+    def settled(self, stages: Mapping[str, Stage]) -> Stage:
+        """The stage with the defaults that follow from other stages of its recipe."""
+        return self
 
     def kept_steps(self) -> list[int]:
         """The steps whose models other stages can read as STAGE@STEP; only training has steps."""

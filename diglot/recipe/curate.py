@@ -129,8 +129,10 @@ class Curate(Stage):
     decontamination: Decontamination | None = Field(
         None, description="Drop documents with text of evaluation sets: {path: [eval/xquad], fields: [context]}."
     )
-    held_out: Share = Field(0.02, description="Share of documents kept out of training, for bits per byte.")
-    max_held_out: Count = Field(500, description="At most this many held-out documents a source.")
+    held_out: Share = Field(
+        0.02, description="Share of documents kept out of training, for bits per byte; 1: a corpus for tests alone."
+    )
+    max_held_out: Count = Field(500, description="At most this many held-out documents a source, unless held_out is 1.")
     max_record_bytes: Count = Field(20_000_000, description="Longer records are counted as oversized and dropped.")
     executor: Literal["threads", "ray"] = Field(
         "threads", description="threads: this machine; ray: the cluster that RAY_ADDRESS names. Same result."

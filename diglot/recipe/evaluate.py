@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from diglot.recipe.common import Count, Language, Name, Role, Seed, Settings, Stage
+from diglot.recipe.curate import Curate
+from diglot.recipe.train import EVALUATION_SHARE, FORWARD_PASSES, Sweep, Training
+
+BYTES_A_TOKEN = (
+    3  # of text, for the time that it takes: between English (4.5) and what a tokenizer has not learnt (1 to 2)
+)
+FEWEST_BYTES, MAX_BYTES, MOST_BYTES = 2**14, 2**17, 2**19
 
 
 class Task(Settings):
@@ -35,7 +44,7 @@ class Evaluate(Stage):
     }
     function: ClassVar[str] = "diglot.evaluate.engine:run"
     position: ClassVar[int] = 110
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     extra: ClassVar[str | None] = "evaluate"
 
     do: Literal["evaluate"] = "evaluate"
@@ -47,8 +56,40 @@ class Evaluate(Stage):
     translations: int = Field(0, ge=0, description="Make this many translation items a direction from held-out pairs.")
     limit: Count | None = Field(None, description="Items a task at most.")
     batch_size: Count = Field(64, description="Sequences in memory at a time.")
-    max_documents: Count = Field(200, description="Held-out documents a source for bits per byte.")
+    max_documents: Count = Field(
+        200, description="Held-out documents a source for bits per byte, and for items made of them."
+    )
+    max_bytes: Count | None = Field(
+        None,
+        description="Held-out text a source for bits per byte, in bytes; a document of more than a twentieth of it is cut. "
+        "If absent as many as keep this part of a recipe's evaluations within 5% of its trainings' time, from 16 KiB to "
+        "512 KiB, the same for all of them; 128 KiB where there is no training.",
+    )
     seed: Seed = 0
+
+    def settled(self, stages: Mapping[str, Stage]) -> Evaluate:
+        """With `max_bytes` that follow from the recipe's trainings: a power of two, so that it seldom changes."""
+        if self.max_bytes is not None:
+            return self
+        trained = sum(
+            stage.tokens * (len(stage.learning_rates) if isinstance(stage, Sweep) else 1)
+            for stage in stages.values()
+            if isinstance(stage, Training)
+        )
+        sources = sum(stage.num_sources(stages) for stage in stages.values() if isinstance(stage, Evaluate))
+        if not trained or not sources:
+            return self.model_copy(update={"max_bytes": MAX_BYTES})
+        each = EVALUATION_SHARE * FORWARD_PASSES * BYTES_A_TOKEN * trained / sources
+        size = 2 ** int(math.log2(max(each, 1)))
+        return self.model_copy(update={"max_bytes": min(max(size, FEWEST_BYTES), MOST_BYTES)})
+
+    def num_sources(self, stages: Mapping[str, Stage]) -> int:
+        """Sources of the corpora that bits per byte are measured on; those of a crawl sorted by language count singly."""
+        given = self.from_.get("corpus", []) if isinstance(self.from_, dict) else []
+        corpora = [stages.get(name) for name in ([given] if isinstance(given, str) else given)]
+        found = [source for corpus in corpora if isinstance(corpus, Curate) for source in corpus.sources.values()]
+        others = sum(corpus is not None and not isinstance(corpus, Curate) for corpus in corpora)
+        return others + sum(len(source.languages or [source.language]) for source in found)
 
     def outside_paths(self) -> dict[tuple, str]:
         """The tasks' files, where the items come from outside."""

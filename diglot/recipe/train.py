@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from diglot.recipe.common import Count, Momentum, Name, Role, Seed, Settings, Share, Stage
+
+EVALUATION_SHARE = 0.05  # of a training's time: what its evaluations take at most, unless `evaluate_tokens` is given
+MOST_EVALUATION_TOKENS = 50_000  # a source: its bits per byte then scatter by about a percent
+FORWARD_PASSES = 3  # that a training step is worth: one forward, and a backward pass of twice the products
 
 
 class DocumentWeight(Settings):
@@ -126,6 +131,8 @@ class Training(Stage):
         }
     )
 
+    version: ClassVar[int] = 2
+
     objective: Literal["lm", "sft", "dpo"] = Field(
         "lm", description="lm: all tokens; sft: the answers of conversations; dpo: preference pairs (2305.18290)."
     )
@@ -174,7 +181,11 @@ class Training(Stage):
     )
     guard: GuardSettings = Field(GuardSettings(), description="What is done about spikes.")
     evaluate_every: Count = Field(100, description="Steps between evaluations on held-out text.")
-    evaluate_tokens: Count = Field(50_000, description="Held-out tokens a source in each evaluation.")
+    evaluate_tokens: Count | None = Field(
+        None,
+        description="Held-out tokens a source in each evaluation. If absent as many as keep all evaluations within 5% of "
+        "the training's time, 50,000 at most. A longer document than a tenth of them is cut.",
+    )
     checkpoint_every: Count = Field(100, description="Steps between checkpoints.")
     keep_checkpoints: Count = Field(2, description="The newest that are kept; older checkpoints are removed.")
     keep_checkpoint_every: Count | None = Field(
@@ -238,6 +249,23 @@ class Training(Stage):
         if self.continues == "run" and self.objective == "dpo":
             raise ValueError("continues: run is not for dpo: it compares with the model that a run began with")
         return self
+
+    @property
+    def tokens(self) -> int:
+        """That the stage reads, padding included; of a sweep, those of one run."""
+        return self.steps * self.batch_size * self.sequence_length
+
+    @property
+    def num_evaluations(self) -> int:
+        """Evaluations on held-out text: before the first step, every `evaluate_every` steps, and after the last one."""
+        return 1 + math.ceil(self.steps / self.evaluate_every)
+
+    def tokens_an_evaluation(self, num_sources: int) -> int:
+        """Held-out tokens that each evaluation reads of each of so many sources."""
+        if self.evaluate_tokens is not None:
+            return self.evaluate_tokens
+        each = EVALUATION_SHARE * FORWARD_PASSES * self.tokens / self.num_evaluations / max(1, num_sources)
+        return max(1, min(MOST_EVALUATION_TOKENS, int(each)))
 
     def refuses(self, role: str, other: Stage, step: int | None) -> str | None:
         """A continued run needs the optimizer's state, and steps of the same size."""

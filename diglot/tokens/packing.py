@@ -25,6 +25,7 @@ from diglot.tokens.permutation import permutation
 from diglot.tokens.shards import TokenSource
 
 IGNORED = -100
+FEWEST_DOCUMENTS = 10  # of held-out text: none takes more than a tenth of what is measured
 
 
 @dataclass(frozen=True)
@@ -204,23 +205,27 @@ class WholeRows:
         )
 
 
-def lay_out(source: TokenSource, sequence_length: int, key: str, limit: int | None = None) -> Rows:
+def lay_out(
+    source: TokenSource, sequence_length: int, key: str, limit: int | None = None, longest: int | None = None
+) -> Rows:
     """The rows of one epoch of a source.
 
     Args:
         source: the source.
         sequence_length: T.
         key: of the permutation that gives the order of documents.
-        limit: take whole documents only until there are so many tokens.
+        limit: take documents only until there are so many tokens.
+        longest: of text, cut documents to so many tokens.
     """
     unit_size = 2 if source.form == "pairs" else 1
+    lengths = source.lengths if longest is None or source.form != "text" else np.minimum(source.lengths, longest)
     units = permutation(source.num_documents // unit_size, key)
     if limit is not None:
-        sizes = source.lengths.reshape(-1, unit_size).sum(axis=1)[units]
+        sizes = lengths.reshape(-1, unit_size).sum(axis=1)[units]
         units = units[: 1 + int(np.searchsorted(np.cumsum(sizes), limit))]
     if source.form == "text":
-        return CutRows(units, source.lengths, sequence_length)
-    return WholeRows(units, source.lengths, sequence_length, unit_size)
+        return CutRows(units, lengths, sequence_length)
+    return WholeRows(units, lengths, sequence_length, unit_size)
 
 
 def left_out(dropped: Mapping[str, int], documents: Mapping[str, int]) -> list[str]:
@@ -319,16 +324,19 @@ def assemble(fragments: Fragments, sources: Sequence[TokenSource], shape: tuple[
 def heldout_batches(source: TokenSource, max_tokens: int, sequence_length: int, batch_size: int) -> Iterator[Batch]:
     """Batches of a held-out source for evaluation, always the same ones.
 
-    Whole documents are taken, in a fixed mixed order, until there are `max_tokens`; text is then cut into rows as
-    in training. `bytes` of a batch counts the documents that begin in it, so the sum over all batches is exact:
+    Documents are taken, in a fixed mixed order, until there are `max_tokens`; text is then cut into rows as in
+    training. `bytes` of a batch counts the documents that begin in it, so the sum over all batches is exact:
     bits per byte = (sum of losses in nats) / ln 2 / (sum of bytes). A text's EOS is among the losses and has no
-    bytes.
+    bytes. A document that would take more than a tenth of the tokens (and more than a row) is cut: its bytes are then
+    counted by the share of its tokens that is left.
     The last batch may have fewer rows. Conversations longer than a row are left out, of both sums.
     """
-    rows = lay_out(source, sequence_length, f"heldout/{source.name}", limit=max_tokens)
+    longest = max(sequence_length, max_tokens // FEWEST_DOCUMENTS)
+    rows = lay_out(source, sequence_length, f"heldout/{source.name}", limit=max_tokens, longest=longest)
     for start in range(0, rows.num_rows, batch_size):
         numbers = np.arange(start, min(start + batch_size, rows.num_rows))
         fragments = rows.fragments(numbers)
         begins = fragments.document[fragments.first == 0]
         batch = assemble(fragments, [source], (len(numbers), sequence_length))
-        yield replace(batch, bytes=int(source.bytes[begins].sum()))
+        left = np.minimum(1.0, longest / source.lengths[begins]) if source.form == "text" else 1.0
+        yield replace(batch, bytes=round(float((source.bytes[begins] * left).sum())))

@@ -61,7 +61,8 @@ def _measure(job: Job, source: TokenSource, report: Callable[[str], None], doing
     """Sums over a held-out source: loss, units, correct pairs and margins (float64, 4); and its bytes."""
     totals, num_bytes = torch.zeros(4, dtype=torch.float64), 0
     rows_a_batch = job.rows * job.mesh.data_size
-    batches = heldout_batches(source, job.settings.evaluate_tokens, job.settings.sequence_length, rows_a_batch)
+    max_tokens = job.settings.tokens_an_evaluation(len(job.heldout))
+    batches = heldout_batches(source, max_tokens, job.settings.sequence_length, rows_a_batch)
     for number, batch in enumerate(batches, 1):
         report(f"{doing}, batch {number}")
         num_bytes += batch.bytes

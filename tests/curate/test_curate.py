@@ -322,3 +322,16 @@ def test_the_hash_seed_of_python_changes_nothing(tmp_path):
         for seed in ("1", "2")
     }  # fmt: skip
     assert len(hashes) == 1
+
+
+def test_a_corpus_for_tests_alone_is_held_out_whole(tmp_path):
+    """More than `max_held_out`, and nothing to train on is no fault then."""
+    records = [{"id": str(n), "text": f"Text {n} tells of river {n * 7} and of town {n * 13}."} for n in range(600)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    sources = {"test": {"path": str(tmp_path / "a.jsonl"), "language": "en"}}
+    options = {"language_confidence": 0, "rules": {"set": "none"}, "deduplication": {"minhash": False}}
+    output, summary, ledger = run(tmp_path, sources, held_out=1.0, **options)
+    assert len(documents(output, "heldout")) == 600
+    assert documents(output) == []
+    assert (summary.documents.kept, summary.documents.held_out) == (0, 600)
+    assert ledger["test"]["held_out"]["documents"] == 600

@@ -299,3 +299,16 @@ def test_the_sums_of_groups_are_stored(encoded: Callable, corpus: Artifact, inst
     sources = open_tokens([output], None)
     assert sources["wiki"].groups.tolist() == [sources["wiki"].num_tokens]
     assert sources["chat"].groups is None
+
+
+def test_a_corpus_for_tests_alone_is_encoded_for_evaluation(tmp_path, corpus, encoded) -> None:
+    """`held_out: 1` leaves nothing to train on; training passes such a source by, evaluation within it does not."""
+    path = tmp_path / "test-only"
+    (path / "documents").mkdir(parents=True)
+    (path / "heldout").mkdir()
+    parquet.write_table(pa.table({"id": ["t/1", "t/2"], "text": TEXTS[:2]}), path / "heldout/exam-00000.parquet")
+    ledger(path, {"exam": ("en", "web", 0, 2)})
+    output, _ = encoded(corpus=[corpus, artifact(path, "corpus")])
+    assert list(open_tokens([output], None, "train")) == ["wiki", "wiki-2"]
+    heldout = open_tokens([output], None, "heldout")
+    assert {name: source.num_documents for name, source in heldout.items()} == {"wiki": 2, "exam": 2}

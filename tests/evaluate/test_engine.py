@@ -9,12 +9,15 @@ import pyarrow.parquet as parquet
 import pytest
 import tiny_model
 import torch
+from examples import examples
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 from diglot.base.artifact import Artifact, Inputs
 from diglot.base.errors import UserError
 from diglot.evaluate import engine
-from diglot.evaluate.bits import bits_per_byte, read_held_out
+from diglot.evaluate.bits import bits_per_byte, cut, read_held_out
 from diglot.evaluate.metrics import ratio_error
 from diglot.evaluate.preferences import read_pairs, score_pairs
 from diglot.recipe.evaluate import Evaluate
@@ -308,3 +311,26 @@ def test_harness_tasks_without_a_network_or_with_a_wrong_name(learnt_folder, tmp
         run(learnt_folder, tmp_path, context, {"lm_eval_tasks": ["gone"]}, name="gone")
     with pytest.raises(UserError, match="'missing' is not a registered task"):
         run(learnt_folder, tmp_path, context, {"lm_eval_tasks": ["missing"]}, name="missing")
+
+
+# --- what it costs --------------------------------------------------------------------------------------------
+
+
+@given(
+    texts=st.lists(st.text(st.sampled_from("aب語😀"), min_size=1, max_size=400), min_size=1, max_size=60),
+    max_bytes=st.integers(1, 3000),
+)
+@examples(60)
+def test_bits_per_byte_read_so_much_text_and_no_more(texts, max_bytes):
+    documents = [{"id": str(n), "text": text, "source": "ab"[n % 2]} for n, text in enumerate(texts)]
+    found = cut(documents, max_bytes, "seed")
+    longest = max(1, max_bytes // 20)
+    for source in {document["source"] for document in documents}:
+        sizes = [len(document["text"].encode()) for document in found if document["source"] == source]
+        assert sum(sizes) < max_bytes + longest
+        assert max(sizes) <= longest
+    places = [int(document["id"]) for document in found]
+    assert places == sorted(places)
+    assert all(texts[place].startswith(document["text"]) for place, document in zip(places, found))
+    if sum(min(len(text.encode()), longest) for text in texts) < max_bytes:
+        assert len(found) == len(texts)

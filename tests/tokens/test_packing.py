@@ -23,7 +23,8 @@ Make = Callable[..., TokenSource]
 def test_held_out_text_is_read_by_whole_documents_and_its_bytes_are_theirs(
     make_source: Make, lengths: list[int], sequence_length: int, max_tokens: int
 ) -> None:
-    source = make_source("text", lengths)
+    longest = max(sequence_length, max_tokens // 10)  # longer ones are cut: see below
+    source = make_source("text", [min(length, longest) for length in lengths])
     batches = list(heldout_batches(source, max_tokens, sequence_length, 3))
     predicted = np.concatenate([batch.targets_BT[batch.targets_BT != IGNORED] for batch in batches])
     assert len(set(predicted.tolist())) == len(predicted)
@@ -52,3 +53,22 @@ def test_no_batch_has_empty_rows(make_source: Make) -> None:
     batches = list(heldout_batches(source, 1000, 16, 4))
     assert [len(batch.tokens_BT) for batch in batches] == [4, 3]
     assert all((batch.documents_BT >= 0).any(axis=1).all() for batch in batches)
+
+
+@given(st.lists(st.integers(2, 3000), min_size=1, max_size=30), st.integers(1, 4000), st.sampled_from([16, 128]))
+@examples(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_long_documents_are_cut_and_their_bytes_with_them(make_source, lengths, max_tokens, sequence_length):
+    source = make_source("web", lengths)
+    longest = max(sequence_length, max_tokens // 10)
+    batches = list(heldout_batches(source, max_tokens, sequence_length, 4))
+    read = sum(int((batch.documents_BT >= 0).sum()) for batch in batches)
+    assert read <= max_tokens + longest
+    per_byte = 3 * sum(min(length, longest) for length in lengths)
+    found = sum(batch.bytes for batch in batches)
+    assert found <= per_byte + len(batches)
+    if sum(min(length, longest) for length in lengths) < max_tokens:  # all of them were read
+        assert abs(found - per_byte) <= len(batches)
+        predicted = sum(int((batch.targets_BT != IGNORED).sum()) for batch in batches)
+        # A cut document's last token predicts the one behind it, but for the last of the stream.
+        expected = sum(min(length, longest) - (length <= longest) for length in lengths)
+        assert expected - 1 <= predicted <= expected

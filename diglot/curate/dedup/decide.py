@@ -146,6 +146,7 @@ def _taken_names(shards: list[SignedShard], names: list[str]) -> list[int]:
 
 def _hold_out(shards: list[SignedShard], decisions: np.ndarray, settings: Curate, seed: str) -> None:
     """Mark the held-out share of each source: the documents with the least keyed hashes of their ids."""
+    most = None if settings.held_out == 1 else settings.max_held_out  # a corpus for tests alone is held out whole
     for name in dict.fromkeys(shard.name for shard in shards):
         keys, documents, left = np.empty(0, np.uint64), np.empty(0, np.int64), 0
         for shard in (shard for shard in shards if shard.name == name):
@@ -153,9 +154,9 @@ def _hold_out(shards: list[SignedShard], decisions: np.ndarray, settings: Curate
             left += len(rows)
             keys = np.concatenate([keys, keyed(seed, shard.column("id_hash")[rows])])
             documents = np.concatenate([documents, shard.first + rows])
-            order = np.lexsort((documents, keys))[: settings.max_held_out]
+            order = np.lexsort((documents, keys))[:most]
             keys, documents = keys[order], documents[order]
-        number = min(round(settings.held_out * left), settings.max_held_out)
+        number = left if most is None else min(round(settings.held_out * left), most)
         if settings.held_out > 0 and left > 1:
             number = max(number, 1)
         decisions[documents[:number]] = HELD_OUT
