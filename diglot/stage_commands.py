@@ -140,8 +140,10 @@ def _input(folder: Path, role: str, settings: type[Stage]) -> Artifact:
         folder = find_model(str(folder))
     artifact = read_artifact(folder)
     if artifact is None:
+        from diglot.tokenizer.description import is_tokenizer  # start-up: only for folders from outside
+
         kind = "model" if (folder / "config.json").is_file() else "tokenizer"
-        if not (folder / "tokenizer.json").is_file() or not needs.accepts(kind):
+        if not is_tokenizer(folder) or not needs.accepts(kind):
             raise UserError(f"--{role} {folder}: no {needs} there")
         content = content_hash(folder)
         artifact = Artifact(folder, folder.name, kind, "outside", content, content, {}, {}, Summary(), {})

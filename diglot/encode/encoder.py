@@ -34,7 +34,8 @@ from diglot.text.unicode import text_buffers
 from diglot.text.words import BYTE_FALLBACK_WORDS, BYTE_LEVEL_WORDS, character_classes
 from diglot.tokenizer.byte_fallback import BYTES
 from diglot.tokenizer.byte_letters import BYTE_LETTERS
-from diglot.tokenizer.folder import SPACE, load_tokenizer, merge_pairs, read_json
+from diglot.tokenizer.description import read_specification
+from diglot.tokenizer.folder import SPACE, load_tokenizer, merge_pairs
 
 Encoded = tuple[NDArray[np.uint32], NDArray[np.int64]]
 
@@ -65,7 +66,7 @@ class Encoder:
         self.checked = 0
         self.difference: str | None = None
         self._library = Library(load_tokenizer(folder))
-        self.engine, self._encode = choose_engine(read_json(folder / "tokenizer.json"), self._library)
+        self.engine, self._encode = choose_engine(read_specification(folder), self._library)
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """The ids of all texts (no BOS, no EOS; uint32), and int64 [texts + 1], where each text's begin and end."""

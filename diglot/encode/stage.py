@@ -27,7 +27,7 @@ from diglot.base.artifact import Context, Inputs, hash_file
 from diglot.base.errors import UserError
 from diglot.base.executor import open_executor
 from diglot.base.files import write_json
-from diglot.base.summaries.tokenizer import EncodedCounts, EncodedSource, EncoderUsed, TokensSummary
+from diglot.base.summaries.tokenizer import DocumentFrame, EncodedCounts, EncodedSource, EncoderUsed, TokensSummary
 from diglot.encode.conversations import Conversations
 from diglot.encode.encoder import Encoder
 from diglot.encode.origins import SPLITS, Encoded, Origin, find_sources
@@ -35,7 +35,8 @@ from diglot.read.corpus import document_files, read_documents, read_schema
 from diglot.recipe.encode import Encode
 from diglot.text.unicode import text_buffers
 from diglot.tokenizer.chat import load_chat
-from diglot.tokenizer.folder import load_tokenizer, special_ids, tokenizer_hash
+from diglot.tokenizer.folder import load_tokenizer, tokenizer_hash
+from diglot.tokenizer.framing import find_framing, special_ids
 from diglot.tokens.shards import INDEX, Split, sum_groups
 
 CHUNK_BYTES = 1_000_000  # of text that a thread has in memory at a time
@@ -160,7 +161,8 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> Tok
             nothing to train on; or there are conversations, and the tokenizer has no chat format known here.
     """
     folder = inputs.one("tokenizer").path
-    special = special_ids(folder)
+    framing = find_framing(folder, settings.document_start, settings.document_end)
+    special = special_ids(folder, framing)
     vocabulary_size = load_tokenizer(folder).get_vocab_size(with_added_tokens=True)
     # Two bytes a token where they are enough: the shards of a training are read from disk again and again.
     dtype = np.dtype(np.uint16 if vocabulary_size <= 1 << 16 else np.uint32)
@@ -205,7 +207,7 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> Tok
     for text in itertools.chain.from_iterable(each.told() for each in conversations.values()):
         print(f"warning: {text}", file=sys.stderr, flush=True)
     used = EncoderUsed(encoder.engine, encoder.checked, encoder.difference)
-    return _summary(index, conversations, used)
+    return _summary(index, conversations, used, DocumentFrame(*framing))
 
 
 def checked_encoder(folder: Path, origins: list[Origin]) -> Encoder:
@@ -304,7 +306,9 @@ def _bounded(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
         begin = end
 
 
-def _summary(index: dict[str, Any], conversations: dict[str, Conversations], used: EncoderUsed) -> TokensSummary:
+def _summary(
+    index: dict[str, Any], conversations: dict[str, Conversations], used: EncoderUsed, frame: DocumentFrame
+) -> TokensSummary:
     """Headline numbers: tokens by source, and by language for training."""
     languages: dict[str, int] = {}
     for entry in index["sources"].values():
@@ -317,4 +321,4 @@ def _summary(index: dict[str, Any], conversations: dict[str, Conversations], use
         fitted = conversations[name].fitted if name in conversations else None
         sources[name] = EncodedSource(entry["form"], entry["language"], entry["domain"], train, heldout, fitted)
     total = sum(languages.values())
-    return TokensSummary(index["tokenizer"], index["vocabulary_size"], total, languages, sources, used)
+    return TokensSummary(index["tokenizer"], index["vocabulary_size"], total, languages, sources, used, frame)

@@ -27,6 +27,7 @@ from diglot.recipe.common import at_step
 from diglot.recipe.expand import Expand
 from diglot.recipe.model import ImportModel, NewModel
 from diglot.recipe.tokenizer import ExtendTokenizer, TrainTokenizer
+from diglot.tokenizer.description import is_tokenizer
 from diglot.tokenizer.folder import load_tokenizer, tokenizer_size
 
 Reads = dict[str, dict[str, list[str]]]  # the stages that each stage reads, by role, in running order (flow.graph)
@@ -116,7 +117,7 @@ def _new_model(stage: NewModel, tokenizer: Known) -> Known:
 def _import_model(stage: ImportModel) -> Known:
     folder = _folder_of(stage.path)
     config = read_config(folder)
-    if (folder / "tokenizer.json").is_file():
+    if is_tokenizer(folder):
         return Known(tokenizer_size(load_tokenizer(folder)), config, stage.path)
     assumed = (f"the tokenizer of {stage.path} has an entry for each of the model's rows",)
     return Known(config.vocabulary_size, config, stage.path, assumed)

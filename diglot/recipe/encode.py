@@ -21,12 +21,22 @@ class Encode(Stage):
     }
     function: ClassVar[str] = "diglot.encode.stage:run"
     position: ClassVar[int] = 60
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     renamed: ClassVar[dict[str, str]] = {"tasks": "instructions"}
 
     do: Literal["encode"] = "encode"
     sources: list[Name] | None = Field(None, description="Encode these sources only.")
+    document_start: str | None = Field(
+        None,
+        description="The token before every document of text; without it the tokenizer's beginning of text.",
+        examples=["<|endoftext|>"],
+    )
+    document_end: str | None = Field(
+        None,
+        description="The token behind every document of text; without it the tokenizer's end of text.",
+        examples=["<|endoftext|>"],
+    )
     keep: list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]] = Field(
         [],
         description="Columns of the corpus to keep beside the tokens of text, for `document_weights` of training.",

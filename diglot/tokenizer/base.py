@@ -7,6 +7,7 @@ behind all ids of the base, tokens of our chat format (where the base has none o
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,17 +17,17 @@ from diglot.base.files import write_json, write_text
 from diglot.tokenizer import byte_letters
 from diglot.tokenizer.byte_fallback import BYTES
 from diglot.tokenizer.chat import format_of
-from diglot.tokenizer.folder import is_byte_level, merge_pairs, read_json
+from diglot.tokenizer.description import GENERIC, SENTENCEPIECE, TOKENIZER, read_settings, read_specification
+from diglot.tokenizer.folder import is_byte_level, load_tokenizer, merge_pairs
 from diglot.tokenizer.kinds import ByteFallback, ByteLevel, TokenizerKind, Unigram
-from diglot.tokenizer.sentencepiece_model import CONTROL, Piece, read_model, to_specification, with_pieces
+from diglot.tokenizer.sentencepiece_model import CONTROL, Piece, read_model, with_pieces
 from diglot.tokenizer.special import CHAT_TEMPLATE, END, PADDING, ROLES
 
 KEPT_SETTINGS = (
     *(f"{role}_token" for role in ("bos", "eos", "unk", "pad")),
     *("additional_special_tokens", "extra_special_tokens", "add_bos_token", "add_eos_token"),
-    *("model_max_length", "padding_side", "clean_up_tokenization_spaces", "chat_template"),
+    *("model_max_length", "padding_side", "model_input_names", "clean_up_tokenization_spaces", "chat_template"),
 )
-SENTENCEPIECE = "tokenizer.model"
 SUPPORTED = (
     "BPE with byte fallback (as Llama-2's, and ours), byte-level BPE (GPT-2, Llama-3, Qwen) and unigram (T5, XLM-R) "
     "can be extended"
@@ -39,7 +40,7 @@ class Base(NamedTuple):
     Attributes:
         folder: where it is.
         kind: its kind, which holds its tokenizer.json.
-        config: tokenizer_config.json.
+        config: tokenizer_config.json, with the special tokens that other files name.
         size: ids in use, all of which keep their meaning.
         model: its tokenizer.model, where it has one.
     """
@@ -57,14 +58,10 @@ def read_base(folder: Path) -> Base:
     Raises:
         UserError: it is not there, not whole, or of a kind that cannot be extended.
     """
-    file, model = folder / "tokenizer.json", folder / SENTENCEPIECE
-    if not file.is_file() and model.is_file():
-        specification = to_specification(model)
-    else:
-        specification = read_json(file)
-    kind = _kind_of(file, specification)
+    file, model = folder / TOKENIZER, folder / SENTENCEPIECE
+    kind = _kind_of(file, read_specification(folder))
     _place_added_tokens(file, kind)
-    config = read_json(folder / "tokenizer_config.json")
+    config = read_settings(folder, load_tokenizer(folder))
     return Base(folder, kind, config, len(kind.ids), model if model.is_file() else None)
 
 
@@ -156,7 +153,7 @@ def write_extended(base: Base, output: Path, chat_tokens: list[str], our_chat: b
         config["additional_special_tokens"] = [*extra, *(t for t in (*ROLES.values(), END) if t not in extra)]
     elif template.exists():
         shutil.copyfile(template, output / template.name)
-    write_json(output / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **config}, indent=2)
+    write_json(output / "tokenizer_config.json", {**GENERIC, **config}, indent=2)
     special = (*KEPT_SETTINGS[:4], "additional_special_tokens", "extra_special_tokens")
     write_json(output / "special_tokens_map.json", {key: config[key] for key in special if key in config}, indent=2)
     if base.model:
@@ -183,9 +180,9 @@ def _extended_model(base: Base, chat_tokens: list[str]) -> bytes:
     return with_pieces(base.model, added)
 
 
-def describe_tokens(file: Path) -> dict[str, Any]:
+def describe_tokens(folder: Path) -> dict[str, Any]:
     """What of a folder must not change: special tokens and what the processor puts around a text."""
-    specification = read_json(file)
+    specification = json.loads(load_tokenizer(folder).to_str())
     return {
         "added_tokens": {token["content"]: token for token in specification["added_tokens"]},
         "post_processor": specification.get("post_processor"),

@@ -26,6 +26,7 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 
 from diglot.base.files import write_json, write_text
 from diglot.text.words import BYTE_FALLBACK_WORDS
+from diglot.tokenizer.description import GENERIC
 from diglot.tokenizer.folder import SPACE
 from diglot.tokenizer.special import BEGIN, CHAT_TEMPLATE, END, PADDING, ROLES, SPECIAL_TOKENS, STOP, UNKNOWN
 
@@ -90,7 +91,7 @@ def tokenizer_config() -> dict[str, Any]:
     LlamaTokenizer of transformers 5 would rebuild normalizer and decoder by its own rules.
     """
     return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
+        **GENERIC,
         **special_tokens_map(),
         "clean_up_tokenization_spaces": False,
         "model_max_length": 1_000_000_000,

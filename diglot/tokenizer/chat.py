@@ -38,7 +38,8 @@ from typing import Any
 import tokenizers
 
 from diglot.base.errors import UserError
-from diglot.tokenizer.folder import load_tokenizer, read_json, special_name
+from diglot.tokenizer.description import read_settings, read_specification, special_name
+from diglot.tokenizer.folder import load_tokenizer
 from diglot.tokenizer.special import FORMATS, ROLES, ChatFormat
 from diglot.tokenizer.template import Template, TemplateFailure, read_template
 from diglot.tokenizer.thoughts import Thoughts, learn_thoughts
@@ -251,13 +252,13 @@ def load_chat(folder: Path) -> Chat:
     """
     parser = load_tokenizer(folder)
     parser.encode_special_tokens = False
-    config = read_json(folder / "tokenizer_config.json")
+    config = read_settings(folder, parser)
     text = read_template(folder, config)
     if text is None:
         raise NoChatFormat(f"{folder}: the tokenizer has no chat template. {REMEDY}")
     names = ("bos_token", "eos_token", "unk_token", "pad_token")
     special = {name: token for name in names if (token := special_name(config, name)) is not None}
-    specification = {"added_tokens": [], **read_json(folder / "tokenizer.json")}
+    specification = {"added_tokens": [], **read_specification(folder)}
     added = {token["content"] for token in specification["added_tokens"]}
     try:
         template = Template(text, special)

@@ -143,7 +143,7 @@ def run(settings: ExtendTokenizer, inputs: Inputs, output: Path, context: Contex
             of_base_characters=sum(piece.in_base_script for piece in extension.joined),
         ),
         chat_tokens_added=chat_tokens,
-        base_hash=tokenizer_hash(base.folder) if (base.folder / "tokenizer.json").is_file() else None,
+        base_hash=tokenizer_hash(base.folder),
         languages=settings.languages,
         languages_sharing_the_alphabet=extension.shared,
         base_languages=base_languages,

@@ -15,10 +15,18 @@ from typing import Any
 
 from tokenizers import Tokenizer, models
 
-from diglot.base import files
 from diglot.base.errors import UserError
 from diglot.tokenizer.byte_letters import bytes_of
-from diglot.tokenizer.special import END, ENDS, ROLES
+from diglot.tokenizer.description import (
+    MODEL_FILES,
+    TOKENIZER,
+    declared_tokens,
+    ids_in,
+    named_ids,
+    read_settings,
+    read_specification,
+)
+from diglot.tokenizer.special import ENDS
 
 SPACE = "▁"  # stands for a space in pieces, as in SentencePiece
 BATCH = 256  # texts encoded at a time
@@ -27,42 +35,39 @@ _ESCAPED = re.compile("[\udc80-\udcff]")  # how Python keeps bytes that are no t
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """Load the fast tokenizer of a Hugging Face folder.
+    """Load the tokenizer of a Hugging Face folder: what tokenizer.json says, and nothing that a class would make of it.
 
     Special tokens that stand in a text are encoded as the plain text they are: `</s>` in a web page ends no document.
 
     Raises:
-        UserError: there is no tokenizer.json, or it cannot be read.
+        UserError: there is neither tokenizer.json nor tokenizer.model, or the folder's files cannot be read.
     """
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        raise UserError(
-            f"{folder}: no tokenizer.json. Where there is a tokenizer.model, load the folder once with "
-            "transformers.AutoTokenizer and save it: save_pretrained writes tokenizer.json."
-        )
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises bare Exception
-        raise UserError(f"{file}: not a tokenizer that can be read ({error})") from error
+    file = folder / TOKENIZER
+    declared = list(declared_tokens(folder))
+    tokenizer = _parsed(file, lambda: Tokenizer.from_file(str(file))) if file.is_file() else None
+    if tokenizer is None or any(tokenizer.token_to_id(token["content"]) is None for token in declared):
+        specification = read_specification(folder)
+        tokenizer = _parsed(file, lambda: Tokenizer.from_str(json.dumps(specification, ensure_ascii=False)))
+        # The library counts added tokens through: behind a gap they would have other ids than the model knows.
+        moved = [
+            token for token in specification["added_tokens"] if tokenizer.id_to_token(token["id"]) != token["content"]
+        ]
+        if moved:
+            raise UserError(
+                f"{folder}: {moved[0]['content']!r} has the id {moved[0]['id']}, and ids before it have no token; "
+                "name tokens for them in added_tokens.json, such as <unused1>"
+            )
     tokenizer.encode_special_tokens = True
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
 
 
-def read_json(file: Path, *, optional: bool = False) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Args:
-        file: of a tokenizer's folder.
-        optional: a file that is not there is an empty object.
-
-    Raises:
-        UserError: the file is not JSON, or is not there.
-    """
-    if optional and not file.is_file():
-        return {}
-    return files.read_json(file, "give a whole Hugging Face tokenizer folder")
+def _parsed(file: Path, parse: Callable[[], Tokenizer]) -> Tokenizer:
+    try:
+        return parse()
+    except Exception as error:  # the library raises bare Exception
+        raise UserError(f"{file}: not a tokenizer that can be read ({error})") from error
 
 
 def merge_pairs(merges: Iterable[str | Sequence[str]]) -> list[list[str]]:
@@ -75,7 +80,7 @@ def tokenizer_hash(folder: Path) -> str:
 
     The file's layout does not count, nor does how its merges are written (`"a b"` or `["a", "b"]`).
     """
-    specification = read_json(folder / "tokenizer.json")
+    specification = read_specification(folder)
     model = {key: value for key, value in specification["model"].items() if value is not None}
     if "merges" in model:
         model["merges"] = merge_pairs(model["merges"])
@@ -97,51 +102,20 @@ def tokenizer_size(tokenizer: Tokenizer) -> int:
 # --- special tokens -------------------------------------------------------------------------------------------
 
 
-def special_name(config: dict[str, Any], key: str) -> str | None:
-    """A special token's text in tokenizer_config.json, where it is a string or an object with `content`."""
-    value = config.get(key)
-    return value["content"] if isinstance(value, dict) else value
-
-
-def named_ids(config: dict[str, Any], tokenizer: Tokenizer) -> dict[str, int | None]:
-    """The ids of bos, eos, pad and unk as tokenizer_config.json names them; None for what it does not."""
-    names = {role: special_name(config, f"{role}_token") for role in ("bos", "eos", "pad", "unk")}
-    return {role: tokenizer.token_to_id(name) if name else None for role, name in names.items()}
-
-
-def special_ids(folder: Path) -> dict[str, int]:
-    """Ids of the special tokens, by role: bos, eos, pad, unk, system, user, assistant, end.
-
-    Only bos and eos are always there: a base model's tokenizer may lack the others. Where it names no bos it is the
-    eos, as Qwen's makers separate documents.
-
-    Raises:
-        UserError: eos is not defined, or bos is and is not in the vocabulary.
-    """
-    tokenizer, config = load_tokenizer(folder), read_json(folder / "tokenizer_config.json")
-    ids = named_ids(config, tokenizer)
-    if not special_name(config, "bos_token"):
-        ids["bos"] = ids["eos"]
-    for role in ("bos", "eos"):
-        if ids[role] is None:
-            raise UserError(f"{folder / 'tokenizer_config.json'}: {role}_token is not defined or not in the vocabulary")
-    ids |= {role: tokenizer.token_to_id(name) for role, name in (*ROLES.items(), ("end", END))}
-    return {role: token_id for role, token_id in ids.items() if token_id is not None}
-
-
 def generation_ids(folder: Path) -> dict[str, Any]:
     """What config.json and generation_config.json say of special tokens.
 
     Returns:
         `bos_token_id`, `eos_token_id` and `pad_token_id` (None where the tokenizer has none), and `stops`: all ids that
-        end a generation: end of sequence, the chat format's end of a turn, and those that the folder's own
-        generation_config.json names.
+        end a generation: end of sequence, the chat format's end of a turn, and those that the folder's own config.json
+        and generation_config.json name.
     """
     tokenizer = load_tokenizer(folder)
-    ids = named_ids(read_json(folder / "tokenizer_config.json", optional=True), tokenizer)
-    before = read_json(folder / "generation_config.json", optional=True).get("eos_token_id")
+    ids = named_ids(read_settings(folder, tokenizer), tokenizer)
     stops = [ids["eos"], *(tokenizer.token_to_id(token) for token in ENDS)]
-    stops += before if isinstance(before, list) else [before]
+    stops += [
+        stop for file in MODEL_FILES for stop in ids_in(folder / file, "eos_token_id") if tokenizer.id_to_token(stop)
+    ]
     found: dict[str, Any] = {f"{role}_token_id": ids[role] for role in ("bos", "eos", "pad")}
     return found | {"stops": sorted({stop for stop in stops if stop is not None})}
 

@@ -32,9 +32,11 @@ from diglot.base.summaries.tokenizer import (
     SpecialTokens,
     TokenizerExample,
 )
-from diglot.tokenizer.base import SENTENCEPIECE, describe_tokens
+from diglot.tokenizer.base import describe_tokens
 from diglot.tokenizer.completions import completions, whole_text
-from diglot.tokenizer.folder import encode, pieces, read_json, reader_of_bytes
+from diglot.tokenizer.description import SENTENCEPIECE, read_settings, special_name
+from diglot.tokenizer.folder import encode, load_tokenizer, pieces, reader_of_bytes
+from diglot.tokenizer.template import read_template
 
 IDENTICAL_GOAL = 0.995  # share of lines that should stay identical where the alphabet is shared
 ARBITRARY_TEXTS = 2000
@@ -122,26 +124,19 @@ def prove_base_ids(base: tokenizers.Tokenizer, extended: tokenizers.Tokenizer) -
 
 def prove_special_tokens(base: Path, extended: Path, added: Sequence[str], our_chat: bool) -> SpecialTokens:
     """Special tokens and all that is done around the model must be the base's."""
-    if (base / "tokenizer.json").is_file():
-        before, after = describe_tokens(base / "tokenizer.json"), describe_tokens(extended / "tokenizer.json")
-        for token in added:
-            after["added_tokens"].pop(token)
-        for part in before:
-            if before[part] != after[part]:
-                raise UserError(f"special tokens: the extended tokenizer's {part} is not the base's")
-    old, new = read_json(base / "tokenizer_config.json"), read_json(extended / "tokenizer_config.json")
+    before, after = describe_tokens(base), describe_tokens(extended)
+    for token in added:
+        after["added_tokens"].pop(token)
+    for part in before:
+        if before[part] != after[part]:
+            raise UserError(f"special tokens: the extended tokenizer's {part} is not the base's")
+    old, new = (read_settings(folder, load_tokenizer(folder)) for folder in (base, extended))
     for role in ("bos_token", "eos_token", "unk_token"):
-        if old.get(role) != new.get(role):
-            raise UserError(f"special tokens: {role} was {old.get(role)!r} and is {new.get(role)!r}")
-    if not our_chat and _template(base, old) != _template(extended, new):
+        if (was := special_name(old, role)) != (now := special_name(new, role)):
+            raise UserError(f"special tokens: {role} was {was!r} and is {now!r}")
+    if not our_chat and read_template(base, old) != read_template(extended, new):
         raise UserError("special tokens: the chat template is not the base's")
     return SpecialTokens(passed=True, added=list(added), chat_template="ours" if our_chat else "the base's")
-
-
-def _template(folder: Path, config: dict[str, Any]) -> Any:
-    """The folder's chat template: a file of its own, or in the configuration as older folders have it."""
-    file = folder / "chat_template.jinja"
-    return file.read_text(encoding="utf-8") if file.exists() else config.get("chat_template")
 
 
 def prove_sentencepiece(

@@ -56,3 +56,46 @@ FORMATS = (
 
 
 ENDS = tuple(chat_format.end for chat_format in FORMATS)  # every token that may end an answer
+
+# Names of tokens that begin and end a document in published models, and of those that begin and end a message: which is
+# which cannot be seen otherwise, as tokenizers of chat models name either as bos and eos.
+TEXT_STARTS = (
+    "<|begin_of_text|>",
+    "<bos>",
+    "<|startoftext|>",
+    "<｜begin▁of▁sentence｜>",
+    "<BOS_TOKEN>",
+    "[BOS]",
+    BEGIN,
+)
+TEXT_ENDS = (
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<eos>",
+    "<｜end▁of▁sentence｜>",
+    "<EOS_TOKEN>",
+    "[EOS]",
+    "<|eos|>",
+    STOP,
+)
+TURNS = (
+    *(token for chat_format in FORMATS for token in chat_format.tokens),
+    *(
+        "<start_of_turn>",
+        "<end_of_turn>",
+        "<|return|>",
+        "<|call|>",
+        "<|start|>",
+        "<|message|>",
+        "<|eom_id|>",
+        "<|eot|>",
+    ),
+    *(
+        "<|START_OF_TURN_TOKEN|>",
+        "<|END_OF_TURN_TOKEN|>",
+        "<|EOT|>",
+        "<|im_sep|>",
+        "<|end_of_role|>",
+        "<|endofprompt|>",
+    ),
+)

@@ -19,7 +19,8 @@ from diglot.encode import stage as encode
 from diglot.recipe.encode import Encode
 from diglot.recipe.train import DocumentWeight
 from diglot.tokenizer import byte_fallback
-from diglot.tokenizer.folder import load_tokenizer, special_ids, tokenizer_hash
+from diglot.tokenizer.folder import load_tokenizer, tokenizer_hash
+from diglot.tokenizer.framing import special_ids
 from diglot.tokens.mixture import PhasePlan
 from diglot.tokens.order import Order
 from diglot.tokens.shards import open_tokens

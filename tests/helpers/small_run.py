@@ -16,6 +16,7 @@ from diglot.base.summaries.scores import BitsPerByte, Metric, PreferenceScore, S
 from diglot.base.summaries.summary import Summary
 from diglot.base.summaries.tokenizer import (
     BaseIds,
+    DocumentFrame,
     EncoderUsed,
     ExtendedTokenizer,
     Identity,
@@ -349,7 +350,7 @@ def write_run(folder: Path) -> list[Artifact]:
         chat_format="llama-3",
         vocabulary_size=5000,
         base_vocabulary_size=3000,
-        base_hash=None,
+        base_hash="b" * 32,
         new_tokens=NewTokens(requested=2000, added=2000, characters=36, of_base_characters=0),
         chat_tokens_added=[],
         languages=["ar"],
@@ -384,8 +385,8 @@ def write_run(folder: Path) -> list[Artifact]:
     reads = {"tokenizer": ["base-tokenizer"], "corpus": ["corpus"]}
     writer.write("tokenizer", "extend-tokenizer", "tokenizer", reads, extended, {"languages": ["ar"]}, {}, 6.3)
     reads = {"tokenizer": ["tokenizer"], "corpus": ["corpus"], "instructions": ["instructions"]}
-    used = EncoderUsed("kernel", 400, None)
-    tokens = TokensSummary("f" * 32, 5000, 9_000_000, {"en": 4_000_000, "ar": 5_000_000}, {}, used)
+    used, frame = EncoderUsed("kernel", 400, None), DocumentFrame("<s>", "</s>", "")
+    tokens = TokensSummary("f" * 32, 5000, 9_000_000, {"en": 4_000_000, "ar": 5_000_000}, {}, used, frame)
     writer.write("tokens", "encode", "tokens", reads, tokens, {}, {}, 8.8)
     writer.write(
         "base-init",

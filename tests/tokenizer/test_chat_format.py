@@ -20,7 +20,8 @@ from transformers import AutoTokenizer
 from diglot.base.errors import UserError
 from diglot.tokenizer import byte_fallback
 from diglot.tokenizer.chat import Chat, format_of, load_chat
-from diglot.tokenizer.folder import load_tokenizer, special_ids
+from diglot.tokenizer.folder import load_tokenizer
+from diglot.tokenizer.framing import special_ids
 from diglot.tokenizer.special import CHAT_TEMPLATE, END, ROLES, SPECIAL_TOKENS
 
 TEXTS = [

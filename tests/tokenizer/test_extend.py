@@ -17,7 +17,8 @@ from diglot.base.errors import UserError
 from diglot.base.summaries.tokenizer import NewTokens
 from diglot.tokenizer import byte_fallback, extend, proofs
 from diglot.tokenizer.chat import load_chat
-from diglot.tokenizer.folder import load_tokenizer, pieces, special_ids, tokenizer_hash
+from diglot.tokenizer.folder import load_tokenizer, pieces, tokenizer_hash
+from diglot.tokenizer.framing import special_ids
 from diglot.tokenizer.proofs import round_trip_failures
 from diglot.tokenizer.special import CHAT_TEMPLATE
 

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from diglot.base.errors import UserError
 from diglot.tokenizer import byte_fallback, byte_letters, byte_level
-from diglot.tokenizer.folder import load_tokenizer, pieces, shown, special_ids, tokenizer_hash
+from diglot.tokenizer.folder import load_tokenizer, pieces, shown, tokenizer_hash
 from diglot.tokenizer.measure import gini, measure, phrases
 from diglot.tokenizer.proofs import identity, round_trip_failures, unreachable_tokens
 
@@ -242,17 +242,6 @@ def test_folders_that_are_no_tokenizers_are_refused(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(UserError, match="not a tokenizer that can be read"):
         load_tokenizer(tmp_path)
-    byte_fallback.write_folder(tmp_path, build())
-    (tmp_path / "tokenizer_config.json").write_text('{"bos_token": "<s>"}')
-    with pytest.raises(UserError, match="eos_token is not defined"):
-        special_ids(tmp_path)
-
-
-def test_without_a_beginning_of_text_the_end_separates_documents(bases):
-    ids, tokenizer = special_ids(bases["qwen"]), load_tokenizer(bases["qwen"])
-    assert ids["bos"] == ids["eos"] == tokenizer.token_to_id("<|im_end|>")
-    ids = special_ids(bases["llama-3"])
-    assert ids["bos"] != ids["eos"]
 
 
 @pytest.mark.parametrize("name", ["gpt-2", "llama-3"])

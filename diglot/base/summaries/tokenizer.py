@@ -199,7 +199,7 @@ class ExtendedTokenizer(TokenizerSummary, of=("extend-tokenizer",)):
 
     Attributes:
         base_vocabulary_size: entries of the base.
-        base_hash: of its tokenizer.json; None if it has none.
+        base_hash: of the base.
         new_tokens: how many.
         chat_tokens_added: special tokens of the chat format that the base lacked.
         languages: new ones; `languages_sharing_the_alphabet` of these have letters of the base languages.
@@ -208,7 +208,7 @@ class ExtendedTokenizer(TokenizerSummary, of=("extend-tokenizer",)):
     """
 
     base_vocabulary_size: int
-    base_hash: str | None
+    base_hash: str
     new_tokens: NewTokens
     chat_tokens_added: list[str]
     languages: list[str]
@@ -280,8 +280,17 @@ class EncoderUsed(Record):
 
 
 @dataclass(frozen=True)
+class DocumentFrame(Record):
+    """The tokens before and behind every document of text, and why not those that the tokenizer names (or empty)."""
+
+    start: str
+    end: str
+    remark: str
+
+
+@dataclass(frozen=True)
 class TokensSummary(Summary, of=("tokens",)):
-    """Encoded text: the tokenizer's hash, tokens to train on in all, by language and by source."""
+    """Encoded text: the tokenizer's hash, what frames a document, tokens to train on in all, by language and source."""
 
     headline = ("tokens", "languages")
 
@@ -291,3 +300,9 @@ class TokensSummary(Summary, of=("tokens",)):
     languages: dict[str, int]
     sources: dict[str, EncodedSource]
     engine: EncoderUsed
+    frame: DocumentFrame
+
+    def warnings(self) -> list[str]:
+        """What frames a document, where it is not what the tokenizer names."""
+        frame = self.frame
+        return [f"documents stand between {frame.start} and {frame.end}: {frame.remark}"] if frame.remark else []
