@@ -151,10 +151,10 @@ def _check_read(at: str, stage: Stage, role: str, name: str, recipe: Recipe) -> 
         kept = read.kept_steps()
         if not kept:
             raise UserError(f"{at}: {name!r}: {other!r} is made by {read.do}; only train stages have steps")
-        number = int(step) if step.isdecimal() else None
-        if number not in kept:
+        number = next((one for one in kept if str(one) == step), None)
+        if number is None:
             raise UserError(
-                f"{at}: {name!r}: {other!r} keeps the models of the steps {', '.join(map(str, kept))}; to keep others, "
+                f"{at}: {name!r}: {other!r} keeps the models of the steps {excerpt(', '.join(map(str, kept)))}; to keep others, "
                 f"set stages.{other}.exports or stages.{other}.export_every (it will run again)"
             )
     # What only this kind of stage knows, such as that a branch needs the optimizer's state.

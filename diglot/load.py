@@ -13,91 +13,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from diglot.base.errors import UserError
+from diglot.base.files import read_small
+from diglot.base.format import excerpt, without_password
+from diglot.base.plain_yaml import DEEPEST, MOST_BYTES, parse_yaml, unfit
 from diglot.recipe import STAGES, Recipe
-from diglot.recipe.common import Settings
+from diglot.recipe.common import PATTERNS, Settings
 
 Model = TypeVar("Model", bound=BaseModel)
 
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's scalars: `1e-4` is a number, `no` is a string (and Norwegian), 12:30 is not 750."""
-
-
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("merge", r"^<<$", ["<"]),
-    ("null", r"^(?:null|Null|NULL|~|)$", [*list("nN~"), ""]),
-    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
-    ("int", r"^[-+]?(?:[0-9][0-9_]*|0x[0-9a-fA-F]+)$", list("-+0123456789")),
-    ("float", r"^[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", list("-+.0123456789")),
-    ("float", r"^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$", list("-+.")),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
-
-
-def _whole_number(loader: yaml.Loader, node: yaml.ScalarNode) -> int:
-    """YAML 1.2: 010 is ten, not eight."""
-    return int(node.value, 16 if "0x" in node.value else 10)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
-
-
-def parse_yaml(text: str, name: str) -> tuple[Any, dict[tuple, int]]:
-    """Parse YAML and remember the line of every key.
-
-    Raises:
-        UserError: not YAML, or a key given twice; with file and line.
-    """
-    try:
-        node = yaml.compose(text, Loader=_Loader)
-        value = _unshared(yaml.load(text, Loader=_Loader))  # noqa: S506  (a SafeLoader)
-        lines: dict[tuple, int] = {}
-        if node is not None:
-            _lines(node, (), lines, name)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise UserError(f"{name}:{mark.line + 1 if mark else 1}: not valid YAML: {error.problem}") from error
-    except RecursionError as error:
-        raise UserError(f"{name}: not valid YAML: an alias stands inside what it stands for") from error
-    except (yaml.YAMLError, ValueError, IndexError) as error:
-        raise UserError(f"{name}: not valid YAML: {error}") from error
-    return value, lines
-
-
-def _unshared(value: Any) -> Any:
-    """A copy in which aliases are apart, so that an override of one place does not change another."""
-    if isinstance(value, dict):
-        return {key: _unshared(inner) for key, inner in value.items()}
-    return [_unshared(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _lines(node: yaml.Node, path: tuple, lines: dict[tuple, int], name: str) -> None:
-    """Note the line of each key; a key merged in with `<<` counts as written where its mapping is."""
-    lines.setdefault(path, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        own: dict[str, int] = {}
-        # Merges last: a mapping's own keys win over those merged in, and a key given twice is an error of its own keys.
-        for key, value in sorted(node.value, key=lambda pair: pair[0].tag.endswith(":merge")):
-            line = key.start_mark.line + 1
-            if key.tag.endswith(":merge"):
-                merged: dict[tuple, int] = {}
-                for mapping in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                    _lines(mapping, path, merged, name)
-                lines |= {inner: at for inner, at in merged.items() if inner not in lines}
-                continue
-            if key.value in own:
-                dotted = ".".join(map(str, (*path, key.value)))
-                raise UserError(f"{name}:{line}: {dotted} was given before, in line {own[key.value]}")
-            own[key.value] = lines[(*path, key.value)] = line
-            _lines(value, (*path, key.value), lines, name)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            _lines(item, (*path, index), lines, name)
+SHOWN = 20  # errors of one recipe
+MUST = "must be "
+# The validator's words for types are Python's.
+_WORDS = {
+    "int_type": f"{MUST}a whole number",
+    "float_type": f"{MUST}a number",
+    "string_type": f"{MUST}text",
+    "bool_type": f"{MUST}true or false",
+    "dict_type": f"{MUST}a mapping (key: value)",
+    "model_type": f"{MUST}a mapping (key: value)",
+    "list_type": f"{MUST}a list",
+    "tuple_type": f"{MUST}a list",
+    "string_pattern_mismatch": "is not of the right form",
+}
 
 
 def apply_override(value: dict, override: str) -> tuple:
@@ -108,38 +48,52 @@ def apply_override(value: dict, override: str) -> tuple:
     """
     dotted, equals, text = override.partition("=")
     if not equals or not dotted:
-        raise UserError(f"override {override!r}: write stage.key=value, such as train.steps=100")
+        raise UserError(f"{_named(override)}: write stage.key=value, such as train.steps=100")
     path: list[Any] = dotted.strip().split(".")
+    if len(path) > DEEPEST:
+        raise UserError(f"{_named(override)}: {len(path)} keys are too many; no setting is so deep")
     if path[0] not in Recipe.model_fields:  # a stage, unless it is seed, run and their like
-        stages = {str(name): stage for name, stage in (value.get("stages") or {}).items()}
+        given = value.get("stages")
+        stages = [str(name) for name in given] if isinstance(given, dict) else []
         if path[0] not in stages:
             hint = _near(path[0], [*stages, *Recipe.model_fields])
-            raise UserError(f"override {override!r}: no stage {path[0]!r}; {hint}stages: {', '.join(stages)}")
+            raise UserError(f"{_named(override)}: no stage {path[0]!r}; {hint}stages: {', '.join(stages) or 'none'}")
         path = ["stages", *path]
-    parsed = parse_value(text, f"override {override!r}")
-    # Walk down to what holds the last key; mappings that are not there yet are made, lists must have the item.
+    parsed = parse_value(text, _named(override))
     target: Any = value
-    for depth, key in enumerate(path[:-1]):
-        if isinstance(target, list):
-            path[depth] = key = _list_index(target, key, override)
-            target = target[key]
-        else:
-            if not isinstance(target.get(key), (dict, list)):
-                target[key] = {}
-            target = target[key]
+    for depth in range(len(path) - 1):
+        path[depth], target = _inside(target, path[depth], override)
     if isinstance(target, list):
         path[-1] = _list_index(target, path[-1], override)
     target[path[-1]] = parsed
     return tuple(path)
 
 
+def _named(override: str) -> str:
+    """What errors call an override."""
+    return f"override {excerpt(without_password(override), 200)!r}"
+
+
+def _inside(target: Any, key: str, override: str) -> tuple[Any, Any]:
+    """A key as its mapping or list knows it, and what stands there: a new mapping, where nothing can be set inside."""
+    place: Any = _list_index(target, key, override) if isinstance(target, list) else key
+    inner = target[place] if isinstance(target, list) else target.get(place)
+    if not isinstance(inner, dict | list):
+        inner = target[place] = {}
+    return place, inner
+
+
 def parse_value(text: str, name: str) -> Any:
     """A value given on the command line: YAML, but `*.jsonl` is a glob and not an alias.
 
     Raises:
-        UserError: not YAML.
+        UserError: not YAML, or characters that no setting may hold.
     """
-    return text if text.startswith("*") else parse_yaml(text, name)[0]
+    if not text.startswith("*"):
+        return parse_yaml(text, name)[0]
+    if character := unfit(text):
+        raise UserError(f"{name}: the text holds the character {character}, which no setting may; take it out")
+    return text
 
 
 def _list_index(target: list, key: Any, override: str) -> int:
@@ -147,10 +101,11 @@ def _list_index(target: list, key: Any, override: str) -> int:
     names = [item.get("name") if isinstance(item, dict) else None for item in target]
     if key in names:
         return names.index(key)
-    if key.isdigit() and int(key) < len(target):
-        return int(key)
-    known = [str(name) for name in names if name] or [f"0 to {len(target) - 1}"]
-    raise UserError(f"override {override!r}: no item {key!r}; there are {', '.join(known)}")
+    numbers = [str(number) for number in range(len(target))]
+    if key in numbers:
+        return numbers.index(key)
+    known = [str(name) for name in names if name] or [f"0 to {len(target) - 1}" if target else "none"]
+    raise UserError(f"{_named(override)}: no item {excerpt(repr(key), 80)}; there are {', '.join(known)}")
 
 
 @dataclass
@@ -165,7 +120,7 @@ class Where:
         """`file:line` of a key or of the nearest key above it; the override's text where one set it."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.overrides:
-                return f"override {self.overrides[path[:length]]!r}"
+                return _named(self.overrides[path[:length]])
             if path[:length] in self.lines:
                 return f"{self.name}:{self.lines[path[:length]]}"
         return self.name
@@ -185,11 +140,11 @@ def load_recipe(file: Path, overrides: list[str] | None = None) -> tuple[Recipe,
         UserError: with file, line, key and what is allowed, for every error in the recipe.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_small(file, MOST_BYTES).decode("utf-8")
     except OSError as error:
-        raise UserError(f"{file}: cannot read the recipe: {error.strerror}") from error
+        raise UserError(f"{file}: cannot read the recipe: {error.strerror}{_other_recipe(file)}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 text (byte {error.start})") from error
+        raise UserError(f"{file}: not UTF-8 text (byte {error.start}); save the recipe as UTF-8") from error
     value, lines = parse_yaml(text, str(file))
     if not isinstance(value, dict):
         raise UserError(f"{file}:1: a recipe is a mapping with name and stages")
@@ -197,6 +152,13 @@ def load_recipe(file: Path, overrides: list[str] | None = None) -> tuple[Recipe,
     for override in overrides or []:
         where.overrides[apply_override(value, override)] = override
     return check(Recipe, value, where), where
+
+
+def _other_recipe(file: Path) -> str:
+    """A hint at a recipe beside a file that is not there, or in recipes/, with a name like its."""
+    found = {path.stem: path for folder in (Path("recipes"), file.parent) for path in sorted(folder.glob("*.yaml"))}
+    near = difflib.get_close_matches(file.stem, found, 1)
+    return f"; did you mean {found[near[0]]}?" if near else "; a recipe is a YAML file, such as recipes/quickstart.yaml"
 
 
 def check(model: type[Model], value: Any, where: Where) -> Model:
@@ -208,33 +170,59 @@ def check(model: type[Model], value: Any, where: Where) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        messages = [_explain(item, model, where) for item in error.errors()]
-        raise UserError("\n".join(dict.fromkeys(messages))) from error
+        # Of a value that may be one of several types each says what it wanted: they are one message.
+        found: dict[tuple[str, str], list[str]] = {}
+        for item in error.errors():
+            place, given, wrong = _explain(item, model, where)
+            found.setdefault((place, given), []).append(wrong)
+        messages = [f"{place}: {_either(wrongs)}{given}" for (place, given), wrongs in found.items()]
+        more = [f"and {len(messages) - SHOWN:,} more"] if len(messages) > SHOWN else []
+        raise UserError(without_password("\n".join(messages[:SHOWN] + more))) from error
 
 
-def _explain(item: Any, model: type[BaseModel], where: Where) -> str:
+def _either(wrongs: list[str]) -> str:
+    """What is wrong with one value: `must be text or a list`."""
+    first, *others = dict.fromkeys(wrongs)
+    return " or ".join([first, *(other.removeprefix(MUST) for other in others)])
+
+
+def _explain(item: Any, model: type[BaseModel], where: Where) -> tuple[str, str, str]:
+    """Where an error stands, the value that was given, and what is wrong with it."""
     path = _without_tag(item["loc"])
     while path and not where.knows(path) and item["type"] not in ("missing", "extra_forbidden"):
         path = path[:-1]
-    return f"{where(*path)}: {_what_is_wrong(item, model)}"
+    wrong = _of_our_own(item, model)
+    if wrong is None:
+        wrong = _WORDS.get(item["type"]) or item["msg"].replace("Input should be ", MUST).replace("Input ", "")
+        given = f", not {excerpt(repr(item['input']), 100)}{_instead(item)}"
+        return where(*path), given, wrong[0].lower() + wrong[1:]
+    return where(*path), "", wrong
 
 
 def _without_tag(loc: tuple) -> tuple:
-    """Pydantic puts the chosen kind of stage into the location: stages, <name>, <kind>, <setting>."""
+    """A location as the recipe has it: pydantic puts the chosen kind of stage in, stages.<name>.<kind>.<setting>."""
     tagged = len(loc) > 2 and loc[0] == "stages" and loc[2] in STAGES
-    return tuple(part for part in (loc[:2] + loc[3:] if tagged else loc) if "[" not in str(part))
+    parts = loc[:2] + loc[3:] if tagged else loc
+    # It ends in a type where a value may be one of several, and in `[key]` where a key is wrong.
+    return tuple(part for part in parts if "[" not in str(part) and part != "str")
 
 
-def _what_is_wrong(item: Any, model: type[BaseModel]) -> str:
+def _of_our_own(item: Any, model: type[BaseModel]) -> str | None:
+    """What is wrong, where what was given need not be shown or is shown in the words; None elsewhere."""
     kind, last = item["type"], str(item["loc"][-1]) if item["loc"] else ""
+    settings = _settings_at(item["loc"][:-1], model)
     if kind == "extra_forbidden":
-        settings = _settings_at(item["loc"][:-1], model)
         if settings and last in settings.renamed:
             return f"is called {settings.renamed[last]!r} now"
         keys = [field.alias or name for name, field in settings.model_fields.items()] if settings else []
         return f"unknown key; {_near(last, keys)}allowed: {', '.join(keys)}"
     if kind == "missing":
-        return "is missing"
+        return f"is missing{_such_as(settings, last)}"
+    if kind == "too_short":
+        number, wanted = item["ctx"]["actual_length"], item["ctx"]["min_length"]
+        return f"has {number or 'no'} entries, and needs at least {wanted}{_such_as(settings, last)}"
+    if kind == "too_long":
+        return f"has more than {item['ctx']['max_length']} entries, and may not"
     if kind == "union_tag_invalid":
         given = str(item["ctx"]["tag"])
         if now := next((name for name, stage in STAGES.items() if given in stage.formerly), None):
@@ -242,8 +230,26 @@ def _what_is_wrong(item: Any, model: type[BaseModel]) -> str:
         return f"do: unknown kind of stage {given!r}; {_near(given, STAGES)}allowed: {', '.join(STAGES)}"
     if kind == "union_tag_not_found":
         return f"do: is missing; allowed: {', '.join(STAGES)}"
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{message[0].lower()}{message[1:]}, not {item['input']!r}" if kind != "value_error" else message
+    return item["msg"].removeprefix("Value error, ") if kind == "value_error" else None
+
+
+def _such_as(settings: type[Settings] | None, name: str) -> str:
+    """An example of a setting, from its field."""
+    field = settings.model_fields.get(name) if settings else None
+    return f"; such as {name}: {field.examples[0]}" if field and field.examples else ""
+
+
+def _instead(item: Any) -> str:
+    """What to give in place of a value that is none of those allowed, or not of the form that is wanted."""
+    kind, given = item["type"], item["input"]
+    if kind == "string_pattern_mismatch":
+        pattern = item["ctx"]["pattern"]
+        near = f"; did you mean {given.lower()!r}?" if re.search(pattern, given.lower()) else ""
+        return f": {PATTERNS[pattern]}{near}"
+    if kind == "literal_error" and isinstance(given, str):
+        hint = _near(given, re.findall(r"'([^']*)'", item["ctx"]["expected"]))
+        return f"; {hint.strip()}" if hint else ""
+    return ""
 
 
 def _near(given: str, known: Iterable[str]) -> str:

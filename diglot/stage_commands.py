@@ -84,7 +84,7 @@ def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **giv
         if len(paths) > 1 and not settings.reads[role].many:
             raise UserError(f"--{role} takes one folder, not {len(paths)}")
     inputs = {role: [_input(Path(path), role, settings) for path in paths] for role, paths in folders.items()}
-    stage, where = _given_settings(settings, given, inputs)
+    stage, where = given_settings(settings, given, inputs)
     step = flow.Step(out.name, stage, {role: list(paths) for role, paths in folders.items()}, out)
     hashes = flow.FileHashes(out.parent / ".hashes.json")
     step.made_from = {
@@ -113,7 +113,7 @@ def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **giv
         console.print(str(out), markup=False)
 
 
-def _given_settings(
+def given_settings(
     settings: type[Stage], given: dict[str, Any], inputs: dict[str, list[Artifact]]
 ) -> tuple[Stage, Where]:
     """A stage's settings from the options of its command, checked, and the option that gave each."""

@@ -1,5 +1,6 @@
 """Recipes: what is accepted, and what an error says."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,55 @@ def test_globs_and_numbers_on_the_command_line(tmp_path: Path) -> None:
     assert recipe.seed == 10
 
 
+BOMB = "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
+MERGES = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 60))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (BOMB, "x:17: more than 100,000 values with its aliases written out"),
+        (MERGES, "more than 100,000 values"),
+        ("a: &x {b: *x}", "x:1: not valid YAML: an alias stands inside what it stands for"),
+        ("[" * 50_000, "x: nested too deeply"),
+        ("a:\n  " + "[" * 45 + "]" * 45, "x:2: nested too deeply"),
+        ("- " * 5000, "x: nested too deeply"),
+        ("a: 1\nb: !!bool x", "x:2: 'x' is no value for the tag !!bool"),
+        ("b: !!timestamp x", "!!timestamp"),
+        ("b: !!timestamp 2020-01-01", "write the plain value"),
+        ("b: !!int ''", "!!int"),
+        ("b: !!binary '=='", "!!binary"),
+        ("b: !!set {x}", "!!set"),
+        ("b: !!python/name:os.system ''", "python/name:os.system"),
+        ("<<: 5", "x:1: not valid YAML: << takes a mapping"),
+        ("a: 99999999999999999999", "x:1: 99999999999999999999 is too large"),
+        ("a: " + "9" * 6000, "x:1: 999999999999999999999999999999 is too large"),
+        ("a:\n  1: b", "x:2: '1' is no text, as keys are; write it in quotes"),
+        ("null: b", "in quotes"),
+        ("? [a]\n: b", "x:1: a list or mapping is no text"),
+        ("a: 1\na: 2", "x:2: a was given before, in line 1"),
+        ('a: "b\\0"', "x:1: a text holds the character U+0000"),
+        ('"\\e[2J": b', "U+001B"),
+        ('a: "\\ud800"', "U+D800"),
+        ("a: \x00", "x: not valid YAML"),
+        ("#" * 100_001, "x: 100,001 characters are too many"),
+    ],
+)
+def test_yaml_that_no_recipe_needs_is_refused_at_once(text: str, says: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse_yaml(text, "x")
+    assert says in str(error.value)
+
+
+def test_plain_values_and_merges() -> None:
+    text = "a: &a {x: 1, y: [0x1F, -1_000, .5, ~]}\nb: &b {x: 2, z: !!str 5}\nc:\n  z: 3\n  <<: [*a, *b]\n"
+    value, lines = parse_yaml(text, "x")
+    assert value["c"] == {"x": 1, "y": [31, -1000, 0.5, None], "z": 3}
+    assert value["b"] == {"x": 2, "z": "5"}
+    assert list(value["c"]) == ["x", "z", "y"]  # as PyYAML has it: what is merged in stands first
+    assert (lines["c", "z"], lines["c", "x"], lines["c", "y", 0]) == (4, 1, 1)
+
+
 @pytest.mark.parametrize("text", ["a: &x {b: *x}", "seed: !!int ''", "people: 09", "stages: {1: {do: world}}"])
 def test_odd_yaml_is_parsed_or_refused(text: str) -> None:
     try:
@@ -145,7 +195,28 @@ def test_odd_yaml_is_parsed_or_refused(text: str) -> None:
         ("pretrain.phases.last.share=1", "stable, decay"),
         ("pretrain.betas=[0.9, 1.5]", "less than 1"),
         ("pretrain.learning_rate=.inf", "finite"),
-        ("pretrain.steps=ten", "override 'pretrain.steps=ten': stages.pretrain.steps"),
+        (
+            "pretrain.steps=ten",
+            "override 'pretrain.steps=ten': stages.pretrain.steps: must be a whole number, not 'ten'",
+        ),
+        ("pretrain.phases.²=1", "no item '²'"),
+        ("pretrain.phases.-1=1", "no item '-1'"),
+        ("pretrain.phases." + "9" * 5000 + "=1", "no item"),
+        ("pretrain" + ".a" * 50 + "=1", "51 keys are too many"),
+        ("pretrain.steps=99999999999999999999", "is too large"),
+        ("corpus.sources.english.path=5", "path: must be text or a list, not 5"),
+        (
+            "corpus.sources.english.language=EN",
+            "ISO 639 code in small letters, such as en, ar or zh; did you mean 'en'?",
+        ),
+        ("corpus.sources.a b.language=en", "a name has letters"),
+        ("corpus.sources=[]", "must be a mapping (key: value), not []"),
+        ("base.preset=huge", "must be 'tiny', 'mini', 'small', 'polylm-1.7b'"),
+        ("base.preset=llama-2-7", "did you mean 'llama-2-7b'?"),
+        ("pretrain.objective=ltm", "did you mean 'lm'?"),
+        ("stages={}", "stages: has no entries, and needs at least 1; such as stages: {corpus: {do: curate"),
+        ("corpus.sources.english.path=\x1b[2J", "not valid YAML"),
+        ("corpus.sources.english.path=*\x1b[2J", "U+001B"),
     ],
 )
 def test_bad_overrides(tmp_path: Path, override: str, says: str) -> None:
@@ -154,9 +225,76 @@ def test_bad_overrides(tmp_path: Path, override: str, says: str) -> None:
     assert says in str(error.value)
 
 
-def test_missing_and_unreadable_recipes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "recipe", ["[a, b]", "stages: [a, b]", "stages: {a: [1, 2]}", "stages: 5", "stages:\n  a: {phases: [1]}"]
+)
+@pytest.mark.parametrize(
+    "override", ["a.b=1", "a.0.b=1", "stages.0.b=1", "a.phases.0.share=1", "a.phases.x.y=1", "name.x=1"]
+)
+def test_an_override_of_anything_is_applied_or_refused(tmp_path: Path, recipe: str, override: str) -> None:
+    with pytest.raises(UserError):
+        load_recipe(write(tmp_path, recipe), [override])
+
+
+def test_many_errors_are_counted(tmp_path: Path) -> None:
+    file = write(tmp_path, "name: x\nstages:\n" + "".join(f"  s{n}: {{do: world, people: x}}\n" for n in range(300)))
+    with pytest.raises(UserError) as error:
+        load_recipe(file)
+    assert str(error.value).count("\n") == 20
+    assert str(error.value).endswith("and 280 more")
+
+
+def test_stages_that_wait_for_hundreds_of_others_are_refused(tmp_path: Path) -> None:
+    def text(count: int) -> str:
+        chain = "".join(f"  s{n}: {{do: merge, from: [s{n - 1}, base]}}\n" for n in range(count, 0, -1))
+        return f"{GOOD}{chain}  s0: {{do: import-model, path: x}}\n"
+
+    assert len(graph(*load_recipe(write(tmp_path, text(494))))) == 500
+    with pytest.raises(UserError, match="stages: has more than 500 entries"):
+        load_recipe(write(tmp_path, text(2000)))
+
+
+def test_a_step_of_thousands_of_digits_is_not_kept(tmp_path: Path) -> None:
+    last = f"  last: {{do: merge, from: [pretrain@10, pretrain@{'9' * 5000}]}}\n"
+    with pytest.raises(UserError, match="keeps the models of the steps 10; to keep others"):
+        graph(*load_recipe(write(tmp_path, GOOD + last)))
+
+
+def test_exports_without_end_are_refused_before_they_are_listed(tmp_path: Path) -> None:
+    text = GOOD.replace("steps: 10\n", "steps: 9000000000000000\n    export_every: 100\n")
+    with pytest.raises(UserError, match=r"would keep 90,000,000,000,000 models .* raise export_every"):
+        load_recipe(write(tmp_path, text))
+
+
+def test_a_password_in_an_address_is_not_said_again(tmp_path: Path) -> None:
+    address = "http://me:s3cret@host/v1?key=s3cret"
+    stage = f"  t: {{do: translate, from: corpus, target_language: ar, endpoint: {{url: '{address}', model: m}}}}\n"
+    recipe, _ = load_recipe(write(tmp_path, GOOD + stage))
+    assert recipe.stages["t"].endpoint.url == address
+    assert "s3cret" not in recipe.model_dump_json()
+    for override in (f"t.endpoint={address}", f"t.endpoint.url=[{address}]", f"t.endpoint.timeout={address}"):
+        with pytest.raises(UserError) as error:
+            load_recipe(write(tmp_path, GOOD + stage), [override])
+        assert "s3cret@" not in str(error.value)
+
+
+def test_missing_and_unreadable_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="cannot read the recipe"):
         load_recipe(tmp_path / "none.yaml")
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(UserError, match=r"did you mean recipes/arabic.yaml\?"):
+        load_recipe(Path("arabik"))
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    with (tmp_path / "huge.yaml").open("wb") as stream:
+        stream.truncate(200_000_000)
+    for name, says in (
+        ("pipe", "is no file but a pipe"),
+        ("folder", "a folder"),
+        ("huge", "is too large: at most 100,000"),
+    ):
+        with pytest.raises(UserError, match=says):
+            load_recipe(tmp_path / f"{name}.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="not UTF-8"):
         load_recipe(tmp_path / "binary.yaml")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -66,6 +67,26 @@ def write_lines(path: Path, records: Iterable[Any]) -> None:
     """Write JSON Lines, a record each, whole or not at all."""
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
         stream.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+
+
+def read_small(path: Path, most: int) -> bytes:
+    """The bytes of a file that a person wrote: a pipe would be waited for, and a huge file would fill the memory.
+
+    Args:
+        path: of the file.
+        most: bytes that it may have.
+
+    Raises:
+        UserError: not a file, or too large.
+        OSError: it cannot be read.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise UserError(f"{path} is no file but a {'folder' if path.is_dir() else 'pipe or device'}; give a file")
+    with path.open("rb") as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise UserError(f"{path} is too large: at most {most:,} bytes are read; is it the right file?")
+    return content
 
 
 def read_json(path: Path, remedy: str = "run the stage that made it again") -> Any:

@@ -34,6 +34,16 @@ def one_line(text: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", "·", text)
 
 
+def without_password(text: str) -> str:
+    """The text with *** for what stands before the @ of an address: `http://me:secret@host` has a password there."""
+    return re.sub(r"//\S*@", "//***@", text)
+
+
+def public_address(url: str) -> str:
+    """An address without what may be secret in it: a password, or a key after the question mark."""
+    return re.sub(r"[?#].*", "", without_password(url), flags=re.DOTALL)
+
+
 def words(name: str) -> str:
     """A name from a file in words: near_duplicate is near duplicate."""
     return name.replace("_", " ")

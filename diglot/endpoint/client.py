@@ -6,20 +6,25 @@
             ...
         journal.get(client.key(requests[0])).text
 
-**What goes wrong, and what is done.** A busy server (429, 5xx), a timeout and a broken connection are tried again after
-1, 2, 4, … seconds, or after as long as the server asks for (`Retry-After`). What trying again does not cure (nothing
-listens there, a wrong key, an unknown model) ends the run with a `UserError`. A request that the server will not answer
-for what it says (400, 413, 422) is `Refused`; the others go on, unless all are refused.
+**What goes wrong, and what is done.** A busy server (429, 5xx), a timeout, a broken connection and an answer that is no
+chat completion are tried again after 1, 2, 4, … seconds, or after as long as the server asks for (`Retry-After`). What
+trying again does not cure (nothing listens there, a wrong key, an unknown model, a redirect) ends the run with a
+`UserError`. A request that the server will not answer for what it says (400, 413, 422) is `Refused`, and so is one whose
+answers are never completions though others' are; the others go on, unless REFUSALS in a row are refused.
+
+**An answer is judged before it is kept**: its text can be written down, its counts are whole numbers that can be. So
+whatever a server says, a run can go on from its journal.
 
 **The journal** gets every answer as it comes, so a run that is killed asks again only for what was under way. Its key
 is all that was sent, but for the address: equal requests are one.
 
-**The key** is read from the environment variable that the settings name. It is kept in the client alone; error messages
-are cleared of it.
+**The key** is read from the environment variable that the settings name. It is kept in the client alone; messages are
+cleared of it, and of a password in the address.
 """
 
 from __future__ import annotations
 
+import base64
 import email.utils
 import hashlib
 import json
@@ -31,17 +36,20 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import quote
 
-import openai
-from httpx2 import ConnectError
+import httpx2
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from diglot.base.errors import UserError
+from diglot.base.format import excerpt, public_address, without_password
+from diglot.endpoint.wire import LARGEST, Reply, TooLarge, Wire
 from diglot.recipe.endpoint import Endpoint
 
 LONGEST_PAUSE = 60.0
 LONGEST_RETRY_AFTER = 600.0  # a server that asks for more has shut its doors for today
-REFUSALS = 20  # so many, and not one answer: the fault is in the settings
+REFUSALS = 20  # so many without an answer between: the fault is in the settings, or the server
 WORTH_RETRYING = {408, 409, 425, 429}
 ABOUT_THE_REQUEST = {400, 413, 422}
 
@@ -63,6 +71,49 @@ class Completion(NamedTuple):
 
 class Refused(Exception):
     """The server will not answer this request, whenever it is asked; the message says why."""
+
+
+class _Passing(Exception):
+    """What may pass if it is tried again."""
+
+    def __init__(self, what: str, pause: float | None = None, no_completion: bool = False):
+        super().__init__(what)
+        self.pause, self.no_completion = pause, no_completion
+
+
+Tokens = Annotated[int, Field(ge=0, le=10**12)]
+
+
+class _Message(BaseModel):
+    content: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Usage(BaseModel):
+    prompt_tokens: Tokens | None = None
+    completion_tokens: Tokens | None = None
+
+
+class _Answer(BaseModel):
+    """What is read of a server's answer; texts are such as can be written down: half a character is none."""
+
+    choices: list[_Choice] = Field(min_length=1)
+    usage: _Usage | None = None
+
+
+class _Model(BaseModel):
+    id: str
+
+
+class _Models(BaseModel):
+    data: list[_Model]
+
+
+_LINE: TypeAdapter[tuple[str, str, int, int, str]] = TypeAdapter(tuple[str, str, Tokens, Tokens, str])
 
 
 @dataclass(frozen=True)
@@ -87,7 +138,7 @@ class Journal:
     """
 
     def __init__(self, path: Path):
-        self.prompt_tokens = self.completion_tokens = 0
+        self.prompt_tokens = self.completion_tokens = self.uncounted = 0
         self._places: dict[bytes, int] = {}
         self._lock = threading.Lock()
         path.touch()
@@ -104,7 +155,7 @@ class Journal:
     def _remember(self, line: bytes, place: int) -> None:
         try:
             key, completion = _parse(line)
-        except (ValueError, TypeError):  # a damaged line: asked again
+        except ValueError:  # a damaged line, or one of a time when answers were not judged: asked again
             return
         self._count(key, completion, place)
 
@@ -112,6 +163,7 @@ class Journal:
         self._places[bytes.fromhex(key)] = place
         self.prompt_tokens += completion.prompt_tokens
         self.completion_tokens += completion.completion_tokens
+        self.uncounted += not completion.prompt_tokens
 
     def __len__(self) -> int:
         return len(self._places)
@@ -146,9 +198,9 @@ class Journal:
 
 
 def _parse(line: bytes) -> tuple[str, Completion]:
-    key, *fields = json.loads(line)
+    key, text, prompt_tokens, completion_tokens, finish_reason = _LINE.validate_json(line, strict=True)
     bytes.fromhex(key)
-    return key, Completion(*fields)
+    return key, Completion(text, prompt_tokens, completion_tokens, finish_reason)
 
 
 class Client:
@@ -165,25 +217,23 @@ class Client:
             UserError: the address, the key or the prices cannot be right.
         """
         self.settings, self.max_cost = settings, max_cost
-        if not settings.url.startswith(("http://", "https://")):
-            raise UserError(f"endpoint.url {settings.url!r}: an address such as http://127.0.0.1:8000/v1 is wanted")
         if max_cost is not None and not (settings.price_in or settings.price_out):
             raise UserError("max_cost: costs are not known without endpoint.price_in and endpoint.price_out")
         self._key = os.environ.get(settings.key_variable, "").strip()
         if not self._key.isascii() or not self._key.isprintable():
             raise UserError(f"${settings.key_variable}: holds characters that are in no key; set it to the key alone")
         self._limit_name = "max_tokens"
-        self._reached = False
+        self._reached = self._answered = False
         self._stopping = threading.Event()
-        self._client = openai.OpenAI(
-            api_key=self._key or "none", base_url=settings.url, timeout=settings.timeout, max_retries=0
-        )
+        self._wire = Wire(settings.url, self._key, settings.timeout)
+        self.address = public_address(settings.url)
+        self._secrets = _spellings(self._key, self._wire.address)
 
     def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.close()
+        self._wire.close()
 
     def key(self, request: Request) -> str:
         """What a request is called in a journal (32 hex digits)."""
@@ -207,32 +257,27 @@ class Client:
             Refused: the server will not answer this.
             UserError: the server cannot be reached, or not with these settings.
         """
-        failures = 0
+        failures = 0  # in a row: an answer returns
         while True:
             try:
                 completion = self._send(messages, options)
-                self._reached = True
+            except _Passing as trouble:
+                failures += 1
+                if failures > self.settings.retries:
+                    raise self._given_up(trouble, failures) from trouble
+                self._pause(trouble.pause, failures)
+            else:
+                self._answered = True
                 return completion
-            except openai.APIStatusError as error:
-                self._reached = True
-                self._check_status(error)  # raises where asking again is of no use
-                trouble, pause = f"answered {error.status_code}: {self._said(error)}", _retry_after(error)
-            except openai.APITimeoutError:
-                trouble, pause = f"gave no answer in {self.settings.timeout:g} s (endpoint.timeout)", None
-            except openai.APIConnectionError as error:
-                # Nobody has ever answered there: a wrong address, not a server that restarts.
-                if isinstance(error.__cause__, ConnectError) and not self._reached:
-                    raise UserError(f"{self._cannot_connect()} ({error.__cause__})") from error
-                trouble, pause = f"broke the connection off ({error.__cause__ or error})", None
-            except (openai.APIError, ValueError) as error:
-                trouble, pause = f"answered something that is no chat completion ({self._said(error)})", None
-            failures += 1  # in a row: an answer returns
-            if failures > self.settings.retries:
-                raise UserError(
-                    f"{self.settings.url} {trouble}, {failures} times in a row; see to the server, or raise "
-                    "endpoint.timeout or lower endpoint.concurrency, and run again: what was answered is kept"
-                )
-            self._pause(pause, failures)
+
+    def _given_up(self, trouble: _Passing, failures: int) -> Refused | UserError:
+        # Where others are answered, it is this request: one text must not end a run, now and whenever it goes on.
+        if trouble.no_completion and self._answered:
+            return Refused(f"{trouble}, {failures} times in a row")
+        return UserError(
+            f"{self.address} {trouble}, {failures} times in a row; see to the server, or raise endpoint.timeout or "
+            "lower endpoint.concurrency, and run again: what was answered is kept"
+        )
 
     def ask_all(self, requests: Iterable[Request], journal: Journal) -> Iterator[Completion | Refused]:
         """Ask for all that is not in the journal yet, each once; yields what comes, in the order of coming.
@@ -241,12 +286,13 @@ class Client:
         what is under way is waited for and journalled.
 
         Raises:
-            UserError: as `complete`; or max_cost is spent; or all requests are refused.
+            UserError: as `complete`; or max_cost is spent; or many requests in a row are refused.
         """
         asked: set[str] = set()
         pending: set[Future[Completion | Refused]] = set()
         refusals, waiting = 0, iter(requests)
         self._stopping.clear()
+        self._answered |= len(journal) > 0
         with ThreadPoolExecutor(self.settings.concurrency) as pool:
             try:
                 while True:
@@ -264,10 +310,13 @@ class Client:
                         return
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
                     for outcome in [future.result() for future in done]:
-                        refusals += isinstance(outcome, Refused)
-                        # A few refusals are about what was said; all of them are about the settings.
-                        if refusals >= REFUSALS and not len(journal):
-                            raise UserError(f"{self.settings.url} refused the first {refusals} requests: {outcome}")
+                        # A few refusals are about what was said; one after the other they are about all.
+                        refusals = refusals + 1 if isinstance(outcome, Refused) else 0
+                        if refusals >= REFUSALS:
+                            which = (
+                                f"{refusals} requests in a row" if len(journal) else f"the first {refusals} requests"
+                            )
+                            raise UserError(f"{self.address} refused {which}: {outcome}")
                         yield outcome
             except BaseException:
                 self._stopping.set()  # those who wait to try again give up; the pool waits for the others
@@ -285,9 +334,9 @@ class Client:
         if self.max_cost is None:
             return
         spent = self.cost(journal.prompt_tokens, journal.completion_tokens)
-        if len(journal) and not journal.prompt_tokens:
+        if journal.uncounted:
             raise UserError(
-                f"max_cost: {self.settings.url} does not say how many tokens it takes (no `usage` in its answers), so "
+                f"max_cost: {self.address} does not say how many tokens it takes (no `usage` in its answers), so "
                 "costs cannot be watched; leave max_cost out"
             )
         if spent >= self.max_cost:
@@ -297,88 +346,168 @@ class Client:
             )
 
     def _send(self, messages: list[dict[str, str]], options: dict[str, Any]) -> Completion:
-        while True:
-            named = {self._limit_name if name == "max_tokens" else name: v for name, v in options.items()}
-            try:
-                answer = self._client.chat.completions.create(
-                    model=self.settings.model,
-                    messages=messages,  # type: ignore[arg-type]
-                    **named,
-                )
-                break
-            except openai.BadRequestError as error:  # OpenAI's newer models know the limit by another name only
-                if "max_completion_tokens" not in str(error) or "max_completion_tokens" in named:
-                    raise
-                self._limit_name = "max_completion_tokens"
-        choices = getattr(answer, "choices", None)
-        if not choices or choices[0].message is None:
-            raise ValueError(str(getattr(answer, "error", None) or answer))
-        usage = answer.usage
+        """Ask once.
+
+        Raises:
+            _Passing: it may go well another time.
+            Refused, UserError: it will not.
+        """
+        name = self._limit_name
+        named = {name if key == "max_tokens" else key: value for key, value in options.items()}
+        reply = self._exchange(
+            "POST", "/chat/completions", {"model": self.settings.model, "messages": messages, **named}
+        )
+        # OpenAI's newer models know the limit by another name only.
+        newer = "max_completion_tokens"
+        if reply.status == 400 and "max_tokens" in options and name != newer and newer in self._said(reply):
+            self._limit_name = newer
+            return self._send(messages, options)
+        self._check_status(reply)
+        return self._judged(reply)
+
+    def _exchange(self, method: str, path: str, value: Any = None) -> Reply:
+        try:
+            reply = self._wire.send(method, path, value)
+        except (TimeoutError, httpx2.TimeoutException) as error:
+            seconds = f"{self.settings.timeout:g} s (endpoint.timeout)"
+            raise _Passing(f"gave no answer in {seconds}") from error
+        except TooLarge as error:
+            raise _Passing(f"answered more than {LARGEST:,} bytes", no_completion=True) from error
+        except (httpx2.HTTPError, OSError) as error:
+            # Nobody has ever answered there: a wrong address, not a server that restarts.
+            if isinstance(error, httpx2.ConnectError) and not self._reached:
+                raise UserError(f"{self._cannot_connect()} ({self._clean(str(error))})") from error
+            raise _Passing(f"broke the connection off ({self._clean(str(error) or type(error).__name__)})") from error
+        self._reached = True
+        return reply
+
+    def _judged(self, reply: Reply) -> Completion:
+        """The completion in an answer, if there is one that can be kept.
+
+        Raises:
+            _Passing: there is none.
+        """
+        value = _parsed(reply.body)
+        try:
+            answer = _Answer.model_validate(value)
+        except ValidationError as error:
+            [first, *_] = error.errors()
+            wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            said = self._clean(_error_of(reply.body)[0] or wrong) if isinstance(value, dict) else self._said(reply)
+            raise _Passing(f"answered something that is no chat completion ({said})", no_completion=True) from error
+        choice, usage = answer.choices[0], answer.usage or _Usage()
         return Completion(
-            text=choices[0].message.content or "",
-            prompt_tokens=(usage and usage.prompt_tokens) or 0,
-            completion_tokens=(usage and usage.completion_tokens) or 0,
-            finish_reason=choices[0].finish_reason or "stop",
+            text=choice.message.content or "",
+            prompt_tokens=usage.prompt_tokens or 0,
+            completion_tokens=usage.completion_tokens or 0,
+            finish_reason=choice.finish_reason or "stop",
         )
 
-    def _check_status(self, error: openai.APIStatusError) -> None:
-        """Leave only what may pass if it is tried again."""
-        settings, status = self.settings, error.status_code
+    def _check_status(self, reply: Reply) -> None:
+        """Leave only what is an answer.
+
+        Raises:
+            _Passing: what may pass if it is tried again.
+            Refused, UserError: what will not.
+        """
+        settings, status, said = self.settings, reply.status, self._said(reply)
+        if 200 <= status < 300:
+            return
+        code = _error_of(reply.body)[1]
+        if 300 <= status < 400:
+            to = self._clean(public_address(reply.headers.get("location", "nowhere")))
+            raise UserError(
+                f"{self.address} redirects to {to} ({status}); nothing was sent there. If that is the right server, set "
+                "endpoint.url to its address"
+            )
         if status == 401:
             held = "the key in it is wrong" if self._key else "it is not set"
             raise UserError(
-                f"{settings.url} wants another key (401): endpoint.key_variable is {settings.key_variable}, and {held}"
-            ) from error
-        if status == 404 or error.code == "model_not_found":
-            raise UserError(f"{self._no_such_model()} ({self._said(error)})") from error
-        if error.code == "insufficient_quota":
-            raise UserError(f"{settings.url}: no credit left: {self._said(error)}") from error
+                f"{self.address} wants another key (401): endpoint.key_variable is {settings.key_variable}, and {held}"
+            )
+        if status == 404 or code == "model_not_found":
+            raise UserError(f"{self._no_such_model()} ({said})")
+        if code == "insufficient_quota":
+            raise UserError(f"{self.address}: no credit left: {said}")
         if status in ABOUT_THE_REQUEST:
-            raise Refused(f"{status}: {self._said(error)}") from error
+            raise Refused(f"{status}: {said}")
         if status not in WORTH_RETRYING and status < 500:
-            raise UserError(f"{settings.url} answered {status}: {self._said(error)}") from error
+            raise UserError(f"{self.address} answered {status}: {said}")
+        raise _Passing(f"answered {status}: {said}", _retry_after(reply))
 
     def _no_such_model(self) -> str:
-        start = f"{self.settings.url} has no model {self.settings.model!r}; "
+        start = f"{self.address} has no model {self.settings.model!r}; "
         try:
-            names = sorted(model.id for model in self._client.models.list())
-        except (openai.OpenAIError, ValueError, AttributeError):
+            models = _Models.model_validate(_parsed(self._exchange("GET", "/models").body))
+        except (_Passing, UserError, ValidationError):
             return start + "correct endpoint.model, or endpoint.url (most end in /v1)"
-        return start + f"correct endpoint.model: it has {', '.join(names[:10]) or 'none'}"
+        names = sorted(model.id for model in models.data)
+        return start + f"correct endpoint.model: it has {self._clean(', '.join(names[:10])) or 'none'}"
 
     def _cannot_connect(self) -> str:
         return (
-            f"{self.settings.url}: nothing answers there; start the server "
+            f"{self.address}: nothing answers there; start the server "
             f"(vllm serve {self.settings.model}, ollama serve, …), or correct endpoint.url"
         )
 
-    def _said(self, error: Exception) -> str:
-        """A server's message, without the key and not too long."""
-        body = getattr(error, "body", None)
-        text = str(body.get("message") or body) if isinstance(body, dict) else str(body or error)
-        text = " ".join(text.split())
-        if self._key:
-            text = text.replace(self._key, "***")
-        return text if len(text) <= 300 else text[:299] + "…"
+    def _said(self, reply: Reply) -> str:
+        """A server's message, fit to be shown."""
+        return self._clean(_error_of(reply.body)[0] or reply.body[:10_000].decode("utf-8", "replace"))
+
+    def _clean(self, text: str) -> str:
+        """What others wrote, on one line, without secrets and not too long."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        text = text.encode("utf-8", "replace").decode()  # half a character cannot be written down
+        return excerpt(without_password(" ".join(text.split())))
 
     def _pause(self, wanted: float | None, failures: int) -> None:
         if wanted is not None and wanted > LONGEST_RETRY_AFTER:
             raise UserError(
-                f"{self.settings.url} asks to wait for {wanted:,.0f} s; run again then: what was answered is kept"
+                f"{self.address} asks to wait for {wanted:,.0f} s; run again then: what was answered is kept"
             )
         seconds = wanted if wanted is not None else min(2.0 ** (failures - 1), LONGEST_PAUSE)
         if self._stopping.wait(seconds * random.uniform(1.0, 1.25)):  # not all threads at the same time
-            raise UserError(f"{self.settings.url}: given up, since another request failed")
+            raise UserError(f"{self.address}: given up, since another request failed")
 
 
-def _retry_after(error: openai.APIStatusError) -> float | None:
+def _spellings(key: str, address: httpx2.URL) -> list[str]:
+    """What must not be shown, in all ways in which a server or library might say it; the longest first."""
+    name, password = address.username, address.password
+    both = base64.b64encode(f"{name}:{password}".encode()).decode() if password else ""
+    secrets = [key, password, both, *(value for _, value in address.params.multi_items())]
+    # Bytes are shown as Python writes them, addresses with escapes.
+    ways = {way for secret in secrets if secret for way in (secret, repr(secret)[1:-1], quote(secret, safe=""))}
+    return sorted(ways, key=len, reverse=True)
+
+
+def _parsed(body: bytes) -> Any:
+    """The JSON in an answer; None where it is none, or nested too deeply."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _error_of(body: bytes) -> tuple[str, str]:
+    """The message and the code of an error in OpenAI's form; empty where there is none."""
+    value = _parsed(body)
+    inner = value.get("error", value) if isinstance(value, dict) else None
+    if isinstance(inner, str):
+        return inner, ""
+    found = [inner.get(key) if isinstance(inner, dict) else None for key in ("message", "code")]
+    message, code = (text if isinstance(text, str) else "" for text in found)
+    return message, code
+
+
+def _retry_after(reply: Reply) -> float | None:
     """The seconds that a server asks to wait for, if it does: a number, or a date."""
-    value = error.response.headers.get("retry-after", "")
+    value = reply.headers.get("retry-after", "")
     try:
         return max(0.0, float(value))
     except ValueError:
         pass
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, TypeError, OverflowError, IndexError):
         return None

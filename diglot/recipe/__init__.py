@@ -45,7 +45,11 @@ class Recipe(Settings):
     description: str = ""
     seed: int = Field(0, description="Every stage derives its own streams of randomness from this and its name.")
     run: str | None = Field(None, description="The run folder; runs/<name> if absent.")
-    stages: dict[Name, AnyStage] = Field(min_length=1)
+    stages: dict[Name, AnyStage] = Field(
+        min_length=1,
+        max_length=500,  # what reads them goes from one to the next by recursion
+        examples=["{corpus: {do: curate, sources: {english: {path: texts, language: en}}}}"],
+    )
 
     @model_validator(mode="after")
     def _settle(self) -> Recipe:

@@ -39,12 +39,20 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True, allow_inf_nan=False)
 
 
+_LANGUAGE, _NAME, _COLUMN = r"^[a-z]{2,3}(-[A-Za-z]+)?$", r"^[A-Za-z0-9][A-Za-z0-9_-]*$", r"^[a-z][a-z0-9_]*$"
+PATTERNS = {  # what they mean, for errors
+    _LANGUAGE: "a language is its ISO 639 code in small letters, such as en, ar or zh",
+    _NAME: "a name has letters of A to Z, digits, - and _, and begins with a letter or a digit",
+    _COLUMN: "a column has small letters of a to z, digits and _, and begins with a letter",
+}
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
-Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z]+)?$", description="ISO 639 code, such as ar")]
+Language = Annotated[str, Field(pattern=_LANGUAGE, description="ISO 639 code, such as ar")]
 Seed = Annotated[int, Field(description="Of the stage's own random choices, beside the recipe's seed.")]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+Name = Annotated[str, Field(pattern=_NAME)]
+Column = Annotated[str, Field(pattern=_COLUMN)]
 
 
 REGISTRY: dict[str, type[Stage]] = {}  # by the name of the kind; a class enters it when it is defined

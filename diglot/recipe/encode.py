@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from diglot.recipe.common import Count, Name, Role, Stage
+from diglot.recipe.common import Column, Count, Name, Role, Stage
 
 
 class Encode(Stage):
@@ -37,7 +37,7 @@ class Encode(Stage):
         description="The token behind every document of text; without it the tokenizer's end of text.",
         examples=["<|endoftext|>"],
     )
-    keep: list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]] = Field(
+    keep: list[Column] = Field(
         [],
         description="Columns of the corpus to keep beside the tokens of text, for `document_weights` of training.",
         examples=["[cluster_size]"],

@@ -9,6 +9,11 @@ from pydantic import Field
 
 from diglot.recipe.common import Count, Role, Seed, Settings, Stage
 
+Preset = Literal[
+    "tiny", "mini", "small", "polylm-1.7b", "polylm-13b", "polylm-1.7b-rope", "polylm-13b-rope", "allam-7b", "allam-34b",
+    "llama-2-7b", "llama-2-13b", "llama-2-70b", "llama-3-8b", "llama-3.1-8b", "qwen3-0.6b", "qwen3-1.7b", "qwen3-4b",
+]  # fmt: skip
+
 
 class Shape(Settings):
     """Changes to a preset's shape."""
@@ -31,9 +36,7 @@ class NewModel(Stage):
     position: ClassVar[int] = 70
 
     do: Literal["new-model"] = "new-model"
-    preset: str = Field(
-        description="Its shape and first weights: tiny, mini, small, polylm-1.7b, llama-2-7b, allam-7b, … (diglot/model/presets.py)."
-    )
+    preset: Preset = Field(description="Its shape and first weights (diglot/model/presets.py).", examples=["tiny"])
     shape: Shape = Field(Shape(), description="What of the preset's shape is changed.")
     pad_vocabulary_to: Count = Field(1, description="Rows of the embedding are a multiple of this.")
     seed: Seed = 0

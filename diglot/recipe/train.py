@@ -7,7 +7,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from diglot.recipe.common import Count, Momentum, Name, Role, Seed, Settings, Share, Stage
+from diglot.recipe.common import Column, Count, Momentum, Name, Role, Seed, Settings, Share, Stage
+
+MOST_EXPORTS = 10_000  # each is a whole model on the disk
 
 EVALUATION_SHARE = 0.05  # of a training's time: what its evaluations take at most, unless `evaluate_tokens` is given
 MOST_EVALUATION_TOKENS = 50_000  # a source: its bits per byte then scatter by about a percent
@@ -17,7 +19,7 @@ FORWARD_PASSES = 3  # that a training step is worth: one forward, and a backward
 class DocumentWeight(Settings):
     """How often documents of a source are read: once a pass, or more or less often by a column that `encode` kept."""
 
-    column: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(
+    column: Column = Field(
         description="Of the corpus, kept with `keep` of the encode stage.", examples=["cluster_size"]
     )
     by: Literal["quantile", "log", "value"] = Field(
@@ -306,6 +308,11 @@ class Train(Training):
 
     @model_validator(mode="after")
     def _exports_within_the_steps(self) -> Train:
+        if self.export_every and self.steps // self.export_every > MOST_EXPORTS:
+            raise ValueError(
+                f"export_every {self.export_every:,} would keep {self.steps // self.export_every:,} models of "
+                f"{self.steps:,} steps; at most {MOST_EXPORTS:,} are kept: raise export_every"
+            )
         if beyond := [step for step in self.exports if step > self.steps]:
             raise ValueError(f"exports: step {beyond[0]} is beyond the stage's {self.steps} steps")
         return self

@@ -1,4 +1,5 @@
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from diglot.model.decoder import Decoder
 from diglot.model.families import config_json
 from diglot.model.huggingface import count_parameters, load_decoder
 from diglot.model.presets import PRESETS, initialize, run, shape
-from diglot.recipe.model import NewModel, Shape
+from diglot.recipe.model import NewModel, Preset, Shape
 
 PUBLISHED = {
     "polylm-1.7b": 1_737_084_928,
@@ -29,6 +30,10 @@ PUBLISHED = {
     "qwen3-1.7b": 1_720_574_976,
     "qwen3-4b": 4_022_468_096,
 }
+
+
+def test_recipes_know_all_presets() -> None:
+    assert set(get_args(Preset)) == set(PRESETS)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

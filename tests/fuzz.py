@@ -1,0 +1,443 @@
+"""Strange inputs by the thousand: each must be taken or refused with an error of ours.
+
+    python tests/fuzz.py --count 50000                        all targets
+    python tests/fuzz.py --count 50000 --only settings        one of them
+    python tests/fuzz.py --only settings --start 1234 --count 1     one input again, that was reported
+
+An input is made of a target's name and a number alone. What fails is told with its traceback: any exception but
+`UserError`, more than SECONDS for one input, more than MEMORY beyond what the process had before, and a process that dies.
+
+A target is a function of a `random.Random`: it makes one input, and does with it what a command would do. It runs in a
+folder of its own, in a process of its own, which is started anew after a failure.
+
+    @target("settings")
+    def settings(random): ...
+"""
+
+import argparse
+import contextlib
+import faulthandler
+import functools
+import gzip
+import json
+import os
+import re
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+SECONDS, MEMORY = 10.0, 1_000_000_000
+# The hard limit of a process: what wants more gets a MemoryError before the machine suffers.
+MOST_DATA = 6_000_000_000
+
+Target = Callable[[Random], None]
+TARGETS: dict[str, Target] = {}
+
+
+def target(name: str) -> Callable[[Target], Target]:
+    """Registers a target by its name."""
+
+    def register(function: Target) -> Target:
+        TARGETS[name] = function
+        return function
+
+    return register
+
+
+# --- strange things ---------------------------------------------------------------------------------------------
+
+STRANGE: tuple[Any, ...] = (
+    None, True, False, 0, 1, -1, 2, 7, 2**31, 2**53, 2**63 - 1, 2**63, 2**64, -(2**63), 10**30, 0.0, -0.0, 0.5, 1.0, 1e-320, 1e308,
+    float("inf"), float("nan"), "", " ", "a", "0", "-1", "nan", "null", "true", "²", "٣", "1e400", "en", "EN", "ar-Latn", "zz",
+    "\ud800", "\udfff x", "\x00", "\x1b[2J", "\u202e", "\ufeff", "é", "e\u0301", "👩‍👩‍👧", "\u2028", "a\nb", "{text}", "{", "{0.__class__}",
+    "a.b", "../..", "~", "*", "**", "[", "no/such/file", "://", "hf://x", "http://me:secret@host", "a" * 5000, [], {}, [[]], [None],
+    {"": None}, {"a": {}}, [1, "a"], {"name": "a"}, ["a", "a"], {"path": "x"}, {"en": 1},
+)  # fmt: skip
+PIECES = (
+    b"\x00", b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\n", b"\r\n", b"\t", b" ", b"'", b'"', b"\\", b"{", b"}", b"[", b"]", b"[" * 200,
+    b"{" * 200, b":", b": ", b",", b"- ", b"? ", b"#", b"&a ", b"*a ", b"<<: *a", b"!!bool ", b"!!int ", b"!!timestamp ", b"!!binary ", b"!x ", b"|\n",
+    b">\n", b"%YAML 9.9\n", b"---\n", b"...\n", b"null", b"NaN", b"1e999", b"-1", b"9" * 400, b"0x", b"\\ud800", b"\\u0000", b"\x1b[31m",
+)  # fmt: skip
+
+
+def damaged(random: Random, content: bytes, most: int = 4) -> bytes:
+    """Bytes with one to `most` pieces taken out, put in, said twice or overwritten."""
+    for _ in range(random.randint(1, most)):
+        start = random.randint(0, len(content))
+        end = min(len(content), start + random.choice((0, 1, 1, 2, 8, 40, len(content))))
+        middle = content[start:end]
+        new = random.choice(
+            (b"", middle * 2, middle[::-1], random.choice(PIECES), random.randbytes(random.randint(1, 4)))
+        )
+        content = content[:start] + new + content[end:]
+    return content
+
+
+def changed(random: Random, value: Any, most: int = 3) -> Any:
+    """A copy of a tree of mappings and lists in which one to `most` places are others."""
+    for _ in range(random.randint(1, most)):
+        value = _changed_once(random, value)
+    return value
+
+
+def _changed_once(random: Random, value: Any) -> Any:
+    if isinstance(value, dict | list) and value and random.random() < 0.85:
+        keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+        key = random.choice(keys)
+        pairs = [(each, value[each]) for each in keys]
+        what = random.random()
+        if what < 0.7:
+            pairs = [(each, _changed_once(random, one) if each == key else one) for each, one in pairs]
+        elif what < 0.8:
+            pairs = [pair for pair in pairs if pair[0] != key]
+        else:
+            new = random.choice([each for each in STRANGE if isinstance(each, str)])
+            pairs.append((new, random.choice([value[key], random.choice(STRANGE)])))
+        return dict(pairs) if isinstance(value, dict) else [one for _, one in pairs]
+    if random.random() < 0.03:
+        return nested(random, random.choice((30, 100, 1000, 20_000)))
+    return random.choice(STRANGE)
+
+
+def nested(random: Random, levels: int) -> Any:
+    """A value within so many lists or mappings."""
+    value: Any = 1
+    for _ in range(levels):
+        value = [value] if random.random() < 0.5 else {"a": value}
+    return value
+
+
+def as_json(random: Random, value: Any) -> bytes:
+    """JSON of a value, of any depth, with or without escapes; lone surrogates stay what they are."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(200_000)
+    try:
+        return json.dumps(value, ensure_ascii=random.random() < 0.5).encode("utf-8", "surrogatepass")
+    except RecursionError:  # the encoder's own limit
+        return b"[" * 5000
+    finally:
+        sys.setrecursionlimit(before)
+
+
+# --- the processes ----------------------------------------------------------------------------------------------
+
+
+def work(name: str, start: int, count: int, seconds: float) -> None:
+    """Do a target's inputs and tell of each on the standard output; what targets print goes to the standard error."""
+    tell = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_DATA, MOST_DATA))
+    from diglot.base.errors import UserError
+
+    with contextlib.suppress(BaseException):
+        TARGETS[name](Random(f"{name}/warm"))  # what is imported late counts for no input
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for number in range(start, start + count):
+        faulthandler.dump_traceback_later(seconds, exit=True)
+        print(json.dumps({"begun": number}), file=tell, flush=True)
+        failure = ""
+        try:
+            TARGETS[name](Random(f"{name}/{number}"))
+        except UserError as error:
+            if not str(error).strip():
+                failure = "an error without a message"
+        except BaseException:
+            failure = traceback.format_exc()
+        faulthandler.cancel_dump_traceback_later()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if not failure and (peak - before) * 1024 > MEMORY:
+            failure = f"{(peak - before) / 1e6:.1f} GB of memory"
+        if failure:
+            print(json.dumps({"number": number, "failure": failure}), file=tell, flush=True)
+            return
+
+
+def hunt(name: str, count: int, start: int = 0, seconds: float = SECONDS) -> dict[int, str]:
+    """Do a target's inputs in processes of their own; what went wrong, by the input's number."""
+    failures: dict[int, str] = {}
+    at, end = start, start + count
+    while at < end:
+        with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+", errors="replace") as said:
+            paths = [str(ROOT), str(ROOT / "tests" / "helpers"), *filter(None, [os.environ.get("PYTHONPATH")])]
+            words = [
+                sys.executable,
+                __file__,
+                "--worker",
+                name,
+                "--start",
+                at,
+                "--count",
+                end - at,
+                "--seconds",
+                seconds,
+            ]
+            process = subprocess.Popen(
+                [*map(str, words)], cwd=folder, stdout=subprocess.PIPE, stderr=said, text=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
+            )  # fmt: skip
+            assert process.stdout is not None
+            told = [json.loads(line) for line in process.stdout]
+            code = process.wait()
+            said.seek(0)
+            last_words = said.read()[-3000:]
+        last = told[-1] if told else {"begun": at}
+        if "failure" in last:
+            failures[last["number"]] = last["failure"]
+        elif code:
+            failures[last["begun"]] = f"the process ended with {code}: {last_words}"
+        at = last.get("number", last.get("begun")) + 1
+    return failures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=1000, help="Inputs of each target.")
+    parser.add_argument("--only", choices=sorted(TARGETS), help="One target.")
+    parser.add_argument("--start", type=int, default=0, help="Number of the first input.")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="That one input may take.")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.worker:
+        work(given.worker, given.start, given.count, given.seconds)
+        return
+    failed = False
+    for name in [given.only] if given.only else sorted(TARGETS):
+        failures = hunt(name, given.count, given.start, given.seconds)
+        for number, failure in failures.items():
+            print(f"--- {name}, input {number}\n{failure.strip()}")
+        print(f"{name}: {given.count:,} inputs, {len(failures)} failed", flush=True)
+        failed |= bool(failures)
+    sys.exit(failed)
+
+
+# --- settings: recipes, overrides, options of stages' commands --------------------------------------------------
+
+RECIPE = """\
+name: small
+seed: 3
+stages:
+  world: {do: world, people: 20, documents: {en: 20}}
+  corpus:
+    do: curate
+    sources:
+      english: &source {path: texts, language: en, limit: 5}
+      arabic: {<<: *source, language: ar}
+      pairs: {path: [a.jsonl, b.jsonl], language: en, target_language: ar, text: src, target_text: tgt}
+    rules: {limits: {min_words: 3, max_urls: null}, languages: {ar: {min_words: 5}}}
+    deduplication: {bands: 14, rows: 9, lines: 6}
+    decontamination: {path: [eval], fields: [context]}
+    language_confidence_of: {ar: 0.7}
+  ngram: {do: train-ngram, from: corpus, order: 3, languages: [en]}
+  tokenizer: {do: train-tokenizer, from: corpus, vocabulary_size: 1000, parity: {en: "a.txt:x"}}
+  larger: {do: extend-tokenizer, from: {tokenizer: tokenizer, corpus: corpus}, languages: [ar], new_tokens: 10}
+  base: {do: new-model, from: tokenizer, preset: tiny, shape: {num_layers: 2}}
+  expanded: {do: expand, from: {model: base, tokenizer: larger}, distillation: {tokens: 50}}
+  translated:
+    do: translate
+    from: corpus
+    endpoint: {url: "http://127.0.0.1:1/v1", model: m, timeout: 5, retries: 2}
+    target_language: ar
+    prompt: "Say {text} in {target_language}."
+  tokens: {do: encode, from: {corpus: corpus, tokenizer: larger}, keep: [cluster_size]}
+  trunk: &train
+    do: train
+    from: {model: expanded, tokens: tokens}
+    steps: 40
+    batch_size: 4
+    micro_batch_size: 2
+    export_every: 10
+    exports: [5]
+    export_optimizer: true
+    document_weights: {en: {column: cluster_size, by: log}}
+    phases:
+      - {name: stable, share: 0.8, mixture: {english: 0.5, arabic: 0.5}, warmup: 0.1}
+      - {name: decay, share: 0.2, shape: linear, max_epochs: {english: 4}}
+  branch: {<<: *train, from: {model: trunk@20, tokens: tokens}, continues: optimizer}
+  sweep: {do: sweep, from: {model: base, tokens: tokens}, steps: 5, learning_rates: [1e-4, 1e-3]}
+  merged: {do: merge, from: [trunk, branch], method: linear, weights: [0.5, 0.5]}
+  scores: {do: evaluate, from: {model: merged, corpus: corpus}, tasks: {t: {path: x.jsonl, language: en, kind: choice, shots: 2}}}
+  report: {do: report, title: All of it}
+"""
+OVERRIDES = (
+    "trunk.steps=100", "seed=3", "trunk.phases.decay.shape=cosine", "trunk.phases.0.share=0.8", "stages={}", "run=x",
+    "corpus.sources.english.path=[a, b]", "corpus.sources.english.path=*.jsonl", "corpus.rules.limits.min_words=3",
+    "corpus.sources.pairs={path: x, language: en}", "base.preset=small", "merged.from.0=trunk@5", "scores.tasks.t.kind=generation",
+    "trunk.exports.0=7", "translated.endpoint.timeout=1e-3", "name=y", "world.documents.en=5", "trunk.betas=[0.9, 0.95]",
+)  # fmt: skip
+
+
+@target("settings")
+def settings(random: Random) -> None:
+    """A recipe with overrides up to its dry run, or the options of a stage's command."""
+    from diglot import flow
+    from diglot.load import load_recipe
+    from diglot.terminal import plan_table
+
+    if random.random() < 0.2:
+        return _options(random)
+    file = Path("recipe.yaml")
+    file.write_bytes(_recipe(random))
+    overrides = [_override(random) for _ in range(random.choice((0, 0, 1, 2)))]
+    recipe, where = load_recipe(file, overrides)
+    steps = flow.plan(recipe, Path("run"), where, missing_files_are_errors=random.random() < 0.3)
+    plan_table(steps)
+
+
+def _recipe(random: Random) -> bytes:
+    import yaml
+
+    what = random.random()
+    if what < 0.1:
+        return RECIPE.encode()
+    if what < 0.6:
+        return damaged(random, RECIPE.encode())
+    value = changed(random, yaml.safe_load(RECIPE))
+    if random.random() < 0.5:
+        return as_json(random, value)
+    try:
+        return yaml.dump(value, allow_unicode=random.random() < 0.5, sort_keys=False).encode("utf-8", "surrogatepass")
+    except RecursionError:
+        return b"- " * 5000
+
+
+def _override(random: Random) -> str:
+    text = random.choice(OVERRIDES)
+    what = random.random()
+    if what < 0.3:
+        return text
+    if what < 0.6:
+        return damaged(random, text.encode(), 2).decode("utf-8", "surrogateescape")
+    key, _, _ = text.partition("=")
+    if what < 0.8:
+        return f"{key}={as_json(random, random.choice(STRANGE)).decode('utf-8', 'surrogateescape')}"
+    keys = key.split(".")
+    strange = [each for each in STRANGE if isinstance(each, str)]
+    keys[random.randrange(len(keys))] = random.choice(strange)
+    return f"{'.'.join(keys)}={random.choice((1, 'x', '{}', '[]'))}"
+
+
+def _options(random: Random) -> None:
+    import yaml
+
+    from diglot.recipe import STAGES
+    from diglot.stage_commands import given_settings
+
+    stage = random.choice(list(yaml.safe_load(RECIPE)["stages"].values()))
+    texts = {
+        f"set_{key}": as_json(random, changed(random, value, 1) if random.random() < 0.5 else value).decode(
+            "utf-8", "surrogateescape"
+        )
+        for key, value in stage.items()
+        if key not in ("do", "from")
+    }
+    if texts and random.random() < 0.4:
+        key = random.choice(list(texts))
+        texts[key] = damaged(random, texts[key].encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+    given_settings(STAGES[stage["do"]], texts, {role: [] for role in STAGES[stage["do"]].reads})
+
+
+# --- answers of a model server ----------------------------------------------------------------------------------
+
+SECRET, PASSWORD = "sk-Zq81-do-not-tell", "pa55w0rd-of-me"
+STATUSES = (200,) * 12 + (201, 204, 301, 307, 400, 401, 404, 413, 422, 429, 500, 503, 599)
+ANSWER: dict[str, Any] = {
+    "id": "x", "object": "chat.completion", "created": 0, "model": "m",
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "مرحبا"}, "logprobs": None}],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+}  # fmt: skip
+ERROR = {"error": {"message": f"wrong key {SECRET}", "code": "model_not_found", "type": "x", "param": None}}
+
+
+class Answering:
+    """A server that reads a request and writes the bytes it was told to, one connection each."""
+
+    def __init__(self) -> None:
+        self.reply = b""
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            connection, _ = self.socket.accept()
+            with connection, contextlib.suppress(OSError):
+                head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
+                length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+                while length and len(body) < int(length[1]):
+                    body += connection.recv(65536)
+                connection.sendall(self.reply)
+                connection.shutdown(socket.SHUT_WR)
+                connection.recv(1)
+
+
+@functools.cache
+def _asked() -> tuple[Answering, Any]:
+    """A server and its client, made once in a process."""
+    from diglot.endpoint.client import Client
+    from diglot.recipe.endpoint import Endpoint
+
+    os.environ["FUZZ_KEY"] = SECRET
+    server = Answering()
+    url = f"http://me:{PASSWORD}@127.0.0.1:{server.port}/v1"
+    return server, Client(Endpoint(url=url, model="m", key_variable="FUZZ_KEY", timeout=5.0, retries=0))
+
+
+@target("answers")
+def answers(random: Random) -> None:
+    """An answer of a model server: what is taken can be journalled, read again and written down."""
+    from diglot.base.errors import UserError
+    from diglot.endpoint.client import Journal, Refused
+    from diglot.translate.stage import accept
+
+    server, client = _asked()
+    server.reply = _reply(random)
+    try:
+        completion = client.complete([{"role": "user", "content": "hello"}], max_tokens=9)
+    except (UserError, Refused) as error:
+        assert SECRET not in str(error), error
+        assert PASSWORD not in str(error), error
+        assert not re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", str(error)), ascii(error)
+        return
+    file, key = Path("answers.jsonl"), f"{random.getrandbits(128):032x}"
+    with Journal(file) as journal:
+        journal.add(key, completion)
+    with Journal(file) as journal:
+        assert journal.get(key) == completion
+        assert client.cost(journal.prompt_tokens, journal.completion_tokens) == 0
+    file.write_text(json.dumps(accept("hello", completion), ensure_ascii=False), encoding="utf-8")
+    file.unlink()
+
+
+def _reply(random: Random) -> bytes:
+    status = random.choice(STATUSES)
+    value: Any = random.choice((ANSWER, ANSWER, ANSWER, ERROR))
+    body = as_json(random, value if random.random() < 0.1 else changed(random, value))
+    headers = {"content-type": "application/json", "location": f"http://{SECRET}:x@127.0.0.1:1/{SECRET}"}
+    if random.random() < 0.2:
+        body = damaged(random, body)
+    if random.random() < 0.15:
+        body = gzip.compress(body + b" " * random.choice((0, 0, 50_000_000)))
+        headers["content-encoding"] = random.choice(("gzip", "gzip", "deflate", "gzip, gzip", "br", "x"))
+    if random.random() < 0.2:
+        headers["retry-after"] = str(random.choice(STRANGE)).replace("\n", " ")
+    headers["content-length"] = str(
+        len(body) if random.random() < 0.9 else random.choice((0, 1, len(body) + 9, -1, 10**30))
+    )
+    lines = [f"HTTP/1.1 {status} Said", *(f"{name}: {value}" for name, value in headers.items())]
+    head = "\r\n".join(lines).encode("utf-8", "surrogatepass") + b"\r\n\r\n"
+    if random.random() < 0.1:
+        head = random.choice((damaged(random, head), head.replace(b"Said", b"Bearer " + SECRET.encode() + b"\x00")))
+    return head + body
+
+
+if __name__ == "__main__":
+    main()
