@@ -41,6 +41,7 @@ from diglot.base.artifact import (
 from diglot.base.errors import UserError
 from diglot.base.files import write_json
 from diglot.base.format import excerpt
+from diglot.base.origin import origin_of
 from diglot.base.summaries.summary import Summary
 from diglot.load import Where
 from diglot.progress import FILE as PROGRESS
@@ -430,12 +431,13 @@ def run(
         steps = wanted(plan(recipe, folder, where), until)
         _remember(recipe, folder)
         by_name = {step.name: step for step in steps}
+        origin = origin_of(recipe.name, Path(where.name), [*where.overrides.values()])
         for step in steps:
             if step.state == "done":
                 continue
             progress = started(step) if started else None
             inputs = Inputs({role: [read_named(by_name, n) for n in names] for role, names in step.reads.items()})
-            artifact = run_stage(step, inputs, recipe.seed, where, progress, say)
+            artifact = run_stage(step, inputs, recipe.seed, where, progress, say, origin)
             if finished:
                 finished(step, artifact)
     return steps
@@ -473,8 +475,9 @@ def run_stage(
     where: Where,
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
+    origin: dict[str, Any] | None = None,
 ) -> Artifact:
-    """Run one stage and put its artifact in place.
+    """Run one stage and put its artifact in place; `origin` says which recipe it belongs to, if any.
 
     Raises:
         UserError: what the stage refused.
@@ -499,6 +502,7 @@ def run_stage(
             fingerprint=step.fingerprint,
             settings=step.settings.settings(),
             inputs=step.made_from,
+            origin=origin,
         ) as unfinished:
             unfinished.summary = function(step.settings, inputs, unfinished.folder, context)
     except UserError as error:

@@ -31,6 +31,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from diglot import __version__
 from diglot.base.errors import UserError
 from diglot.base.files import read_json, write_json
 from diglot.base.summaries.model import ModelSummary
@@ -209,6 +210,7 @@ def machine() -> dict[str, Any]:
     """What ran a stage: for provenance, never part of a hash."""
     loaded = ["torch", "transformers", "tokenizers", "numpy", "pyarrow", "numba", "lm_eval"]
     versions = {name: getattr(sys.modules[name], "__version__", "?") for name in loaded if name in sys.modules}
+    versions = {"diglot": __version__, **versions}
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -227,12 +229,20 @@ class Unfinished:
 
 @contextlib.contextmanager
 def writing(
-    path: Path, *, stage: str, kind: str, do: str, fingerprint: str, settings: dict, inputs: dict
+    path: Path,
+    *,
+    stage: str,
+    kind: str,
+    do: str,
+    fingerprint: str,
+    settings: dict,
+    inputs: dict,
+    origin: dict[str, Any] | None = None,
 ) -> Iterator[Unfinished]:
     """Write an artifact whole or not at all.
 
     Yields what is to be filled. When the block ends without an error its folder becomes `path`, replacing what was
-    there; otherwise `path` stays as it was.
+    there; otherwise `path` stays as it was. `origin` is what provenance says of the recipe (`origin_of`), where one ran.
 
     Raises:
         UserError: the disk is full; the artifact stays absent.
@@ -260,6 +270,7 @@ def writing(
                 "started": started.isoformat(timespec="seconds"),
                 "seconds": round(time.monotonic() - clock, 2),
                 **machine(),
+                **({"recipe": origin} if origin else {}),
             },
         )
         # The manifest comes last, and the folder appears under its name in one step.

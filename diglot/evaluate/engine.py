@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 from diglot.base.artifact import Context, Inputs
 from diglot.base.errors import UserError
 from diglot.base.files import write_json, write_lines
+from diglot.base.intervals import jackknife_error
 from diglot.base.summaries.scores import Metric, ScoresSummary, TaskScore
 from diglot.evaluate.bits import bits_per_byte, cut, read_held_out
 from diglot.evaluate.heldout import held_out_tasks
 from diglot.evaluate.items import build_contexts, items_file, read_items
 from diglot.evaluate.language_model import LanguageModel, Report
-from diglot.evaluate.metrics import bootstrap_error, mean, mean_error, text_metric
+from diglot.evaluate.metrics import chance_of_texts, mean, mean_error, scores_without_each, text_metric
 from diglot.evaluate.preferences import read_pairs, score_pairs
 from diglot.recipe.evaluate import MAX_BYTES, Evaluate, Task
 
@@ -106,27 +107,37 @@ def _run_tasks(
     summaries = {}
     for name, task in tasks.items():
         samples = results["samples"][name]
+        without = _scores_without_each(task.settings, samples)
         rows = [_item_row(task.settings, sample) for sample in samples]
+        for row, value in zip(rows, without.get("chrf", [])):
+            row["chrf_without"] = round(value, 6)
         write_lines(output / "items" / f"{name}.jsonl", rows)
-        summaries[name] = _task_score(task, results["results"][name], samples, f"{seed}/{name}")
+        summaries[name] = _task_score(task, results["results"][name], samples, without)
     return summaries
 
 
-def _task_score(task: ItemTask, results: dict, samples: list[dict], seed: str) -> TaskScore:
+def _scores_without_each(task: Task, samples: list[dict]) -> dict[str, list[float]]:
+    """Corpus metrics without each item in turn: what their errors, and those of a change between models, come from."""
+    if task.kind == "choice":
+        return {}
+    pairs = [sample["chrf"] for sample in samples]
+    return {name: scores_without_each(text_metric(name, task.language), *zip(*pairs)) for name in ("chrf", "bleu")}
+
+
+def _task_score(task: ItemTask, results: dict, samples: list[dict], without: dict[str, list[float]]) -> TaskScore:
     """A task's scores: `acc` is the headline of choice tasks, as sums do not depend on how a tokenizer cuts."""
     settings = task.settings
     headline = "acc" if settings.kind == "choice" else "chrf"
     values = {name: results[f"{name},none"] for name in task.aggregation()}
-    errors = {}
-    for name in values:
-        item_values = [sample[name] for sample in samples]
-        if name in ("chrf", "bleu"):
-            metric = text_metric(name, settings.language)
-            hypotheses, references = zip(*item_values)
-            errors[name] = bootstrap_error(metric, hypotheses, references, seed)
-        else:
-            errors[name] = mean_error(item_values)
-    chance = mean([1 / len(item["choices"]) for item in task.items]) if settings.kind == "choice" else 0.0
+    errors = {
+        name: jackknife_error(without[name]) if name in without else mean_error([sample[name] for sample in samples])
+        for name in values
+    }
+    if settings.kind == "choice":
+        chance = mean([1 / len(item["choices"]) for item in task.items])
+    else:
+        references = [sample["chrf"][1] for sample in samples]
+        chance = chance_of_texts(text_metric("chrf", settings.language), references)
     return TaskScore(
         language=settings.language,
         kind=settings.kind,

@@ -1,8 +1,8 @@
 """Metrics of generated text, and standard errors.
 
 Corpus metrics come from sacrebleu (chrF2: characters up to 6-grams; BLEU: its 13a tokenisation, characters for
-languages that write no spaces), on its scale of 0 to 100. Their standard error is a bootstrap over items: each
-item's counts are kept once, and a resample only adds counts up.
+languages that write no spaces), on its scale of 0 to 100. Their standard error is a jackknife over items: each item's
+counts are kept once, and the score without an item only takes its counts off.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from diglot.base.randomness import key_hash
-
-BOOTSTRAP_RESAMPLES = 500
 _BLEU_TOKENIZERS = {"zh": "zh", "ja": "char", "th": "char"}
 
 
@@ -61,12 +58,22 @@ def corpus_score(metric: Any, hypotheses: Sequence[str], references: Sequence[st
     return float(metric.corpus_score(list(hypotheses), [list(references)]).score)
 
 
-def bootstrap_error(metric: Any, hypotheses: Sequence[str], references: Sequence[str], seed: str) -> float | None:
-    """Standard error of a corpus metric: its deviation over resamples of the items."""
-    if len(hypotheses) < 2:
-        return None
+def scores_without_each(metric: Any, hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
+    """What a corpus metric would be without each item in turn; with one item there is no such score."""
     counts = np.array(metric._extract_corpus_statistics(list(hypotheses), [list(references)]))
-    rng = np.random.default_rng(key_hash(seed))
-    draws = rng.integers(0, len(counts), (BOOTSTRAP_RESAMPLES, len(counts)))
-    sums = [counts[draw].sum(axis=0).tolist() for draw in draws]
-    return float(np.std([metric._compute_score_from_stats(total).score for total in sums], ddof=1))
+    if len(counts) < 2:
+        return []
+    return [float(metric._compute_score_from_stats(rest.tolist()).score) for rest in counts.sum(axis=0) - counts]
+
+
+def chance_of_texts(metric: Any, references: Sequence[str]) -> float:
+    """What answers in the right language score that have nothing to do with the question: other items' references.
+
+    Returns:
+        0 where all items have the same reference.
+    """
+    distinct = list(dict.fromkeys(references))
+    if len(distinct) < 2:
+        return 0.0
+    other = dict(zip(distinct, distinct[1:] + distinct[:1]))
+    return corpus_score(metric, [other[reference] for reference in references], references)

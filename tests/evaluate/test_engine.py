@@ -7,6 +7,7 @@ from dataclasses import asdict
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+import sacrebleu
 import tiny_model
 import torch
 from examples import examples
@@ -123,7 +124,9 @@ def test_the_whole_stage(learnt_folder, tmp_path, context, corpus, preferences, 
     assert scores.bits["en"] < 0.5 < scores.bits["pairs"]
     cloze, answers = scores.tasks["cloze-en"], scores.tasks["answers-en"]
     assert (cloze.metric, cloze.score.value, cloze.chance, cloze.items) == ("acc", 1, 0.25, 4)
-    assert (answers.metric, answers.score.value, answers.chance, answers.items) == ("chrf", 100, 0, 5)
+    assert (answers.metric, answers.score.value, answers.items) == ("chrf", 100, 5)
+    others = [*tiny_model.ENGLISH[1:5], tiny_model.ENGLISH[0]]
+    assert answers.chance == pytest.approx(sacrebleu.corpus_chrf(others, [tiny_model.ENGLISH[:5]]).score, abs=1e-5)
     assert answers.metrics["exact_match"].value == 1
     assert answers.score.standard_error == 0
     assert scores.preferences["flaws"].accuracy.value == 1
@@ -138,6 +141,7 @@ def test_the_whole_stage(learnt_folder, tmp_path, context, corpus, preferences, 
     question = generated[0]["prompt"]
     assert generated[0]["input"] == f"<s><|user|>{question}<|end|><|assistant|>"
     assert generated[0]["context"][-1] == 6  # <|assistant|>
+    assert [line["chrf_without"] for line in generated] == [100] * 5
     assert len(read(output / "pairs.jsonl")) == len(tiny_model.ENGLISH)
     assert len(read(output / "documents.jsonl")) == len(tiny_model.ENGLISH + tiny_model.ARABIC) + 1
 

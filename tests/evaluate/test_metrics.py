@@ -6,7 +6,16 @@ import sacrebleu
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diglot.evaluate.metrics import bootstrap_error, corpus_score, mean_error, normalise, ratio_error, text_metric
+from diglot.base.intervals import jackknife_error
+from diglot.evaluate.metrics import (
+    chance_of_texts,
+    corpus_score,
+    mean_error,
+    normalise,
+    ratio_error,
+    scores_without_each,
+    text_metric,
+)
 
 REFERENCES = ["الخباز يبيع الخبز.", "The cat is on the mat today.", "He walks to the old market.", "Four."]
 HYPOTHESES = ["الخباز يبيع خبزا.", "The cat sat on the mat today.", "He went to the market.", ""]
@@ -22,23 +31,35 @@ def test_corpus_scores_are_sacrebleus():
 
 
 @pytest.mark.parametrize("name", ["chrf", "bleu"])
-def test_bootstrap_resamples_items(name):
+def test_scores_without_each_item_are_sacrebleus_and_give_the_error_of_resampled_items(name):
     hypotheses, references = HYPOTHESES * 20, REFERENCES * 20
     metric = text_metric(name, "en")
-    error = bootstrap_error(metric, hypotheses, references, seed="1")
-    assert error == bootstrap_error(metric, hypotheses, references, seed="1")
+    without = scores_without_each(metric, hypotheses, references)
+    assert without[2] == pytest.approx(
+        corpus_score(metric, hypotheses[:2] + hypotheses[3:], references[:2] + references[3:])
+    )
     rng = np.random.default_rng(0)
     scores = []
     for _ in range(100):
         rows = rng.integers(0, len(hypotheses), len(hypotheses))
         scores.append(corpus_score(metric, [hypotheses[r] for r in rows], [references[r] for r in rows]))
-    assert error == pytest.approx(np.std(scores, ddof=1), rel=0.3)
+    assert jackknife_error(without) == pytest.approx(np.std(scores, ddof=1), rel=0.3)
 
 
-def test_bootstrap_error_is_zero_for_perfect_answers_and_unknown_for_one():
+def test_perfect_answers_have_no_error_and_one_item_has_no_score_without_it():
     metric = text_metric("chrf", "ar")
-    assert bootstrap_error(metric, REFERENCES, REFERENCES, seed="1") == 0
-    assert bootstrap_error(metric, REFERENCES[:1], REFERENCES[:1], seed="1") is None
+    assert jackknife_error(scores_without_each(metric, REFERENCES, REFERENCES)) == 0
+    assert scores_without_each(metric, REFERENCES[:1], REFERENCES[:1]) == []
+
+
+def test_chance_of_texts_is_the_score_of_another_items_reference():
+    metric = text_metric("chrf", "en")
+    shifted = [*REFERENCES[1:], REFERENCES[0]]
+    assert chance_of_texts(metric, REFERENCES) == pytest.approx(corpus_score(metric, shifted, REFERENCES))
+    # The same reference twice running is no other answer.
+    twice = [reference for reference in REFERENCES for _ in range(2)]
+    assert chance_of_texts(metric, twice) == pytest.approx(chance_of_texts(metric, REFERENCES))
+    assert chance_of_texts(metric, ["yes", "yes"]) == 0
 
 
 def test_mean_error_of_shares_is_binomial():

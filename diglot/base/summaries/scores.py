@@ -35,7 +35,8 @@ class TaskScore(Record):
         kind: `choice` or `generation`.
         metric: the headline of `metrics`.
         metrics: all that were computed: shares in 0..1, chrF and BLEU in 0..100.
-        chance: what guessing scores.
+        chance: what guessing scores: any of the choices; or, where answers are written, the reference of another item.
+            0 where it is not known.
         items: measured.
         contexts_cut: items whose context was too long and lost its beginning.
         shots, chat: how the items were put; None: as the harness does.
