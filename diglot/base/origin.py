@@ -35,7 +35,8 @@ def _committed(file: Path) -> dict[str, Any]:
 def _git(folder: Path, *words: str) -> str | None:
     """What git prints, or None where it is not there, takes too long or refuses."""
     try:
-        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=10, check=False)
+        command = ["git", *words]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -13,10 +13,11 @@ from typing import Any
 
 from diglot.base.artifact import Artifact
 from diglot.base.errors import UserError
+from diglot.base.intervals import jackknife_error
 from diglot.base.randomness import key_hash
 from diglot.base.summaries.scores import BitsPerByte
 from diglot.evaluate.language_model import LanguageModel, Report
-from diglot.evaluate.metrics import ratio_error
+from diglot.evaluate.metrics import ratio_without_each
 from diglot.read.corpus import read_documents
 
 FEWEST_DOCUMENTS = 20  # of a source, where they are long: the standard error is over documents
@@ -104,7 +105,7 @@ def _bits(rows: list[dict[str, Any]]) -> BitsPerByte:
     bits, sizes = [row["bits"] for row in rows], [row["bytes"] for row in rows]
     return BitsPerByte(
         value=sum(bits) / sum(sizes),
-        standard_error=ratio_error(bits, sizes),
+        standard_error=jackknife_error(ratio_without_each(bits, sizes)),
         documents=len(rows),
         bytes=sum(sizes),
         tokens=sum(row["tokens"] for row in rows),

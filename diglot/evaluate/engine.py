@@ -5,12 +5,15 @@
                          included), and `context`, its exact token ids; choices with log-likelihoods or generation
     documents.jsonl      bits of every held-out document
     pairs.jsonl          log-likelihoods of every held-out preference pair
+    without.json         every score without each of its items in turn: the interval of a change between two models
+                         on the same items comes from the differences of these
 
 The model is loaded once, as any other program would load it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +27,9 @@ from diglot.evaluate.bits import bits_per_byte, cut, read_held_out
 from diglot.evaluate.heldout import held_out_tasks
 from diglot.evaluate.items import build_contexts, items_file, read_items
 from diglot.evaluate.language_model import LanguageModel, Report
-from diglot.evaluate.metrics import chance_of_texts, mean, mean_error, scores_without_each, text_metric
+from diglot.evaluate.metrics import chance_of_texts, mean, mean_without_each, text_metric, text_score_without_each
 from diglot.evaluate.preferences import read_pairs, score_pairs
+from diglot.evaluate.spread import Spread
 from diglot.recipe.evaluate import MAX_BYTES, Evaluate, Task
 
 if TYPE_CHECKING:
@@ -61,21 +65,24 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> S
     context.progress(0, None, "", "loading the model")
     model = LanguageModel.load(inputs.one("model").path, settings.batch_size)
     # Three kinds of measurement, each with its own file of rows; the summary grows as they come in.
-    scores = ScoresSummary()
+    scores, spread = ScoresSummary(), Spread()
     if documents:
         measured = cut(documents, settings.max_bytes or MAX_BYTES, seed)
         by_language, rows = bits_per_byte(model, measured, report("windows of held-out text"))
         scores.bits_per_byte.update(by_language)
+        spread.add_documents(rows)
         write_lines(output / "documents.jsonl", rows)
     (output / "items").mkdir()
     if tasks:
-        scores.tasks.update(_run_tasks(tasks, items, model, settings.limit, seed, output, report))
+        scores.tasks.update(_run_tasks(tasks, items, model, settings.limit, seed, output, report, spread))
     if settings.lm_eval_tasks:
-        scores.tasks.update(_run_harness_tasks(settings, model, output, report))
+        scores.tasks.update(_run_harness_tasks(settings, model, output, report, spread))
     if pairs:
         by_source, rows = score_pairs(model, pairs, settings.limit, report("answers"))
         scores.preferences.update(by_source)
+        spread.add_pairs(rows)
         write_lines(output / "pairs.jsonl", rows)
+    spread.write(output)
     # Rounded once, so that the summary and scores.json say the same on every machine.
     rounded = _rounded(scores.as_json())
     write_json(output / "scores.json", rounded)
@@ -93,6 +100,7 @@ def _run_tasks(
     seed: str,
     output: Path,
     report: Callable[[str], Report],
+    spread: Spread,
 ) -> dict[str, TaskScore]:
     from lm_eval import evaluate  # extra: evaluate
 
@@ -107,32 +115,29 @@ def _run_tasks(
     summaries = {}
     for name, task in tasks.items():
         samples = results["samples"][name]
-        without = _scores_without_each(task.settings, samples)
-        rows = [_item_row(task.settings, sample) for sample in samples]
-        for row, value in zip(rows, without.get("chrf", [])):
-            row["chrf_without"] = round(value, 6)
-        write_lines(output / "items" / f"{name}.jsonl", rows)
+        write_lines(output / "items" / f"{name}.jsonl", [_item_row(task.settings, sample) for sample in samples])
+        without = _without_each(task, samples)
         summaries[name] = _task_score(task, results["results"][name], samples, without)
+        spread.add("task", name, [sample["doc"] for sample in samples], without[summaries[name].metric])
     return summaries
 
 
-def _scores_without_each(task: Task, samples: list[dict]) -> dict[str, list[float]]:
-    """Corpus metrics without each item in turn: what their errors, and those of a change between models, come from."""
-    if task.kind == "choice":
-        return {}
-    pairs = [sample["chrf"] for sample in samples]
-    return {name: scores_without_each(text_metric(name, task.language), *zip(*pairs)) for name in ("chrf", "bleu")}
+def _without_each(task: ItemTask, samples: list[dict]) -> dict[str, list[float]]:
+    """Every metric of a task without each of its items in turn."""
+    found = {}
+    for name in task.aggregation():
+        values = [sample[name] for sample in samples]
+        if name in ("chrf", "bleu"):
+            found[name] = text_score_without_each(text_metric(name, task.settings.language), *zip(*values))
+        else:
+            found[name] = mean_without_each(values)
+    return found
 
 
 def _task_score(task: ItemTask, results: dict, samples: list[dict], without: dict[str, list[float]]) -> TaskScore:
     """A task's scores: `acc` is the headline of choice tasks, as sums do not depend on how a tokenizer cuts."""
     settings = task.settings
     headline = "acc" if settings.kind == "choice" else "chrf"
-    values = {name: results[f"{name},none"] for name in task.aggregation()}
-    errors = {
-        name: jackknife_error(without[name]) if name in without else mean_error([sample[name] for sample in samples])
-        for name in values
-    }
     if settings.kind == "choice":
         chance = mean([1 / len(item["choices"]) for item in task.items])
     else:
@@ -142,7 +147,7 @@ def _task_score(task: ItemTask, results: dict, samples: list[dict], without: dic
         language=settings.language,
         kind=settings.kind,
         metric=headline,
-        metrics={name: Metric(value, errors[name]) for name, value in values.items()},
+        metrics={name: Metric(results[f"{name},none"], jackknife_error(each)) for name, each in without.items()},
         chance=chance,
         items=len(samples),
         contexts_cut=sum(any(_seen(response[0]).cut for response in s["resps"]) for s in samples),
@@ -186,7 +191,7 @@ def _seen(response: Any) -> Any:
 
 
 def _run_harness_tasks(
-    settings: Evaluate, model: LanguageModel, output: Path, report: Callable[[str], Report]
+    settings: Evaluate, model: LanguageModel, output: Path, report: Callable[[str], Report], spread: Spread
 ) -> dict[str, TaskScore]:
     """Tasks by their names in lm-evaluation-harness; their data sets come from the hub.
 
@@ -217,6 +222,11 @@ def _run_harness_tasks(
         samples = results["samples"][name]
         write_lines(output / "items" / f"{name}.jsonl", [_harness_row(sample) for sample in samples])
         summaries[name] = _harness_score(loaded["tasks"][name], results["results"][name], samples)
+        values = [sample.get(summaries[name].metric) for sample in samples]
+        # The harness aggregates as a task says; only of what is a mean of items it is known what each one adds.
+        numbers = [float(value) for value in values if isinstance(value, int | float)]
+        if len(numbers) == len(values) and math.isclose(mean(numbers), summaries[name].score.value, rel_tol=1e-9):
+            spread.add("task", name, [sample["doc"] for sample in samples], mean_without_each(numbers))
     return summaries
 
 

@@ -1,8 +1,8 @@
-"""Metrics of generated text, and standard errors.
+"""Metrics of generated text, and what every score would be without each item in turn: standard errors come from these.
 
 Corpus metrics come from sacrebleu (chrF2: characters up to 6-grams; BLEU: its 13a tokenisation, characters for
-languages that write no spaces), on its scale of 0 to 100. Their standard error is a jackknife over items: each item's
-counts are kept once, and the score without an item only takes its counts off.
+languages that write no spaces), on its scale of 0 to 100. Each item's counts are kept once, and
+the score without an item only takes its counts off.
 """
 
 from __future__ import annotations
@@ -29,21 +29,17 @@ def mean(values: Sequence[float]) -> float:
     return float(np.mean(values))
 
 
-def mean_error(values: Sequence[float]) -> float | None:
-    """Standard error of a mean; None for fewer than two values, which say nothing about spread."""
-    if len(values) < 2:
-        return None
-    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
+def mean_without_each(values: Sequence[float]) -> list[float]:
+    """A mean without each value in turn; of a single one there is none."""
+    return ratio_without_each(values, [1.0] * len(values))
 
 
-def ratio_error(numerators: Sequence[float], denominators: Sequence[float]) -> float | None:
-    """Standard error of sum(numerators) / sum(denominators) over documents (the linearised ratio estimator)."""
+def ratio_without_each(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
+    """sum(numerators) / sum(denominators) without each document in turn; of a single one there is none."""
     if len(numerators) < 2:
-        return None
+        return []
     top, bottom = np.asarray(numerators, float), np.asarray(denominators, float)
-    residuals = top - top.sum() / bottom.sum() * bottom
-    count = len(top)
-    return float(np.sqrt(count / (count - 1) * np.sum(residuals**2)) / bottom.sum())
+    return ((top.sum() - top) / (bottom.sum() - bottom)).tolist()
 
 
 def text_metric(name: str, language: str) -> Any:
@@ -58,8 +54,8 @@ def corpus_score(metric: Any, hypotheses: Sequence[str], references: Sequence[st
     return float(metric.corpus_score(list(hypotheses), [list(references)]).score)
 
 
-def scores_without_each(metric: Any, hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
-    """What a corpus metric would be without each item in turn; with one item there is no such score."""
+def text_score_without_each(metric: Any, hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
+    """What a corpus metric would be without each item in turn; of a single one there is none."""
     counts = np.array(metric._extract_corpus_statistics(list(hypotheses), [list(references)]))
     if len(counts) < 2:
         return []

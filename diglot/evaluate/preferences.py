@@ -12,10 +12,11 @@ from typing import Any
 
 from diglot.base.artifact import Artifact
 from diglot.base.errors import UserError
+from diglot.base.intervals import jackknife_error
 from diglot.base.summaries.scores import Metric, PreferenceScore
 from diglot.evaluate.items import read_lines
 from diglot.evaluate.language_model import LanguageModel, Message, Report, Request, Score
-from diglot.evaluate.metrics import mean, mean_error
+from diglot.evaluate.metrics import mean, mean_without_each
 
 Pair = dict[str, Any]
 
@@ -114,19 +115,24 @@ def _score(rows: list[dict[str, Any]], too_long: int, model: LanguageModel) -> P
             f"none of {too_long} held-out preference pairs fits into the {model.max_length} tokens that "
             f"{model.folder} can attend to"
         )
-    margins = [row["chosen"]["log_likelihood"] - row["rejected"]["log_likelihood"] for row in rows]
+    right, margins = judgements(rows)
     per_token = [
         row["chosen"]["log_likelihood"] / row["chosen"]["tokens"]
         - row["rejected"]["log_likelihood"] / row["rejected"]["tokens"]
         for row in rows
     ]
-    right = [(margin > 0) + 0.5 * (margin == 0) for margin in margins]
     languages = sorted({row["language"] for row in rows if row["language"]})
     return PreferenceScore(
         language="-".join(languages) or rows[0]["source"],
-        accuracy=Metric(mean(right), mean_error(right)),
+        accuracy=Metric(mean(right), jackknife_error(mean_without_each(right))),
         accuracy_per_token=mean([(margin > 0) + 0.5 * (margin == 0) for margin in per_token]),
-        margin=Metric(mean(margins), mean_error(margins)),
+        margin=Metric(mean(margins), jackknife_error(mean_without_each(margins))),
         pairs=len(rows),
         too_long=too_long,
     )
+
+
+def judgements(rows: list[dict[str, Any]]) -> tuple[list[float], list[float]]:
+    """Of every pair, whether the chosen answer is the likelier one (a tie is a half), and by how many nats."""
+    margins = [row["chosen"]["log_likelihood"] - row["rejected"]["log_likelihood"] for row in rows]
+    return [(margin > 0) + 0.5 * (margin == 0) for margin in margins], margins

@@ -17,9 +17,10 @@ from transformers import AutoModelForCausalLM
 
 from diglot.base.artifact import Artifact, Inputs
 from diglot.base.errors import UserError
+from diglot.base.intervals import jackknife_error
 from diglot.evaluate import engine
 from diglot.evaluate.bits import bits_per_byte, cut, read_held_out
-from diglot.evaluate.metrics import ratio_error
+from diglot.evaluate.metrics import ratio_without_each
 from diglot.evaluate.preferences import read_pairs, score_pairs
 from diglot.recipe.evaluate import Evaluate
 
@@ -141,9 +142,32 @@ def test_the_whole_stage(learnt_folder, tmp_path, context, corpus, preferences, 
     question = generated[0]["prompt"]
     assert generated[0]["input"] == f"<s><|user|>{question}<|end|><|assistant|>"
     assert generated[0]["context"][-1] == 6  # <|assistant|>
-    assert [line["chrf_without"] for line in generated] == [100] * 5
     assert len(read(output / "pairs.jsonl")) == len(tiny_model.ENGLISH)
     assert len(read(output / "documents.jsonl")) == len(tiny_model.ENGLISH + tiny_model.ARABIC) + 1
+
+
+def test_every_score_without_each_of_its_items_lies_beside_the_scores(
+    learnt_folder, tmp_path, context, corpus, preferences, items
+):
+    scores, output = run(learnt_folder, tmp_path, context, corpus=corpus, preferences=preferences, items=items)
+    without = json.loads((output / "without.json").read_text())
+    assert set(without) == {"task", "bits", "preference", "margin"}
+    documents = [row for row in read(output / "documents.jsonl") if row["group"] == "en"]
+    rest = documents[1:]
+    expected = sum(row["bits"] for row in rest) / sum(row["bytes"] for row in rest)
+    assert without["bits"]["en"]["without"][0] == pytest.approx(expected)
+    assert jackknife_error(without["bits"]["en"]["without"]) == pytest.approx(
+        scores.bits_per_byte["en"].standard_error, abs=1e-6
+    )
+    assert without["task"]["cloze-en"]["without"] == [1.0] * 4
+    assert without["task"]["answers-en"]["without"] == [100.0] * 5
+    assert len(without["margin"]["flaws"]["without"]) == scores.preferences["flaws"].pairs
+    # The hash tells other items: the same task with fewer of them.
+    _, fewer = run(learnt_folder, tmp_path, context, {"limit": 3}, name="fewer", items=items)
+    assert (
+        json.loads((fewer / "without.json").read_text())["task"]["cloze-en"]["items"]
+        != without["task"]["cloze-en"]["items"]
+    )
 
 
 def test_the_same_bytes_twice_and_with_any_batch_size(learnt_folder, tmp_path, context, corpus, preferences, items):
@@ -204,7 +228,7 @@ def test_languages_weigh_documents_by_bytes_and_parallel_text_stands_alone(rando
     english = [row for row in rows if row["group"] == "en"]
     bits, sizes = [row["bits"] for row in english], [row["bytes"] for row in english]
     assert found["en"].value == pytest.approx(sum(bits) / sum(sizes))
-    assert found["en"].standard_error == pytest.approx(ratio_error(bits, sizes))
+    assert found["en"].standard_error == pytest.approx(jackknife_error(ratio_without_each(bits, sizes)))
     assert set(found) == {"ar", "en", "pairs"}
 
 

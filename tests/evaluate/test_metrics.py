@@ -10,11 +10,11 @@ from diglot.base.intervals import jackknife_error
 from diglot.evaluate.metrics import (
     chance_of_texts,
     corpus_score,
-    mean_error,
+    mean_without_each,
     normalise,
-    ratio_error,
-    scores_without_each,
+    ratio_without_each,
     text_metric,
+    text_score_without_each,
 )
 
 REFERENCES = ["الخباز يبيع الخبز.", "The cat is on the mat today.", "He walks to the old market.", "Four."]
@@ -31,10 +31,10 @@ def test_corpus_scores_are_sacrebleus():
 
 
 @pytest.mark.parametrize("name", ["chrf", "bleu"])
-def test_scores_without_each_item_are_sacrebleus_and_give_the_error_of_resampled_items(name):
+def test_text_score_without_each_item_are_sacrebleus_and_give_the_error_of_resampled_items(name):
     hypotheses, references = HYPOTHESES * 20, REFERENCES * 20
     metric = text_metric(name, "en")
-    without = scores_without_each(metric, hypotheses, references)
+    without = text_score_without_each(metric, hypotheses, references)
     assert without[2] == pytest.approx(
         corpus_score(metric, hypotheses[:2] + hypotheses[3:], references[:2] + references[3:])
     )
@@ -48,8 +48,8 @@ def test_scores_without_each_item_are_sacrebleus_and_give_the_error_of_resampled
 
 def test_perfect_answers_have_no_error_and_one_item_has_no_score_without_it():
     metric = text_metric("chrf", "ar")
-    assert jackknife_error(scores_without_each(metric, REFERENCES, REFERENCES)) == 0
-    assert scores_without_each(metric, REFERENCES[:1], REFERENCES[:1]) == []
+    assert jackknife_error(text_score_without_each(metric, REFERENCES, REFERENCES)) == 0
+    assert text_score_without_each(metric, REFERENCES[:1], REFERENCES[:1]) == []
 
 
 def test_chance_of_texts_is_the_score_of_another_items_reference():
@@ -62,12 +62,12 @@ def test_chance_of_texts_is_the_score_of_another_items_reference():
     assert chance_of_texts(metric, ["yes", "yes"]) == 0
 
 
-def test_mean_error_of_shares_is_binomial():
-    assert mean_error([1.0] * 30 + [0.0] * 70) == pytest.approx(np.sqrt(0.3 * 0.7 / 99))
-    assert mean_error([1.0]) is None
+def test_the_error_of_a_mean_of_shares_is_binomial():
+    assert jackknife_error(mean_without_each([1.0] * 30 + [0.0] * 70)) == pytest.approx(np.sqrt(0.3 * 0.7 / 99))
+    assert mean_without_each([1.0]) == []
 
 
-def test_ratio_error_is_the_spread_over_samples_of_documents():
+def test_the_error_of_a_ratio_is_the_spread_over_samples_of_documents():
     rng = np.random.default_rng(0)
 
     def sample():
@@ -75,9 +75,9 @@ def test_ratio_error_is_the_spread_over_samples_of_documents():
         return sizes * rng.normal(2, 0.3, 200), sizes
 
     ratios = [top.sum() / bottom.sum() for top, bottom in (sample() for _ in range(500))]
-    assert ratio_error(*sample()) == pytest.approx(np.std(ratios), rel=0.2)
-    assert ratio_error([1.0, 2.0], [2.0, 4.0]) == pytest.approx(0)
-    assert ratio_error([1.0], [2.0]) is None
+    assert jackknife_error(ratio_without_each(*sample())) == pytest.approx(np.std(ratios), rel=0.2)
+    assert jackknife_error(ratio_without_each([1.0, 2.0], [2.0, 4.0])) == pytest.approx(0)
+    assert ratio_without_each([1.0], [2.0]) == []
 
 
 def test_normalise():
