@@ -170,8 +170,9 @@ def _closing(console: Console, steps: list[Step]) -> None:
     if any(artifact.kind == "scores" for artifact in artifacts):
         from diglot.report.learnt import learnt_of
 
-        if table := learnt_of(artifacts):
-            console.print("", drawn(table))
+        if learnt := learnt_of(artifacts):
+            console.print("", drawn(learnt.table))
+            console.print(f"\n{learnt.finding}", markup=False)
     for artifact in artifacts:
         if artifact.kind == "report":
             console.print(f"\nreport: {(artifact.path / 'report.html').resolve()}", markup=False)

@@ -15,8 +15,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from diglot.base.format import join, words
+from diglot.report.comparisons import Comparison
 from diglot.report.reading import Training
-from diglot.report.results import INTERVAL, Comparison
 from diglot.text.languages import shown_language
 
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#7A8B00"]
@@ -160,11 +160,14 @@ def _dumbbell(fig: go.Figure, name: str, item: Comparison, colour: str, values: 
         if result is None or value is None:
             continue
         scale = 100 if result.is_share else 1
-        error = (result.standard_error or 0) * INTERVAL * scale
+        low, high = result.interval or (result.value, result.value)
         fig.add_scatter(
             x=[value], y=[name], mode="markers",
             marker={"symbol": symbol, "size": 12, "color": colour, "line": {"color": colour, "width": 2}},
-            error_x={"array": [error], "color": colour, "thickness": 1.2, "width": 0, "visible": error > 0},
+            error_x={
+                "array": [(high - result.value) * scale], "arrayminus": [(result.value - low) * scale],
+                "color": colour, "thickness": 1.2, "width": 0, "visible": high > low,
+            },
             hovertemplate=f"{when}: {result.text} {result.error_text}<extra></extra>",
         )  # fmt: skip
 
@@ -375,7 +378,7 @@ def bits_over_tokens(
 
     Args:
         segments: one a train stage: `{"stage", "languages": {language: [(tokens, bits)]}}`.
-        points: one an evaluate stage: `{"stage", "tokens", "languages": {language: (bits, standard error)}}`.
+        points: one an evaluate stage: `{"stage", "tokens", "languages": {language: (bits, half their interval)}}`.
         stages: name, first and last token of every train stage.
         colours: one a language.
     """
@@ -392,7 +395,7 @@ def bits_over_tokens(
             )  # fmt: skip
             latest[language] = series[-1]
     for point in points:
-        for language, (bits, error) in point["languages"].items():
+        for language, (bits, half) in point["languages"].items():
             colour = colours.of(language)
             if language in latest and point["tokens"] > latest[language][0]:
                 _join(fig, latest[language], (point["tokens"], bits), colour)
@@ -400,7 +403,7 @@ def bits_over_tokens(
             latest.setdefault(language, (point["tokens"], bits))
             fig.add_scatter(
                 x=[point["tokens"]], y=[bits], mode="markers", cliponaxis=False,
-                error_y={"array": [(error or 0) * INTERVAL], "thickness": 1, "width": 0, "color": colour},
+                error_y={"array": [half], "thickness": 1, "width": 0, "color": colour},
                 marker={"symbol": "diamond-open", "size": 9, "color": colour, "line": {"width": 1.6}},
                 hovertemplate=f"{escape(point['stage'])}, {escape(shown_language(language))}: %{{y:.3f}}<extra></extra>",
             )  # fmt: skip

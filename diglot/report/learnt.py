@@ -1,19 +1,33 @@
-"""The table of what was learnt, by language and task: at the end of `diglot run`, and first on the page."""
+"""What was learnt, by language and task: at the end of `diglot run` and first on the page, in the same words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from diglot.base.artifact import Artifact
 from diglot.base.table import Cell, Table, left, right
-from diglot.report.results import Comparison, before_and_after, headline_comparisons
+from diglot.report.comparisons import Comparison, before_and_after, headline_comparisons
+from diglot.report.finding import finding_of
 from diglot.text.languages import shown_language
 
 VERDICT_STYLES = {"better": "good", "worse": "bad", "same": "quiet", "unknown": "quiet"}
-NOTE = "± is half a 95% interval. Bits per byte: lower is better. A change in grey is within noise."
+COVERS = (
+    "± is half a 95% interval over the items of a test: how far other items like them might move the number. That of a "
+    "change is paired, item by item (jackknife), where both models had the same items."
+)
+GREY = "Bits per byte: lower is better. A change in grey is within its interval, or has none and is not judged."
 
 
-def learnt_of(artifacts: Sequence[Artifact]) -> Table | None:
+@dataclass(frozen=True)
+class Learnt:
+    """The table, and the finding in words."""
+
+    table: Table
+    finding: str
+
+
+def learnt_of(artifacts: Sequence[Artifact]) -> Learnt | None:
     """What a run learnt, between the evaluate stages that its report compares, else the first and the last.
 
     Returns:
@@ -24,17 +38,30 @@ def learnt_of(artifacts: Sequence[Artifact]) -> Table | None:
     if last is None:
         return None
     title = f"What was learnt, from {first.stage} to {last.stage}" if first else f"Scores of {last.stage}"
-    return learnt_table(headline_comparisons(artifacts, first, last), title)
+    rows = headline_comparisons(artifacts, first, last)
+    return Learnt(learnt_table(rows, title, next_seed(artifacts)), finding_of(artifacts, first, last))
 
 
-def learnt_table(comparisons: Sequence[Comparison], title: str) -> Table:
-    """Chance, before, after and change of every number, below the name of its language."""
-    table = Table([*left("language", "measured"), *right("chance", "before", "after", "change")], title, [NOTE], True)
+def next_seed(artifacts: Sequence[Artifact]) -> int:
+    """A seed that the run did not have."""
+    return max((artifact.inputs.get("seed") or 0 for artifact in artifacts), default=0) + 1
+
+
+def learnt_table(comparisons: Sequence[Comparison], title: str, seed: int) -> Table:
+    """Chance, before, after and change of every number, below the name of its language; `seed` is to be tried next."""
+    moved = dict.fromkeys((shown_language(item.either.language), item.since) for item in comparisons if item.since)
+    notes = [
+        COVERS,
+        f"No ± covers another training: diglot run RECIPE seed={seed} --run FOLDER shows how much a seed moves.",
+        *(f"{language}: before {since} its bits per byte were worse than 8, those of equally likely bytes." for language, since in moved),
+        GREY,
+    ]  # fmt: skip
+    table = Table([*left("language", "measured"), *right("chance", "before", "after", "change")], title, notes, True)
     for item in comparisons:
         chance = Cell(item.either.chance_text, style="quiet")
         results = [
             Cell(result.text, result.error_text) if result else Cell("–") for result in (item.before, item.after)
         ]
-        change = Cell(item.change_text, style=VERDICT_STYLES[item.verdict])
+        change = Cell(item.change_text, item.half_text, VERDICT_STYLES[item.verdict])
         table.add(shown_language(item.either.language), Cell(item.name, item.detail), chance, *results, change)
     return table

@@ -16,12 +16,12 @@ from diglot.base.format import duration, join, megabytes, number, share
 from diglot.base.summaries.model import ModelSummary
 from diglot.base.table import Cell, Table, left, right
 from diglot.report import figures
+from diglot.report.comparisons import before_and_after, headline_comparisons
 from diglot.report.figures import Colours
-from diglot.report.learnt import learnt_table
+from diglot.report.finding import finding_of
+from diglot.report.learnt import learnt_table, next_seed
 from diglot.report.reading import Run
-from diglot.report.results import INTERVAL, Comparison, before_and_after, headline_comparisons, new_languages
 from diglot.report.section import Section, plot
-from diglot.text.languages import shown_language
 
 PIPELINE_NOTE = (
     "From top to bottom in the order in which stages ran: name, kind of stage, artifact, time, fingerprint. Arcs lead "
@@ -58,7 +58,6 @@ def headline(run: Run, colours: Colours, before: str | None, after: str | None) 
     if last is None:
         text = f"{len(run.artifacts)} stages ran in {duration(seconds)}; no model was evaluated yet."
         return Section("headline", "What was learnt", text, {"tiles": tiles, "table": None, "plots": []})
-    new = new_languages(run.artifacts)
     rows = headline_comparisons(run.artifacts, first, last)
     plots = []
     if any(item.either.kind in ("task", "preference") for item in rows):
@@ -67,60 +66,11 @@ def headline(run: Run, colours: Colours, before: str | None, after: str | None) 
     if any(item.either.kind == "bits" for item in rows):
         caption = "Bits per byte of held-out text (lower is better): ○ before, ● after."
         plots.append(plot("headline-bits", figures.bits_before_after(rows, colours), caption))
-    finding = f"{finding_of_comparisons(rows, new)} The whole run took {duration(seconds)}{_on(run)}."
-    table = learnt_table(rows, f"From {first.stage} to {last.stage}" if first else f"Scores of {last.stage}")
+    finding = f"{finding_of(run.artifacts, first, last)} The whole run took {duration(seconds)}{_on(run)}."
+    title = f"From {first.stage} to {last.stage}" if first else f"Scores of {last.stage}"
+    table = learnt_table(rows, title, next_seed(run.artifacts))
     data = {"tiles": tiles, "table": table if rows else None, "plots": plots}
     return Section("headline", "What was learnt", finding.strip(), data)
-
-
-def finding_of_comparisons(rows: list[Comparison], new: list[str]) -> str:
-    """The headline in words: what new languages gained and what the others kept, with numbers."""
-    sentences = []
-    for language in new:
-        gained = [row for row in rows if row.either.language == language and row.verdict == "better"]
-        tasks = sorted((row for row in gained if row.either.kind == "task"), key=lambda row: -_gain(row))[:2]
-        others = [row for row in gained if row.either.kind in ("bits", "preference")]
-        if tasks or others:
-            changes = join([_change(row) for row in [*tasks, *others[:2]]])
-            sentences.append(f"{shown_language(language)} was learnt: {changes}.")
-        elif any(row.either.language == language for row in rows):
-            sentences.append(f"{shown_language(language)} shows no gain beyond noise.")
-    # Of the languages that were there before: was anything known, and is it still?
-    for language in dict.fromkeys(row.either.language for row in rows):
-        old = [row for row in rows if row.either.language == language and row.either.kind in ("task", "bits")]
-        known = [row for row in old if row.verdict != "unknown"]
-        if language in new or not known or not any(row.either.kind == "task" for row in known):
-            continue
-        # A score at chance before and after was not kept: there was nothing.
-        known = [row for row in known if row.verdict == "worse" or _was_known(row)]
-        if not known:
-            continue
-        worse = [row for row in known if row.verdict == "worse"]
-        if worse:
-            lost = join([_change(row) for row in worse[:3]])
-            sentences.append(f"{shown_language(language)} lost on {len(worse)} of {len(known)} measures: {lost}.")
-        else:
-            sentences.append(
-                f"{shown_language(language)} was kept: {join([_change(row) for row in [*known[:2], *known[-1:]][: len(known)]])}."
-            )
-    return " ".join(sentences)
-
-
-def _was_known(row: Comparison) -> bool:
-    """Whether there was something to keep: before, bits per byte, or a score above chance beyond noise."""
-    if row.either.kind == "bits" or row.before is None:
-        return row.either.kind == "bits"
-    return row.before.value - INTERVAL * (row.before.standard_error or 0) > (row.either.chance or 0)
-
-
-def _gain(row: Comparison) -> float:
-    return row.after.points - row.before.points if row.before and row.after else 0.0
-
-
-def _change(row: Comparison) -> str:
-    chance = f" (chance {row.either.chance_text})" if row.either.chance else ""
-    texts = [result.text if result else "–" for result in (row.before, row.after)]
-    return f"{row.name} {' → '.join(texts)}{chance}"
 
 
 def _on(run: Run) -> str:

@@ -6,19 +6,13 @@ from typing import Any
 
 from diglot.base.artifact import Artifact
 from diglot.base.format import join, number
+from diglot.base.intervals import half_interval
 from diglot.base.table import Cell, Column, Table, left, right
 from diglot.report import figures
+from diglot.report.comparisons import Comparison, before_and_after, by_key, in_reading_order, new_languages
 from diglot.report.figures import Colours
 from diglot.report.reading import Run, read_lines, token_offsets
-from diglot.report.results import (
-    Comparison,
-    Result,
-    before_and_after,
-    in_reading_order,
-    new_languages,
-    results,
-    scores_of,
-)
+from diglot.report.results import scores_of
 from diglot.report.section import Section, plot
 from diglot.text.languages import shown_language
 
@@ -49,7 +43,7 @@ def bits(run: Run, colours: Colours) -> Section | None:
             "stage": artifact.stage,
             "tokens": starts[artifact.stage],
             "languages": {
-                language: (bits.value, bits.standard_error)
+                language: (bits.value, half_interval(bits.standard_error or 0.0, bits.documents))
                 for language, bits in scores_of(artifact).bits_per_byte.items()
             },
         }
@@ -81,14 +75,14 @@ def scores(run: Run, colours: Colours, before: str | None, after: str | None) ->
     stages = run.of_kind("scores")
     if not stages:
         return None
-    by_stage = [{_key(item): item for item in results(scores_of(artifact))} for artifact in stages]
+    by_stage = [by_key(artifact) for artifact in stages]
     keys = dict.fromkeys(key for found in by_stage[::-1] for key in found)
     rows = [Comparison(None, next(found[key] for found in by_stage if key in found)) for key in keys]
     models = [Column(artifact.stage, _model_of(run, artifact), align="right") for artifact in stages]
     table = Table([*left("language", "measured"), *right("items", "chance"), *models], grouped=True)
     for row in in_reading_order(rows, new_languages(run.artifacts)):
         counts = [Cell(text, style="quiet") for text in (number(row.either.items), row.either.chance_text)]
-        found = [of.get(_key(row.either)) for of in by_stage]
+        found = [of.get(row.key) for of in by_stage]
         cells = [Cell(result.text, result.error_text) if result else Cell("–") for result in found]
         table.add(shown_language(row.either.language), Cell(row.name, row.detail), *counts, *cells)
     items = sum({(row.either.name, row.either.language): row.either.items or 0 for row in rows}.values())
@@ -96,10 +90,6 @@ def scores(run: Run, colours: Colours, before: str | None, after: str | None) ->
     finding = f"{measured} on {len(table.rows)} numbers from {items:,} held-out items, documents and pairs."
     data = {"table": table, "samples": _samples(*before_and_after(run.artifacts, before, after))}
     return Section("scores", "Scores of all evaluate stages", finding, data)
-
-
-def _key(item: Result) -> tuple[str, str, str]:
-    return item.kind, item.name, item.language
 
 
 def _model_of(run: Run, artifact: Artifact) -> str:

@@ -434,3 +434,14 @@ def write_run(folder: Path) -> list[Artifact]:
     found = [read_artifact(folder / stage) for stage in writer.fingerprints]
     assert None not in found
     return [artifact for artifact in found if artifact is not None]
+
+
+def by_stage(artifacts: list[Artifact], stage: str) -> Artifact:
+    """The artifact of a stage."""
+    return next(artifact for artifact in artifacts if artifact.stage == stage)
+
+
+def with_scores(artifacts: list[Artifact], stage: str, **changes: Any) -> list[Artifact]:
+    """The same artifacts with other scores of one evaluate stage; its place among them stays."""
+    summary = replace(by_stage(artifacts, stage).summary, **changes)
+    return [replace(each, summary=summary) if each.stage == stage else each for each in artifacts]

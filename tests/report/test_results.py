@@ -1,31 +1,12 @@
-"""Results: what is read from scores, how it is worded, and what counts as beyond noise."""
+"""Results: what is read from scores, how it is worded, and what is beyond chance."""
 
-import dataclasses
-import io
-import subprocess
-import sys
-
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
+from small_run import by_stage
 
 from diglot.base.artifact import Artifact
-from diglot.base.table import drawn
-from diglot.report.learnt import learnt_of
-from diglot.report.results import (
-    Comparison,
-    Result,
-    before_and_after,
-    compare,
-    in_reading_order,
-    new_languages,
-    results,
-    scores_of,
-)
-
-
-def by_name(artifacts: list[Artifact], name: str) -> Artifact:
-    return next(artifact for artifact in artifacts if artifact.stage == name)
+from diglot.report.results import Result, results, scores_of
 
 
 def accuracy(value: float, error: float | None = 0.03) -> Result:
@@ -33,7 +14,7 @@ def accuracy(value: float, error: float | None = 0.03) -> Result:
 
 
 def test_every_number_of_the_scores_becomes_one_result(artifacts: list[Artifact]) -> None:
-    scores = scores_of(by_name(artifacts, "evaluate-base"))
+    scores = scores_of(by_stage(artifacts, "evaluate-base"))
     found = results(scores)
     assert len(found) == len(scores.tasks) + len(scores.bits_per_byte) + 2 * len(scores.preferences)
     assert {r.value for r in found if r.kind == "bits"} == set(scores.bits.values())
@@ -45,70 +26,49 @@ def test_shares_are_percent_and_other_metrics_keep_their_unit() -> None:
     assert Result("task", "t", "ar", "chrf", 54.04, 1.0, 0.0).text == "54.0"
     assert Result("task", "t", "ar", "chrf", 54.04, 1.0, 0.0).chance_text == "–"
     assert Result("bits", "bits per byte", "ar", "bits/byte", 0.7).text == "0.700"
-    assert Comparison(accuracy(0.26), accuracy(0.2)).change_text == "−6 points"
-    assert Comparison(accuracy(0.26), accuracy(0.258)).change_text == "+0 points"
 
 
-@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 0.3), st.floats(0, 0.3))
-def test_verdict_is_symmetric_and_turns_round_for_bits(a: float, b: float, error_a: float, error_b: float) -> None:
-    turned = {"better": "worse", "worse": "better", "same": "same"}
-    there = Comparison(accuracy(a, error_a), accuracy(b, error_b)).verdict
-    assert Comparison(accuracy(b, error_b), accuracy(a, error_a)).verdict == turned[there]
-    bits = [Result("bits", "bits per byte", "ar", "", v, e) for v, e in ((a, error_a), (b, error_b))]
-    assert Comparison(*bits).verdict == turned[there]
+def test_a_score_is_known_where_its_interval_is_above_chance() -> None:
+    assert accuracy(0.40).is_known  # 33.5% to 47%
+    assert not accuracy(0.30).is_known  # 24.1% to 36.7%
+    assert not accuracy(0.40, None).is_known
+    # Two of two right are 34% to 100%; with a standard error of 0 they would be certain.
+    assert Result("task", "t", "ar", "acc", 1.0, 0.0, 0.5, 2).interval == (
+        pytest.approx(0.342, abs=1e-3),
+        pytest.approx(1.0),
+    )
+    assert not Result("task", "t", "ar", "acc", 1.0, 0.0, 0.5, 2).is_known
 
 
-def test_a_change_within_noise_is_the_same() -> None:
-    assert Comparison(accuracy(0.50, 0.03), accuracy(0.55, 0.03)).verdict == "same"
-    assert Comparison(accuracy(0.50, 0.01), accuracy(0.55, 0.01)).verdict == "better"
-    assert Comparison(None, accuracy(0.5)).verdict == "unknown"
-    margins = [Result("margin", "pairs", "ar", "", value, 1.0) for value in (412.9, 109.3)]
-    assert Comparison(*margins).verdict == "unknown"
+def test_written_answers_are_known_above_chance_and_above_a_floor() -> None:
+    def written(value: float, chance: float, metric: str = "chrf") -> Result:
+        return Result("task", "answers", "ar", metric, value, value / 20, chance, 150, written=True)
+
+    assert not written(4.2, 0.0).is_known  # answers were garbage: 4.2 is far above 0, and nothing
+    assert not written(4.2, 1.0).is_known
+    assert not written(20.0, 21.0).is_known  # as good as the answer to another question
+    assert written(40.0, 21.0).is_known
+    assert not written(0.04, 0.0, "exact_match").is_known  # the floor is in the metric's unit
+    assert written(0.4, 0.0, "exact_match").is_known
 
 
-def test_compare_keeps_what_only_one_side_has(artifacts: list[Artifact]) -> None:
-    first, last = before_and_after(artifacts)
-    assert first
-    assert last
-    assert (first.stage, last.stage) == ("evaluate-base", "evaluate-aligned")
-    tasks = {name: task for name, task in scores_of(first).tasks.items() if name != "cloze-ar"}
-    fewer = dataclasses.replace(scores_of(first), tasks=tasks)
-    rows = compare(dataclasses.replace(first, summary=fewer), last)
-    missing = [row for row in rows if row.before is None]
-    assert [row.name for row in missing] == ["cloze-ar"]
-    assert len(rows) == len(results(scores_of(last)))
+def test_bits_are_known_below_those_of_equally_likely_bytes() -> None:
+    assert Result("bits", "bits per byte", "ar", "bits/byte", 2.0, 0.1, None, 100).is_known
+    assert not Result("bits", "bits per byte", "ar", "bits/byte", 16.457, 0.1, None, 100).is_known
 
 
-def test_named_stages_are_compared_and_one_stage_has_no_before(artifacts: list[Artifact]) -> None:
-    first, _ = before_and_after(artifacts, "evaluate-expanded")
-    assert first
-    assert first.stage == "evaluate-expanded"
-    alone = [by_name(artifacts, "evaluate-base")]
-    assert before_and_after(alone) == (None, alone[0])
-    assert before_and_after([]) == (None, None)
+def test_metrics_where_less_is_better_are_no_shares() -> None:
+    for metric in ("word_perplexity", "bits_per_byte", "ter", "wer"):
+        result = Result("task", "wikitext", "", metric, 12.0, 0.1)
+        assert result.lower_is_better
+        assert result.text == "12.0"
+    for metric in ("acc", "f1", "inter_annotator"):
+        assert not Result("task", "t", "", metric, 0.5).lower_is_better
 
 
-def test_new_languages_come_first(artifacts: list[Artifact]) -> None:
-    assert new_languages(artifacts) == ["ar"]
-    first, last = before_and_after(artifacts)
-    assert last
-    rows = in_reading_order(compare(first, last), ["ar"])
-    assert list(dict.fromkeys(row.either.language for row in rows)) == ["ar", "en", "en-ar"]
-
-
-def test_terminal_table_fits_80_columns_and_has_every_measure(artifacts: list[Artifact]) -> None:
-    table = learnt_of(artifacts)
-    assert table is not None
-    stream = io.StringIO()
-    Console(file=stream, width=80).print(drawn(table))
-    text = stream.getvalue()
-    assert max(map(len, text.split("\n"))) <= 80
-    for words in ("Arabic", "English", "cloze-ar", "26% ±6", "76% ±6", "+50", "bits per byte", "−1.900", "preference margin, nats"):  # fmt: skip
-        assert words in text
-    assert learnt_of([artifact for artifact in artifacts if artifact.kind != "scores"]) is None
-
-
-def test_terminal_table_loads_nothing_heavy() -> None:
-    code = "import sys, diglot.report.learnt; print({'rich', 'plotly', 'jinja2', 'torch', 'numpy', 'numba'} & set(sys.modules))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "set()"
+@given(st.floats(0, 1), st.integers(2, 1000))
+def test_shown_intervals_hold_their_value(value: float, items: int) -> None:
+    low, high = accuracy(value).interval or (1, 0)
+    assert low <= value <= high
+    low, high = Result("bits", "bits per byte", "ar", "", value, 0.1, None, items).interval or (1, 0)
+    assert low < value < high
