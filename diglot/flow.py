@@ -301,8 +301,9 @@ class FileHashes:
                 continue
             files = expand(path)
             if not files:
+                wrong = "no files in the folder" if Path(path).expanduser().is_dir() else "no such file or folder"
                 raise UserError(
-                    f"{where(*key)}: no such file or folder: {path} (looked in {Path.cwd()}); correct the path, or give "
+                    f"{where(*key)}: {wrong}: {path} (looked in {Path.cwd()}); correct the path, or give "
                     f"another with an override: {prefix}{'.'.join(map(str, key))}=FOLDER"
                 )
             found.update({str(file): self._hash(file) for file in files})

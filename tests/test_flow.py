@@ -148,6 +148,11 @@ def test_a_missing_path_is_named_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         flow.plan(loaded, tmp_path / "run", where)
     assert f"{file}:7: stages.corpus.sources.english.path: no such file or folder: none" in str(error.value)
+    (tmp_path / "empty").mkdir()
+    file.write_text(file.read_text().replace("none", str(tmp_path / "empty")))
+    loaded, where = load_recipe(file)
+    with pytest.raises(UserError, match=f"no files in the folder: {tmp_path / 'empty'}"):
+        flow.plan(loaded, tmp_path / "run", where)
 
 
 def test_until_takes_what_it_needs(small_run: tuple[dict, Path]) -> None:

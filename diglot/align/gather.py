@@ -26,7 +26,7 @@ from diglot.base.ledger import Sample, SourceLedger
 from diglot.base.randomness import key_hash
 from diglot.base.summaries.corpus import CorpusSummary
 from diglot.read.files import Broken, read_records
-from diglot.recipe.align import GatherInstructions, GatherPreferences
+from diglot.recipe.align import ChatSource, GatherInstructions, GatherPreferences
 
 Ledger = dict[str, SourceLedger]
 LANGUAGE_CODE = re.compile(r"[a-z]{2,3}(-[A-Za-z]+)?")
@@ -109,7 +109,7 @@ def _accept(
                 if paths is None:
                     continue
                 limit = None if is_held_out else source.limit  # a file of held-out data is used as it is
-                for id_, record, size in _records(name, paths, base, limit, ledger, context):
+                for id_, record, size in _records(name, source, paths, base, limit, ledger, context):
                     try:
                         _check_language(record, source.language)
                         fields = read(record, settings.max_characters)
@@ -146,11 +146,17 @@ def _line(fields: dict[str, Any]) -> str:
 
 
 def _records(
-    name: str, paths: str | list[str], base: Path | None, limit: int | None, ledger: Ledger, context: Context
+    name: str,
+    source: ChatSource,
+    paths: str | list[str],
+    base: Path | None,
+    limit: int | None,
+    ledger: Ledger,
+    context: Context,
 ) -> Iterator[tuple[str, dict[str, Any], Size]]:
     """The readable records of a source with their ids, which are unique within it; all are counted as read."""
     ids: Counter[str] = Counter()
-    records = read_records(paths, stage=context.name, source=name, base=base, limit=limit)
+    records = read_records(paths, stage=context.name, source=name, base=base, limit=limit, how=source)
     for number, record in enumerate(records, start=1):
         if number % 1000 == 0:
             context.progress(number, limit, "records", name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import stat
 import uuid
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from diglot.base.errors import UserError
+
+MAX_DEPTH = 100  # of JSON; Python's own functions walk some 300 levels, and no file that we know of has 20
+TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @contextlib.contextmanager
@@ -89,6 +94,51 @@ def read_small(path: Path, most: int) -> bytes:
     return content
 
 
+def parse_json(content: bytes | str) -> Any:
+    """The value of a JSON text that can be walked, shown and written again: everything of JSON but its traps.
+
+    Raises:
+        ValueError: it is not UTF-8 or not JSON, nested more than `MAX_DEPTH` deep, or spells half of a surrogate pair.
+    """
+    text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(TOO_DEEP) from error
+    if is_too_deep(value, text.count("[") + text.count("{")):
+        raise ValueError(TOO_DEEP)
+    # Only an escape, or a text that was never bytes, can hold one.
+    if (not isinstance(content, bytes) or _SURROGATE.search(text)) and not is_encodable(value):
+        raise ValueError("half of a surrogate pair, which UTF-8 cannot hold")
+    return value
+
+
+def is_too_deep(value: Any, num_brackets: int) -> bool:
+    """Whether a JSON value is nested more than `MAX_DEPTH` deep, so that functions that walk it would fail.
+
+    Args:
+        value: as a parser gives it.
+        num_brackets: how many begin in its text, or more: with few of them nothing is asked.
+    """
+    if num_brackets <= MAX_DEPTH:
+        return False
+    level, depth = [value], 0
+    while level and depth <= MAX_DEPTH:
+        inner = [item for item in level if isinstance(item, dict | list)]
+        level = [child for item in inner for child in (item.values() if isinstance(item, dict) else item)]
+        depth += bool(inner)
+    return depth > MAX_DEPTH
+
+
+def is_encodable(value: Any) -> bool:
+    """Whether UTF-8 can hold all strings of a JSON value, keys included."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def read_json(path: Path, remedy: str = "run the stage that made it again") -> Any:
     """The value in a file of JSON.
 
@@ -97,12 +147,15 @@ def read_json(path: Path, remedy: str = "run the stage that made it again") -> A
         remedy: what to do where it is missing or broken; the end of the error.
 
     Raises:
-        UserError: the file is missing or not JSON.
+        UserError: the file is missing, no regular file (a pipe would wait for ever), or not JSON.
     """
     try:
-        return json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(f"{path} is missing; {remedy}") from error
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is no file; {remedy}")
+        return parse_json(path.read_bytes())
+    except OSError as error:
+        reason = "is missing" if isinstance(error, FileNotFoundError | NotADirectoryError) else error.strerror
+        raise UserError(f"{path} {reason}; {remedy}") from error
     except ValueError as error:
         raise UserError(f"{path}: not readable as JSON ({error}); {remedy}") from error
 
@@ -118,7 +171,7 @@ def read_lines(path: Path, remedy: str = "run the stage that made it again") -> 
             for number, line in enumerate(stream, start=1):
                 try:
                     if line.strip():
-                        yield json.loads(line)
+                        yield parse_json(line)
                 except ValueError as error:
                     raise UserError(f"{path}:{number}: not valid JSON ({error}); {remedy}") from error
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -135,7 +188,7 @@ def read_log(path: Path) -> tuple[list[dict[str, Any]], int]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except ValueError:
             record = None
         if isinstance(record, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,6 @@ from diglot.base.format import excerpt
 from diglot.base.ledger import UNKNOWN_LANGUAGE
 from diglot.base.randomness import key_hash
 from diglot.curate.documents import Documents
-from diglot.curate.units import text_fields
 from diglot.read.files import Broken, RawShard, Record
 from diglot.read.records import field_of
 from diglot.recipe.source import Source
@@ -44,7 +44,7 @@ def prepare(raw: RawShard, name: str, source: Source, number: int) -> tuple[Docu
     Returns:
         Those that have a text, and the broken ones, which have a reason and an excerpt for a text.
     """
-    fields = text_fields(source)
+    fields = source.text_fields()
     checked = [record if isinstance(record, Broken) else _with_text(record, fields) for record in raw.records or []]
     try:
         usable = _documents_of(checked, name, source, number)
@@ -74,7 +74,7 @@ def _documents_of(records: list[Record | Broken], name: str, source: Source, num
         number,
         ids=pa.array([_id_of(name, record) for record in good], strings),
         urls=pa.array([url if isinstance(url, str) and url else None for url in urls], strings),
-        read=[pa.array([field_of(record.value, field) for record in good], strings) for field in text_fields(source)],
+        read=[pa.array([field_of(record.value, field) for record in good], strings) for field in source.text_fields()],
     )
 
 
@@ -99,7 +99,7 @@ def _broken_of(records: list[Record | Broken], name: str, source: Source) -> Doc
     return documents
 
 
-def _with_text(record: Record, fields: list[str]) -> Record | Broken:
+def _with_text(record: Record, fields: Sequence[str]) -> Record | Broken:
     """The record, if all of its fields hold texts."""
     for name in fields:
         value = field_of(record.value, name)
@@ -112,7 +112,7 @@ def _with_text(record: Record, fields: list[str]) -> Record | Broken:
     return record
 
 
-def _encodable(record: Record, url_field: str, fields: list[str]) -> Record | Broken:
+def _encodable(record: Record, url_field: str, fields: Sequence[str]) -> Record | Broken:
     """The record, if its texts are free of lone surrogates; without its address, if only that is not."""
     for name in fields:
         text = field_of(record.value, name)

@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 from diglot.base.errors import UserError
 from diglot.base.executor import TICK_SECONDS, check_stopping
 from diglot.base.files import read_json, write_json
-from diglot.read.files import DataFile, RawShard, Reading, find_files, read_shards
+from diglot.read.files import DataFile, RawShard, Reading, find_source, how_to_read, read_shards
 from diglot.recipe.curate import Curate
-from diglot.recipe.source import Source
 
 GROUP_BYTES = 64 << 20  # on disk; smaller files are read together, up to this
 PART_BYTES = 4 << 20  # a task is not worth less
@@ -53,11 +52,10 @@ def units_of(settings: Curate, base: Path | None, stage: str, workers: int) -> l
     for name, source in settings.sources.items():
         where = f"source {name!r}"
         remedy = f"give a folder or file that can be read: diglot run RECIPE {stage}.sources.{name}.path=FOLDER"
-        paths = [source.path] if isinstance(source.path, str) else source.path
-        files = [file for path in paths for file in find_files(path, where, remedy, base)]
+        files = find_source(source.path, source.target_path, where, remedy, base)
         reading = Reading(
-            fields=text_fields(source), url=source.url, html=source.html, limit=source.limit,
-            max_record_bytes=settings.max_record_bytes, where=where, remedy=remedy,
+            fields=list(source.text_fields()), url=source.url, html=source.html, limit=source.limit,
+            max_record_bytes=settings.max_record_bytes, where=where, remedy=remedy, **how_to_read(source),
         )  # fmt: skip
         groups += [(name, reading, group) for group in _grouped(files, source.limit)]
     units = []
@@ -65,12 +63,6 @@ def units_of(settings: Curate, base: Path | None, stage: str, workers: int) -> l
         parts = _parts(files, workers, len(groups))
         units += [Unit(name, number, files, reading, part, parts) for part in range(parts)]
     return units
-
-
-def text_fields(source: Source) -> list[str]:
-    """The fields that hold the text, or the texts of a pair."""
-    fields = [source.text or ("src" if source.target_language else "text")]
-    return [*fields, source.target_text] if source.target_language else fields
 
 
 def _grouped(files: list[DataFile], limit: int | None) -> list[list[DataFile]]:

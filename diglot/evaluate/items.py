@@ -13,7 +13,6 @@ answer the assistant's, and shots are earlier turns.
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 from diglot.base.artifact import Artifact
 from diglot.base.errors import UserError
+from diglot.base.files import parse_json
 from diglot.evaluate.language_model import LanguageModel, Message
 from diglot.recipe.evaluate import Task
 
@@ -61,7 +61,7 @@ def read_lines(file: Path) -> list[tuple[str, dict[str, Any]]]:
         if not line_text.strip():
             continue
         try:
-            value = json.loads(line_text)
+            value = parse_json(line_text)
         except ValueError as error:
             raise UserError(f"{file}:{number}: not valid JSON: {error}") from error
         if not isinstance(value, dict):

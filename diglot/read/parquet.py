@@ -14,23 +14,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from diglot.read.records import (
-    CHUNK_BYTES,
-    EXCERPT_BYTES,
-    Broken,
-    DataFile,
-    Raw,
-    Reading,
-    Record,
-    broken,
-    open_seekable,
-    oversized,
-)
+from diglot.read.columns import UNREADABLE, first_line, refuse_deep, refuse_too_many, values_of, wanted_columns
+from diglot.read.records import CHUNK_BYTES, Broken, DataFile, Raw, Reading, Record, open_seekable
 
 BATCH_ROWS = 512
 BATCH_BYTES = 8_000_000
-# Rows that a damaged footer claims would each be counted as lost: 100 documents a byte are no documents.
-MAX_ROWS_PER_BYTE = 100
 
 
 def raw_rows(file: DataFile, reading: Reading) -> Iterator[Raw]:
@@ -42,18 +30,19 @@ def raw_rows(file: DataFile, reading: Reading) -> Iterator[Raw]:
         with open_seekable(file, reading) as stream:
             # A buffer size makes Arrow read column chunks in steps instead of whole.
             table = pq.ParquetFile(stream, buffer_size=CHUNK_BYTES, pre_buffer=False)
+            refuse_deep(table.schema_arrow)
             groups = [table.metadata.row_group(index) for index in range(table.num_row_groups)]
-            num_rows = sum(group.num_rows for group in groups)
-            if num_rows > MAX_ROWS_PER_BYTE * stream.size() or any(group.num_rows < 0 for group in groups):
-                raise pa.ArrowInvalid(f"its metadata claims {num_rows:,} rows, more than it can hold")
+            if any(group.num_rows < 0 for group in groups):
+                raise pa.ArrowInvalid("its metadata claim fewer rows than none")
+            refuse_too_many(sum(group.num_rows for group in groups), stream.size())
             rows = _Rows(file, reading, table)
             for index, group in enumerate(groups):
                 size = max(1, group.total_byte_size // max(1, group.num_rows))
                 reading.seen(file, stream.size() * rows.starts[index] // max(1, num_rows))
                 for row in range(rows.starts[index], rows.starts[index + 1]):
                     yield row + 1, size, functools.partial(rows.read, row)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        yield 1, 0, Broken(file.name, 1, "unreadable_file", _first_line(error), "", 0)
+    except UNREADABLE as error:
+        yield 1, 0, Broken(file.name, 1, "unreadable_file", first_line(error), "", 0)
 
 
 class _Rows:
@@ -65,10 +54,7 @@ class _Rows:
 
     def __init__(self, file: DataFile, reading: Reading, table: pq.ParquetFile):
         self.file, self.reading, self.table = file, reading, table
-        names = table.schema_arrow.names
-        wanted = [*reading.fields, "id", reading.url]
-        some = bool(reading.fields) and reading.fields[0] in names
-        self.columns = [name for name in dict.fromkeys(wanted) if name in names] if some else None
+        self.columns = wanted_columns(table.schema_arrow.names, reading)
         sizes = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
         self.starts = [sum(sizes[:group]) for group in range(len(sizes) + 1)]
         self.group, self.first, self.end = -1, 0, 0
@@ -102,37 +88,8 @@ class _Rows:
             batch = next(self.batches, None)
             if batch is None:
                 raise pa.ArrowInvalid("fewer rows than the file's metadata say")
-            self.values = self._values(batch)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            self.failure = f"row group {self.group + 1}: {_first_line(error)}"
+            lines = range(self.first + 1, self.first + len(batch) + 1)
+            self.values = values_of(batch, self.file, self.reading, lines)
+        except UNREADABLE as error:
+            self.failure = f"row group {self.group + 1}: {first_line(error)}"
         self.end += len(self.values)
-
-    def _values(self, batch: pa.RecordBatch) -> list[dict[str, Any] | Broken]:
-        try:
-            values = batch.to_pylist()
-        except ValueError:  # one bad text spoils the batch
-            values = [self._value(batch.slice(place, 1), self.first + place + 1) for place in range(len(batch))]
-        return [self._checked(value, self.first + place + 1) for place, value in enumerate(values)]
-
-    def _value(self, row: pa.RecordBatch, line: int) -> dict[str, Any] | Broken:
-        try:
-            return row.to_pylist()[0]
-        except UnicodeDecodeError as error:
-            return broken(self.file, line, "invalid_utf8", str(error), b"")
-        except ValueError as error:
-            return broken(self.file, line, "unreadable_rows", _first_line(error), b"")
-
-    def _checked(self, value: dict[str, Any] | Broken, line: int) -> dict[str, Any] | Broken:
-        if isinstance(value, Broken):
-            return value
-        texts = [text for text in value.values() if isinstance(text, str)]
-        if 4 * sum(map(len, texts)) > self.reading.max_record_bytes:
-            size = sum(len(text.encode(errors="replace")) for text in texts)
-            if size > self.reading.max_record_bytes:
-                start = max(texts, key=len)[:EXCERPT_BYTES].encode(errors="replace")
-                return oversized(self.file, line, start, size, self.reading.max_record_bytes)
-        return value
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n")[0]

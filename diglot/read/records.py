@@ -6,16 +6,19 @@ file pays for decompression and for finding line ends, and for nothing else.
 
     raw_lines, parse_json      JSONL: the line's bytes
     raw_elements               a `.json` file that holds one array: already parsed
-    raw_whole, parse_text      a file is a document
+    raw_whole, parse_text      a file is a document, or (raw_lines) each of its lines
 
-Parquet is in `parquet.py`, WARC and HTML are in `web.py`. Nothing here holds more than a record and a chunk.
+CSV, TSV and pairs of files are in `tables.py`, Parquet and Arrow in `columns.py`, WARC and HTML in `web.py`. Nothing
+here holds more than a record and a chunk.
 """
 
 from __future__ import annotations
 
 import codecs
 import contextlib
+import functools
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator
@@ -25,10 +28,12 @@ import orjson
 import pyarrow as pa
 
 from diglot.base.errors import UserError
+from diglot.base.files import TOO_DEEP, is_encodable, is_too_deep
 from diglot.base.format import excerpt
+from diglot.read.decompress import DAMAGED, Decompressed, TruncatedError, reason_of
+from diglot.read.encoding import as_utf8, guess_encoding
 
 CHUNK_BYTES = 1 << 20
-BYTE_ORDER_MARK = codecs.BOM_UTF8
 EXCERPT_BYTES = 1000
 
 
@@ -73,6 +78,10 @@ class Reading(NamedTuple):
             `id` and the url are read; all columns if empty.
         url: the field that holds the address.
         html: the first of the fields holds an HTML page: its main text replaces it.
+        encoding: of text files; None: UTF-8, or what a file's first bytes prove.
+        columns: names of the columns of CSV and TSV files whose first line is none of names.
+        each_line: in text files each line is a document.
+        pair: the fields that the lines of two files side by side become.
         limit: read at most this many records of all files together, broken ones included.
         max_record_bytes: longer records are broken.
         where: what the files are, for messages: `source 'web'`.
@@ -83,6 +92,10 @@ class Reading(NamedTuple):
     fields: list[str] = []  # noqa: RUF012 (never changed; a NamedTuple has no factories)
     url: str = "url"
     html: bool = False
+    encoding: str | None = None
+    columns: list[str] | None = None
+    each_line: bool = False
+    pair: tuple[str, ...] = ("src", "tgt")
     limit: int | None = None
     max_record_bytes: int = 20_000_000
     where: str = "the source"
@@ -101,6 +114,7 @@ class DataFile(NamedTuple):
         path: where it is, in its filesystem.
         size: bytes as stored, where that is known.
         filesystem: of fsspec; None: this machine's.
+        beside: the file whose lines translate this one's, of the format `pairs`.
     """
 
     label: str
@@ -110,6 +124,7 @@ class DataFile(NamedTuple):
     path: str
     size: int | None = None
     filesystem: Any = None
+    beside: DataFile | None = None
 
 
 # (line, size in bytes, what the parser needs)
@@ -126,7 +141,7 @@ def open_file(file: DataFile, reading: Reading) -> Any:
         UserError: a remote file cannot be reached, now or in the middle of reading.
     """
     if file.filesystem is None:
-        return pa.OSFile(file.path)
+        return pa.OSFile(os.fsencode(file.path))
     # In steps, fsspec asks a web server for ranges, which not all of them give.
     options = {"block_size": 0} if _is_address(file) else {}
     with network(file.label, reading.where, reading.remedy):
@@ -137,7 +152,7 @@ def open_file(file: DataFile, reading: Reading) -> Any:
 def open_seekable(file: DataFile, reading: Reading) -> Any:
     """The same for formats that need to jump about; what comes from a server that can't is copied to disk first."""
     if file.filesystem is None:
-        return pa.OSFile(file.path)
+        return pa.OSFile(os.fsencode(file.path))
     with network(file.label, reading.where, reading.remedy):
         opened = file.filesystem.open(file.path, "rb")
         try:
@@ -193,15 +208,11 @@ def network(url: str, where: str, remedy: str) -> Iterator[None]:
         ) from error
 
 
-class TruncatedError(Exception):
-    """A compressed file breaks off, or what follows in it cannot be decompressed."""
-
-
 def chunks_of(file: DataFile, reading: Reading) -> Generator[bytes, None, None]:
     """The decompressed bytes of a file.
 
-    Arrow loses what it has decompressed in a call that fails, so after a failure the file is read again up to
-    there and on in ever smaller steps, until all that can be had is had.
+    What was decompressed in a call that fails is lost, so after a failure the file is read again up to there and on in
+    ever smaller steps, until all that can be had is had.
 
     Raises:
         TruncatedError: after all that can be had.
@@ -215,8 +226,8 @@ def chunks_of(file: DataFile, reading: Reading) -> Generator[bytes, None, None]:
     offset, size = 0, CHUNK_BYTES
     while True:
         try:
-            stored = open_file(file, reading)
-            with pa.CompressedInputStream(stored, file.compression) as stream:
+            with open_file(file, reading) as stored:
+                stream = Decompressed(stored, file.compression)
                 to_skip = offset  # what was given out before the failure
                 while to_skip:
                     to_skip -= len(stream.read(min(to_skip, CHUNK_BYTES)))
@@ -225,16 +236,43 @@ def chunks_of(file: DataFile, reading: Reading) -> Generator[bytes, None, None]:
                     _see(file, reading, stored)
                     yield chunk
                 return
-        except (OSError, pa.ArrowException) as error:
-            # Arrow gives nothing of a step that fails: smaller ones reach closer to the damage.
-            if size == 1:
-                raise TruncatedError(f"after {offset:,} bytes: {error}") from error
+        except (EOFError, OSError, *DAMAGED) as error:
+            # Nothing comes of a step that fails: smaller ones reach closer to the damage.
+            if size == 1 or isinstance(error, EOFError):
+                raise TruncatedError(f"after {offset:,} bytes: {reason_of(error, file.compression)}") from error
             size = max(1, size // 32)
 
 
 def _see(file: DataFile, reading: Reading, stored: Any) -> None:
     if file.filesystem is None:  # what comes from a server may not say where it stands
         reading.seen(file, stored.tell())
+
+
+def text_of(file: DataFile, reading: Reading) -> Generator[bytes, None, None]:
+    """The decompressed bytes of a text file as UTF-8, without a byte-order mark.
+
+    Raises:
+        TruncatedError: after all that can be had.
+    """
+    with contextlib.closing(chunks_of(file, reading)) as chunks:
+        yield from as_utf8(chunks, reading.encoding)
+
+
+@functools.lru_cache(maxsize=1000)
+def encoding_hint(file: DataFile) -> str:
+    """What a text file that is not UTF-8 looks like, and what to do, for the end of a message; empty if unknown."""
+    with contextlib.closing(chunks_of(file, Reading())) as chunks:
+        try:
+            start = next(chunks, b"")
+        except TruncatedError:
+            return ""
+    # A fault of one line says nothing of a file whose beginning is UTF-8.
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start)
+        return ""
+    except UnicodeDecodeError:
+        guess = guess_encoding(start)
+    return f"; the file looks like {guess}: if it is, set encoding: {guess}" if guess else ""
 
 
 # --- lines ----------------------------------------------------------------------------------------------------
@@ -264,11 +302,18 @@ class _Unfinished:
         return size, content
 
 
-def raw_lines(file: DataFile, chunks: Iterator[bytes], max_bytes: int) -> Iterator[Raw]:
-    r"""The lines that are not blank, split on `\n`; of a longer one no more than max_bytes and a chunk are held."""
+def raw_lines(file: DataFile, chunks: Iterator[bytes], max_bytes: int, blank: bool = False) -> Iterator[Raw]:
+    r"""The lines, split on `\n`; of a longer one no more than max_bytes and a chunk are held.
+
+    Args:
+        file: named in what is broken.
+        chunks: its bytes.
+        max_bytes: longer lines are broken.
+        blank: lines that are blank, too.
+    """
     line, unfinished = 1, _Unfinished(max_bytes)
     try:
-        for chunk in without_byte_order_mark(chunks):
+        for chunk in chunks:
             # The last piece has no end yet: it waits for the next chunk.
             pieces = chunk.split(b"\n")
             last = pieces.pop()
@@ -279,7 +324,7 @@ def raw_lines(file: DataFile, chunks: Iterator[bytes], max_bytes: int) -> Iterat
                     size, content = unfinished.take()
                 if size > max_bytes:
                     yield line, size, oversized(file, line, content, size, max_bytes)
-                elif content and not content.isspace():
+                elif blank or (content and not content.isspace()):
                     yield line, size, content
                 line += 1
             unfinished.add(last)
@@ -290,32 +335,43 @@ def raw_lines(file: DataFile, chunks: Iterator[bytes], max_bytes: int) -> Iterat
     size, content = unfinished.take()
     if size > max_bytes:
         yield line, size, oversized(file, line, content, size, max_bytes)
-    elif content and not content.isspace():
+    elif content and (blank or not content.isspace()):
         yield line, size, content
-
-
-def without_byte_order_mark(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The chunks of a file without the mark that some programs put in front of UTF-8."""
-    start = b""
-    for chunk in chunks:  # the first chunks of an archive that breaks off may be a byte each
-        start += chunk
-        if len(start) >= len(BYTE_ORDER_MARK):
-            break
-    yield start.removeprefix(BYTE_ORDER_MARK)
-    yield from chunks
 
 
 def parse_json(file: DataFile, line: int, content: bytes) -> Record | Broken:
     """A line of JSONL as a record."""
+    strange = False
     try:
         value = orjson.loads(content)
     except orjson.JSONDecodeError:
-        value = _parse_strange_json(file, line, content)
+        value, strange = _parse_strange_json(file, line, content), True
         if isinstance(value, Broken):
             return value
-    if not isinstance(value, dict):
-        return broken(file, line, "invalid_json", f"an object is wanted, not {type(value).__name__}", content)
+    if fault := _fault_of(value, content.count(b"[") + content.count(b"{"), strange):
+        return broken(file, line, *fault, content)
     return Record(file.name, line, value)
+
+
+def _fault_of(value: Any, num_brackets: int, strange: bool) -> tuple[str, str] | None:
+    """Why a JSON value is no record, as reason and detail.
+
+    Half of a surrogate pair in a value costs only those who use it; names of fields stand in messages.
+    """
+    if not isinstance(value, dict):
+        return "invalid_json", f"an object is wanted, not {type(value).__name__}"
+    if is_too_deep(value, num_brackets):
+        return "invalid_json", TOO_DEEP
+    if strange and not is_encodable(_names(value)):
+        return "invalid_utf8", "half of a surrogate pair in the name of a field"
+    return None
+
+
+def _names(value: Any) -> list[str]:
+    """The names of all fields in a JSON value."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    own = list(value) if isinstance(value, dict) else []
+    return own + [name for item in inner for name in _names(item)]
 
 
 def _parse_strange_json(file: DataFile, line: int, content: bytes) -> Any:
@@ -333,7 +389,6 @@ def _parse_strange_json(file: DataFile, line: int, content: bytes) -> Any:
 
 def raw_json(file: DataFile, chunks: Iterator[bytes], max_bytes: int) -> Iterator[Raw]:
     """A `.json` file: the elements of an array if it begins with `[`, and lines otherwise."""
-    chunks = without_byte_order_mark(chunks)
     try:
         first = next(chunks, b"")
     except TruncatedError as error:
@@ -348,21 +403,19 @@ def raw_json(file: DataFile, chunks: Iterator[bytes], max_bytes: int) -> Iterato
 
 
 def raw_elements(file: DataFile, chunks: Iterator[bytes], max_bytes: int) -> Iterator[Raw]:
-    """The elements of an array, parsed one after the other; after one that is broken nothing can be found."""
+    """The elements of an array, parsed one after the other; after one that is no JSON nothing can be found."""
     elements = _Elements(chunks, max_bytes)
     number = 1
     try:
         for value, size in elements:
-            if isinstance(value, dict):
-                yield number, size, Record(file.name, number, value)
+            fault = ("invalid_utf8", elements.fault) if elements.fault else None
+            if fault := fault or _fault_of(value, size, elements.is_escaped):
+                yield number, size, broken(file, number, *fault, json.dumps(value).encode())
             else:
-                detail = f"an object is wanted, not {type(value).__name__}"
-                yield number, size, broken(file, number, "invalid_json", detail, json.dumps(value).encode())
+                yield number, size, Record(file.name, number, value)
             number += 1
     except TruncatedError as error:
         yield number, 0, broken(file, number, "truncated_archive", str(error), elements.rest())
-    except UnicodeDecodeError as error:
-        yield (number, 0, broken(file, number, "invalid_utf8", f"{error.reason}, and all after it", elements.rest()))
     except (ValueError, RecursionError) as error:
         yield number, 0, broken(file, number, "invalid_json", f"{error}, and all after it", elements.rest())
 
@@ -372,8 +425,10 @@ class _Elements:
 
     def __init__(self, chunks: Iterator[bytes], max_bytes: int):
         self.chunks, self.max_bytes = chunks, max_bytes
-        self.decoder, self.to_text = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")()
+        self.decoder, self.to_text = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self.text, self.place, self.ended = "", 0, False
+        # Of the last element: whether it may hold half of a surrogate pair, and what of it is not UTF-8.
+        self.is_escaped, self.fault = False, ""
 
     def rest(self) -> bytes:
         return self.text[self.place :][:EXCERPT_BYTES].encode(errors="replace")
@@ -424,8 +479,9 @@ class _Elements:
                 following = self.text[end : end + 1]
                 is_cut_off = not following or (isinstance(value, int | float) and following in "0123456789.eE+-")
                 if not is_cut_off or self.ended:  # a number may go on in the next chunk
-                    size, self.place = end - self.place, end
-                    return value, size
+                    element, self.place = self.text[self.place : end], end
+                    self.is_escaped, self.fault = "\\u" in element, _not_utf8(element)
+                    return value, len(element)
             except ValueError:
                 if self.ended:
                     raise
@@ -433,6 +489,15 @@ class _Elements:
                 raise ValueError(f"more than max_record_bytes ({self.max_bytes:,}) without an end")
             if not self._more():
                 self.ended = True
+
+
+def _not_utf8(text: str) -> str:
+    """Where bytes were escaped because they are not UTF-8; empty if none were."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"character {error.start} of the element: invalid byte"
+    return ""
 
 
 # --- whole files ----------------------------------------------------------------------------------------------
@@ -458,7 +523,7 @@ def raw_whole(file: DataFile, chunks: Iterator[bytes], max_bytes: int) -> Iterat
 def parse_text(file: DataFile, line: int, content: bytes) -> Record | Broken:
     """A text file as a record."""
     try:
-        return Record(file.name, line, {"text": content.removeprefix(BYTE_ORDER_MARK).decode()})
+        return Record(file.name, line, {"text": content.decode()})
     except UnicodeDecodeError as error:
         return broken(file, line, "invalid_utf8", str(error), content)
 

@@ -5,8 +5,8 @@ A WARC archive is a row of records, each a head of lines and a block whose lengt
     WARC/1.0\r\n WARC-Type: response\r\n … Content-Length: 5117\r\n \r\n … 5117 bytes … \r\n\r\n
 
 They are cut out here and not by fastwarc: version 2.0.1 reports a truncated archive as whole and stops at the first
-bad head, where this goes on at the next head that can be found. fastwarc then undoes what HTTP did to a response
-(chunks, gzip, brotli), and trafilatura finds the main text (Barbaresi 2021). Extraction runs at 1 to 3 MB of HTML a
+bad head, where this goes on at the next head that can be found. fastwarc then reads the response's headers, `body.py`
+undoes what HTTP did to its content, and trafilatura finds the main text (Barbaresi 2021). Extraction runs at 1 to 3 MB of HTML a
 second, so only the records of wanted shards are extracted.
 """
 
@@ -21,18 +21,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from diglot.base.errors import UserError
-from diglot.read.records import (
-    EXCERPT_BYTES,
-    Broken,
-    DataFile,
-    Raw,
-    Reading,
-    Record,
-    TruncatedError,
-    broken,
-    oversized,
-    shown,
-)
+from diglot.read.body import decode_body
+from diglot.read.decompress import TruncatedError
+from diglot.read.records import EXCERPT_BYTES, Broken, DataFile, Raw, Reading, Record, broken, oversized, shown
 
 MAX_HEAD_BYTES = 65_536
 END_OF_BLOCK = b"\r\n\r\n"
@@ -41,6 +32,7 @@ HTML_TYPES = ("text/html", "application/xhtml+xml")
 DOCUMENT_TYPES = ("response", "resource", "conversion")
 META_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
 META_BYTES = 4096
+HTML_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 # Browsers read these labels as what they are taken for on most pages (WHATWG Encoding Standard, section 4.2).
 MEANT = {
     "iso-8859-1": "cp1252", "latin-1": "cp1252", "latin1": "cp1252", "us-ascii": "cp1252", "ascii": "cp1252",
@@ -285,7 +277,7 @@ def _fields(head: bytes) -> dict[str, str] | None:
     return fields if lines[0].startswith("WARC/") and is_number and "warc-type" in fields else None
 
 
-def parse_warc(file: DataFile, line: int, record: WarcRecord) -> Record | Broken:
+def parse_warc(file: DataFile, line: int, record: WarcRecord, max_bytes: int) -> Record | Broken:
     """A page of an archive: the text of a WET record, or the main text of an HTML response."""
     fields = record.fields
     value = {
@@ -302,7 +294,7 @@ def parse_warc(file: DataFile, line: int, record: WarcRecord) -> Record | Broken
     if kind == "resource":
         return _page_of(file, line, record.block, value, fields.get("content-type", ""))
     try:
-        status, content_type, content = _http(record)
+        status, content_type, content = _http(record, max_bytes)
     except OSError as error:
         return broken(file, line, "broken_warc_record", f"no HTTP response: {error}", record.block)
     if status is not None and not 200 <= status < 300:
@@ -318,21 +310,28 @@ def _page_of(file: DataFile, line: int, content: bytes, value: dict[str, Any], c
     return _page(file.name, line, content, value, charset=charset[1] if charset else None)
 
 
-def _http(record: WarcRecord) -> tuple[int | None, str, bytes]:
+def _http(record: WarcRecord, max_bytes: int) -> tuple[int | None, str, bytes]:
     """Status, content type and content of a response, with transfer and content encodings undone.
 
     Raises:
-        OSError: they cannot be undone.
+        OSError: there is no response.
     """
     try:
         from fastwarc.warc import ArchiveIterator  # extra: web
     except ImportError as error:
         raise _missing_extra(error) from error
     stream = io.BytesIO(b"".join([record.head, record.block, b"\r\n\r\n"]))
-    for response in ArchiveIterator(stream, auto_decode="all", stream_detect=False):
+    for response in ArchiveIterator(stream, auto_decode="none", stream_detect=False):
         headers = response.http_headers
         content = response.reader.read()
         if headers is None:
             return None, record.fields.get("content-type", ""), content
-        return headers.status_code, headers.get("Content-Type") or "", content
+        said = [headers.get(name) or "" for name in ("Transfer-Encoding", "Content-Encoding", "Content-Type")]
+        content = decode_body(content, said[0], said[1], max_bytes)
+        return headers.status_code, said[2] or _sniffed_type(content), content
     raise OSError("nothing in it")
+
+
+def _sniffed_type(content: bytes) -> str:
+    """The type of a page whose server said none."""
+    return "text/html" if HTML_START.match(content) else ""

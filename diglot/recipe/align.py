@@ -6,15 +6,15 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from diglot.recipe.common import Count, Language, Name, Role, Seed, Settings, Share, Stage
-from diglot.recipe.source import source_paths
+from diglot.recipe.common import Count, Language, Name, Role, Seed, Share, Stage
+from diglot.recipe.source import RawFiles, source_paths
 
 
-class ChatSource(Settings):
+class ChatSource(RawFiles):
     """Conversations or preference pairs in any of the common forms (OpenAI messages, Alpaca, ShareGPT, …)."""
 
     path: str | list[str] = Field(
-        description="JSONL (.gz, .zst) or Parquet: files, folders, globs or URLs; relative to the working folder, or "
+        description="JSONL, CSV or TSV (.gz, .zst), Parquet or Arrow: files, folders, globs or URLs; relative to the working folder, or "
         "to the artifact in `from` where the stage has one."
     )
     language: Language = Field(

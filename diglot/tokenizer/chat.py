@@ -39,7 +39,7 @@ import tokenizers
 
 from diglot.base.errors import UserError
 from diglot.tokenizer.description import read_settings, read_specification, special_name
-from diglot.tokenizer.folder import load_tokenizer
+from diglot.tokenizer.folder import build_tokenizer, load_tokenizer
 from diglot.tokenizer.special import FORMATS, ROLES, ChatFormat
 from diglot.tokenizer.template import Template, TemplateFailure, read_template
 from diglot.tokenizer.thoughts import Thoughts, learn_thoughts
@@ -331,11 +331,8 @@ def _plain_tokenizer(specification: dict[str, Any], tokens: Sequence[str]) -> to
     ]
     splitter = specification.get("pre_tokenizer")
     copy = {**specification, "added_tokens": added, "pre_tokenizer": _without_first_space(splitter)}
-    tokenizer = tokenizers.Tokenizer.from_str(json.dumps(copy, ensure_ascii=False))
-    tokenizer.encode_special_tokens = True
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
+    text = json.dumps(copy, ensure_ascii=False)
+    return build_tokenizer("tokenizer.json with its chat tokens", lambda: tokenizers.Tokenizer.from_str(text))
 
 
 def _without_first_space(splitter: Any) -> Any:

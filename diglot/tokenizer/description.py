@@ -42,11 +42,14 @@ def read_json(file: Path, *, optional: bool = False) -> dict[str, Any]:
         optional: a file that is not there is an empty object.
 
     Raises:
-        UserError: the file is not JSON, or is not there.
+        UserError: the file is not JSON, or not an object, or is not there.
     """
     if optional and not file.is_file():
         return {}
-    return files.read_json(file, "give a whole Hugging Face tokenizer folder")
+    value = files.read_json(file, "give a whole Hugging Face tokenizer folder")
+    if not isinstance(value, dict):
+        raise UserError(f"{file}: a JSON object is wanted, not {type(value).__name__}")
+    return value
 
 
 def is_tokenizer(folder: Path) -> bool:

@@ -5,9 +5,13 @@ Every tokenizer is loaded here, by the `tokenizers` library and without transfor
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import re
+import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -30,7 +34,10 @@ from diglot.tokenizer.special import ENDS
 
 SPACE = "▁"  # stands for a space in pieces, as in SentencePiece
 BATCH = 256  # texts encoded at a time
+# A broken normalizer or pre-tokenizer fails on one of them.
+PROBES = ("", "a", "Hello, world! 12\n", "\u0645\u0631\u062d\u0628\u0627 \U0001f600\u200f\x00")
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
+_QUIET = threading.Lock()  # standard error is the whole process's
 _ESCAPED = re.compile("[\udc80-\udcff]")  # how Python keeps bytes that are no text
 
 
@@ -44,10 +51,12 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     """
     file = folder / TOKENIZER
     declared = list(declared_tokens(folder))
-    tokenizer = _parsed(file, lambda: Tokenizer.from_file(str(file))) if file.is_file() else None
+    tokenizer = build_tokenizer(str(file), lambda: Tokenizer.from_file(str(file))) if file.is_file() else None
     if tokenizer is None or any(tokenizer.token_to_id(token["content"]) is None for token in declared):
         specification = read_specification(folder)
-        tokenizer = _parsed(file, lambda: Tokenizer.from_str(json.dumps(specification, ensure_ascii=False)))
+        tokenizer = build_tokenizer(
+            str(file), lambda: Tokenizer.from_str(json.dumps(specification, ensure_ascii=False))
+        )
         # The library counts added tokens through: behind a gap they would have other ids than the model knows.
         moved = [
             token for token in specification["added_tokens"] if tokenizer.id_to_token(token["id"]) != token["content"]
@@ -57,17 +66,53 @@ def load_tokenizer(folder: Path) -> Tokenizer:
                 f"{folder}: {moved[0]['content']!r} has the id {moved[0]['id']}, and ids before it have no token; "
                 "name tokens for them in added_tokens.json, such as <unused1>"
             )
-    tokenizer.encode_special_tokens = True
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
     return tokenizer
 
 
-def _parsed(file: Path, parse: Callable[[], Tokenizer]) -> Tokenizer:
+def build_tokenizer(file: str, build: Callable[[], Tokenizer]) -> Tokenizer:
+    """A tokenizer of the `tokenizers` library that has been seen to work, and takes every text as plain text.
+
+    Args:
+        file: named in errors.
+        build: makes it, of a file or a text.
+
+    Raises:
+        UserError: the library refuses it, or panics over it, now or at its first texts.
+    """
     try:
-        return parse()
+        with _panics_kept_quiet():
+            tokenizer = build()
+            tokenizer.encode_special_tokens = True
+            tokenizer.no_truncation()
+            tokenizer.no_padding()
+            for text in PROBES:
+                tokenizer.decode(tokenizer.encode(text, add_special_tokens=True).ids)
     except Exception as error:  # the library raises bare Exception
         raise UserError(f"{file}: not a tokenizer that can be read ({error})") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # Rust's, which is no Exception and cannot be imported
+            raise
+        raise UserError(f"{file}: not a tokenizer that can be read (the tokenizers library fails: {error})") from error
+    return tokenizer
+
+
+@contextlib.contextmanager
+def _panics_kept_quiet() -> Iterator[None]:
+    """Rust writes a panic, with a trace, straight to the file of standard error; what else stands there comes after."""
+    with _QUIET, tempfile.TemporaryFile() as kept:
+        try:
+            before = os.dup(2)
+        except OSError:  # there is no standard error
+            yield
+            return
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+        kept.seek(0)
+        os.write(2, kept.read())
 
 
 def merge_pairs(merges: Iterable[str | Sequence[str]]) -> list[list[str]]:

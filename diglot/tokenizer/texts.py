@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from diglot.base.errors import UserError
+from diglot.base.files import is_encodable
 from diglot.read.records import Broken, DataFile, Reading, TruncatedError, chunks_of, field_of, parse_json
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
@@ -97,4 +98,6 @@ def _field_of_records(file: Path, field: str) -> Iterator[str]:
             held = "no" if text is None else f"no text but {type(text).__name__} in"
             names = ", ".join(sorted(map(str, record.value)))
             raise UserError(f"{file}:{number}: {held} field {field!r}; give FILE:FIELD, fields are: {names}")
+        if not is_encodable(text):
+            raise UserError(f"{file}:{number}: field {field!r} holds half of a surrogate pair; take it out of the text")
         yield text

@@ -117,7 +117,7 @@ def _accepted(
 ) -> Iterator[Pair]:
     """The usable pairs of a source, in order; the others are counted."""
     key = f"{context.seed}/{settings.seed}/samples"
-    records = read_records(source.path, stage=context.name, source=name, base=base, limit=source.limit)
+    records = read_records(source.path, stage=context.name, source=name, base=base, limit=source.limit, how=source)
     for number, record in enumerate(records, 1):
         found = pair_of(record, source, settings.group)
         shown = Sample(key_hash(f"{key}/{name}/{number}"), f"{name}/{found.place}", "", getattr(found, "detail", ""))
@@ -141,7 +141,7 @@ def pair_of(record: Record | Broken, source: Source, group: str | None) -> Pair 
     place = f"{record.file}:{record.line}"
     if isinstance(record, Broken):
         return Refusal(place, record.reason, record.detail, record.excerpt, 0, record.size)
-    names = [source.text or "src", source.target_text]
+    names = source.text_fields()
     texts = [record.value.get(name) for name in names]
     shown = json.dumps(record.value, ensure_ascii=True, default=str)
     for name, text in zip(names, texts, strict=True):

@@ -1,6 +1,7 @@
 """Files appear whole or not at all, follow no link, and say where they are broken."""
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -70,3 +71,33 @@ def test_a_log_may_be_cut_off(tmp_path: Path) -> None:
     assert read_log(path) == ([], 0)
     path.write_bytes(json.dumps({"a": "é"}).encode() + b'\n\n{"a": "\xc3')
     assert read_log(path) == ([{"a": "é"}], 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"[" * 101 + b"]" * 101, "nested more than 100 deep"),
+        (b'{"a":' * 500 + b"1" + b"}" * 500, "nested more than 100 deep"),
+        (b"[" * 100_000, "nested more than 100 deep"),
+        (b'{"a\\ud800": 1}', "half of a surrogate pair"),
+        (b'["\\uDFFF"]', "half of a surrogate pair"),
+        (b'["\xed\xa0\x80"]', "utf-8"),
+        (b"[1" + b"0" * 5000 + b"]", "digits"),
+    ],
+)
+def test_json_that_nobody_could_walk_or_write_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "file.json"
+    path.write_bytes(content)
+    for read in (read_json, lambda path: list(read_lines(path))):
+        with pytest.raises(UserError, match=words):
+            read(path)
+    path.write_bytes(b"[" * 100 + b"]" * 100 + b"\n")
+    assert list(read_lines(path)) == [read_json(path)]
+    path.write_bytes(b'\xef\xbb\xbf["\\ud83d\\ude00"]')
+    assert read_json(path) == ["😀"]
+
+
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(UserError, match=r"pipe\.json is no file"):
+        read_json(tmp_path / "pipe.json")

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_signals import plain_signals
 
-from diglot.curate.signals.lexicon import GOPHER_STOP_WORDS, WordLists
+from diglot.base.errors import UserError
+from diglot.curate.signals.lexicon import GOPHER_STOP_WORDS, WordLists, word_lists
 from diglot.curate.signals.measure import TEXT_SIGNALS, measure
 from diglot.recipe import signals
 from diglot.text.unicode import BROKEN, INVISIBLE, character_tables, text_array
@@ -134,3 +135,21 @@ def test_classes_agree_with_python():
     assert all(CLASSES[ord(c)] & INVISIBLE for c in "\u200b\xad\ufeff\x00\x9f")
     assert not any(CLASSES[ord(c)] & (INVISIBLE | BROKEN) for c in "\n\t \u00a0\u200fé字")
     assert all(chr(LOWER[ord(c)]) == c.lower() for c in "AÉЖΣا")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'{"lang": "en", "words": ["a\\ud800"]}', "half of a surrogate pair"),
+        (b'{"lang": "en", "words": [1]}', "no language"),
+        (b'{"lang": ["en"], "words": []}', "no language"),
+        (b'{"lang": "en", "words": "spam"}', "no language"),
+        (b"[1]", "no language"),
+        (b"[" * 5000, "nested more than"),
+        (b"\xff", "utf-8"),
+    ],
+)
+def test_banned_words_that_are_none_are_refused(tmp_path, content, words):
+    (tmp_path / "words.jsonl").write_bytes(content)
+    with pytest.raises(UserError, match=f"banned_words: .*words.jsonl cannot be read.*{words}"):
+        word_lists("en", str(tmp_path / "words.jsonl"))

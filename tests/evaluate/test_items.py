@@ -37,6 +37,8 @@ def test_braces_in_an_item_are_not_a_template(tmp_path):
     [
         ("{bad json", "items.jsonl:2: not valid JSON"),
         ("[1]", "items.jsonl:2: an item is a JSON object"),
+        ('{"prompt": "\\ud800"}', "items.jsonl:2: not valid JSON: half of a surrogate pair"),
+        ('{"a":' * 1000 + "1" + "}" * 1000, "items.jsonl:2: not valid JSON: nested more than"),
         ({"prompt": "x", "answer": 0}, "items.jsonl:2: choices: a choice item needs"),
         ({**GOOD, "choices": ["one"]}, "items.jsonl:2: choices"),
         ({**GOOD, "choices": ["one", ""]}, "items.jsonl:2: choices"),

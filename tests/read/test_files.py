@@ -2,10 +2,12 @@ import gzip
 import http.server
 import io
 import json
+import os
 import pickle
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import fsspec
 import pyarrow as pa
@@ -191,6 +193,20 @@ def test_a_source_with_nothing_to_read_is_refused(tmp_path, name, content, words
         read(tmp_path / name)
     for word in [*words, "'s'", "corpus.sources.s.path=FOLDER"]:
         assert word in str(error.value)
+
+
+def test_an_empty_folder_is_said_to_be_one_and_hidden_files_are_not_read(tmp_path):
+    with pytest.raises(UserError, match=r"there are no files in the folder"):
+        read(tmp_path)
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "a.jsonl").write_bytes(DATA)
+    with pytest.raises(UserError, match=r"there are no files in the folder"):
+        read(tmp_path)
+
+
+def test_a_name_that_is_not_utf_8_is_shown_as_far_as_it_is(tmp_path):
+    (Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jsonl"))).write_bytes(DATA)
+    assert read(tmp_path)[0].file == "?.jsonl"
 
 
 @pytest.mark.parametrize("path", ["nowhere", "nowhere/*.jsonl", "zzz://a/b.jsonl", "hf://datasets/no/such/*.jsonl"])

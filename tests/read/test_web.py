@@ -5,7 +5,7 @@ import zlib
 from collections import Counter
 
 import pytest
-from corpus_files import ARABIC, ENGLISH, html_page, http_response, sentences, warc_record, write_jsonl
+from corpus_files import ARABIC, ENGLISH, html_page, http_response, sentences, warc_record, write_jsonl, zstd
 from examples import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
@@ -172,6 +172,69 @@ def test_responses_are_documents_and_the_rest_is_not(tmp_path, name):
     assert {record.value["text"] for record in found if isinstance(record, Record)} == {TEXT}
 
 
+def chunked(body: bytes) -> bytes:
+    return b"".join(
+        b"%x\r\n%s\r\n" % (len(body[at : at + 500]), body[at : at + 500]) for at in range(0, len(body), 500)
+    ) + (b"0\r\n\r\n")
+
+
+def bare_deflate(body: bytes) -> bytes:
+    compressor = zlib.compressobj(wbits=-15)
+    return compressor.compress(body) + compressor.flush()
+
+
+PAGE = html_page(TEXT)
+GZIPPED, CHUNKED = "Content-Encoding: gzip\r\n", "Transfer-Encoding: chunked\r\n"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        (GZIPPED, PAGE),
+        (GZIPPED, gzip.compress(PAGE) + b"\0" * 30),
+        (GZIPPED, gzip.compress(PAGE) + b"garbage"),
+        (GZIPPED, gzip.compress(PAGE)[:-9]),
+        (GZIPPED + CHUNKED, PAGE),
+        (GZIPPED + CHUNKED, gzip.compress(PAGE)),
+        (GZIPPED + CHUNKED, chunked(gzip.compress(PAGE))),
+        (GZIPPED + CHUNKED, chunked(PAGE)),
+        (CHUNKED, PAGE),
+        (CHUNKED, b"12\n" + PAGE),
+        (CHUNKED, chunked(PAGE)[:-9]),
+        ("Content-Encoding: x-gzip\r\n", gzip.compress(PAGE)),
+        ("content-encoding: GZIP\r\n", gzip.compress(PAGE)),
+        ("Content-Encoding: gzip, gzip\r\n", gzip.compress(gzip.compress(PAGE))),
+        ("Content-Encoding: deflate\r\n", zlib.compress(PAGE)),
+        ("Content-Encoding: deflate\r\n", bare_deflate(PAGE)),
+        ("Content-Encoding: deflate\r\n", PAGE),
+        ("Content-Encoding: br\r\n", PAGE),
+        ("Content-Encoding: br\r\n", b"\xef\xbb\xbf" + PAGE),
+        ("Content-Encoding: zstd\r\n", zstd(PAGE)),
+        ("Content-Encoding: UTF-8\r\n", PAGE),
+        ("Content-Encoding: none\r\n", PAGE),
+        ("", gzip.compress(PAGE)),
+    ],
+)
+def test_a_body_is_read_as_it_is_stored_whatever_its_headers_say(tmp_path, headers, body):
+    (tmp_path / "a.warc").write_bytes(warc_record("response", http_response(body, headers=headers)))
+    (record,) = read(tmp_path)
+    assert record.value["text"].endswith(TEXT)
+
+
+def test_a_page_s_type_is_seen_where_the_server_said_none(tmp_path):
+    responses = [b"HTTP/1.1 200 OK\r\n\r\n" + body for body in (PAGE, b"GIF89a", b"{}")]
+    (tmp_path / "a.warc").write_bytes(b"".join(warc_record("response", one) for one in responses))
+    assert reasons(read(tmp_path)) == ["good", "not_html", "not_html"]
+
+
+def test_what_a_body_unpacks_to_is_bounded(tmp_path):
+    bomb = gzip.compress(PAGE + b" " * 50_000_000)
+    (tmp_path / "a.warc").write_bytes(warc_record("response", http_response(bomb, headers=GZIPPED)))
+    (file,) = find_files(str(tmp_path), "s", "r")
+    [(_, _, record)] = web.raw_warc(file, iter([(tmp_path / "a.warc").read_bytes()]), 1 << 20)
+    assert len(web._http(record, 100_000)[2]) < 102_000
+
+
 @pytest.mark.parametrize("name", ["a.wet", "a.wet.gz", "a.warc.wet.gz"])
 def test_texts_of_wet_are_taken_as_they_are(tmp_path, name):
     texts = [sentences(ARABIC, 1), "short", "  <b>no\u2028tag</b>\r\n\r\nWARC/1.0\r\n\r\n"]
@@ -265,7 +328,7 @@ def _kinds(file):
     """Whether documents are pages, without extracting them (a second a megabyte)."""
     (archive,) = find_files(str(file), "s", "r")
     for _, _, record in web.raw_warc(archive, iter([gzip.decompress(file.read_bytes())]), 1 << 30):
-        status, content_type, _ = web._http(record)
+        status, content_type, _ = web._http(record, 1 << 30)
         yield "page" if status == 200 and content_type.startswith("text/html") else "other"
 
 

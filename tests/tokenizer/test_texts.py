@@ -59,6 +59,7 @@ def test_a_file_with_a_colon_is_taken_as_it_is(tmp_path):
         ("a.jsonl", b'{"text": "x"}\n{', "", r"a\.jsonl:2: .*JSON object a line"),
         ("a.jsonl", b'{"en": "x"}\n', "", r"a\.jsonl:1: no field 'text'; .* en$"),
         ("a.jsonl", b'{"en": {"b": 1}}\n', ":en.b", r"a\.jsonl:1: no text but int in field 'en\.b'"),
+        ("a.jsonl", b'{"text": "\\ud800"}', "", r"a\.jsonl:1: field 'text' holds half of a surrogate pair"),
         ("a.txt.gz", b"no gzip", "", r"a\.txt\.gz: cannot be decompressed"),
         ("a.txt", b"plain\n", ":field", r"a\.txt:1: .*without a field"),
     ],

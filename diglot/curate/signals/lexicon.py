@@ -11,11 +11,12 @@ import functools
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from diglot.base.errors import UserError
+from diglot.base.files import parse_json
 from diglot.text.hash_table import empty_keys, enter, find
 from diglot.text.languages import base_code
 from diglot.text.unicode import HASH_SEED, absorb, finish, kernel
@@ -138,10 +139,18 @@ def _banned_words(path: Path) -> dict[str, tuple[str, ...]]:
         if path.is_dir():
             files = [file for file in sorted(path.iterdir()) if 2 <= len(file.name) <= 3]
             return {file.name: tuple(filter(None, file.read_text("utf-8").split("\n"))) for file in files}
-        lines = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line.strip()]
+        lines = [parse_json(line) for line in path.read_bytes().split(b"\n") if line.strip()]
+        if wrong := [line for line in lines if not _is_word_list(line)]:
+            raise ValueError(f"no language (lang) and list of words (words): {json.dumps(wrong[0])[:80]}")
         return {line["lang"]: tuple(line["words"]) for line in lines}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(
             f"banned_words: {path} cannot be read ({error}); give a JSONL file with lang and words in each line, or a "
             "folder with a file for each language"
         ) from error
+
+
+def _is_word_list(line: Any) -> bool:
+    given = line if isinstance(line, dict) else {}
+    lists = isinstance(given.get("lang"), str) and isinstance(given.get("words"), list)
+    return lists and all(isinstance(word, str) for word in given["words"])

@@ -1,0 +1,50 @@
+"""Arrow's files as records, by the row: streams, as `datasets` saves them, and files (Feather, version 2).
+
+Batches of this machine's files are mapped into memory, so what is not asked for is not read.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from diglot.read.columns import UNREADABLE, Slice, first_line, refuse_deep, refuse_too_many
+from diglot.read.records import Broken, DataFile, Raw, Reading, open_seekable
+
+MAGIC = b"ARROW1"  # the beginning of a file; a stream has none
+
+
+def raw_batches(file: DataFile, reading: Reading) -> Iterator[Raw]:
+    """The rows of an Arrow file; the content of a raw record is a function that reads the row."""
+    row = 0
+    try:
+        with (
+            pa.memory_map(os.fsencode(file.path)) if file.filesystem is None else open_seekable(file, reading) as stream
+        ):
+            for batch in _batches(stream):
+                refuse_too_many(row + len(batch), stream.size())
+                size = max(1, batch.nbytes // max(1, len(batch)))
+                part = Slice(file, reading, batch, row)
+                for place in range(len(batch)):
+                    yield row + place + 1, size, functools.partial(part.read, row + place)
+                row += len(batch)
+    except UNREADABLE as error:
+        yield row + 1, 0, Broken(file.name, row + 1, "unreadable_file", first_line(error), "", 0)
+
+
+def _batches(stream: Any) -> Iterator[pa.RecordBatch]:
+    beginning = stream.read(len(MAGIC))
+    stream.seek(0)
+    if beginning == MAGIC:
+        with pa.ipc.open_file(stream) as table:
+            refuse_deep(table.schema)
+            for number in range(table.num_record_batches):
+                yield table.get_batch(number)
+    else:
+        with pa.ipc.open_stream(stream) as batches:
+            refuse_deep(batches.schema)
+            yield from batches
