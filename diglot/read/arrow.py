@@ -22,9 +22,8 @@ def raw_batches(file: DataFile, reading: Reading) -> Iterator[Raw]:
     """The rows of an Arrow file; the content of a raw record is a function that reads the row."""
     row = 0
     try:
-        with (
-            pa.memory_map(os.fsencode(file.path)) if file.filesystem is None else open_seekable(file, reading) as stream
-        ):
+        mapped = file.filesystem is None
+        with pa.memory_map(os.fsencode(file.path)) if mapped else open_seekable(file, reading) as stream:
             for batch in _batches(stream):
                 refuse_too_many(row + len(batch), stream.size())
                 size = max(1, batch.nbytes // max(1, len(batch)))
@@ -32,6 +31,7 @@ def raw_batches(file: DataFile, reading: Reading) -> Iterator[Raw]:
                 for place in range(len(batch)):
                     yield row + place + 1, size, functools.partial(part.read, row + place)
                 row += len(batch)
+                reading.seen(file, stream.tell())
     except UNREADABLE as error:
         yield row + 1, 0, Broken(file.name, row + 1, "unreadable_file", first_line(error), "", 0)
 

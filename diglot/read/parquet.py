@@ -34,7 +34,8 @@ def raw_rows(file: DataFile, reading: Reading) -> Iterator[Raw]:
             groups = [table.metadata.row_group(index) for index in range(table.num_row_groups)]
             if any(group.num_rows < 0 for group in groups):
                 raise pa.ArrowInvalid("its metadata claim fewer rows than none")
-            refuse_too_many(sum(group.num_rows for group in groups), stream.size())
+            num_rows = sum(group.num_rows for group in groups)
+            refuse_too_many(num_rows, stream.size())
             rows = _Rows(file, reading, table)
             for index, group in enumerate(groups):
                 size = max(1, group.total_byte_size // max(1, group.num_rows))

@@ -101,7 +101,7 @@ class Curate(Stage):
     main_role: ClassVar[str | None] = "text"
     function: ClassVar[str] = "diglot.curate.stage:run"
     position: ClassVar[int] = 20
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"executor"})
     renamed: ClassVar[dict[str, str]] = {"engine": "executor"}
 

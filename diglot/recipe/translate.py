@@ -48,6 +48,7 @@ class MakeParallel(Stage):
     reads: ClassVar[dict[str, Role]] = {"text": Role(("text",), required=False)}
     function: ClassVar[str] = "diglot.translate.pairs:run"
     position: ClassVar[int] = 31
+    version: ClassVar[int] = 2
 
     do: Literal["make-parallel"] = "make-parallel"
     sources: dict[Name, Source] = Field(description="Pairs: `language`, `target_language`, and the two text fields.")

@@ -335,3 +335,14 @@ def test_a_corpus_for_tests_alone_is_held_out_whole(tmp_path):
     assert documents(output) == []
     assert (summary.documents.kept, summary.documents.held_out) == (0, 600)
     assert ledger["test"]["held_out"]["documents"] == 600
+
+
+def test_pairs_in_two_files_are_bilingual_documents(tmp_path):
+    """Moses: `train.en` and `train.ar`, of no known suffix, a line each."""
+    for language, words in (("en", ENGLISH), ("ar", ARABIC)):
+        lines = [sentences(words, number, 3).replace("\n", " ") for number in range(40)]
+        (tmp_path / f"train.{language}").write_text("\n".join(lines) + "\n")
+    sides = {"path": str(tmp_path / "train.en"), "target_path": str(tmp_path / "train.ar")}
+    output, _, ledger = run(tmp_path, {"pairs": Source(**sides, language="en", target_language="ar")})
+    assert len(documents(output)) + len(documents(output, "heldout")) == 40 == ledger["pairs"]["read"]["documents"]
+    assert all("English: " in row["text"] and "\nArabic: " in "\n" + row["text"] for row in documents(output))
