@@ -7,8 +7,9 @@ stages that need them, so that `diglot --help` answers at once.
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import json
+import io
 import os
 import sys
 from pathlib import Path
@@ -17,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diglot import __version__
-from diglot.base.artifact import STEPS, Artifact, read_artifact
+from diglot.base.artifact import MANIFEST_BYTES, STEPS, Artifact, OtherFormat, read_artifact
 from diglot.base.errors import UserError
 from diglot.base.files import read_json
+from diglot.base.screen import say, say_json
 from diglot.base.table import drawn
 from diglot.base.table import show as show_views
 from diglot.recipe import STAGES, Recipe, json_schema
@@ -44,6 +46,8 @@ Examples:
   diglot chat runs/quickstart                           talk to its last model
 """
 
+
+VERIFY = "Hash all that stages wrote and read, to the last byte, instead of trusting sizes and times."
 
 SHOW_EXAMPLES = """\b
 Examples:
@@ -96,10 +100,12 @@ def _main() -> None:
     except UserError as error:
         _fail(str(error))
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        say(shown.getvalue().rstrip("\n"), error=True)
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\ninterrupted; the same command goes on from here", err=True)
+        say("\ninterrupted; the same command goes on from here", error=True)
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -112,7 +118,7 @@ def _main() -> None:
 
 def _fail(message: str) -> None:
     for line in message.split("\n"):
-        click.echo(f"{click.style('error', fg='red', bold=True)}: {line}" if line else "", err=True)
+        say(line, error=True, lead=f"{click.style('error', fg='red', bold=True)}: " if line else "")
     sys.exit(2)
 
 
@@ -120,7 +126,7 @@ def _fail(message: str) -> None:
 
 
 def _console() -> Console:
-    from diglot.terminal import make_console
+    from diglot.base.console import make_console
 
     return make_console()
 
@@ -135,26 +141,38 @@ def _run_folder(recipe: Recipe, given: str | None) -> Path:
 @click.option("--run", "folder", help="The run folder.  [default: the recipe's, or runs/NAME]")
 @click.option("--until", metavar="STAGE", help="Stop after this stage.")
 @click.option("--dry-run", is_flag=True, help="Show what is done, stale (and why), and to do; run nothing.")
-def run_command(recipe: Path, overrides: tuple[str, ...], folder: str | None, until: str | None, dry_run: bool) -> None:
+@click.option("--verify", is_flag=True, help=VERIFY)
+def run_command(
+    recipe: Path, overrides: tuple[str, ...], folder: str | None, until: str | None, dry_run: bool, verify: bool
+) -> None:
     """Run a recipe: skip what is done, go on where a killed run stopped, end in the report.
 
     OVERRIDES change settings: stage.key=value, such as cpt.steps=100 or corpus.sources.arabic.path=my/texts.
     """
     from diglot import flow, terminal
+    from diglot.base.hashes import MEMORY, FileHashes
     from diglot.load import load_recipe
 
     loaded, where = load_recipe(recipe, list(overrides))
     place, console = _run_folder(loaded, folder), _console()
+    hashes = FileHashes(place / MEMORY, believe=not verify)
+    steps = flow.wanted(flow.plan(loaded, place, where, hashes=hashes), until)
+    damaged = flow.verify(steps, hashes) if verify else []
     if dry_run:
-        steps = flow.wanted(flow.plan(loaded, place, where), until)
         flow.note_begun(steps, place)
         console.print(drawn(terminal.plan_table(steps)))
-        console.print(f"\n{sum(step.state == 'done' for step in steps)} of {len(steps)} stages done in {place}")
+        done = sum(step.state == "done" for step in steps)
+        console.print(f"\n{done} of {len(steps)} stages done in {place}", markup=False)
+    if damaged:
+        raise UserError("\n".join(damaged))
+    if dry_run:
         return
-    todo = [step for step in flow.wanted(flow.plan(loaded, place, where), until) if step.state != "done"]
+    todo = [step for step in steps if step.state != "done"]
     view = terminal.StageProgress(console, len(todo))
     try:
-        steps = flow.run(loaded, place, where, until=until, started=view.started, finished=view.finished, say=view.say)
+        flow.run(
+            loaded, place, where, hashes=hashes, until=until, started=view.started, finished=view.finished, say=view.say
+        )
     finally:
         view.stop()
     if not todo:
@@ -189,7 +207,7 @@ def _find_run(given: Path) -> tuple[Recipe, Path]:
     file = folder / "recipe.json"
     if not file.is_file():
         raise UserError(f"{given}: no run there: {file} is missing; give a run folder, or run a recipe first")
-    value = read_json(file, "run the recipe again")
+    value = read_json(file, "run the recipe again", MANIFEST_BYTES)
     try:
         return check(Recipe, value, Where(str(file))), folder
     except UserError as error:
@@ -204,12 +222,14 @@ def _find_run(given: Path) -> tuple[Recipe, Path]:
 @click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON object.")
 @click.option("--stage", help="A corpus, in depth: what it kept and dropped, and why.")
 @click.option("--source", help="With --stage: one source, with its signals, samples and duplicates.")
-def show_command(run: Path, as_json: bool, stage: str | None, source: str | None) -> None:
-    """Show what a run holds: the state, time and headline numbers of its stages.
+@click.option("--verify", is_flag=True, help=VERIFY)
+def show_command(run: Path, as_json: bool, stage: str | None, source: str | None, verify: bool) -> None:
+    """Show what a run holds: the state, time and headline numbers of its stages. Nothing is written.
 
     RUN is a run folder, its name under runs/, a recipe, or the folder of one corpus.
     """
     from diglot import flow, terminal
+    from diglot.base.hashes import MEMORY, FileHashes
     from diglot.load import Where
     from diglot.report.lineage import lineage_tree
 
@@ -220,13 +240,18 @@ def show_command(run: Path, as_json: bool, stage: str | None, source: str | None
         return
     recipe, folder = _find_run(run)
     # Looking must work where the texts that a run was made of are gone.
-    steps = flow.plan(recipe, folder, Where(str(folder / "recipe.json")), missing_files_are_errors=False)
+    hashes = FileHashes(folder / MEMORY, believe=not verify)
+    where = Where(str(folder / "recipe.json"))
+    steps = flow.plan(recipe, folder, where, hashes=hashes, missing_files_are_errors=False)
     flow.note_begun(steps, folder)
+    damaged = flow.verify(steps, hashes) if verify else []
     artifacts = flow.artifacts_of(steps)
     if stage:
         _show_corpus(stage, source, artifacts)
         return
-    if not as_json:
+    if as_json:
+        say_json(_run_as_json(recipe, steps, artifacts))
+    else:
         console = _console()
         console.print(drawn(terminal.run_table(steps, artifacts)))
         models = terminal.members(steps, artifacts)
@@ -234,14 +259,14 @@ def show_command(run: Path, as_json: bool, stage: str | None, source: str | None
             console.print()
             console.print(lineage_tree(models), soft_wrap=False)
         _closing(console, steps)
-        return
+    if damaged:
+        raise UserError("\n".join(damaged))
+
+
+def _run_as_json(recipe: Recipe, steps: list[Step], artifacts: dict[str, Artifact]) -> dict[str, Any]:
     report = next((a.path / "report.html" for a in artifacts.values() if a.kind == "report"), None)
     stages = {step.name: _show(step, artifacts.get(step.name)) for step in steps}
-    click.echo(
-        json.dumps(
-            {"recipe": recipe.name, "stages": stages, "report": str(report) if report else None}, ensure_ascii=False
-        )
-    )
+    return {"recipe": recipe.name, "stages": stages, "report": str(report) if report else None}
 
 
 def _show_corpus(stage: str, source: str | None, artifacts: dict[str, Artifact]) -> None:
@@ -260,7 +285,7 @@ def _show(step: Step, artifact: Artifact | None) -> dict[str, Any]:
         "why": step.why,
         "fingerprint": step.fingerprint,
         "content": artifact.content if artifact else None,
-        "seconds": artifact.provenance["seconds"] if artifact else None,
+        "seconds": artifact.provenance.get("seconds") if artifact else None,
         "artifact": str(artifact.path) if artifact else None,
         "summary": artifact.summary.as_json() if artifact else {},
     }
@@ -281,7 +306,20 @@ def chat_command(model: Path, stage: str | None, **settings: Any) -> None:
     """
     from diglot.serve.chat import chat
 
-    chat(_find_model(model, stage), **settings)
+    folder = _find_model(model, stage)
+    _check_model(folder)
+    chat(folder, **settings)
+
+
+def _check_model(folder: Path) -> None:
+    """Refuse a model that is not as its stage wrote it; of what others wrote, other versions of Diglot too, nothing is known."""
+    from diglot.base.hashes import MEMORY, FileHashes, check_whole
+
+    step = folder.name if folder.parent.name == STEPS else None
+    place = folder.parents[1] if step else folder
+    with contextlib.suppress(OtherFormat):
+        if artifact := read_artifact(place):
+            check_whole(artifact.at(int(step)) if step else artifact, FileHashes(place.parent / MEMORY))
 
 
 def _find_model(given: Path, stage: str | None) -> Path:
@@ -328,10 +366,10 @@ def data_command(run: Path, as_json: bool, limit: int, **asked: Any) -> None:
     steps = flow.plan(recipe, folder, Where(str(folder)), missing_files_are_errors=False)
     for each in steps:
         if each.settings.makes == "tokens" and each.state == "stale":
-            click.echo(f"note: {each.name} is stale ({each.why}); this is about what it holds now", err=True)
+            say(f"note: {each.name} is stale ({each.why}); this is about what it holds now", error=True)
     found = data_command.answers(recipe, folder, **asked)
     if as_json:
-        click.echo(json.dumps(found[0] if len(found) == 1 else {"stages": found}, ensure_ascii=False))
+        say_json(found[0] if len(found) == 1 else {"stages": found})
     else:
         show_views(_console(), data_command.views(found, limit))
 
@@ -375,7 +413,7 @@ def plan_command(
 
     found = plan(loaded, reads, where, machines, dry_run_ranks, **given)
     if as_json:
-        click.echo(json.dumps(found.as_json(), ensure_ascii=False))
+        say_json(found.as_json())
     else:
         show(_console(), found)
 
@@ -387,7 +425,7 @@ def schema_command() -> None:
     In VS Code: diglot schema > recipe.schema.json, and name it in the first line of a recipe:
     # yaml-language-server: $schema=recipe.schema.json
     """
-    click.echo(json.dumps(json_schema(), indent=1))
+    say_json(json_schema(), indent=1)
 
 
 # --- tokenizers -----------------------------------------------------------------------------------------------
@@ -428,27 +466,26 @@ def measure_command(
 
     FOLDER holds a tokenizer.json: a tokenizer or model of a run, or a Hugging Face folder.
     """
-    from rich.console import Console
-
+    from diglot.base.console import make_console
     from diglot.report.tokenizer_tables import tables
     from diglot.tokenizer import compare
 
     folders = compare.named_tokenizers(tokenizers)
     given, parallel = compare.texts_to_compare(texts, corpora)
     console = _console()
-    with Console(stderr=True).status("reading") as status:  # stdout is for the result: it may be JSON
+    with make_console(stderr=True).status("reading") as status:  # stdout is for the result: it may be JSON
         result = compare.compare(
             folders, given, parallel, baseline, lambda done, total, unit, note="": status.update(note)
         )
     if as_json:
-        click.echo(json.dumps(result, ensure_ascii=False))
+        say_json(result)
     else:
         show_views(console, tables(result, min(console.width, 120)))
     if out:
         from diglot.report.measured import write_measures
 
         page = write_measures(result, out)
-        click.echo(f"page: {page.resolve()}", err=as_json)
+        say(f"page: {page.resolve()}", error=as_json)
 
 
 for _kind, _settings in STAGES.items():

@@ -8,6 +8,9 @@ A stage is done when its folder holds an artifact with the fingerprint that the 
 covers the settings, the seed, the stage's code version, the fingerprints of the stages it reads and the content of
 the files it reads from outside. So it is known before anything runs, a touched file is not a changed one, and
 running a recipe again does only what is missing.
+
+Before a stage runs, the artifacts that it reads are checked against their manifests (base/hashes.py), and when it is
+done, that the files it read from outside are still those of the fingerprint.
 """
 
 from __future__ import annotations
@@ -16,11 +19,9 @@ import contextlib
 import difflib
 import fcntl
 import functools
-import glob
 import importlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -34,13 +35,14 @@ from diglot.base.artifact import (
     OtherFormat,
     Progress,
     fingerprint,
-    hash_file,
+    other_versions,
     read_artifact,
     writing,
 )
 from diglot.base.errors import UserError
-from diglot.base.files import write_json
+from diglot.base.files import make_folder, open_plain, refuse_links, remove, write_json
 from diglot.base.format import excerpt
+from diglot.base.hashes import MEMORY, FileHashes, check_whole, damage
 from diglot.base.origin import origin_of
 from diglot.base.summaries.summary import Summary
 from diglot.load import Where
@@ -59,16 +61,19 @@ class Step:
         settings: its settings.
         reads: the stages it reads, by role, as written in `from`: `trunk`, or `trunk@400`.
         folder: where its artifact lies or will lie.
+        work: the folder of `.partial` and `.scratch`: the run folder.
         fingerprint: of the artifact that the recipe asks for.
         made_from: what went into the fingerprint, for saying why an artifact is stale.
-        state: `done`, `stale`, `to do`, or `running` (only `note_begun` says that).
-        why: for `stale`, what changed; of what was begun, how far it is.
+        state: `done`, `stale` or `to do`; `running` where `note_begun` finds that, `damaged` where `verify` does.
+        why: for `stale`, what changed; for `done`, which libraries have another version here; of what was begun, how far
+            it is.
     """
 
     name: str
     settings: Stage
     reads: dict[str, list[str]]
     folder: Path
+    work: Path
     fingerprint: str = ""
     made_from: dict[str, Any] = field(default_factory=dict)
     state: str = "to do"
@@ -166,19 +171,33 @@ def _check_read(at: str, stage: Stage, role: str, name: str, recipe: Recipe) -> 
 # --- the plan -------------------------------------------------------------------------------------------------
 
 
-def plan(recipe: Recipe, folder: Path, where: Where, *, missing_files_are_errors: bool = True) -> list[Step]:
-    """The stages in running order, each with its state.
+def plan(
+    recipe: Recipe,
+    folder: Path,
+    where: Where,
+    *,
+    hashes: FileHashes | None = None,
+    missing_files_are_errors: bool = True,
+) -> list[Step]:
+    """The stages in running order, each with its state. Nothing is written.
+
+    Args:
+        recipe: what to plan.
+        folder: the run folder.
+        where: places in the recipe, for errors.
+        hashes: of files, by default as the run folder remembers them; those that are not known are added.
+        missing_files_are_errors: False says of a stage whose files are gone that it is stale.
 
     Raises:
         UserError: the graph is wrong, or a file that a stage reads from outside is not there.
     """
     steps: dict[str, Step] = {}
-    hashes = FileHashes(folder / ".hashes.json")
+    hashes = hashes or FileHashes(folder / MEMORY)
     for name, reads in graph(recipe, where).items():  # in running order: what a step reads has its fingerprint
         settings = recipe.stages[name]
-        step = Step(name, settings, reads, folder / name)
+        step = Step(name, settings, reads, folder / name, folder)
         try:
-            files = hashes.of(settings.outside_paths(), functools.partial(where, "stages", name), f"{name}.")
+            files = hashes.of_paths(settings.outside_paths(), functools.partial(where, "stages", name), f"{name}.")
         except UserError:
             if missing_files_are_errors:
                 raise
@@ -192,7 +211,6 @@ def plan(recipe: Recipe, folder: Path, where: Where, *, missing_files_are_errors
         step.fingerprint = step_fingerprint(settings, step.made_from, reads)
         set_state(step)
         steps[name] = step
-    hashes.save()
     return list(steps.values())
 
 
@@ -207,8 +225,13 @@ def artifacts_of(steps: list[Step]) -> dict[str, Artifact]:
 
 
 def step_fingerprint(settings: Stage, made_from: dict[str, Any], reads: dict[str, list[str]]) -> str:
-    """The fingerprint of the artifact that a stage will make; the order of inputs counts (weights of a merge)."""
-    return fingerprint({"do": settings.do, "settings": settings.semantic(), "order": reads, **made_from})
+    """The fingerprint of the artifact that a stage will make.
+
+    The order of inputs counts (weights of a merge), and that of the keys of mappings: of documents that are the same, the one
+    of the source that stands first is kept.
+    """
+    made = {"do": settings.do, "settings": settings.semantic(), "keys": settings.orders(), "order": reads, **made_from}
+    return fingerprint(made)
 
 
 def set_state(step: Step) -> None:
@@ -229,9 +252,23 @@ def set_state(step: Step) -> None:
             )
         step.state = "to do"
     elif artifact.fingerprint == step.fingerprint:
-        step.state = "done"
+        step.state, step.why = "done", other_versions(artifact)
     else:
         step.state, step.why = "stale", _what_changed(step, artifact)
+
+
+def verify(steps: list[Step], hashes: FileHashes) -> list[str]:
+    """Compare what stages wrote with their manifests, and mark what is damaged; returns what to say of each."""
+    said = []
+    artifacts = artifacts_of(steps)
+    for step in steps:
+        try:
+            if step.name in artifacts:
+                check_whole(artifacts[step.name], hashes)
+        except UserError as error:
+            step.state, step.why = "damaged", damage(artifacts[step.name], hashes)
+            said.append(str(error))
+    return said
 
 
 def _what_changed(step: Step, artifact: Artifact) -> str:
@@ -257,7 +294,7 @@ def _what_changed(step: Step, artifact: Artifact) -> str:
     upstream = [name for name in new_stages if old_stages.get(name) != new_stages[name]]
     if upstream:
         changes.append(f"input changed: {', '.join(upstream)}")
-    return "; ".join(changes) or "the order of its inputs"
+    return "; ".join(changes) or "the order of its inputs, or of its settings"
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -272,96 +309,36 @@ def _shown(value: Any) -> str:
     return excerpt(json.dumps(value, ensure_ascii=False), 40)
 
 
-class FileHashes:
-    """Content hashes of files outside the run, remembered by size and modification time."""
-
-    def __init__(self, memory: Path):
-        self.memory = memory
-        try:
-            self.known: dict[str, list] = json.loads(memory.read_text())
-        except (OSError, ValueError):
-            self.known = {}
-        self.changed = False
-
-    def of(self, paths: dict[tuple, str], where: Callable[..., str], prefix: str = "") -> dict[str, str]:
-        """Hash by file for the paths of a stage; URLs stand for themselves.
-
-        Args:
-            paths: path, folder, glob or URL by the settings' key that gave it.
-            where: names a key's place in the recipe.
-            prefix: what an override of the key begins with.
-
-        Raises:
-            UserError: a path matches no file.
-        """
-        found: dict[str, str] = {}
-        for key, path in paths.items():
-            if "://" in path:
-                found[path] = "url"
-                continue
-            files = expand(path)
-            if not files:
-                wrong = "no files in the folder" if Path(path).expanduser().is_dir() else "no such file or folder"
-                raise UserError(
-                    f"{where(*key)}: {wrong}: {path} (looked in {Path.cwd()}); correct the path, or give "
-                    f"another with an override: {prefix}{'.'.join(map(str, key))}=FOLDER"
-                )
-            found.update({str(file): self._hash(file) for file in files})
-        return found
-
-    def _hash(self, file: Path) -> str:
-        status, name = file.stat(), str(file.resolve())
-        stamp = [status.st_size, status.st_mtime_ns]
-        if self.known.get(name, [])[:2] != stamp:
-            self.known[name] = [*stamp, hash_file(file)[:32]]
-            self.changed = True
-        return self.known[name][2]
-
-    def save(self) -> None:
-        """Remember the hashes, where the run folder exists."""
-        if self.changed and self.memory.parent.is_dir():
-            write_json(self.memory, self.known, indent=None)
-
-
-def expand(path: str) -> list[Path]:
-    """The files of a path, folder or glob, sorted; hidden files left out."""
-    place = Path(os.path.expanduser(path))  # noqa: PTH111  (never raises)
-    if place.is_file():
-        return [place]
-    if place.is_dir():
-        files = [file for file in place.rglob("*") if file.is_file()]
-        return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(place).parts))
-    return sorted(Path(match) for match in glob.glob(str(place), recursive=True) if Path(match).is_file())  # noqa: PTH207  (absolute globs)
-
-
 # --- running --------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, another: str = "this run a folder of its own with --run FOLDER") -> Iterator[None]:
     """Hold a run folder. The lock goes with the process, however it ends.
+
+    Args:
+        folder: made if need be.
+        another: what to give so that both can run, for the error.
 
     Raises:
         UserError: another process holds it; names its pid.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as stream:
+    with open_plain(folder / ".lock") as stream:
         try:
             _lock(stream)
         except OSError as error:
-            stream.seek(0)
+            pid = stream.read(20).decode(errors="replace").strip() or "?"
             raise UserError(
-                f"{folder} is in use by another diglot (pid {stream.read().strip() or '?'}); wait for it, stop it, "
-                "or give this run a folder of its own with --run FOLDER"
+                f"{folder} is in use by another diglot (pid {pid}); wait for it, stop it, or give {another}"
             ) from error
-        stream.seek(0)
         stream.truncate()
-        stream.write(str(os.getpid()))
+        stream.write(str(os.getpid()).encode())
         stream.flush()
         yield
 
 
-def _lock(stream: IO[str]) -> None:
+def _lock(stream: IO[bytes]) -> None:
     """Take the lock, at the second try where somebody has only looked whether it is held (`is_held`)."""
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -403,6 +380,7 @@ def run(
     folder: Path,
     where: Where,
     *,
+    hashes: FileHashes | None = None,
     until: str | None = None,
     started: Callable[[Step], Progress] | None = None,
     finished: Callable[[Step, Artifact], None] | None = None,
@@ -414,6 +392,7 @@ def run(
         recipe: what to run.
         folder: the run folder.
         where: places in the recipe, for errors.
+        hashes: see `plan`; what is added to them is remembered in the run folder.
         until: stop after this stage (and run only what it waits for).
         started: called before each stage that runs; returns what receives its progress.
         finished: called after each stage that ran.
@@ -423,13 +402,15 @@ def run(
         The plan as it was found.
 
     Raises:
-        UserError: what a stage refused, with its place in the recipe.
+        UserError: what a stage refused, with its place in the recipe; or an artifact that it reads is damaged.
     """
     graph(recipe, where)
     with locked(folder):
         # Under the lock: what lies in .partial is of a run that was killed, and the plan cannot change any more.
-        shutil.rmtree(folder / ".partial", ignore_errors=True)
-        steps = wanted(plan(recipe, folder, where), until)
+        remove(folder / ".partial")
+        hashes = hashes or FileHashes(folder / MEMORY)
+        steps = wanted(plan(recipe, folder, where, hashes=hashes), until)
+        hashes.save()
         _remember(recipe, folder)
         by_name = {step.name: step for step in steps}
         origin = origin_of(recipe.name, Path(where.name), [*where.overrides.values()])
@@ -438,7 +419,8 @@ def run(
                 continue
             progress = started(step) if started else None
             inputs = Inputs({role: [read_named(by_name, n) for n in names] for role, names in step.reads.items()})
-            artifact = run_stage(step, inputs, recipe.seed, where, progress, say, origin)
+            artifact = run_stage(step, inputs, recipe.seed, where, hashes, progress, say, origin)
+            hashes.save()
             if finished:
                 finished(step, artifact)
     return steps
@@ -466,7 +448,7 @@ def wanted(steps: list[Step], until: str | None) -> list[Step]:
 
 def _scratch(step: Step) -> Path:
     """Where a stage keeps what its next try goes on from."""
-    return step.folder.parent / ".scratch" / f"{step.name}-{step.fingerprint[:12]}"
+    return step.work / ".scratch" / f"{step.name}-{step.fingerprint[:12]}"
 
 
 def run_stage(
@@ -474,6 +456,7 @@ def run_stage(
     inputs: Inputs,
     seed: int,
     where: Where,
+    hashes: FileHashes,
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
     origin: dict[str, Any] | None = None,
@@ -481,20 +464,16 @@ def run_stage(
     """Run one stage and put its artifact in place; `origin` says which recipe it belongs to, if any.
 
     Raises:
-        UserError: what the stage refused.
+        UserError: what the stage refused; an artifact that it reads is damaged, or a file from outside was changed meanwhile.
     """
     place = where.place(("stages", step.name))
     function = _function(step.settings, f"{place}: stage {step.name!r}")
-    # A try that was killed goes on from its scratch folder; those of other settings are of no use any more.
-    scratch = _scratch(step)
-    for old in scratch.parent.glob(f"{step.name}-*"):
-        if old != scratch and len(old.name) == len(scratch.name):  # not of a stage whose name begins alike
-            shutil.rmtree(old, ignore_errors=True)
-    scratch.mkdir(parents=True, exist_ok=True)
+    scratch = _take_up(step)
     context = Context(step.name, seed, scratch, step.fingerprint)
     context.progress = Recorder(scratch / PROGRESS, progress or context.progress)
     context.say = say or context.say
     try:
+        _check_inputs(inputs, hashes, whole=step.settings.checks_inputs_whole)
         with writing(
             step.folder,
             stage=step.name,
@@ -504,13 +483,50 @@ def run_stage(
             settings=step.settings.settings(),
             inputs=step.made_from,
             origin=origin,
+            work=step.work,
         ) as unfinished:
-            unfinished.summary = function(step.settings, inputs, unfinished.folder, context)
+            unfinished.summary = _summary(function, step, inputs, unfinished.folder, context, hashes)
+            if changed := hashes.changed_since(step.made_from["files"]):
+                raise UserError(f"{changed[0]} was changed while the stage read it; run the same command again")
     except UserError as error:
         raise UserError(f"{place}: stage {step.name!r}: {error}") from error
     # The artifact is whole: only now may what the next try would need go.
-    shutil.rmtree(scratch, ignore_errors=True)
-    return _whole(step.folder)
+    remove(scratch)
+    artifact = _whole(step.folder)
+    hashes.learn(artifact)
+    return artifact
+
+
+def _take_up(step: Step) -> Path:
+    """The scratch folder, from which a try that was killed goes on; those of other settings are of no use any more."""
+    scratch = _scratch(step)
+    refuse_links(scratch.parent)
+    for old in scratch.parent.glob(f"{step.name}-*"):
+        if old != scratch and len(old.name) == len(scratch.name):  # not of a stage whose name begins alike
+            remove(old)
+    make_folder(scratch)
+    return scratch
+
+
+def _check_inputs(inputs: Inputs, hashes: FileHashes, *, whole: bool) -> None:
+    """Check the artifacts that a stage reads; `whole` hashes them to the last byte, whatever is remembered."""
+    for artifact in (each for artifacts in inputs.by_role.values() for each in artifacts):
+        if whole:
+            hashes.forget(artifact.path)
+        check_whole(artifact, hashes)
+
+
+def _summary(
+    function: Callable[..., Summary], step: Step, inputs: Inputs, folder: Path, context: Context, hashes: FileHashes
+) -> Summary:
+    """What a stage's function returns; where it fails, a damaged input is said to be the reason, if there is one."""
+    try:
+        return function(step.settings, inputs, folder, context)
+    except UserError:
+        raise
+    except Exception:
+        _check_inputs(inputs, hashes, whole=True)
+        raise
 
 
 def _function(settings: Stage, who: str) -> Callable[..., Summary]:

@@ -23,6 +23,7 @@ from diglot.base.format import duration, printable, short
 
 FILE = "progress.json"  # in a stage's scratch folder, while it runs
 WRITE_SECONDS = 2.0  # between two writings of that file
+MOST_BYTES = 10_000  # of it
 MOST_MARKS = 256
 LONGEST_BAR, SHORTEST_BAR, SHORTEST_NOTE = 24, 8, 10  # columns
 
@@ -152,11 +153,17 @@ def recorded(scratch: Path) -> str | None:
     if not (scratch / FILE).is_file():
         return None
     try:
-        found = read_json(scratch / FILE)
+        found = read_json(scratch / FILE, most=MOST_BYTES)
         done, total, unit = found["done"], found["total"], printable(found["unit"])
         of = f" of {short(total)}" if total else ""
         if unit == "steps":
             return f"step {short(done)}{of}"
         return f"{short(done)}{of} {unit}" if unit else ""
-    except (UserError, LookupError, TypeError, ValueError):  # a file of somebody else's: nothing is known
+    except (
+        UserError,
+        LookupError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+    ):  # a file of somebody else's: nothing is known
         return ""

@@ -15,6 +15,8 @@ import click
 
 from diglot.base.artifact import Artifact, Inputs, content_hash, read_artifact
 from diglot.base.errors import UserError
+from diglot.base.files import make_folder
+from diglot.base.hashes import MEMORY, FileHashes
 from diglot.base.summaries.summary import Summary
 from diglot.load import Where, check, parse_value
 from diglot.recipe.common import Settings, Stage
@@ -78,6 +80,7 @@ def _options(settings: type[Settings], prefix: tuple[str, ...]) -> list[click.Pa
 def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **given: Any) -> None:
     """Do what a recipe's stage would do, with a plan of one step: the same states, lock and writing."""
     from diglot import flow, terminal
+    from diglot.base.console import make_console
 
     folders = {key.removeprefix("input_"): paths for key, paths in given.items() if key.startswith("input_") and paths}
     for role, paths in folders.items():
@@ -85,12 +88,14 @@ def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **giv
             raise UserError(f"--{role} takes one folder, not {len(paths)}")
     inputs = {role: [_input(Path(path), role, settings) for path in paths] for role, paths in folders.items()}
     stage, where = given_settings(settings, given, inputs)
-    step = flow.Step(out.name, stage, {role: list(paths) for role, paths in folders.items()}, out)
-    hashes = flow.FileHashes(out.parent / ".hashes.json")
+    # Everything but the artifact goes into a folder of its own, so that commands beside each other do not meet.
+    work = out.parent / f".{out.name}.diglot"
+    step = flow.Step(out.name, stage, {role: list(paths) for role, paths in folders.items()}, out, work)
+    hashes = FileHashes(work / MEMORY)
     step.made_from = {
         "version": stage.version,
         "seed": recipe_seed,
-        "files": hashes.of(stage.outside_paths(), where),
+        "files": hashes.of_paths(stage.outside_paths(), where),
         # Two folders may hold artifacts of the same name: their places keep them apart, and in order.
         "stages": {
             role: {f"{n}:{a.stage}": a.fingerprint for n, a in enumerate(artifacts)}
@@ -98,15 +103,17 @@ def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **giv
         },
     }
     step.fingerprint = flow.step_fingerprint(stage, step.made_from, {})
-    console = terminal.make_console()
+    console = make_console()
     view = terminal.StageProgress(console, 1)
-    with flow.locked(out.parent):
+    make_folder(work)
+    with flow.locked(work, "another folder with --out"):
         flow.set_state(step)
         if step.state == "done":
             console.print(f"nothing to do: {out} is done", markup=False)
             return
         try:
-            artifact = flow.run_stage(step, Inputs(inputs), recipe_seed, where, view.started(step), view.say)
+            artifact = flow.run_stage(step, Inputs(inputs), recipe_seed, where, hashes, view.started(step), view.say)
+            hashes.save()
         finally:
             view.stop()
         view.finished(step, artifact)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from rich.console import Console
@@ -21,12 +20,7 @@ from diglot.report.lineage import Member, about, at
 
 MOST_IN_A_LINE = 4  # such as languages, with a number each
 LOG_SECONDS = 15  # between two lines where there is no terminal
-STATE_STYLE = {"done": "good", "stale": "caution", "to do": "pending", "running": "good"}
-
-
-def make_console() -> Console:
-    """The terminal; in a pipe, lines are not broken."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+STATE_STYLE = {"done": "good", "damaged": "bad", "stale": "caution", "to do": "pending", "running": "good"}
 
 
 class StageProgress:
@@ -58,7 +52,7 @@ class StageProgress:
     def finished(self, step: Step, artifact: Artifact) -> None:
         """Announce a finished stage with its headline numbers."""
         self.stop()
-        seconds = duration(artifact.provenance["seconds"])
+        seconds = duration(artifact.provenance.get("seconds"))
         self.console.print(
             f"[green]✓[/] [bold]{step.name}[/] [dim]{seconds}[/] {escape(headline(artifact))}", highlight=False
         )
@@ -123,7 +117,7 @@ def run_table(steps: list[Step], artifacts: dict[str, Artifact]) -> Table:
     for step in steps:
         artifact = artifacts.get(step.name)
         state = Cell(step.state, f"({step.why})" if step.why else "", STATE_STYLE[step.state])
-        seconds = duration(artifact.provenance["seconds"]) if artifact else ""
+        seconds = duration(artifact.provenance.get("seconds")) if artifact else ""
         table.add(step.name, step.settings.do, state, seconds, headline(artifact) if artifact else "")
     return table
 

@@ -11,7 +11,8 @@ whole artifact, whatever was killed and whenever.
 
 Two hashes identify an artifact. The **fingerprint** says what it was made from (settings, code version of the stage,
 fingerprints of its inputs) and is known before the stage runs. The **content** hash says what came out (names and
-bytes of all payload files) and is equal for equal results.
+bytes of all payload files) and is equal for equal results. The manifest has the hash of each file too, so that a damaged
+one can be named (hashes.py).
 """
 
 from __future__ import annotations
@@ -23,23 +24,30 @@ import hashlib
 import json
 import os
 import platform
-import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from diglot import __version__
 from diglot.base.errors import UserError
-from diglot.base.files import read_json, write_json
+from diglot.base.files import make_folder, read_json, remove, write_json
 from diglot.base.summaries.model import ModelSummary
 from diglot.base.summaries.summary import Summary, read_summary
 
 MANIFEST = "artifact.json"
-FORMAT = 2  # of artifacts, in the manifest: raised when what stages write can no longer be read as before
+MANIFEST_BYTES = 2**26  # a corpus of 100,000 files has 10 MB
+LARGEST = 10**300  # number in a manifest; a larger one would be no float
+FORMAT = 3  # of artifacts, in the manifest: raised when what stages write can no longer be read as before
 STEPS = "steps"  # of a train stage's folder: the models that it kept on its way, as steps/400
+# Modules whose versions can change what a stage makes, with their packages: shown, but no reason to make it again.
+SHAPING = {name: name for name in ("torch", "transformers", "tokenizers", "numpy", "pyarrow", "numba", "lm_eval")}
+SHAPING |= {"gigatoken": "gigatoken", "sentencepiece": "sentencepiece", "fasttext": "fasttext-community"}
 LOGS = "logs"  # about the making, not the result: timings differ from run to run, so no hash covers it
 
 
@@ -92,6 +100,7 @@ class Artifact:
         inputs: fingerprints of what it was made from, by role and stage name.
         summary: what the stage says about it, for `diglot show` and the report.
         provenance: times, machine and versions; not part of any hash.
+        files: the SHA-256 of each payload file, by name.
     """
 
     path: Path
@@ -104,6 +113,7 @@ class Artifact:
     inputs: dict[str, Any]
     summary: Summary
     provenance: dict[str, Any]
+    files: dict[str, str] = field(default_factory=dict)
 
     def file(self, *parts: str) -> Path:
         """Path of a payload file, refusing what would lie outside the artifact."""
@@ -115,10 +125,13 @@ class Artifact:
     def at(self, step: int) -> Artifact:
         """The model that a train stage kept after a step, called STAGE@STEP."""
         folder = self.path / STEPS / str(step)
+        inside = f"{STEPS}/{step}/"
+        files = {name.removeprefix(inside): own for name, own in self.files.items() if name.startswith(inside)}
         about = self.summary
         if isinstance(about, ModelSummary):  # what it scored is known of the last step only
             about = ModelSummary(about.architecture, about.parameters, about.shape)
-        return replace(self, path=folder, stage=f"{self.stage}@{step}", summary=about)
+        named = f"{self.stage}@{step}"
+        return replace(self, path=folder, stage=named, summary=about, files=files, content=content_of(files))
 
     def steps(self) -> list[int]:
         """The steps whose models lie here beside the last one, in rising order."""
@@ -157,15 +170,25 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def content_hash(folder: Path) -> str:
-    """Hash of the names and bytes of all files in a folder, but for the manifest and the logs."""
+def payload(folder: Path) -> dict[str, Path]:
+    """The payload files of an artifact by name, in order: all but the manifest and the logs."""
     outside = (folder / MANIFEST, folder / LOGS)
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     files = [file for file in files if not any(file.is_relative_to(other) for other in outside)]
+    return {file.relative_to(folder).as_posix(): file for file in files}
+
+
+def content_of(files: Mapping[str, str]) -> str:
+    """The content hash of files, from the hash of each by name."""
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.relative_to(folder).as_posix()}\0{hash_file(file)}\n".encode())
+    for name, hashed in files.items():
+        digest.update(f"{name}\0{hashed}\n".encode())
     return digest.hexdigest()[:32]
+
+
+def content_hash(folder: Path) -> str:
+    """Hash of the names and bytes of all files in a folder, but for the manifest and the logs."""
+    return content_of({name: hash_file(file) for name, file in payload(folder).items()})
 
 
 class OtherFormat(UserError):
@@ -179,6 +202,37 @@ class OtherFormat(UserError):
         )
 
 
+class _Provenance(BaseModel):
+    started: str = ""
+    seconds: float = Field(0, ge=0, le=1e12, allow_inf_nan=False)
+    python: str = ""
+    versions: dict[str, str] = {}
+
+
+class _MadeFrom(BaseModel):
+    version: int = 0
+    seed: int = 0
+    files: dict[str, str] = {}
+    stages: dict[str, dict[str, str]] = {}
+
+
+class _Manifest(BaseModel):
+    """What a manifest must hold to be read; the summary is checked by its own class."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    stage: str
+    kind: str
+    do: str
+    fingerprint: str
+    content: str
+    settings: dict[str, Any]
+    inputs: _MadeFrom
+    summary: dict[str, Any]
+    provenance: _Provenance
+    files: dict[str, str] = {}
+
+
 def read_artifact(path: Path) -> Artifact | None:
     """The artifact in a folder, or None where there is no whole one.
 
@@ -188,15 +242,30 @@ def read_artifact(path: Path) -> Artifact | None:
     manifest = path / MANIFEST
     if not manifest.is_file():
         return None
-    fields = read_json(manifest, f"delete {path} and run again")
+    fields = read_json(manifest, f"delete {path} and run again", MANIFEST_BYTES)
     found = fields.pop("format", 1) if isinstance(fields, dict) else None
     if isinstance(fields, dict) and found != FORMAT:
         raise OtherFormat(path, found)
     try:
+        _check_numbers(fields)
+        _Manifest.model_validate(fields)
         fields["summary"] = read_summary(fields["do"], fields["kind"], fields["summary"])
         return Artifact(path=path, **fields)
-    except (ValueError, TypeError, KeyError) as error:
+    except ValueError as error:
         raise UserError(f"{manifest}: not a readable manifest ({error}); delete {path} and run again") from error
+
+
+def _check_numbers(value: Any) -> None:
+    """Refuse numbers that could be read but not shown.
+
+    Raises:
+        ValueError: one is too large.
+    """
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_numbers(inner)
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        raise ValueError("a number in it is too large")
 
 
 def write_manifest(folder: Path, artifact: Artifact) -> None:
@@ -206,17 +275,34 @@ def write_manifest(folder: Path, artifact: Artifact) -> None:
     write_json(folder / MANIFEST, {"format": FORMAT, **fields}, durable=True)
 
 
+def versions() -> dict[str, str]:
+    """Diglot and the libraries that shape results, of those that this process has loaded, with their versions."""
+    loaded = {name: metadata.version(package) for name, package in SHAPING.items() if name in sys.modules}
+    return {"diglot": __version__, **loaded}
+
+
 def machine() -> dict[str, Any]:
     """What ran a stage: for provenance, never part of a hash."""
-    loaded = ["torch", "transformers", "tokenizers", "numpy", "pyarrow", "numba", "lm_eval"]
-    versions = {name: getattr(sys.modules[name], "__version__", "?") for name in loaded if name in sys.modules}
-    versions = {"diglot": __version__, **versions}
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
-        "versions": versions,
+        "versions": versions(),
     }
+
+
+def other_versions(artifact: Artifact) -> str:
+    """What an artifact was made with that has another version here, in words; empty where nothing has."""
+    made = {"python": artifact.provenance.get("python"), **artifact.provenance.get("versions", {})}
+    here, differ = {"python": platform.python_version(), "diglot": __version__}, []
+    for name, then in made.items():
+        try:
+            now = here.get(name) or metadata.version(SHAPING.get(name, name))
+        except metadata.PackageNotFoundError:
+            now = "not installed"
+        if then not in (None, now):
+            differ.append(f"{name} {then} (here {now})")
+    return f"made with {', '.join(differ)}" if differ else ""
 
 
 @dataclass
@@ -238,31 +324,35 @@ def writing(
     settings: dict,
     inputs: dict,
     origin: dict[str, Any] | None = None,
+    work: Path | None = None,
 ) -> Iterator[Unfinished]:
     """Write an artifact whole or not at all.
 
     Yields what is to be filled. When the block ends without an error its folder becomes `path`, replacing what was
-    there; otherwise `path` stays as it was. `origin` is what provenance says of the recipe (`origin_of`), where one ran.
+    there; otherwise `path` stays as it was. Until then it lies in `.partial` in the folder `work`, by default that of
+    `path`. `origin` is what provenance says of the recipe (`origin_of`), where one ran.
 
     Raises:
         UserError: the disk is full; the artifact stays absent.
     """
     # What a killed run left is worth nothing here: stages keep what they go on from in their scratch folder.
-    partial = path.parent / ".partial" / path.name
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = (work or path.parent) / ".partial" / path.name
+    make_folder(partial.parent)
+    remove(partial)
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
     unfinished = Unfinished(partial)
     try:
-        partial.mkdir(parents=True)
+        partial.mkdir()
         yield unfinished
         assert unfinished.summary is not None, f"{do} gave no summary"
+        files = {name: hash_file(file) for name, file in payload(partial).items()}
         artifact = Artifact(
             path=path,
             stage=stage,
             kind=kind,
             do=do,
             fingerprint=fingerprint,
-            content=content_hash(partial),
+            content=content_of(files),
             settings=settings,
             inputs=inputs,
             summary=unfinished.summary,
@@ -272,13 +362,14 @@ def writing(
                 **machine(),
                 **({"recipe": origin} if origin else {}),
             },
+            files=files,
         )
         # The manifest comes last, and the folder appears under its name in one step.
         write_manifest(partial, artifact)
         _replace(partial, path)
     except BaseException as error:
         full = not isinstance(error, (UserError, KeyboardInterrupt)) and _disk_is_full(error)
-        shutil.rmtree(partial, ignore_errors=True)
+        remove(partial)
         if full:
             raise UserError(
                 f"no space left on the disk of {path.parent}; the artifact was not written. "
@@ -301,9 +392,9 @@ def _disk_is_full(error: BaseException | None) -> bool:
 
 def _replace(partial: Path, path: Path) -> None:
     """Swap a finished folder in. Between the two renames `path` is absent: the stage would run again, no more."""
-    old = path.parent / ".partial" / f"{path.name}.old"
-    shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
+    old = partial.with_name(f"{path.name}.old")
+    remove(old)
+    if os.path.lexists(path):
         path.rename(old)
     partial.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
+    remove(old)

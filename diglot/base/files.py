@@ -2,19 +2,27 @@
 
 A file with a fixed name is written under another name beside it, which nobody can guess, and renamed. So a kill leaves
 the old file or the new one, two writers don't mix, and a link that lies in place of the file is replaced, not followed.
+
+A run folder may come from somebody else. So what is written or removed there under a fixed name goes through this file:
+`atomic`, `remove`, `make_folder` and `open_plain` follow no link, and `refuse_links` looks through a folder that a stage
+goes on from.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import errno
 import json
 import os
 import re
+import shutil
 import stat
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from diglot.base.errors import UserError
 
@@ -44,6 +52,75 @@ def atomic(path: Path, *, durable: bool = False) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a folder with all that lies in it, or a link (not what it points to), as far as that is possible."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder where there is none; a link in its place is removed."""
+    if path.is_symlink():
+        path.unlink()
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def open_plain(path: Path) -> IO[bytes]:
+    """Open a file of a fixed name to read and change it; it is made if need be.
+
+    Raises:
+        UserError: a link, a pipe or a device lies there; opening it could wait for ever, or change another file.
+    """
+    try:
+        # Without O_NONBLOCK a pipe would wait for its other end.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        number = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO):  # a link; a device without a driver
+            raise
+        raise _not_plain(path) from error
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise _not_plain(path)
+    return os.fdopen(number, "r+b")
+
+
+def refuse_links(folder: Path) -> None:
+    """Make sure that nothing in a folder leads out of it: Diglot's own folders hold plain files and folders only.
+
+    Raises:
+        UserError: something else lies there.
+    """
+    if folder.is_symlink():
+        raise _not_plain(folder)
+    for place, folders, files in os.walk(folder):
+        for path in (Path(place, name) for name in (*folders, *files)):
+            if not (stat.S_ISREG(kind := path.lstat().st_mode) or stat.S_ISDIR(kind)):
+                raise _not_plain(path)
+
+
+def own_temporary_folder() -> Path:
+    """A folder among the system's temporary ones that nobody but this user can write to, the same each time if possible."""
+    folder = Path(tempfile.gettempdir()) / f"diglot-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    about = folder.lstat()  # of a link itself
+    if stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and not about.st_mode & 0o077:
+        return folder
+    ours = tempfile.mkdtemp(prefix="diglot-")  # somebody was there before us: compile anew for this process
+    atexit.register(shutil.rmtree, ours, ignore_errors=True)
+    return Path(ours)
+
+
+def _not_plain(path: Path) -> UserError:
+    return UserError(
+        f"{path}: something else lies where Diglot has a plain file or folder, such as a link or a pipe; remove it, and look "
+        "where it comes from"
+    )
 
 
 def write_text(path: Path, text: str, *, durable: bool = False) -> None:
@@ -139,19 +216,22 @@ def is_encodable(value: Any) -> bool:
     return True
 
 
-def read_json(path: Path, remedy: str = "run the stage that made it again") -> Any:
+def read_json(path: Path, remedy: str = "run the stage that made it again", most: int | None = None) -> Any:
     """The value in a file of JSON.
 
     Args:
         path: of the file.
         remedy: what to do where it is missing or broken; the end of the error.
+        most: bytes; a longer file is refused before it is read.
 
     Raises:
-        UserError: the file is missing, no regular file (a pipe would wait for ever), or not JSON.
+        UserError: the file is missing, no regular file (a pipe would wait for ever), too long, or not JSON.
     """
     try:
         if path.exists() and not path.is_file():
             raise UserError(f"{path} is no file; {remedy}")
+        if most is not None and (size := path.stat().st_size) > most:
+            raise UserError(f"{path}: has {size:,} bytes, where {most:,} are plenty; {remedy}")
         return parse_json(path.read_bytes())
     except OSError as error:
         reason = "is missing" if isinstance(error, FileNotFoundError | NotADirectoryError) else error.strerror

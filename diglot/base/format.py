@@ -13,7 +13,7 @@ from collections.abc import Iterable
 EXCERPT = 300  # characters
 UNKNOWN = "–"
 LARGE = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 # --- texts ----------------------------------------------------------------------------------------------------
@@ -25,13 +25,16 @@ def excerpt(text: str, characters: int = EXCERPT) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with U+FFFD for controls: a page may not hold them, and a terminal would obey them."""
+    """The text with U+FFFD for controls and lone surrogates.
+
+    A page may not hold them, a terminal would obey the ones, and the others cannot be encoded.
+    """
     return _CONTROLS.sub("\ufffd", text)
 
 
 def one_line(text: str) -> str:
     """The text on one line, with a middle dot for each control, tabs and ends of lines included."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", "·", text)
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "·", text)
 
 
 def without_password(text: str) -> str:

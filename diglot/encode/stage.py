@@ -12,7 +12,6 @@ import array
 import functools
 import hashlib
 import itertools
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import fields
@@ -27,6 +26,7 @@ from diglot.base.artifact import Context, Inputs, hash_file
 from diglot.base.errors import UserError
 from diglot.base.executor import open_executor
 from diglot.base.files import write_json
+from diglot.base.screen import say
 from diglot.base.summaries.tokenizer import DocumentFrame, EncodedCounts, EncodedSource, EncoderUsed, TokensSummary
 from diglot.encode.conversations import Conversations
 from diglot.encode.encoder import Encoder
@@ -205,7 +205,7 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> Tok
     }
     write_json(output / INDEX, index)
     for text in itertools.chain.from_iterable(each.told() for each in conversations.values()):
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        say(f"warning: {text}", error=True)
     used = EncoderUsed(encoder.engine, encoder.checked, encoder.difference)
     return _summary(index, conversations, used, DocumentFrame(*framing))
 

@@ -27,6 +27,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 from transformers.utils import logging as transformers_logging
 
 from diglot.base.errors import UserError
+from diglot.base.files import read_json
 from diglot.tokenizer.chat import Chat, load_chat
 from diglot.tokenizer.special import ENDS
 
@@ -117,12 +118,17 @@ class LanguageModel:
             UserError: not a model folder, weights are missing, or the tokenizer has more tokens than the embedding
                 has rows.
         """
+        _refuse_code(folder)
         transformers_logging.disable_progress_bar()
         gpu = torch.cuda.is_available()
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             model, loading = AutoModelForCausalLM.from_pretrained(
-                folder, local_files_only=True, dtype="auto" if gpu else torch.float32, output_loading_info=True
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                dtype="auto" if gpu else torch.float32,
+                output_loading_info=True,
             )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = str(error).split("\n")[0]
@@ -317,6 +323,21 @@ class LanguageModel:
 def cut_at(text: str, stops: Sequence[str]) -> str:
     """The text before the first of the stop strings."""
     return text[: min((text.index(stop) for stop in stops if stop in text), default=len(text))]
+
+
+def _refuse_code(folder: Path) -> None:
+    """Refuse a model that brings Python files of its own: without a word, transformers would run them or ask in the terminal.
+
+    Raises:
+        UserError: it does.
+    """
+    for name in ("config.json", "tokenizer_config.json"):
+        config = read_json(folder / name) if (folder / name).is_file() else {}
+        if isinstance(config, dict) and config.get("auto_map"):
+            raise UserError(
+                f"{folder / name}: asks for code that comes with the model (auto_map), which is never run here; if its "
+                "architecture is one that transformers knows, take auto_map out of the file"
+            )
 
 
 def _end_ids(model: Any, tokenizer: Any) -> set[int]:

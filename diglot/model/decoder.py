@@ -28,6 +28,7 @@ head, I intermediate size.
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,6 +37,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diglot.base.errors import UserError
+from diglot.base.files import own_temporary_folder
 from diglot.model.attention import DocumentLayout, attend
 from diglot.model.context import RowCut
 
@@ -270,6 +272,8 @@ class Decoder(nn.Module):
         (the first norm; queries, keys and values; attention's output; the rest), each with and without gradients, for one
         row and for more.
         """
+        # Torch would take what it compiled before from a folder with a name that anybody can guess, and run it.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(own_temporary_folder() / "torch"))
         torch.fx.experimental._config.use_duck_shape = False
         torch._dynamo.config.recompile_limit = 32  # each phase that freezes other parts compiles anew
         eager = torch.compiler.disable(attend)

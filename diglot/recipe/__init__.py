@@ -43,7 +43,7 @@ class Recipe(Settings):
 
     name: Name
     description: str = ""
-    seed: int = Field(0, description="Every stage derives its own streams of randomness from this and its name.")
+    seed: int = Field(0, description="Every stage derives its streams of randomness from this and its own seed.")
     run: str | None = Field(None, description="The run folder; runs/<name> if absent.")
     stages: dict[Name, AnyStage] = Field(
         min_length=1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -69,6 +69,7 @@ class Stage(Settings):
         extra: the extra of the package that it needs, for the error where a library is missing.
         not_in_fingerprint: settings, or `setting.part`, that do not change the result.
         main_role: the role of a plain name in `from`, where there are several.
+        checks_inputs_whole: what it reads is hashed to the last byte before it runs, whatever is remembered of it.
         reads_everything: without `from` it reads all other stages.
         position: its place in lists of kinds, which follow the pipeline.
         formerly: names of before, by which errors name the new one.
@@ -81,6 +82,7 @@ class Stage(Settings):
     extra: ClassVar[str | None] = None
     not_in_fingerprint: ClassVar[frozenset[str]] = frozenset()
     main_role: ClassVar[str | None] = None
+    checks_inputs_whole: ClassVar[bool] = False
     reads_everything: ClassVar[bool] = False
     position: ClassVar[int] = 1000
     formerly: ClassVar[tuple[str, ...]] = ()
@@ -130,6 +132,10 @@ class Stage(Settings):
         """The stage with the defaults that follow from other stages of its recipe."""
         return self
 
+    def orders(self) -> dict[str, list[str]]:
+        """The keys of each mapping among the settings that make the result, in their order."""
+        return dict(found for name in self.semantic() for found in _orders(name, getattr(self, name)))
+
     def kept_steps(self) -> list[int]:
         """The steps whose models other stages can read as STAGE@STEP; only training has steps."""
         return []
@@ -141,3 +147,17 @@ class Stage(Settings):
     def outside_paths(self) -> dict[tuple, str]:
         """Files, folders, globs and URLs read from outside the run, by the settings' key that names them."""
         return {}
+
+
+def _orders(place: str, value: Any) -> Iterator[tuple[str, list[str]]]:
+    if isinstance(value, BaseModel):
+        inner = {name: getattr(value, name) for name in type(value).model_fields}
+    elif isinstance(value, list):
+        inner = {str(number): item for number, item in enumerate(value)}
+    elif isinstance(value, dict):
+        inner = {str(key): item for key, item in value.items()}
+        yield place, list(inner)
+    else:
+        return
+    for key, item in inner.items():
+        yield from _orders(f"{place}.{key}", item)

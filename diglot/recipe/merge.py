@@ -19,6 +19,7 @@ class Merge(Stage):
     function: ClassVar[str] = "diglot.merge.stage:run"
     position: ClassVar[int] = 100
     version: ClassVar[int] = 2
+    checks_inputs_whole: ClassVar[bool] = True
 
     do: Literal["merge"] = "merge"
     method: Literal["linear", "slerp", "task-arithmetic", "ties", "dare", "dare-ties"] = Field(

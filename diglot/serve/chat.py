@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.text import Text
 from transformers import DynamicCache
 
+from diglot.base.console import make_console
 from diglot.base.errors import UserError
 from diglot.base.format import printable
 from diglot.evaluate.language_model import LanguageModel, Message
@@ -151,7 +152,7 @@ def chat(
     conversation = Conversation(
         loaded, system=system, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
     )
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console(soft_wrap=True)
     if prompt is not None:
         _show(console, conversation.answer(prompt))
     else:

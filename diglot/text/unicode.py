@@ -2,9 +2,9 @@
 
 The kernels (numba, no GIL) walk the UTF-8 bytes of Arrow `large_string` arrays once and look every code point up in
 a table built from Python's own Unicode data, so that they agree with `str.isspace`, `str.isalpha` and the rest.
-Compiled kernels are cached in the user's cache folder (else the system's temporary one), in a folder named after what
-stands in this package's files and in `*_kernels.py` of the others: numba itself does not notice that a kernel calls
-one of another file that has changed.
+Compiled kernels are cached in the user's cache folder, else in one among the system's temporary ones that is closed to
+others: what numba reads from it is code. Its name says what stands in this package's files and in `*_kernels.py` of the
+others, for numba itself does not notice that a kernel calls one of another file that has changed.
 `NUMBA_CACHE_DIR` puts them elsewhere.
 """
 
@@ -14,10 +14,11 @@ import functools
 import hashlib
 import itertools
 import os
-import tempfile
 import unicodedata
 from pathlib import Path
 from typing import Any
+
+from diglot.base.files import own_temporary_folder
 
 
 def _set_cache_folder() -> None:
@@ -32,8 +33,7 @@ def _set_cache_folder() -> None:
     home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "diglot"
     nearest = next(folder for folder in [home, *home.parents] if folder.exists())
     if not os.access(nearest, os.W_OK):
-        user = os.getuid() if hasattr(os, "getuid") else "user"
-        home = Path(tempfile.gettempdir()) / f"diglot-{user}"
+        home = own_temporary_folder()
     os.environ.setdefault("NUMBA_CACHE_DIR", str(home / f"kernels-{digest.hexdigest()[:12]}"))
 
 

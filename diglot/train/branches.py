@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from diglot.base.artifact import STEPS
 from diglot.base.errors import UserError
-from diglot.base.files import write_json
+from diglot.base.files import remove, write_json
 from diglot.model.decoder import Decoder
 from diglot.model.weights import EXPANSION, StoredWeights, write_file
 from diglot.recipe.train import Train
@@ -114,7 +114,7 @@ class Exports:
         final, partial = self.scratch / STEPS / str(step), self.scratch / STEPS / "partial"
         if self.mesh.is_first:
             for folder in (final, partial):
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)
         self.write(partial, model, optimizer, step)
         if self.mesh.is_first:
             partial.rename(final)

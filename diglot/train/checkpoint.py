@@ -3,7 +3,7 @@
     checkpoints/
     ├── step-00000200/
     │   ├── __0_0.distcp …      what process 0 holds of weights, moments, random state and the guard's memory
-    │   ├── .metadata           torch's: which tensor lies where, so that any other mesh can read it
+    │   ├── index.json          which tensor lies where, so that any other mesh can read it
     │   └── checkpoint.json     written last: step, facts, and size and hash of every other file
     └── step-00000300/
 
@@ -23,16 +23,14 @@ is in flight at that moment and nothing else. One is in flight at most: the next
 The data order needs no state: it is a function of the step. Kept are the newest `keep_checkpoints`, and every
 `keep_checkpoint_every`-th step for good; a folder is renamed before it is removed, so no half of it is ever listed.
 
-Trust: `.metadata` is a pickle, read by torch. These folders are a run's own scratch: whoever can write there can run
-code as the one who resumes. Tensors and all other values are read with `weights_only`. Never resume from a folder that
-a stranger gave you; models are handed on as safetensors (branches.py).
+Reading them runs no code, whoever wrote them (checkpoint_files.py). The hashes have no key: they find damage, and say
+nothing of who wrote a checkpoint.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import os
 import re
 import shutil
@@ -48,16 +46,15 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
-from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
 from diglot.base.artifact import fingerprint, hash_file
 from diglot.base.errors import UserError
-from diglot.base.files import read_json, write_json
+from diglot.base.files import read_json, remove, write_json
 from diglot.base.format import megabytes
 from diglot.recipe.train import Train
+from diglot.train.checkpoint_files import INDEX, Planner, Reader, Writer
 from diglot.train.mesh import Mesh
 
 FACTS, PARTIAL, REMOVED = "checkpoint.json", "partial", "removed"
@@ -157,16 +154,16 @@ class Checkpoints:
         except BaseException as error:
             self._error = error
             if self.mesh.is_first:
-                shutil.rmtree(self.folder / PARTIAL, ignore_errors=True)
+                remove(self.folder / PARTIAL)
             self._error = self._explained(error, step)
 
     def _write(self, state: dict[str, Any], step: int, facts: dict[str, Any]) -> None:
         partial = self.folder / PARTIAL
         alone = self._group is None
-        dcp.save(state, storage_writer=_Writer(partial), process_group=self._group, no_dist=alone)
+        dcp.save(state, storage_writer=Writer(partial), process_group=self._group, no_dist=alone)
         mine = sorted(partial.glob(f"__{self.mesh.rank}_*"))
         if self.mesh.is_first:
-            mine.append(partial / ".metadata")
+            mine.append(partial / INDEX)
         hashed = self._together(lambda: {file.name: [file.stat().st_size, hash_file(file)] for file in mine})
         files = {name: found for each in hashed for name, found in each.items()}
         description = {"step": step, **facts, "files": files}
@@ -258,6 +255,8 @@ class Checkpoints:
             stored = _read(path)
         except UserError as error:
             return False, str(error).removeprefix(f"{path}: ")
+        if INDEX not in stored["files"]:
+            return False, "was written by an older version of Diglot"
         if not usable(_facts(stored)):
             return False, None
         for name, (size, digest) in list(stored["files"].items())[self.mesh.rank :: self.mesh.world]:
@@ -296,11 +295,11 @@ class Checkpoints:
         for key, value in facts.items():
             if stored.get(key) != value:
                 raise UserError(f"{path}: the checkpoint's {key} is {stored.get(key)}, but this run's is {value}")
-        # Every process reads what it holds, whatever mesh wrote it; values that could run code are refused (_Planner).
+        # Every process reads what it holds, whatever mesh wrote it.
         state = _state(model, optimizer, guard)
-        reader, alone = FileSystemReader(path), self._group is None
+        reader, alone = Reader(path), self._group is None
         try:
-            dcp.load(state, storage_reader=reader, planner=_Planner(), process_group=self._group, no_dist=alone)
+            dcp.load(state, storage_reader=reader, planner=Planner(), process_group=self._group, no_dist=alone)
         except CheckpointException as error:
             causes = "; ".join(sorted({str(each) for each, _ in error.failures.values()}))
             raise UserError(
@@ -343,38 +342,12 @@ class Checkpoints:
     def _clear(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in (PARTIAL, REMOVED):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+            remove(self.folder / name)
 
     def _remove(self, *paths: Path) -> None:
         for path in paths:
             path.rename(self.folder / REMOVED)
-            shutil.rmtree(self.folder / REMOVED)
-
-
-class _Writer(FileSystemWriter):
-    """Writes and syncs files. On a GPU's machine too it touches no device: what it is given lies on the CPU."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, sync_files=True, per_thread_copy_ahead=0)
-
-    def write_data(self, plan: Any, planner: Any) -> Any:
-        """As torch's, but a full disk is an OSError, not "unexpected pos" of the zip format."""
-        try:
-            return super().write_data(plan, planner)
-        except RuntimeError as error:
-            if isinstance(error.__context__, OSError):
-                raise error.__context__ from None
-            raise
-
-
-class _Planner(DefaultLoadPlanner):
-    """Refuses values whose reading would run code."""
-
-    def load_bytes(self, read_item: Any, value: io.BytesIO) -> None:
-        """As torch's, which would unpickle anything."""
-        torch.load(value, weights_only=True)
-        value.seek(0)
-        super().load_bytes(read_item, value)
+            remove(self.folder / REMOVED)
 
 
 @contextlib.contextmanager

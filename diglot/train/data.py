@@ -38,7 +38,6 @@ def phase_plans(settings: Train) -> list[PhasePlan]:
 
 def open_order(
     settings: Train,
-    stage: str,
     recipe_seed: int,
     tokens: Sequence[Path],
     model: Path | None,
@@ -49,7 +48,6 @@ def open_order(
 
     Args:
         settings: the stage's.
-        stage: its name.
         recipe_seed: the recipe's.
         tokens: folders of its token artifacts.
         model: folder of the model that it starts from; needed where it continues a run.
@@ -61,7 +59,7 @@ def open_order(
             they do not allow.
     """
     sources = open_tokens(tokens, tokenizer_hash, "train")
-    seed, previous, skipped = order_seed(recipe_seed, settings, stage), tuple[PhasePlan, ...](), rollbacks.ranges()
+    seed, previous, skipped = order_seed(recipe_seed, settings), tuple[PhasePlan, ...](), rollbacks.ranges()
     if settings.continues == "run":  # its order goes on: same seed, and what it has done comes first
         assert model is not None
         record = read_record(model, settings)
@@ -96,9 +94,9 @@ def data_order(
     return Order(usable, phase_plans(settings), *sizes, seed, previous, settings.document_weights)
 
 
-def order_seed(recipe_seed: int, settings: Train, stage: str) -> int:
-    """The seed of a stage's data order."""
-    return int(fingerprint([recipe_seed, settings.seed, stage])[:8], 16)
+def order_seed(recipe_seed: int, settings: Train) -> int:
+    """The seed of a stage's data order; what the stage is called plays no part."""
+    return int(fingerprint([recipe_seed, settings.seed])[:8], 16)
 
 
 @dataclass
@@ -142,7 +140,7 @@ class Data:
         Raises:
             UserError: see `open_order`.
         """
-        order, _ = open_order(settings, stage, recipe_seed, tokens, model, rollbacks)
+        order, _ = open_order(settings, recipe_seed, tokens, model, rollbacks)
         return cls(stage, settings, order, load_tokenizer(tokenizer) if tokenizer else None)
 
     def mixture(self) -> dict[str, Any]:

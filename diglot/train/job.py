@@ -107,9 +107,7 @@ def prepare(settings: Train, model_folder: Path, token_folders: list[Path], cont
             f"sequence_length is {settings.sequence_length}, but the model has {model.config.max_positions} positions"
         )
     rollbacks = Rollbacks(context.scratch / ROLLBACKS)
-    order, record = open_order(
-        settings, context.name, context.seed, token_folders, model_folder, rollbacks, tokenizer_hash=tokenizer
-    )
+    order, record = open_order(settings, context.seed, token_folders, model_folder, rollbacks, tokenizer_hash=tokenizer)
     trained, optimizer = _what_moves(settings, model, model_folder)
     heldout = open_tokens(token_folders, tokenizer, "heldout")
     wanted = settings.objective == "dpo"  # pairs are for DPO, and DPO is for pairs

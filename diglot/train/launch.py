@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING, Any
 from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.base.errors import UserError
 from diglot.base.notice import say_at_once
+from diglot.base.screen import say
 from diglot.base.summaries.summary import Summary
 from diglot.recipe import STAGES
 from diglot.recipe.common import Stage
@@ -144,7 +145,7 @@ class Processes:
                 code = self._left()
                 self.store.add(LEFT, 1)
                 return code or 0
-        print(f"error: process {self.rank} of {self.world}: {text}", file=sys.stderr, flush=True)
+        say(f"error: process {self.rank} of {self.world}: {text}", error=True)
         return 2 if isinstance(error, UserError) else 1
 
     def _is_set(self, key: str, seconds: float) -> bool:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -30,6 +29,7 @@ import torch
 from torch import Tensor
 
 from diglot.base.artifact import LOGS, Context, Inputs
+from diglot.base.screen import say
 from diglot.base.summaries.model import TrainedModel
 from diglot.model.loss import is_slow_in_bfloat16
 from diglot.recipe.train import Train, Training
@@ -111,7 +111,7 @@ def _attempt(settings: Train, inputs: Inputs, context: Context) -> Job | None:
     rollbacks = [asdict(each) for each in job.rollbacks.list]
     metrics = Metrics(context.scratch if job.mesh.is_first else None, start, rollbacks)
     for text in [*damaged, *slow_in_bfloat16(job), *(too_long(job) if start == 0 else [])]:
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        say(f"warning: {text}", error=True)
     for text in damaged:
         metrics.write("damaged-checkpoint", step=start, text=text)
     try:

@@ -32,7 +32,7 @@ import torch.distributed as dist
 
 from diglot.base.artifact import LOGS, Context, Inputs
 from diglot.base.errors import UserError
-from diglot.base.files import read_json, write_json
+from diglot.base.files import read_json, remove, write_json
 from diglot.base.summaries.model import SweepRun, SweepSummary
 from diglot.recipe.train import Sweep
 from diglot.tokens.shards import open_tokens
@@ -87,7 +87,7 @@ def try_rate(settings: Sweep, number: int, inputs: Inputs, context: Context) -> 
     if dist.is_initialized():
         dist.barrier()
     if _is_first():
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        remove(folder / "checkpoints")
         result = judge(rate, given.steps, read_metrics(folder / FILE), why)
         write_json(folder / RESULT, result.as_json())
     return folder

@@ -3,12 +3,26 @@
 import json
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from diglot.base.errors import UserError
-from diglot.base.files import atomic, read_json, read_lines, read_log, write_json, write_lines, write_text
+from diglot.base.files import (
+    atomic,
+    make_folder,
+    open_plain,
+    own_temporary_folder,
+    read_json,
+    read_lines,
+    read_log,
+    refuse_links,
+    remove,
+    write_json,
+    write_lines,
+    write_text,
+)
 
 
 @pytest.mark.parametrize("durable", [False, True])
@@ -101,3 +115,69 @@ def test_a_pipe_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.json")
     with pytest.raises(UserError, match=r"pipe\.json is no file"):
         read_json(tmp_path / "pipe.json")
+
+
+def test_json_is_read_within_bounds(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"file\.json: has 100,000 bytes, where 99,999 are plenty; run it again"):
+        read_json(path, "run it again", most=99_999)
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(UserError, match=r"file\.json .*symbolic links"):
+        read_json(path)
+    path.unlink()
+    (tmp_path / "other").write_text("1")
+    path.symlink_to(tmp_path / "other")  # such as those of the cache of the Hugging Face hub
+    assert read_json(path) == 1
+
+
+def test_what_is_written_follows_no_link(tmp_path: Path) -> None:
+    other, path = tmp_path / "other", tmp_path / "file"
+    other.write_text("mine")
+    path.symlink_to(other)
+    with pytest.raises(UserError, match="something else lies where"):
+        open_plain(path)
+    path.unlink()
+    with open_plain(path) as stream:
+        stream.write(b"ours")
+    with open_plain(path) as stream:
+        assert stream.read() == b"ours"
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="something else lies where"):
+        open_plain(tmp_path / "pipe")
+    assert other.read_text() == "mine"
+
+
+def test_a_link_is_removed_and_what_it_points_to_stays(tmp_path: Path) -> None:
+    mine, link = tmp_path / "mine", tmp_path / "link"
+    mine.mkdir()
+    (mine / "letter").touch()
+    link.symlink_to(mine)
+    remove(link)
+    assert not link.is_symlink()
+    link.symlink_to(mine)
+    make_folder(link)
+    assert link.is_dir()
+    assert not link.is_symlink()
+    (link / "inner").symlink_to(mine)
+    with pytest.raises(UserError, match="link/inner: something else"):
+        refuse_links(link)
+    remove(link)
+    remove(link)  # nothing is there
+    assert list(mine.iterdir()) == [mine / "letter"]
+
+
+@pytest.mark.parametrize("there", ["nothing", "ours", "open to others", "a link"])
+def test_a_temporary_folder_is_nobody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    usual = tmp_path / f"diglot-{os.getuid()}"
+    if there == "a link":
+        (tmp_path / "theirs").mkdir(mode=0o700)
+        usual.symlink_to(tmp_path / "theirs")
+    elif there != "nothing":
+        usual.mkdir(mode=0o700)
+        usual.chmod(0o777 if there == "open to others" else 0o700)
+    found = own_temporary_folder()
+    assert (found == usual) == (there in ("nothing", "ours"))
+    assert stat.S_IMODE(found.lstat().st_mode) == 0o700

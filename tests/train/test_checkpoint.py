@@ -2,8 +2,10 @@
 
 import json
 import os
+import pickle
 import random
 import resource
+import shutil
 import signal
 import time
 import zlib
@@ -18,12 +20,13 @@ import torch.distributed.checkpoint as dcp
 import torch.multiprocessing as mp
 from tiny_run import artifact, settings, train
 
-from diglot.base.artifact import Inputs
+from diglot.base.artifact import Inputs, fingerprint, hash_file
 from diglot.base.errors import UserError
 from diglot.model.decoder import Decoder
 from diglot.recipe.train import Parallel
 from diglot.train.branches import optimizer_state
-from diglot.train.checkpoint import FACTS, Checkpoints, _Planner
+from diglot.train.checkpoint import FACTS, Checkpoints
+from diglot.train.checkpoint_files import INDEX, Planner, Reader, Writer
 from diglot.train.mesh import Mesh, local, part_of, whole
 from diglot.train.metrics import read_metrics
 from diglot.train.optimizer import build_optimizer
@@ -121,15 +124,77 @@ def test_another_run_or_another_model_is_refused(run: Run, inputs: Inputs, tmp_p
         run.load(path)
 
 
-def test_values_that_run_code_are_not_read(tmp_path: Path) -> None:
-    class Trap:
-        def __reduce__(self):
-            return (Path.touch, (tmp_path / "sprung",))
+class Trap:
+    """Leaves a mark where it is unpickled."""
 
-    dcp.save({"group": Trap()}, checkpoint_id=tmp_path / "x", no_dist=True)
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return (Path.touch, (self.mark,))
+
+
+def test_values_that_run_code_are_not_read(tmp_path: Path) -> None:
+    dcp.save({"group": Trap(tmp_path / "sprung")}, storage_writer=Writer(tmp_path / "x"), no_dist=True)
     with pytest.raises(dcp.api.CheckpointException, match=r"[Ww]eights"):
-        dcp.load({"group": 1}, checkpoint_id=tmp_path / "x", planner=_Planner(), no_dist=True)
+        dcp.load({"group": 1}, storage_reader=Reader(tmp_path / "x"), planner=Planner(), no_dist=True)
     assert not (tmp_path / "sprung").exists()
+
+
+def test_a_checkpoint_of_somebody_else_runs_no_code(run: Run, tmp_path: Path) -> None:
+    """Whoever makes a run folder can make its hashes too: a pickle wherever one could be read, and all hashes right."""
+    run.save(1)
+    path = run.checkpoints.newest()
+    for name in (".metadata", "__0_0.distcp", INDEX):
+        trapped = tmp_path / "trapped" / "step-00000001"
+        shutil.copytree(path, trapped)
+        (trapped / name).write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+        stored = json.loads((trapped / FACTS).read_text())
+        del stored["check"]
+        stored["files"] = {file.name: [file.stat().st_size, hash_file(file)] for file in trapped.iterdir()}
+        del stored["files"][FACTS]
+        (trapped / FACTS).write_text(json.dumps({**stored, "check": fingerprint(stored)}))
+        checkpoints = Checkpoints(trapped.parent, run.checkpoints.settings, run.mesh)
+        assert checkpoints.newest() == trapped
+        if name == ".metadata":  # nothing reads it
+            checkpoints.load(trapped, run.model, run.optimizer, run.guard, FACTS_OF_RUN)
+        else:
+            with pytest.raises(UserError, match=r"does not fit|not readable as JSON"):
+                checkpoints.load(trapped, run.model, run.optimizer, run.guard, FACTS_OF_RUN)
+        shutil.rmtree(trapped)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda index: index["values"].update(x=["/etc/passwd", 0, 10]),
+        lambda index: index["values"].update(x=["../x", 0, 10]),
+        lambda index: index["tensors"]["guard.count"].update(type="load"),
+        lambda index: index["tensors"]["guard.count"].update(type=None),
+        lambda index: index["tensors"]["guard.count"].pop("parts"),
+        lambda index: index["tensors"].update(x=None),
+        lambda index: index.pop("values"),
+    ],
+)
+def test_a_strange_index_is_refused(run: Run, change: Callable[[dict], object]) -> None:
+    run.save(1)
+    file = run.checkpoints.newest() / INDEX
+    index = json.loads(file.read_text())
+    change(index)
+    file.write_text(json.dumps(index))
+    with pytest.raises(UserError, match="not an index of a checkpoint"):
+        Reader(file.parent)
+
+
+def test_checkpoints_of_before_are_named(run: Run) -> None:
+    run.save(1)
+    file = run.checkpoints.newest() / FACTS
+    stored = json.loads(file.read_text())
+    del stored["check"], stored["files"][INDEX]
+    file.write_text(json.dumps({**stored, "check": fingerprint(stored)}))
+    with pytest.raises(UserError, match="was written by an older version of Diglot"):
+        run.checkpoints.newest()
 
 
 # --- what is kept ---------------------------------------------------------------------------------------------
@@ -180,8 +245,8 @@ def flip(file: Path, place: int) -> None:
 DAMAGE = {
     "truncated": ("__0_0.distcp", lambda file: file.write_bytes(file.read_bytes()[:-1]), "bytes, not"),
     "flipped": ("__0_0.distcp", lambda file: flip(file, file.stat().st_size // 2), "hash differs"),
-    "index flipped": (".metadata", lambda file: flip(file, 100), "hash differs"),
-    "missing": (".metadata", Path.unlink, "is missing"),
+    "index flipped": (INDEX, lambda file: flip(file, 100), "hash differs"),
+    "missing": (INDEX, Path.unlink, "is missing"),
     "facts torn": (FACTS, lambda file: file.write_text(file.read_text()[:50]), "not readable as JSON"),
     "facts flipped": (FACTS, lambda file: file.write_text(file.read_text().replace('"p"', '"q"')), "not as it was"),
     "facts missing": (FACTS, Path.unlink, "is missing"),
@@ -379,7 +444,7 @@ def test_saved_on_four_processes_and_loaded_on_others(inputs: Inputs, tmp_path: 
     on_processes(4, save_busily, str(tmp_path), model_folder, "four")
     newest = tmp_path / "four" / "step-00000003"
     stored = json.loads((newest / FACTS).read_text())
-    assert set(stored["files"]) == {".metadata", *(f"__{rank}_0.distcp" for rank in range(4))}
+    assert set(stored["files"]) == {INDEX, *(f"__{rank}_0.distcp" for rank in range(4))}
     flip(newest / "__2_0.distcp", 3000)
     for name, (world, _) in MESHES.items():
         on_processes(world, load_and_compare, str(tmp_path), model_folder, name)
@@ -391,7 +456,7 @@ def test_saved_on_a_mesh_and_loaded_on_another(inputs: Inputs, tmp_path: Path) -
     model_folder = str(inputs.one("model").path)
     on_processes(4, save_busily, str(tmp_path), model_folder, "two-by-two")
     (tmp_path / "two-by-two").rename(tmp_path / "four")
-    flip(tmp_path / "four" / "step-00000003" / ".metadata", 300)
+    flip(tmp_path / "four" / "step-00000003" / INDEX, 300)
     for name in ("one", "two", "copies"):
         on_processes(MESHES[name][0], load_and_compare, str(tmp_path), model_folder, name)
 

@@ -42,6 +42,18 @@ def test_the_loop_reads_what_was_said_before(inputs: Inputs, tmp_path: Path) -> 
         assert set(line["losses"]) == {entry["source"] for entry in said["documents"]}
 
 
+def test_the_order_is_that_of_the_settings_whatever_the_stage_is_called(inputs: Inputs, tmp_path: Path) -> None:
+    (tokens,) = inputs.many("tokens")
+
+    def order(name: str, seed: int = 0, recipe_seed: int = 0) -> str:
+        context = Context(name, recipe_seed, tmp_path, "print", workers=1)
+        model = inputs.one("model").path
+        return prepare(settings(phases=PHASES, seed=seed), model, [tokens.path], context).order.fingerprint
+
+    assert order("pretrain") == order("cpt")
+    assert len({order("pretrain"), order("pretrain", seed=1), order("pretrain", recipe_seed=1)}) == 3
+
+
 def test_a_ramp_needs_a_phase_before_it(inputs: Inputs) -> None:
     with pytest.raises(ValueError, match="phase 'a' is the first: there is no mixture to ramp from"):
         settings(phases=[Phase(name="a", ramp=True)])
