@@ -104,7 +104,7 @@ class Trace:
 
 
 def _is_stage(frame: FrameType) -> bool:
-    return frame.f_back is not None and frame.f_back.f_code.co_name == "run_stage" and frame.f_code.co_name == "run"
+    return frame.f_back is not None and frame.f_back.f_code.co_name == "_summary" and frame.f_code.co_name == "run"
 
 
 def fields(thing: Any) -> list[Any]:
