@@ -44,7 +44,7 @@ class Evaluate(Stage):
     }
     function: ClassVar[str] = "diglot.evaluate.engine:run"
     position: ClassVar[int] = 110
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     extra: ClassVar[str | None] = "evaluate"
 
     do: Literal["evaluate"] = "evaluate"

@@ -374,7 +374,9 @@ def preference_curve(training: Training, key: str, colours: Colours) -> go.Figur
 def bits_over_tokens(
     segments: list[dict[str, Any]], points: list[dict[str, Any]], stages: list[tuple[str, int, int]], colours: Colours
 ) -> go.Figure:
-    """Bits per byte by language over all tokens trained on.
+    """Bits per byte by language over all tokens trained on; equal steps upwards are equal ratios.
+
+    A language that the base never saw begins at 16 bits and ends below 1: on a linear axis the others are one flat line.
 
     Args:
         segments: one a train stage: `{"stage", "languages": {language: [(tokens, bits)]}}`.
@@ -409,10 +411,14 @@ def bits_over_tokens(
             )  # fmt: skip
     whole = max(end for _, _, end in stages)
     _name_stages(fig, stages, whole)
-    values = [y for segment in segments for series in segment["languages"].values() for _, y in series]
-    ends = [(whole, y, shown_language(name), colours.of(name)) for name, (_, y) in latest.items()]
-    label_ends(fig, ends, gap=0.055 * max(values))
-    fig.update_yaxes(title="bits per byte", rangemode="tozero")
+    values = [y for segment in segments for series in segment["languages"].values() for _, y in series if y > 0]
+    values += [y for point in points for y, _ in point["languages"].values() if y > 0] or [1.0]
+    low, high = math.log10(min(values)), math.log10(max(values))
+    # Of a logarithmic axis plotly wants the places of annotations as powers of ten.
+    ends = [(whole, math.log10(y), shown_language(name), colours.of(name)) for name, (_, y) in latest.items() if y > 0]
+    label_ends(fig, ends, gap=0.055 * (high - low))
+    ticks = [tick for tick in _log_ticks(values) if low - 0.05 <= math.log10(tick) <= high + 0.05]
+    fig.update_yaxes(title="bits per byte", type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
     fig.update_xaxes(title="tokens trained on", tickformat="~s", showgrid=False, range=[0, whole])
     return fig
 

@@ -7,6 +7,7 @@ beyond a floor too). Bits per byte alone say that text became likelier, not that
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from diglot.base.artifact import Artifact
 from diglot.base.format import join
@@ -23,8 +24,8 @@ def finding_of(artifacts: Sequence[Artifact], first: Artifact | None, last: Arti
 
 
 def finding_of_comparisons(rows: list[Comparison], new: list[str], lost: Sequence[Comparison] = ()) -> str:
-    """The finding from comparisons and from what was lost since the best stage; new languages first."""
-    sentences = []
+    """The finding from comparisons and from what was lost since the best stage; a line a language, new ones first."""
+    lines = []
     no_tasks = not any(_is_task(row) for row in rows)
     for language in dict.fromkeys([*new, *(row.either.language for row in rows)]):
         own = [row for row in rows if row.either.language == language]
@@ -32,13 +33,15 @@ def finding_of_comparisons(rows: list[Comparison], new: list[str], lost: Sequenc
             continue
         name = shown_language(language) or "What names no language"
         if not any(row.before for row in own):
-            sentences.append(f"{name} was measured once: {_listed(own, str_of=_score)}.")
+            sentences = [f"{name} was measured once: {_listed(own, str_of=_score)}."]
         else:
-            sentences += _of_new(name, own) if language in new else _of_old(name, own, no_tasks)
+            sentences = _of_new(name, own) if language in new else _of_old(name, own, no_tasks)
         since = [row for row in lost if row.either.language == language]
-        if since:
-            sentences.append(f"{name} was better in between: {_listed(since)}.")
-    return " ".join(sentences)
+        for stage in dict.fromkeys(row.since for row in since):
+            there = [replace(row, since="") for row in since if row.since == stage]
+            sentences.append(f"{name} was better at {stage}: {_listed(there)}.")
+        lines.append(" ".join(sentences))
+    return "\n".join(filter(None, lines))
 
 
 def _of_new(name: str, rows: list[Comparison]) -> list[str]:

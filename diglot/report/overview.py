@@ -16,12 +16,15 @@ from diglot.base.format import duration, join, megabytes, number, share
 from diglot.base.summaries.model import ModelSummary
 from diglot.base.table import Cell, Table, left, right
 from diglot.report import figures
-from diglot.report.comparisons import before_and_after, headline_comparisons
+from diglot.report.comparisons import before_and_after, headline_comparisons, new_languages
 from diglot.report.figures import Colours
 from diglot.report.finding import finding_of
+from diglot.report.identity import chat_command
 from diglot.report.learnt import learnt_table, next_seed
 from diglot.report.reading import Run
+from diglot.report.scores import samples_of
 from diglot.report.section import Section, plot
+from diglot.text.languages import shown_language
 
 PIPELINE_NOTE = (
     "From top to bottom in the order in which stages ran: name, kind of stage, artifact, time, fingerprint. Arcs lead "
@@ -57,7 +60,12 @@ def headline(run: Run, colours: Colours, before: str | None, after: str | None) 
     tiles += [("machine", text) for text in machines(run)]
     if last is None:
         text = f"{len(run.artifacts)} stages ran in {duration(seconds)}; no model was evaluated yet."
-        return Section("headline", "What was learnt", text, {"tiles": tiles, "table": None, "plots": []})
+        return Section(
+            "headline",
+            "What was learnt",
+            text,
+            {"tiles": tiles, "table": None, "plots": [], "chat": "", "sample": None},
+        )
     rows = headline_comparisons(run.artifacts, first, last)
     plots = []
     if any(item.either.kind in ("task", "preference") for item in rows):
@@ -66,11 +74,24 @@ def headline(run: Run, colours: Colours, before: str | None, after: str | None) 
     if any(item.either.kind == "bits" for item in rows):
         caption = "Bits per byte of held-out text (lower is better): ○ before, ● after."
         plots.append(plot("headline-bits", figures.bits_before_after(rows, colours), caption))
-    finding = f"{finding_of(run.artifacts, first, last)} The whole run took {duration(seconds)}{_on(run)}."
+    finding = f"{finding_of(run.artifacts, first, last)}\nThe whole run took {duration(seconds)}{_on(run)}."
     title = f"From {first.stage} to {last.stage}" if first else f"Scores of {last.stage}"
     table = learnt_table(rows, title, next_seed(run.artifacts))
-    data = {"tiles": tiles, "table": table if rows else None, "plots": plots}
+    data = {
+        "tiles": tiles,
+        "table": table if rows else None,
+        "plots": plots,
+        "sample": _sample(run, first, last),
+        "chat": chat_command(run.of_kind("model")),
+    }
     return Section("headline", "What was learnt", finding.strip(), data)
+
+
+def _sample(run: Run, first: Artifact | None, last: Artifact) -> dict[str, Any] | None:
+    """The first item of the first task with written answers, in a new language where there is one; not a chosen one."""
+    new = [shown_language(language) for language in new_languages(run.artifacts)]
+    found = sorted(samples_of(first, last), key=lambda sample: sample["language"] not in new)  # else in their order
+    return {**found[0], **found[0]["items"][0]} if found else None
 
 
 def _on(run: Run) -> str:

@@ -21,6 +21,7 @@ from diglot.base.summaries.scores import ReportSummary
 from diglot.recipe.report import Report
 from diglot.report import corpus, lineage, overview, scores, sweep, tokenizers
 from diglot.report.figures import Colours
+from diglot.report.identity import facts_of
 from diglot.report.reading import Run
 from diglot.report.section import Section
 
@@ -42,7 +43,7 @@ def run(settings: Report, inputs: Inputs, output: Path, context: Context) -> Rep
             raise UserError(f"{context.name}.{key}: no evaluate stage {wanted!r} in `from`; there are: {known}")
     sections = sections_of(artifacts, settings.before, settings.after)
     file = output / "report.html"
-    write_text(file, render(settings.title or "What this run learnt", sections))
+    write_text(file, render(settings.title or "What this run learnt", sections, facts_of(Run(artifacts))))
     finding = sections[0].finding if sections else ""
     return ReportSummary(file.name, file.stat().st_size, [section.name for section in sections], finding)
 
@@ -68,8 +69,14 @@ def sections_of(artifacts: Sequence[Artifact], before: str | None, after: str | 
     return [section for section in sections if section is not None]
 
 
-def render(title: str, sections: list[Section]) -> str:
-    """The whole page as HTML. What users and models wrote is escaped by the templates."""
+def render(title: str, sections: list[Section], facts: Sequence[tuple[str, str]] = ()) -> str:
+    """The whole page as HTML. What users and models wrote is escaped by the templates.
+
+    Args:
+        title: of the page.
+        sections: in their order.
+        facts: label and value of what the page is about, below its title.
+    """
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
@@ -79,6 +86,7 @@ def render(title: str, sections: list[Section]) -> str:
     )
     return templates.get_template("page.html.jinja").render(
         title=title,
+        facts=facts,
         sections=sections,
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704  (our own files)
         script=Markup((HERE / "page.js").read_text(encoding="utf-8")),  # noqa: S704

@@ -88,7 +88,7 @@ def scores(run: Run, colours: Colours, before: str | None, after: str | None) ->
     items = sum({(row.either.name, row.either.language): row.either.items or 0 for row in rows}.values())
     measured = f"{len(stages)} models were measured" if len(stages) > 1 else "One model was measured"
     finding = f"{measured} on {len(table.rows)} numbers from {items:,} held-out items, documents and pairs."
-    data = {"table": table, "samples": _samples(*before_and_after(run.artifacts, before, after))}
+    data = {"table": table, "samples": samples_of(*before_and_after(run.artifacts, before, after))}
     return Section("scores", "Scores of all evaluate stages", finding, data)
 
 
@@ -96,7 +96,7 @@ def _model_of(run: Run, artifact: Artifact) -> str:
     return next((parent.stage for parent in run.parents(artifact) if parent.kind == "model"), "")
 
 
-def _samples(first: Artifact | None, last: Artifact | None) -> list[dict[str, Any]]:
+def samples_of(first: Artifact | None, last: Artifact | None) -> list[dict[str, Any]]:
     """The first items of every generation task, with what both models wrote."""
     if last is None:
         return []

@@ -86,7 +86,7 @@ def test_a_loss_since_the_best_stage_is_said_though_the_language_was_kept(artifa
     best = dataclasses.replace(bits["en"], value=0.400, standard_error=0.001)
     text = finding(with_scores(artifacts, "evaluate-expanded", bits_per_byte={**bits, "en": best}))
     assert "English was kept" in text
-    assert "English was better in between: bits per byte 0.400 → 0.640 (from evaluate-expanded)." in text
+    assert "English was better at evaluate-expanded: bits per byte 0.400 → 0.640." in text
 
 
 def test_a_language_that_the_tokenizer_knew_can_be_gained(artifacts: list[Artifact]) -> None:

@@ -92,7 +92,7 @@ def test_page_is_well_formed_with_every_section_once(html: str) -> None:
     page = Page(html)
     assert [name for name in page.ids if name in SECTIONS] == SECTIONS
     assert len(set(page.ids)) == len(page.ids)
-    assert page.links == [f"#{name}" for name in [*SECTIONS, "source-0", "source-1", "source-2"]]
+    assert page.links == [f"#{name}" for name in [*SECTIONS, "scores", "source-0", "source-1", "source-2"]]
     assert {link[1:] for link in page.links} <= set(page.ids)
     assert len(page.figures) > 20
     assert all(figure["data"] for figure in page.figures)
@@ -165,6 +165,24 @@ def test_bits_over_tokens_have_every_language_and_the_parallel_text(artifacts: l
     figure = json.loads(bits.data["plots"][0].json)
     base = next(t for t in figure["data"] if t.get("hovertemplate", "").startswith("base, English"))
     assert (base["x"][0], base["x"][-1], base["y"][0]) == (0, 400 * 4096, 3.0)
+    axis = figure["layout"]["yaxis"]
+    assert axis["type"] == "log"
+    assert axis["tickvals"] == [1, 2]
+    # Of such an axis annotations are placed by exponents.
+    label = next(each for each in figure["layout"]["annotations"] if each["text"] == "English")
+    assert 10 ** label["y"] == pytest.approx(0.66, rel=0.1)
+
+
+def test_the_first_screen_has_the_run_a_sample_and_the_command_to_chat(html: str, artifacts: list[Artifact]) -> None:
+    facts = [("run", "mine"), ("recipe", "<b>mine.yaml</b>")]
+    html = render("A run", sections_of(artifacts, None, None), facts)
+    start = html[: html.index("<table")]
+    assert "<li>run <b><bdi>mine</bdi></b></li>" in start
+    assert "&lt;b&gt;mine.yaml&lt;/b&gt;" in start
+    for words in ("English: The baker bakes bread.", "يخبز الخباز الخبز.", "The baker", "يخبز الخباز خبزا."):
+        assert words in start
+    assert "The first item of translation-en-ar (Arabic), not chosen" in start
+    assert f"diglot chat {artifacts[0].path.parent.name}</code>" in start
 
 
 def test_ledger_figure_accounts_for_every_document(html: str) -> None:
@@ -234,6 +252,35 @@ def test_same_artifacts_give_the_same_bytes_whatever_the_hash_seed(artifacts: li
         [sys.executable, "-c", code, *paths], capture_output=True, text=True, check=True, env=environment
     )
     assert run.stdout.strip() == here
+
+
+def chromium(*flags: str) -> str:
+    """What a browser without a window prints, or a skipped test where there is none."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium on this machine")
+    always = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    command = [browser, *always, "--virtual-time-budget=8000", *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+@pytest.mark.slow
+def test_a_phone_shows_every_number_of_the_tables(html: str, tmp_path: Path) -> None:
+    look = """<script>addEventListener("load", () => {
+      const cells = [...document.querySelectorAll(".cards td.n")].filter(cell => cell.offsetParent);
+      const beyond = cells.filter(cell => cell.getBoundingClientRect().right > innerWidth);
+      document.title = `${innerWidth} wide, ${cells.length} cells, ${beyond.length} beyond`;
+    });</script>"""
+    file = tmp_path / "report.html"
+    # A window of Chromium is at least 500 pixels wide: a frame is as narrow as a phone.
+    file.write_text(html.replace("</body>", f"{look}</body>"), encoding="utf-8")
+    page = f'<iframe src="{file.as_uri()}" width=375 height=800 onload="document.title = this.contentDocument.title"></iframe>'
+    (tmp_path / "phone.html").write_text(page)
+    found = chromium(f"--user-data-dir={tmp_path / 'profile'}", "--allow-file-access-from-files", "--dump-dom", (tmp_path / "phone.html").as_uri())  # fmt: skip
+    title = re.search(r"<title>(\d+) wide, (\d+) cells, (\d+) beyond</title>", found)
+    assert title, found[:500]
+    assert (int(title[1]), int(title[3])) == (375, 0)
+    assert int(title[2]) > 100
 
 
 @pytest.mark.slow

@@ -1,0 +1,60 @@
+"""Which run a page is about: its name, days, version, recipe, commit and seed; and how to talk to its model."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from diglot.base.artifact import Artifact
+from diglot.base.format import excerpt, join
+from diglot.report.reading import Run
+
+COMMIT = 10  # digits of a commit's hash that are shown
+
+
+def facts_of(run: Run) -> list[tuple[str, str]]:
+    """Label and value of what tells a run from others; stages of several versions or commits name them all."""
+    recipes = [recipe for artifact in run.artifacts if isinstance(recipe := artifact.provenance.get("recipe"), dict)]
+    names = _different(recipe.get("name") for recipe in recipes)
+    names = names or _different(artifact.path.parent.name for artifact in run.artifacts)
+    days = sorted(_different(str(artifact.provenance.get("started", ""))[:10] for artifact in run.artifacts))
+    versions = _different((artifact.provenance.get("versions") or {}).get("diglot") for artifact in run.artifacts)
+    seeds = _different(artifact.inputs.get("seed") for artifact in run.artifacts)
+    overrides = _different(str(each) for recipe in recipes for each in recipe.get("overrides") or [])
+    facts = [
+        ("run", join(names)),
+        ("made", " to ".join([days[0], days[-1]][: len(days)]) if days else ""),
+        ("Diglot", join(versions)),
+        ("recipe", join(_different(_recipe(recipe) for recipe in recipes))),
+        ("seed", join(seeds)),
+        ("changed on the command line", excerpt(" ".join(overrides))),
+    ]
+    return [(label, value) for label, value in facts if value]
+
+
+def _recipe(recipe: dict[str, Any]) -> str:
+    """A recipe's file and the commit that it lies in."""
+    commit = recipe.get("commit")
+    if not commit:
+        return f"{recipe.get('file')}, not in a repository"
+    return f"{recipe.get('file')} {'changed after' if recipe.get('changed') else 'of'} commit {str(commit)[:COMMIT]}"
+
+
+def _different(values: Iterable[Any]) -> list[str]:
+    """The values that are there, each once, as text."""
+    return list(dict.fromkeys(str(value) for value in values if value is not None and value != ""))
+
+
+def chat_command(models: list[Artifact]) -> str:
+    """The command that talks to a run's last model; a folder elsewhere is named without the way to it.
+
+    The page travels: a path of the machine that made it would say more of a person than of the run.
+    """
+    if not models:
+        return ""
+    folder = models[-1].path.resolve().parent
+    here = Path.cwd().resolve()
+    shown = folder.relative_to(here) if folder.is_relative_to(here) and folder != here else Path(folder.name)
+    return f"diglot chat {shlex.quote(str(shown))}"
