@@ -26,7 +26,6 @@ from diglot.base.artifact import Context, Inputs, hash_file
 from diglot.base.errors import UserError
 from diglot.base.executor import open_executor
 from diglot.base.files import write_json
-from diglot.base.screen import say
 from diglot.base.summaries.tokenizer import DocumentFrame, EncodedCounts, EncodedSource, EncoderUsed, TokensSummary
 from diglot.encode.conversations import Conversations
 from diglot.encode.encoder import Encoder
@@ -205,7 +204,7 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> Tok
     }
     write_json(output / INDEX, index)
     for text in itertools.chain.from_iterable(each.told() for each in conversations.values()):
-        say(f"warning: {text}", error=True)
+        context.say(text)
     used = EncoderUsed(encoder.engine, encoder.checked, encoder.difference)
     return _summary(index, conversations, used, DocumentFrame(*framing))
 

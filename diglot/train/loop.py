@@ -110,7 +110,7 @@ def _attempt(settings: Train, inputs: Inputs, context: Context) -> Job | None:
     # Only the first process writes; the others' metrics go nowhere.
     rollbacks = [asdict(each) for each in job.rollbacks.list]
     metrics = Metrics(context.scratch if job.mesh.is_first else None, start, rollbacks)
-    for text in [*damaged, *slow_in_bfloat16(job), *(too_long(job) if start == 0 else [])]:
+    for text in [*damaged, *slow_in_bfloat16(job)]:
         say(f"warning: {text}", error=True)
     for text in damaged:
         metrics.write("damaged-checkpoint", step=start, text=text)
@@ -137,12 +137,11 @@ def slow_in_bfloat16(job: Job) -> list[str]:
     ]
 
 
-def too_long(job: Job) -> list[str]:
-    """What to say of conversations and pairs that are left out."""
-    if not job.mesh.is_first:
-        return []
-    remedy = "; encode can split or cut them: set conversation_tokens or pair_tokens there, or a larger sequence_length"
-    return [text + remedy for text in left_out(job.order.dropped, job.order.num_documents)]
+def say_what_is_left_out(job: Job, context: Context) -> None:
+    """Say how many conversations and pairs training does not read, and what can be done about it."""
+    remedy = "; encode can split or cut them: set conversation_tokens or pair_tokens there, or a larger sequence_length here"
+    for text in left_out(job.order.dropped, job.order.num_documents):
+        context.say(text + remedy)
 
 
 def train(job: Job, start: int, metrics: Metrics, context: Context) -> None:
@@ -155,6 +154,7 @@ def train(job: Job, start: int, metrics: Metrics, context: Context) -> None:
     """
     settings = job.settings
     if start == 0:
+        say_what_is_left_out(job, context)
         measure(job, 0, metrics, context)
     previous: Step | None = None  # begun, its numbers not read yet
     for number in range(start, settings.steps):
