@@ -140,6 +140,10 @@ class Stage(Settings):
         """The steps whose models other stages can read as STAGE@STEP; only training has steps."""
         return []
 
+    def goes_on_from(self, earlier: dict[str, Any]) -> bool:
+        """Whether a try of this stage with other settings (as `semantic` gives them) is the beginning of this one."""
+        return False
+
     def refuses(self, role: str, other: Stage, step: int | None) -> str | None:
         """What is wrong with reading another stage (at a step of its) in a role, beyond its kind; None if nothing."""
         return None

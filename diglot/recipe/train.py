@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -55,6 +55,9 @@ class Phase(Settings):
     ramp: bool = Field(False, description="Move from the mixture before to this one over the phase.")
     learning_rate: Annotated[float, Field(gt=0)] | None = Field(None, description="Peak; the stage's if absent.")
     warmup: Share = Field(0.0, description="Share of the phase's steps spent warming up from `warmup_from`.")
+    warmup_steps: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="The same in steps: a constant phase that is alone can then be given more steps and goes on."
+    )
     shape: Literal["constant", "cosine", "linear", "one-minus-sqrt", "continue"] = Field(
         "constant",
         description="Of the learning rate after the warm-up; continue: the curve of the phase before goes on over this one.",
@@ -72,10 +75,16 @@ class Phase(Settings):
     @model_validator(mode="after")
     def _a_curve_of_its_own(self) -> Phase:
         if self.shape == "continue":
-            for name in ("learning_rate", "warmup", "final"):
+            for name in ("learning_rate", "warmup", "warmup_steps", "final"):
                 # Not `model_fields_set`: the other processes of a launcher get all settings, defaults too.
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(f"{name} would do nothing: the curve of the phase before goes on")
+        return self
+
+    @model_validator(mode="after")
+    def _one_warm_up(self) -> Phase:
+        if self.warmup and self.warmup_steps is not None:
+            raise ValueError("warmup and warmup_steps say the same thing; leave one out")
         return self
 
     @model_validator(mode="after")
@@ -317,6 +326,16 @@ class Train(Training):
         if beyond := [step for step in self.exports if step > self.steps]:
             raise ValueError(f"exports: step {beyond[0]} is beyond the stage's {self.steps} steps")
         return self
+
+    def goes_on_from(self, earlier: dict[str, Any]) -> bool:
+        """Only more steps of one constant phase: data, learning rates and what moves are those of the fewer steps.
+
+        A phase's share of warm-up, its fall and its caps of epochs depend on how many steps there are.
+        """
+        phase, steps = self.phases[0], earlier.get("steps")
+        is_trunk = phase.shape == "constant" and not (phase.warmup or phase.max_epochs or phase.ramp)
+        is_longer = isinstance(steps, int) and steps < self.steps
+        return len(self.phases) == 1 and is_trunk and is_longer and {**earlier, "steps": self.steps} == self.semantic()
 
     def kept_steps(self) -> list[int]:
         """The steps whose models can be read as STAGE@STEP, in rising order; the last is the stage's own model."""

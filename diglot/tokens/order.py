@@ -31,7 +31,7 @@ from diglot.tokens.mixture import PhasePlan, Segment, plan_segments, segments_of
 from diglot.tokens.packing import Batch, Fragments, assemble
 from diglot.tokens.shards import TokenSource
 
-VERSION = 2  # of the function: in the fingerprint, so that a run cannot resume under another order
+VERSION = 3  # of the function: in the fingerprint, so that a run cannot resume under another order
 Skipped = Sequence[tuple[int, int]]
 
 
@@ -99,7 +99,8 @@ class Order:
         num_steps: steps of all phases, without the previous ones.
         dropped: documents too long for a row, by source (conversations and pairs).
         num_documents: all there are, by source.
-        fingerprint: hash of everything that the order depends on; it belongs into checkpoints.
+        fingerprint: hash of everything that the order depends on; it belongs into checkpoints. A last phase with one
+            mixture may be given more steps.
     """
 
     def __init__(
@@ -154,7 +155,7 @@ class Order:
             {
                 "version": VERSION,
                 "seed": str(seed),
-                "phases": [asdict(plan) for plan in plans],
+                "phases": [asdict(plan) for plan in plans[:-1]] + [_open_ended(plans[-1])],
                 "first_step": self._first_step,
                 "batch_size": batch_size,
                 "sequence_length": sequence_length,
@@ -316,6 +317,12 @@ class Order:
             for index, source in enumerate(self.sources)
             if source.name in chosen.shares or rows[index]
         }
+
+
+def _open_ended(plan: PhasePlan) -> dict[str, Any]:
+    """The last phase: with one mixture all along, its batches do not depend on how many follow."""
+    known = asdict(plan)
+    return known if plan.ramp or plan.max_epochs or plan.left_after is not None else {**known, "steps": None}
 
 
 def _weights(source: TokenSource, rules: Mapping[str, DocumentWeight], seed: int | str) -> Weights | None:

@@ -109,6 +109,12 @@ class Exports:
         """Whether the model after this many steps is kept beside the last one."""
         return step in self.settings.kept_steps()[:-1]
 
+    def has_kept(self, step: int) -> bool:
+        """Whether all models that are kept up to a step are there."""
+        return all(
+            (self.scratch / STEPS / str(kept)).is_dir() for kept in self.settings.kept_steps()[:-1] if kept <= step
+        )
+
     def keep(self, model: Decoder, optimizer: torch.optim.Optimizer, step: int) -> None:
         """Write the model after a step, whole or not at all."""
         final, partial = self.scratch / STEPS / str(step), self.scratch / STEPS / "partial"

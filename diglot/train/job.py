@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -158,10 +159,14 @@ def resume(job: Job) -> tuple[int, list[str]]:
         UserError: all checkpoints are damaged, or the one found is of other data or another model.
     """
     damaged: list[str] = []
-    # A checkpoint that was trained on data that the guard has skipped since then is of no use.
-    found = job.checkpoints.newest(
-        lambda stored: stored["position"] == job.order.position(stored["step"]), damaged.append
-    )
+
+    def is_of_use(stored: dict[str, Any]) -> bool:
+        # Not if it was trained on data that the guard has skipped since then, nor behind the last step of a shorter
+        # plan, whose model was its result and not kept beside it.
+        position = job.order.position(stored["step"])
+        return stored["position"] == position and job.exports.has_kept(stored["step"])
+
+    found = job.checkpoints.newest(is_of_use, damaged.append)
     if found is None:
         return 0, damaged
     stored = job.checkpoints.load(found, job.model, job.optimizer, job.guard.state(), job.facts)

@@ -139,7 +139,9 @@ def slow_in_bfloat16(job: Job) -> list[str]:
 
 def say_what_is_left_out(job: Job, context: Context) -> None:
     """Say how many conversations and pairs training does not read, and what can be done about it."""
-    remedy = "; encode can split or cut them: set conversation_tokens or pair_tokens there, or a larger sequence_length here"
+    remedy = (
+        "; encode can split or cut them: set conversation_tokens or pair_tokens there, or a larger sequence_length here"
+    )
     for text in left_out(job.order.dropped, job.order.num_documents):
         context.say(text + remedy)
 

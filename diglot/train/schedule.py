@@ -93,7 +93,7 @@ def schedule(settings: Train) -> list[PhaseSchedule]:
                 steps=steps,
                 curve=(starts[index], end - starts[index]),
                 peak=phase.learning_rate or settings.learning_rate,
-                warmup_steps=round(phase.warmup * steps),
+                warmup_steps=round(phase.warmup * steps) if phase.warmup_steps is None else phase.warmup_steps,
                 warmup_from=settings.warmup_from,
                 shape=phase.shape,
                 final=phase.final,

@@ -214,9 +214,21 @@ def test_the_fingerprint_covers_plan_and_data_and_not_the_order_of_sources(make_
     assert all(equal(order.batch(step), turned.batch(step)) for step in range(4))
     others = [
         Order({"text": make_source("text", [30, 41]), "chat": chat}, phases, 2, 64, 1),
-        Order({"text": text, "chat": chat}, [PhasePlan("all", 5)], 2, 64, 1),
+        Order({"text": text, "chat": chat}, [PhasePlan("all", 5, max_epochs={"text": 9})], 2, 64, 1),
+        Order({"text": text, "chat": chat}, [PhasePlan("all", 6, max_epochs={"text": 9})], 2, 64, 1),
+        Order({"text": text, "chat": chat}, [PhasePlan("all", 3), PhasePlan("more", 1)], 2, 64, 1),
         Order({"text": text, "chat": chat}, phases, 2, 64, 2),
         Order({"text": text, "chat": chat}, phases, 2, 32, 1),
         Order({"text": text, "chat": chat}, [PhasePlan("all", 4, {"text": 1.0})], 2, 64, 1),
     ]
-    assert len({order.fingerprint, *(other.fingerprint for other in others)}) == 6
+    assert len({order.fingerprint, *(other.fingerprint for other in others)}) == 8
+
+
+@pytest.mark.parametrize("mixture", [None, {"text": 2.0, "chat": 1.0}])
+def test_more_steps_of_one_mixture_begin_as_the_fewer(make_source: Make, mixture: dict | None) -> None:
+    """So a checkpoint of a shorter plan says that it is of this order, and it is."""
+    sources = {"text": make_source("text", [30, 40, 90]), "chat": make_source("chat", [20, 20, 33], form="chat")}
+    before = [PhasePlan("first", 3, {"text": 1.0})]
+    short, long = (Order(sources, [*before, PhasePlan("rest", steps, mixture)], 4, 64, 1) for steps in (5, 500))
+    assert short.fingerprint == long.fingerprint
+    assert all(equal(short.batch(step), long.batch(step)) for step in range(8))

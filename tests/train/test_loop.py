@@ -22,6 +22,7 @@ from diglot.model.huggingface import load_decoder
 from diglot.recipe.train import Phase
 from diglot.tokens.shards import open_tokens
 from diglot.train import loop
+from diglot.train.branches import Exports
 from diglot.train.job import prepare
 from diglot.train.metrics import Metrics, memory, read_metrics
 from diglot.train.objectives import answer_log_probabilities, micro_batches
@@ -54,6 +55,51 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     ]
     assert evaluations[0] == evaluations[1]
     assert len(evaluations[0]) == 3
+
+
+@pytest.mark.parametrize("killed_after", [3, 4])
+def test_more_steps_of_a_trunk_go_on_from_the_fewer(
+    inputs: Inputs, tmp_path: Path, killed_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed on its way, or behind its last step, whose model the longer run keeps and so has to make again."""
+    trunk = {"phases": [Phase(name="all", warmup_steps=2)], "export_every": 2}
+    short, long = settings(steps=4, **trunk), settings(steps=8, **trunk)
+    assert long.goes_on_from(short.semantic())
+    whole = train(inputs, tmp_path / "whole", long)
+    real, done = loop.update, list[int]()
+
+    def counting(*given):
+        done.append(given[2])
+        return real(*given)
+
+    def killed(*_):
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(loop, "update", lambda *given: killed() if given[2] == killed_after else real(*given))
+    monkeypatch.setattr(Exports, "finish", killed)
+    with pytest.raises(RuntimeError):
+        train(inputs, tmp_path / "cut", short)
+    monkeypatch.undo()
+    monkeypatch.setattr(loop, "update", counting)
+    longer = train(inputs, tmp_path / "cut", long)
+    assert done == list(range(2, 8))
+    assert content_hash(longer) == content_hash(whole)
+    assert losses(longer) == losses(whole)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"steps": 3}, {"steps": 4}, {"learning_rate": 2e-3}, {"phases": [Phase(name="all", warmup=0.5)]},
+        {"phases": [Phase(name="all", shape="linear")]}, {"phases": [Phase(name="all", max_epochs={"english": 2})]},
+        {"phases": [Phase(name="a", share=0.5), Phase(name="b", share=0.5)]},
+    ],
+)  # fmt: skip
+def test_other_plans_do_not_go_on(changes: dict) -> None:
+    """What depends on the number of steps, or is not the same plan."""
+    given = {"steps": 8, "phases": [Phase(name="all")]} | changes
+    earlier = settings(**{**given, "steps": 4, "learning_rate": 1e-3})
+    assert not settings(**given).goes_on_from(earlier.semantic())
 
 
 @pytest.mark.parametrize("objective", ["lm", "sft", "dpo"])

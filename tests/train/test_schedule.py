@@ -47,6 +47,16 @@ def test_warm_up_stable_decay() -> None:
     assert all(later < earlier for earlier, later in itertools.pairwise(rates[80:]))
 
 
+def test_a_warm_up_in_steps_is_as_long_whatever_the_plan() -> None:
+    rates = [
+        [*map(schedule(train(steps=n, phases=[Phase(name="all", warmup_steps=5)]))[0].learning_rate, range(9))]
+        for n in (9, 90)
+    ]
+    assert rates[0] == rates[1] == [pytest.approx(1e-7 + (1e-3 - 1e-7) * min(n, 5) / 5) for n in range(1, 10)]
+    with pytest.raises(ValueError, match="warmup and warmup_steps say the same thing"):
+        Phase(name="all", warmup=0.1, warmup_steps=5)
+
+
 def test_a_phase_may_have_its_own_peak() -> None:
     plan = schedule(train(phases=[Phase(name="a", share=0.5), Phase(name="b", share=0.5, learning_rate=1e-5)]))
     assert [phase.learning_rate(phase.start) for phase in plan] == [1e-3, 1e-5]
