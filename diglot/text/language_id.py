@@ -14,6 +14,11 @@ Text in Han characters with those that only Cantonese has (嘅, 咗, 喺, …) i
     "Hi."                       en 0.2: too short to tell
     "แมวนั่งบนเสื่อ"               th 1.0: no other language has the script
 
+**Compatibility forms.** Text in presentation forms of Arabic or Hebrew, in full-width or mathematical letters (as old PDFs
+and vain nicknames have it) is identified by what it normalises to (NFKC). The text itself is not changed.
+
+    "ﺍﻟﺨﺒﺎﺯ ﻳﺨﺒﺰ ﺍﻟﺨﺒﺰ"          ar, as "الخباز يخبز الخبز"
+
 **Windows.** Of a text of more than 1200 bytes three windows of 400 bytes are looked at: the beginning, the middle and
 the end. Probabilities are means over the windows in which anything was recognised: a text half in one language and
 half in another has 0.33 to 0.67 for each, so it is seldom accepted at a cut of 0.6, and one odd window alone (a
@@ -34,11 +39,13 @@ from __future__ import annotations
 import functools
 import mmap
 import struct
+import unicodedata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from diglot.base.errors import UserError
 from diglot.text.languages import accepted_codes, base_code, codes_of_labels
@@ -48,6 +55,7 @@ WINDOW_BYTES = 400
 NUM_WINDOWS = 3
 WEIGHT_UNITS = 512  # exact: the wheel has float16, and half the memory is a third of the time
 SHORT_BYTES = 200
+FORMS_SHARE = 20  # a text of which one byte in so many is of compatibility forms is normalised
 RIGHT, WRONG_LANGUAGE, LOW_CONFIDENCE = range(3)
 
 FASTTEXT_BEST = 20  # labels asked for by window; the rest has next to no probability
@@ -129,6 +137,10 @@ class Identifier:
             texts: `large_string` array [documents].
             expected: the languages that are expected, for `accepted`.
         """
+        return self._identify(in_plain_forms(texts), expected)
+
+    def _identify(self, texts: pa.Array, expected: list[str]) -> Identified:
+        """The same for texts without compatibility forms."""
         raise NotImplementedError
 
     def knows(self, language: str) -> bool:
@@ -199,6 +211,57 @@ def load_identifier(model_file: str | None = None) -> Identifier:
     return _FastText(model_file) if model_file else _BuiltIn()
 
 
+# --- compatibility forms --------------------------------------------------------------------------------------
+
+
+def in_plain_forms(texts: pa.Array) -> pa.Array:
+    """Texts (`large_string`), those normalised (NFKC) that have a twentieth in compatibility forms of letters."""
+    data, offsets = text_buffers(texts)
+    has_forms = np.zeros(len(texts), np.bool_)
+    _find_forms(data, offsets, has_forms)
+    if not has_forms.any():
+        return texts
+    odd = texts.filter(pa.array(has_forms)).to_pylist()
+    plain = pa.array([unicodedata.normalize("NFKC", text) for text in odd], pa.large_string())
+    return pc.replace_with_mask(texts, pa.array(has_forms), plain)
+
+
+@kernel
+def _find_forms(data, offsets, has_forms):
+    """Which texts have compatibility forms in their windows; data uint8, offsets int64 [texts + 1], has_forms bool [texts]."""
+    for document in range(len(offsets) - 1):
+        start, end = offsets[document], offsets[document + 1]
+        number = 1 if end - start <= NUM_WINDOWS * WINDOW_BYTES else NUM_WINDOWS
+        size = found = 0
+        for window in range(number):
+            first, last = start, end
+            if number > 1:
+                first, last = _window(data, start, end, window)
+            size += last - first
+            for at in range(first, last):
+                if data[at] == 0xEF or data[at] == 0xF0:  # all of them begin so, and few others do
+                    found += decode(data, at)[1] if _is_form(decode(data, at)[0]) else 0
+        has_forms[document] = FORMS_SHARE * found > size
+
+
+@kernel
+def _is_form(code):
+    """Whether a code point (int64) is a compatibility form of letters.
+
+    Ligatures of Latin and Armenian, Hebrew's and Arabic's presentation forms; full-width Latin letters, half-width kana and
+    Hangul; mathematical letters.
+    """
+    return (
+        0xFB00 <= code <= 0xFDCF
+        or 0xFDF0 <= code <= 0xFDFF
+        or 0xFE70 <= code <= 0xFEFC
+        or 0xFF21 <= code <= 0xFF3A
+        or 0xFF41 <= code <= 0xFF5A
+        or 0xFF66 <= code <= 0xFFDC
+        or 0x1D400 <= code <= 0x1D7FF
+    )
+
+
 # --- built in -------------------------------------------------------------------------------------------------
 
 
@@ -240,7 +303,7 @@ class _BuiltIn(Identifier):
     def __init__(self) -> None:
         self.codes = load_model().codes
 
-    def identify(self, texts: pa.Array, expected: list[str]) -> Identified:
+    def _identify(self, texts: pa.Array, expected: list[str]) -> Identified:
         data, offsets = text_buffers(texts)
         number = len(texts)
         found = Identified(np.full(number, -1, np.int64), np.zeros(number), np.zeros((number, len(expected))))
@@ -414,7 +477,7 @@ class _FastText(Identifier):
         self.codes = list(dict.fromkeys(names))
         self._code_of = {label: self.codes.index(name) for label, name in zip(labels, names, strict=True)}
 
-    def identify(self, texts: pa.Array, expected: list[str]) -> Identified:
+    def _identify(self, texts: pa.Array, expected: list[str]) -> Identified:
         number = len(texts)
         found = Identified(np.full(number, -1, np.int64), np.zeros(number), np.zeros((number, len(expected))))
         accepted = self._accepted(expected)

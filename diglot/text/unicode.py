@@ -55,8 +55,12 @@ _UNSPACED_RANGES = [
 ]  # fmt: skip
 # Ideographs and Hangul syllables, without gaps or case: not looked up one by one (half of the time).
 _LETTERS_ONLY = [(0x3400, 0x4DBF), (0x4E00, 0x9FFC), (0xAC00, 0xD7A3), (0x20000, 0x2A6DD)]
+# Beside controls. Some scripts need some of these: `_goes` in curate/clean/lines.py says where they stay.
 _INVISIBLE = {0x00AD, 0x180E, 0x200B, 0x2060, 0x2061, 0x2062, 0x2063, 0x2064, 0xFEFF}
-_WHITESPACE_CONTROLS = set("\t\n\v\f\r\x85")
+_WHITESPACE_CONTROLS = set(
+    "\t\n\v\f\r\x1c\x1d\x1e\x1f\x85"
+)  # U+001C to U+001F separate; taken away they would join words
+_LAST_ASCII = 0x7F  # controls behind it are letters and marks of Windows-1252 that were read as Latin-1
 _LAST_SCRIPT = 0x33480  # nothing but tags, variation selectors and private use above
 
 HASH_SEED = np.uint64(0x243F6A8885A308D3)
@@ -77,8 +81,11 @@ def _classify(code: int) -> int:
         flags |= MARK
     if category[0] in "PS" or category in ("Cc", "Cf"):
         flags |= PUNCTUATION
-    if code in _INVISIBLE or (category == "Cc" and character not in _WHITESPACE_CONTROLS):
+    is_control = category == "Cc" and character not in _WHITESPACE_CONTROLS
+    if code in _INVISIBLE or (is_control and code <= _LAST_ASCII):
         flags |= INVISIBLE
+    elif is_control:
+        flags |= BROKEN
     return flags
 
 

@@ -30,28 +30,55 @@ def corrected(text: str) -> str:
 
 # --- the oracle -----------------------------------------------------------------------------------------------
 
+HIDDEN_WORDS = [
+    (0xE00, 0x109F),
+    (0x1780, 0x17FF),
+    (0x1950, 0x1AAF),
+    (0x1B00, 0x1BFF),
+    (0xA980, 0xAADF),
+    (0x11700, 0x1174F),
+]
 INVISIBLE = {0x00AD, 0x180E, 0x200B, 0x2060, 0x2061, 0x2062, 0x2063, 0x2064, 0xFEFF}
 BEGINNING = re.compile(r"https://|http://|www\.", re.IGNORECASE | re.ASCII)
 WINDOWS = set("€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ")
 CLASSES, _ = character_tables()
 
 
+def is_control(c: str) -> bool:
+    return unicodedata.category(c) == "Cc" and c not in "\t\n\v\f\r\x1c\x1d\x1e\x1f\x85"
+
+
 def is_invisible(c: str) -> bool:
-    return ord(c) in INVISIBLE or (unicodedata.category(c) == "Cc" and c not in "\t\n\v\f\r\x85")
+    return ord(c) in INVISIBLE or (is_control(c) and c < "\x80")
 
 
 def is_space(c: str) -> bool:
     return c.isspace() and not is_invisible(c)
 
 
-def goes(c: str, previous: str) -> bool:
-    return previous < "\u0590" if c in "\u200c\u200d" else is_invisible(c)
+def hides_words(c: str) -> bool:
+    return any(low <= ord(c) <= high for low, high in HIDDEN_WORDS)
+
+
+def goes(c: str, previous: str, following: str) -> bool:
+    """The neighbours are "\\0" where there are none."""
+    if c in "\u200c\u200d":
+        shapes = following >= "\u0590" and (following.isalpha() or unicodedata.category(following)[0] == "M")
+        return previous < "\u0590" and not shapes
+    if c in "\u200b\u2060":
+        return not (hides_words(previous) or hides_words(following))
+    if c == "\u180e":
+        return not any("\u1800" <= side <= "\u18af" for side in (previous, following))
+    if "\u2061" <= c <= "\u2064":
+        return previous == "\0" or following <= " " or following.isspace()
+    return is_invisible(c)
 
 
 def is_broken(c: str) -> bool:
     code = ord(c)
     private = 0xE000 <= code <= 0xF8FF or code >= 0xF0000
-    return private or 0xFDD0 <= code <= 0xFDEF or 0xFFFD <= code <= 0xFFFF or code & 0xFFFE == 0xFFFE
+    control = is_control(c) and code > 0x7F
+    return private or control or 0xFDD0 <= code <= 0xFDEF or 0xFFFD <= code <= 0xFFFF or code & 0xFFFE == 0xFFFE
 
 
 def url_length(word: str, at: int, previous: str) -> int:
@@ -82,9 +109,10 @@ def look_at_word(word: str, after: str = "") -> tuple[str, int, int, int]:
             tail = (word + after)[at + 1 : at + 1 + wanted]
             if len(tail) == wanted and all("\x80" <= t <= "\xbf" or t in WINDOWS for t in tail):
                 mojibake = wanted + 1
-        broken += mojibake > 0 or goes(c, previous) or is_broken(c)
+        is_gone = goes(c, previous, (word + after)[at + 1 : at + 2] or "\0")
+        broken += mojibake > 0 or is_gone or is_broken(c)
         mojibake = max(mojibake - 1, 0)
-        if goes(c, previous):
+        if is_gone:
             invisible += 1
         else:
             kept += c
@@ -111,7 +139,7 @@ def oracle(text: str) -> tuple[str, list[int], int, int]:
         if len(kept) > 100 and not unspaced:
             removed[1] += len(kept)
         elif kept:
-            written = written_space(gaps) if result else ""
+            written = written_space(gaps, result[-1]) if result else ""
             removed[2] += sum(map(len, gaps)) - len(written)
             result += written + kept
             gaps = []
@@ -137,25 +165,46 @@ def without_urls(word: str) -> str:
         if length:
             at, previous = at + length, "\0"
             continue
-        if not goes(word[at], previous):
+        if not goes(word[at], previous, word[at + 1 : at + 2] or "\0"):
             previous = word[at]
         left += word[at]
         at += 1
     return left
 
 
-def written_space(gaps: list[str]) -> str:
+def written_space(gaps: list[str], before: str) -> str:
     """What stands for runs of whitespace between which words were taken out."""
     broken = [re.split("\r\n|[\n\v\f\r\x85\u2028\u2029]", gap) for gap in gaps]
     newlines = sum(len(lines) - 1 for lines in broken)
     if newlines:
         return "\n" * min(newlines, 3) + [lines[-1] for lines in broken if len(lines) > 1][-1]
     blanks = "".join(gaps)
-    return (blanks if blanks in ("\t", "\u3000") else " ") if blanks else ""
+    kept = blanks in ("\t", "\u3000", "\u1680") or (blanks == "\u202f" and "\u1800" <= before <= "\u18bf")
+    return (blanks if kept else " ") if blanks else ""
 
 
 # --- corrections ----------------------------------------------------------------------------------------------
 
+# What a script or a formula means depends on a character that is not seen; nothing of it is changed.
+NEEDED = [
+    "می\u200cخواهم نامه\u200cای",  # Persian: one word, two letters apart
+    "\u200dه ه\u200d اول\u200cاً",  # Arabic letters that join to nothing, at the beginning too
+    "کی\u200cا یہ\u200c",  # Urdu
+    "क्\u200dष क्\u200cष র\u200d্য ক\u200c্ষ",  # Hindi and Bengali: half letters, ligatures asked for and refused
+    "ශ්\u200dරී ලංකා ක්\u200dෂ",  # Sinhala: the joiner makes the conjunct
+    "ക\u200dഷ നന്\u200d ಕ್\u200cಷ",  # Malayalam's old chillus, Kannada
+    "👩\u200d🚀 ❤\ufe0f\u200d🔥 🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f 1\ufe0f\u20e3",  # emoji
+    "ការ\u200bងារ កម្ពុជា\u200b។",  # Khmer: zero-width spaces are between its words
+    "แมว\u200bนั่ง ตา\u2060กลม",  # Thai: a word ends, or does not
+    "မြန်မာ\u200bစာ ພາສາ\u200bລາວ",  # Burmese, Lao
+    "ᠮᠣᠩᠭᠣᠯ ᠬᠠᠷ\u180eᠠ ᠭᠡᠷ\u202fᠦᠨ ᠠ\u180b",  # Mongolian: separator, narrow space before a suffix, variant
+    "ᚁᚂ\u1680ᚃᚄ",  # Ogham's space is drawn
+    "\u202b\u2067אב\u2069\u202c \u061cعربي\u200e \u2066abc\u2069",  # direction
+    "f\u2061(x) 2\u2062x A\u2063B 3\u2064½",  # formulas: applied to, times, and, plus
+    "葛\U000e0100城 \u3164 한\u1160 x\u034fy",  # variants of ideographs, fillers, grapheme joiner
+    "ﻣﺮﺣﺒﺎ ﷲ ﬁ Ａ １ ｶﾞ ㎏ ① Å",  # compatibility forms
+    "שָׁל\u05bfוֹם Việt e\u0323\u0302",  # marks in another order than NFC's
+]
 CASES = [
     ("Visit https://x.org/a  now\u200b!\n\n\n\n\nBye", "Visit now!\n\n\nBye"),
     ("see www.example.com/a?b=c, or HTTP://X.org.", "see , or ."),
@@ -173,6 +222,10 @@ CASES = [
     ("soft\u00adhyphen \ufeffmark \x00zero\x7f", "softhyphen mark zero"),
     ("می\u200cخواهم a\u200cb क्\u200dष 👩\u200d👩", "می\u200cخواهم ab क्\u200dष 👩\u200d👩"),
     ("\u200fعربي\u200e", "\u200fعربي\u200e"),
+    *((text, text) for text in NEEDED),
+    ("a\u200bb \u200bc d\u2060e \u2062 x\u2064 \u180ef", "ab c de  x f".replace("  ", " ")),
+    ("don\u0092t a\x1fb c\x1e\nd", "don\u0092t a b c\nd"),
+    ("l\u2019homme\u202f!", "l\u2019homme !"),
     ("", ""),
     (" \n\t ", ""),
     ("cafe\u0301", "cafe\u0301"),
@@ -189,6 +242,7 @@ pieces = (
     st.text(max_size=12)
     | st.text("ab hw.\n", max_size=40)
     | st.sampled_from(["http://a.b/c", "www.x.y", LONG, "\n\n\n\n", "  ", "\u200b", "Ø§Ù„", "\ufffd", "\u200c", CLEAN])
+    | st.sampled_from(["\u180e", "\u2060", "\u2062", "\u202f", "ᠠ", "ក", "\x1e", "\u0092", "\u1680", *NEEDED])
     | st.sampled_from(
         ["“quoted” – and…", "déjà", "ngôn ngữ", "اللغة العربية", "\u00a0", "字字", "\r\n", "\t", "htt", "ww"]
     )

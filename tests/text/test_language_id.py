@@ -1,7 +1,9 @@
 """Languages are told apart as py3langid does or better, in scripts of their own and in mixed text, and by fastText."""
 
 import json
+import string
 import subprocess
+import unicodedata
 from unicodedata import is_normalized
 
 import numpy as np
@@ -13,7 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diglot.base.errors import UserError
-from diglot.text.language_id import LOW_CONFIDENCE, NUM_WINDOWS, RIGHT, WINDOW_BYTES, WRONG_LANGUAGE, load_identifier
+from diglot.text.language_id import (
+    LOW_CONFIDENCE,
+    NUM_WINDOWS,
+    RIGHT,
+    WINDOW_BYTES,
+    WRONG_LANGUAGE,
+    in_plain_forms,
+    load_identifier,
+)
 from diglot.text.languages import NAMES, accepted_codes, codes_of_labels
 
 IDENTIFIER = load_identifier()
@@ -110,6 +120,37 @@ def test_no_language_is_told_worse_than_by_py3langid(data, py3langid):
 )
 def test_scripts_tell_languages(language, text):
     assert codes_of(text) == [language]
+
+
+ISOLATED = {
+    unicodedata.normalize("NFKC", chr(code)): chr(code)
+    for code in range(0xFEFC, 0xFE7F, -1)
+    if unicodedata.name(chr(code), "")
+}
+FULL_WIDTH = {letter: chr(ord(letter) + 0xFEE0) for letter in string.ascii_letters}
+BOLD = {letter: chr(0x1D400 + place) for place, letter in enumerate(string.ascii_uppercase + string.ascii_lowercase)}
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "forms"), [("ar", ARABIC, ISOLATED), ("en", ENGLISH, FULL_WIDTH), ("es", SPANISH, BOLD)]
+)
+@pytest.mark.parametrize("times", [1, 20])
+def test_compatibility_forms_are_identified_by_what_they_stand_for(language, text, forms, times):
+    """As old PDFs have Arabic, and some pages Latin letters: one text in one window, and one in three."""
+    plain = sentences(text, 1, times)
+    odd = "".join(forms.get(character, character) for character in plain)
+    assert odd != plain
+    found, expected = (IDENTIFIER.identify(array_of(each, "The cat sat."), [language]) for each in (odd, plain))
+    assert IDENTIFIER.codes[found.language[0]] == language
+    assert found.confidence[0] >= expected.confidence[0] - 0.05
+    assert found.language[1] == expected.language[1]
+
+
+def test_text_with_few_forms_is_left_as_it_is():
+    texts = array_of(
+        "ﷺ " + "الخباز يخبز الخبز في السوق " * 4, "日本語のＡ、そして「漢字」（かな）と「仮名」を書く。" * 3, "plain"
+    )
+    assert in_plain_forms(texts) is texts
 
 
 def test_a_few_letters_of_a_script_say_nothing():

@@ -11,16 +11,19 @@ the signals `urls` and `invisible`.
 - **long_words**: more than 100 characters between whitespace (URLs not counted), in scripts that have spaces.
 - **whitespace**: runs within a line become one space, ends of lines lose theirs, more than two blank lines become
   two; `\r\n` and the Unicode line separators become `\n`. Indentation at the start of a line stays.
-- **invisible**: controls, zero-width spaces, soft hyphens, byte-order marks. The joiners U+200C and U+200D stay
-  after a character of a script that needs them (from Hebrew's block on: Persian, Hindi, emoji, …). Direction marks
-  stay: right-to-left text needs them to be displayed.
+- **invisible**: ASCII's controls, zero-width spaces, soft hyphens, byte-order marks, where nothing depends on them.
+  What stays: the joiners U+200C and U+200D beside a letter of a script that needs them (from Hebrew's block on: Persian,
+  Hindi, Sinhala, …) and after emoji; zero-width spaces and word joiners in Thai, Lao, Khmer, Burmese and other scripts
+  without spaces, where they say what a word is; Mongolian's vowel separator and narrow space, which shape its letters;
+  U+2061 to U+2064 within a formula. Direction marks, variation selectors, fillers and tags are never taken away.
 
 Lines can be taken out whole after that: see `line_rules`.
 
 Text is not normalised to NFC: that would change what authors wrote (and break Hebrew's and Vietnamese's
 conventional orders, and the identity of text that passes through a tokenizer); who wants it can do it before.
 
-Broken characters are counted but left: U+FFFD, private use, and UTF-8 read as Latin-1 or Windows-1252 ("Ø§Ù„").
+Broken characters are counted but left: U+FFFD, private use, and what was read in the wrong encoding: UTF-8 as Latin-1 or
+Windows-1252 ("Ø§Ù„"), Windows-1252 as Latin-1 (U+0092 for an apostrophe).
 
 Most text needs no correction, so the kernel first looks at 32 bytes at a time for what might (`_is_clean`, which
 compiles to vector instructions), then at single words (a table of bytes, one of blocks of 64 characters), and copies
@@ -39,6 +42,8 @@ from diglot.curate.clean.line_rules import LINE_RULES, LineRule, remove_lines
 from diglot.text.unicode import (
     BROKEN,
     INVISIBLE,
+    LETTER,
+    MARK,
     SPACE,
     UNSPACED,
     array_of,
@@ -54,7 +59,7 @@ MAX_WORD = 100
 MAX_NEWLINES = 3
 CHUNK = 32
 
-NEWLINE, RETURN, IDEOGRAPHIC_SPACE, TAB = 10, 13, 0x3000, 9
+NEWLINE, RETURN, IDEOGRAPHIC_SPACE, OGHAM_SPACE, NARROW_SPACE, TAB = 10, 13, 0x3000, 0x1680, 0x202F, 9
 FIRST_JOINING_SCRIPT, FIRST_EAST_ASIAN = 0x0590, 0x2E80
 
 # What Windows-1252 shows for the bytes 0x80-0x9F, where Latin-1 has controls.
@@ -340,12 +345,24 @@ def _write_whitespace(data, output, position, at_start, space):
             written += (data[at] & 0xC0) != 0x80
     elif blanks > 0:
         written = 1
-        if blanks == 1 and single == IDEOGRAPHIC_SPACE:
-            output[position], output[position + 1], output[position + 2] = 0xE3, 0x80, 0x80
+        # Mongolian suffixes stand behind a narrow space, which shapes them; Ogham's space is a visible line.
+        if blanks == 1 and (
+            single in (IDEOGRAPHIC_SPACE, OGHAM_SPACE)
+            or (single == NARROW_SPACE and _ends_in_mongolian(output, position))
+        ):
+            output[position] = 0xE0 | (single >> 12)
+            output[position + 1] = 0x80 | ((single >> 6) & 0x3F)
+            output[position + 2] = 0x80 | (single & 0x3F)
             return position + 3, written
         output[position] = TAB if blanks == 1 and single == TAB else 32
         position += 1
     return position, written
+
+
+@kernel
+def _ends_in_mongolian(output, position):
+    """Whether what was written last is a character from U+1800 to U+18BF; output uint8 [bytes], position int64."""
+    return position >= 3 and output[position - 3] == 0xE1 and 0xA0 <= output[position - 2] <= 0xA2
 
 
 @kernel
@@ -399,7 +416,7 @@ def _look_at_word(data, start, end, tables):
         if mojibake == 0 and 0xC2 <= code <= 0xF4 and at + size < end and data[at + size] >= 0x80:
             # So many characters from here on are one that was read in the wrong encoding.
             mojibake = _mojibake(data, at + size, end, code, windows)
-        goes = _goes(code, previous, flags)
+        goes = _goes(data, at + size, end, code, previous, classes)
         broken += mojibake > 0 or goes or (flags & BROKEN) != 0
         mojibake = max(mojibake - 1, 0)
         invisible += goes
@@ -435,7 +452,7 @@ def _is_unspaced_word(data, start, end, classes):
         if url_end > at:
             at, previous = url_end, 0
             continue
-        if not _goes(code, previous, classes[code]):
+        if not _goes(data, at + size, end, code, previous, classes):
             previous = code
         at += size
     return False
@@ -456,7 +473,7 @@ def _write_word(data, start, end, classes, output, position):
             at = url_end
             previous = 0
             continue
-        if _goes(code, previous, classes[code]):
+        if _goes(data, at + size, end, code, previous, classes):
             at += size
             continue
         for _ in range(size):
@@ -468,14 +485,45 @@ def _write_word(data, start, end, classes, output, position):
 
 
 @kernel
-def _goes(code, previous, kind):
-    """Whether a character is invisible and taken away.
+def _goes(data, after, end, code, previous, classes):
+    """Whether a character is invisible and taken away: nothing beside it depends on it.
 
-    code, previous int64, code points; kind uint8.
+    data uint8 [bytes]; after, end int64: where what follows begins, and where it ends; code, previous int64, code points
+    (0 at the beginning of a word); classes uint8 [code points].
     """
-    if code == 0x200C or code == 0x200D:
-        return previous < FIRST_JOINING_SCRIPT
-    return (kind & INVISIBLE) != 0
+    is_joiner = code == 0x200C or code == 0x200D
+    if not is_joiner and not classes[code] & INVISIBLE:
+        return False
+    following = np.int64(0)
+    if after < end:
+        following = decode(data, after)[0]
+    if is_joiner:  # an Arabic letter may be joined to nothing, at the beginning of a word too
+        shapes = following >= FIRST_JOINING_SCRIPT and classes[following] & (LETTER | MARK) != 0
+        return previous < FIRST_JOINING_SCRIPT and not shapes
+    if code == 0x200B or code == 0x2060:
+        return not (_has_hidden_words(previous) or _has_hidden_words(following))
+    if code == 0x180E:
+        return not (0x1800 <= previous <= 0x18AF or 0x1800 <= following <= 0x18AF)
+    if 0x2061 <= code <= 0x2064:  # applied to, times, separated from, plus
+        return previous == 0 or following <= 32 or classes[following] & SPACE != 0
+    return True
+
+
+@kernel
+def _has_hidden_words(code):
+    """Whether a code point (int64) is of a script that shows words by zero-width spaces, if at all.
+
+    Thai, Lao, Tibetan, Burmese; Khmer; Tai Le, New Tai Lue, Buginese, Tai Tham; Balinese, Batak; Javanese, Cham, Tai
+    Viet and more Burmese; Ahom. (Line breaking class SA, and scripts of Indonesia.)
+    """
+    return (
+        0x0E00 <= code <= 0x109F
+        or 0x1780 <= code <= 0x17FF
+        or 0x1950 <= code <= 0x1AAF
+        or 0x1B00 <= code <= 0x1BFF
+        or 0xA980 <= code <= 0xAADF
+        or 0x11700 <= code <= 0x1174F
+    )
 
 
 @kernel
