@@ -39,23 +39,19 @@ from __future__ import annotations
 import functools
 import mmap
 import struct
-import unicodedata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from diglot.base.errors import UserError
+from diglot.text.forms import NUM_WINDOWS, WINDOW_BYTES, in_plain_forms, window_of
 from diglot.text.languages import accepted_codes, base_code, codes_of_labels
 from diglot.text.unicode import LETTER, character_tables, decode, kernel, text_buffers
 
-WINDOW_BYTES = 400
-NUM_WINDOWS = 3
 WEIGHT_UNITS = 512  # exact: the wheel has float16, and half the memory is a third of the time
 SHORT_BYTES = 200
-FORMS_SHARE = 20  # a text of which one byte in so many is of compatibility forms is normalised
 RIGHT, WRONG_LANGUAGE, LOW_CONFIDENCE = range(3)
 
 FASTTEXT_BEST = 20  # labels asked for by window; the rest has next to no probability
@@ -211,57 +207,6 @@ def load_identifier(model_file: str | None = None) -> Identifier:
     return _FastText(model_file) if model_file else _BuiltIn()
 
 
-# --- compatibility forms --------------------------------------------------------------------------------------
-
-
-def in_plain_forms(texts: pa.Array) -> pa.Array:
-    """Texts (`large_string`), those normalised (NFKC) that have a twentieth in compatibility forms of letters."""
-    data, offsets = text_buffers(texts)
-    has_forms = np.zeros(len(texts), np.bool_)
-    _find_forms(data, offsets, has_forms)
-    if not has_forms.any():
-        return texts
-    odd = texts.filter(pa.array(has_forms)).to_pylist()
-    plain = pa.array([unicodedata.normalize("NFKC", text) for text in odd], pa.large_string())
-    return pc.replace_with_mask(texts, pa.array(has_forms), plain)
-
-
-@kernel
-def _find_forms(data, offsets, has_forms):
-    """Which texts have compatibility forms in their windows; data uint8, offsets int64 [texts + 1], has_forms bool [texts]."""
-    for document in range(len(offsets) - 1):
-        start, end = offsets[document], offsets[document + 1]
-        number = 1 if end - start <= NUM_WINDOWS * WINDOW_BYTES else NUM_WINDOWS
-        size = found = 0
-        for window in range(number):
-            first, last = start, end
-            if number > 1:
-                first, last = _window(data, start, end, window)
-            size += last - first
-            for at in range(first, last):
-                if data[at] == 0xEF or data[at] == 0xF0:  # all of them begin so, and few others do
-                    found += decode(data, at)[1] if _is_form(decode(data, at)[0]) else 0
-        has_forms[document] = FORMS_SHARE * found > size
-
-
-@kernel
-def _is_form(code):
-    """Whether a code point (int64) is a compatibility form of letters.
-
-    Ligatures of Latin and Armenian, Hebrew's and Arabic's presentation forms; full-width Latin letters, half-width kana and
-    Hangul; mathematical letters.
-    """
-    return (
-        0xFB00 <= code <= 0xFDCF
-        or 0xFDF0 <= code <= 0xFDFF
-        or 0xFE70 <= code <= 0xFEFC
-        or 0xFF21 <= code <= 0xFF3A
-        or 0xFF41 <= code <= 0xFF5A
-        or 0xFF66 <= code <= 0xFFDC
-        or 0x1D400 <= code <= 0x1D7FF
-    )
-
-
 # --- built in -------------------------------------------------------------------------------------------------
 
 
@@ -334,7 +279,7 @@ def _identify_all(
         for window in range(number):
             first, last = start, end
             if number > 1:
-                first, last = _window(data, start, end, window)
+                first, last = window_of(data, start, end, window)
             # A script that only one language has answers for the window, without the automaton.
             script = _telling_script(data, first, last, script_of, bytes_of_script)
             if script >= 0:
@@ -358,21 +303,6 @@ def _identify_all(
             for code in range(len(by_code)):
                 if expected[row, code]:
                     accepted[document, row] += by_code[code]
-
-
-@kernel
-def _window(data, start, end, number):
-    """Where a window of a long text begins and ends, on the bounds of characters.
-
-    data uint8; start, end, number int64.
-    """
-    first = start + (end - start) * (2 * number + 1) // (2 * NUM_WINDOWS) - WINDOW_BYTES // 2
-    last = first + WINDOW_BYTES
-    while first < last and (data[first] & 0xC0) == 0x80:
-        first += 1
-    while last > first and (data[last] & 0xC0) == 0x80:
-        last -= 1
-    return first, last
 
 
 @kernel
@@ -498,7 +428,7 @@ class _FastText(Identifier):
         for document in range(len(texts)):
             start, end = int(offsets[document]), int(offsets[document + 1])
             long = end - start > NUM_WINDOWS * WINDOW_BYTES
-            spans = [_window(data, start, end, i) for i in range(NUM_WINDOWS)] if long else [(start, end)]
+            spans = [window_of(data, start, end, i) for i in range(NUM_WINDOWS)] if long else [(start, end)]
             for first, last in spans:
                 text = " ".join(bytes(data[first:last]).decode().split())
                 if text:
