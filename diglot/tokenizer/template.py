@@ -1,27 +1,28 @@
 """Chat templates: the Jinja texts in a tokenizer's folder that say how a conversation is written.
 
-They come with downloaded models, so they run in Jinja's sandbox, in the environment that transformers gives them, but
-for one thing: there is no clock (`strftime_now`). Templates that write today's date have a fixed one for that case
-(Llama-3.2: 26 Jul 2024), and a corpus must be encoded alike on every day.
+They come with downloaded models, so they run in Jinja's sandbox, in a process with limits (template_process.py), and in
+the environment that transformers gives them, but for one thing: there is no clock (`strftime_now`). Templates that write
+today's date have a fixed one for that case (Llama-3.2: 26 Jul 2024), and a corpus must be encoded alike on every day.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import jinja2.ext
-import jinja2.nodes
-import jinja2.parser
-import jinja2.utils
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
-
 from diglot.base.errors import UserError
 
 FILE = "chat_template.jinja"
+SECONDS = 10  # of processor time for one conversation; those of real models take a thousandth
 
 
 def read_template(folder: Path, config: Mapping[str, Any]) -> str | None:
@@ -51,7 +52,7 @@ class TemplateFailure(Exception):
 
 
 class Template:
-    """A compiled chat template.
+    """A chat template.
 
     Args:
         text: Jinja; kept.
@@ -62,73 +63,79 @@ class Template:
     """
 
     def __init__(self, text: str, special: Mapping[str, str]):
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
-        )
-        environment.filters["tojson"] = _to_json
-        environment.globals |= {
-            "raise_exception": _raise,
-            "namespace": _Namespace,
-            "dict": lambda *pairs, **values: dict(*pairs, **values),  # a class would have methods to call
-        }
         self.text, self._special = text, dict(special)
-        try:
-            self._template = environment.from_string(text)
-        except jinja2.TemplateError as error:
-            raise TemplateFailure(f"it is not Jinja: {error}") from error
+        answer = _process().ask({"template": text, "values": None})
+        if "fails" in answer:
+            raise TemplateFailure(f"it is not Jinja: {answer['fails']}")
 
     def render(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
         """The text of a conversation.
 
         Raises:
-            TemplateFailure: the template raises an exception, by accident or because it does not take such messages.
+            TemplateFailure: the template raises an exception, by accident or because it does not take such messages, or it
+                takes too long, too much memory, or writes too much.
         """
-        try:
-            return self._template.render(
-                messages=[dict(message) for message in messages],
-                add_generation_prompt=add_generation_prompt,
-                tools=None,
-                documents=None,
-                **self._special,
-            )
-        except Exception as error:  # somebody else's program
+        values = {
+            "messages": [dict(message) for message in messages],
+            "add_generation_prompt": add_generation_prompt,
+            "tools": None,
+            "documents": None,
+            **self._special,
+        }
+        answer = _process().ask({"template": self.text, "values": values})
+        if "fails" in answer:
             roles = ", ".join(message["role"] for message in messages)
-            raise TemplateFailure(f"given {roles}, it raises {type(error).__name__}: {error}") from error
+            raise TemplateFailure(f"given {roles}, it raises {answer['fails']}")
+        return answer["text"]
 
 
-class _Generation(jinja2.ext.Extension):
-    """`{% generation %}` marks the assistant's words for those who train with transformers; here it is mere text."""
+class _Process:
+    """The process that runs the templates of this one, one at a time; see template_process.py."""
 
-    tags = {"generation"}  # noqa: RUF012
+    def __init__(self) -> None:
+        self.owner, self._lock = os.getpid(), threading.Lock()
+        self._child: subprocess.Popen[str] | None = None
 
-    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+    def ask(self, request: dict[str, Any]) -> dict[str, str]:
+        """The answer to a request; a process that did not survive it is replaced at the next one."""
+        with self._lock:
+            child = self._child = self._child or self._start()
+            assert child.stdin is not None
+            assert child.stdout is not None
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.write(json.dumps(request) + "\n")
+                child.stdin.flush()
+            if line := child.stdout.readline():
+                return dict(json.loads(line))
+            self._child, ended = None, child.wait()
+            child.stdin.close()
+            child.stdout.close()
+        if ended == -signal.SIGXCPU:
+            return {"fails": f"no end: it ran for {SECONDS} seconds"}
+        return {"fails": f"an end of its process (exit code {ended})"}
+
+    def _start(self) -> subprocess.Popen[str]:
+        # Of its own session: Ctrl-C is for us. It ends when its input does, that is with us.
+        script = Path(__file__).with_name("template_process.py")
+        return subprocess.Popen(  # noqa: S603  (our own file)
+            [sys.executable, "-P", str(script), str(SECONDS)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+        )  # fmt: skip
+
+    def end(self) -> None:
+        """End the process, if it is ours: a fork comes here too."""
+        if self._child and self.owner == os.getpid():
+            self._child.kill()
+            self._child.wait()
 
 
-class _Namespace(jinja2.utils.Namespace):
-    """Jinja's `namespace` without underscored names, by which templates have left the sandbox."""
-
-    def __init__(*args: Any, **values: Any) -> None:
-        self, *rest = args
-        values = dict(*rest, **values)
-        for name in values:
-            _refuse_underscore(name)
-        jinja2.utils.Namespace.__init__(self, values)
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        _refuse_underscore(name)
-        super().__setitem__(name, value)
+_ours: _Process | None = None
 
 
-def _refuse_underscore(name: object) -> None:
-    if str(name).startswith("_"):
-        raise SecurityError(f"a namespace must not have the name {name!r}")
-
-
-def _raise(message: str) -> None:
-    raise jinja2.TemplateError(message)
-
-
-def _to_json(value: Any, **options: Any) -> str:
-    return json.dumps(value, **{"ensure_ascii": False, **options})  # Jinja's own would escape for HTML
+def _process() -> _Process:
+    """The one of this process; a fork of another has that one's, whose answers would mix with its own."""
+    global _ours
+    if _ours is None or _ours.owner != os.getpid():
+        _ours = _Process()
+        atexit.register(_ours.end)
+    return _ours
