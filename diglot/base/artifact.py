@@ -35,6 +35,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from diglot import __version__
+from diglot.base.energy import measured
 from diglot.base.errors import UserError
 from diglot.base.files import make_folder, read_json, remove, write_json
 from diglot.base.summaries.model import ModelSummary
@@ -288,7 +289,17 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
         "versions": versions(),
+        **({"accelerators": found} if (found := accelerators()) else {}),
     }
+
+
+def accelerators() -> list[dict[str, Any]]:
+    """Title and bytes of the GPUs that this process has used: asking for them would take memory of each."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return []
+    each = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+    return [{"title": one.name, "memory": one.total_memory} for one in each]
 
 
 def other_versions(artifact: Artifact) -> str:
@@ -343,7 +354,8 @@ def writing(
     unfinished = Unfinished(partial)
     try:
         partial.mkdir()
-        yield unfinished
+        with measured() as energy:
+            yield unfinished
         assert unfinished.summary is not None, f"{do} gave no summary"
         files = {name: hash_file(file) for name, file in payload(partial).items()}
         artifact = Artifact(
@@ -360,6 +372,7 @@ def writing(
                 "started": started.isoformat(timespec="seconds"),
                 "seconds": round(time.monotonic() - clock, 2),
                 **machine(),
+                **({"energy": energy} if energy else {}),
                 **({"recipe": origin} if origin else {}),
             },
             files=files,

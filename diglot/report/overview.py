@@ -12,11 +12,12 @@ from typing import Any
 import yaml
 
 from diglot.base.artifact import Artifact
-from diglot.base.format import duration, join, megabytes, number, share
+from diglot.base.format import duration, energy, join, megabytes, number, share
 from diglot.base.summaries.model import ModelSummary
 from diglot.base.table import Cell, Table, left, right
 from diglot.report import figures
 from diglot.report.comparisons import before_and_after, headline_comparisons, new_languages
+from diglot.report.costs import Energy, energy_of, planned
 from diglot.report.figures import Colours
 from diglot.report.finding import finding_of
 from diglot.report.identity import chat_command
@@ -57,6 +58,8 @@ def headline(run: Run, colours: Colours, before: str | None, after: str | None) 
         tiles.append(("tokens trained on", number(sum(training.tokens for training in run.trainings))))
     if models := run.of_kind("model"):
         tiles.append(("parameters", number(_parameters(models[-1]))))
+    if (used := energy_of(run.artifacts)).kilowatt_hours:
+        tiles.append(("energy, assumed" if "assumed" in used.source else "energy", energy(used.total)))
     tiles += [("machine", text) for text in machines(run)]
     if last is None:
         text = f"{len(run.artifacts)} stages ran in {duration(seconds)}; no model was evaluated yet."
@@ -132,29 +135,44 @@ def pipeline(run: Run, colours: Colours) -> Section | None:
 
 
 def cost(run: Run, colours: Colours) -> Section | None:
-    """Seconds by stage, and what the training took."""
+    """Time and energy by stage, and what the training took and was planned to take."""
     seconds = {artifact.stage: artifact.provenance.get("seconds") or 0.0 for artifact in run.artifacts}
     if not any(seconds.values()):
         return None
     trained = sum(seconds[item.artifact.stage] for item in run.trainings)
-    total = sum(seconds.values())
+    total, used = sum(seconds.values()), energy_of(run.artifacts)
     memory = max((item.memory_mb for item in run.trainings if item.memory_mb), default=None)
     finding = f"The run took {duration(total)}{_on(run)}"
     finding += f", {share(trained, total)} of it training" if trained else ""
     finding += f"; peak memory in training was {megabytes(memory)}." if memory else "."
-    table = Table([*left("train stage"), *right("steps", "tokens", "time", "tokens/s", "peak memory", "parameters")])
+    finding += f" Energy: {energy(used.total)}, {used.source}."
+    figure = plot("seconds", figures.seconds_bars(seconds), "Seconds by stage, in the order in which they ran.")
+    return Section("cost", "What it cost", finding, {"plots": [figure], "table": _cost_table(run, seconds, used)})
+
+
+def _cost_table(run: Run, seconds: dict[str, float], used: Energy) -> Table:
+    """A row a train stage: what it took, and what a plan says of it."""
+    numbers = right("steps", "tokens", "time", "planned", "energy", "tokens/s", "peak memory", "parameters")
+    table = Table([*left("train stage"), *numbers])
+    planned_on: dict[str, None] = {}
     for item in run.trainings:
+        stage, plan = item.artifact.stage, planned(item.artifact)
+        planned_on |= {plan[1]: None} if plan else {}
         table.add(
-            Cell(item.artifact.stage, style="strong"),
+            Cell(stage, style="strong"),
             number(len(item.steps)),
             number(item.tokens),
-            duration(seconds[item.artifact.stage]),
+            duration(seconds[stage]),
+            duration(plan[0] if plan else None),
+            energy(used.kilowatt_hours.get(stage, 0.0)),
             number(_mean([record.get("tokens_per_second") for record in item.steps])),
             megabytes(item.memory_mb),
             number(_parameters(item.artifact)),
         )
-    figure = plot("seconds", figures.seconds_bars(seconds), "Seconds by stage, in the order in which they ran.")
-    return Section("cost", "What it cost", finding, {"plots": [figure], "table": table})
+    if planned_on:
+        machines = join(planned_on)
+        table.notes = [f"Planned: steps alone, as `diglot plan` has them for {machines}, with published or measured utilisation of larger models. Time: all of the stage."]  # fmt: skip
+    return table
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
