@@ -23,11 +23,9 @@ import json
 import os
 import re
 import resource
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -357,36 +355,16 @@ ANSWER: dict[str, Any] = {
 ERROR = {"error": {"message": f"wrong key {SECRET}", "code": "model_not_found", "type": "x", "param": None}}
 
 
-class Answering:
-    """A server that reads a request and writes the bytes it was told to, one connection each."""
-
-    def __init__(self) -> None:
-        self.reply = b""
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self.socket.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            connection, _ = self.socket.accept()
-            with connection, contextlib.suppress(OSError):
-                head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
-                length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
-                while length and len(body) < int(length[1]):
-                    body += connection.recv(65536)
-                connection.sendall(self.reply)
-                connection.shutdown(socket.SHUT_WR)
-                connection.recv(1)
-
-
 @functools.cache
-def _asked() -> tuple[Answering, Any]:
+def _asked() -> tuple[Any, Any]:
     """A server and its client, made once in a process."""
+    from raw_server import RawServer
+
     from diglot.endpoint.client import Client
     from diglot.recipe.endpoint import Endpoint
 
     os.environ["FUZZ_KEY"] = SECRET
-    server = Answering()
+    server = RawServer()
     url = f"http://me:{PASSWORD}@127.0.0.1:{server.port}/v1"
     return server, Client(Endpoint(url=url, model="m", key_variable="FUZZ_KEY", timeout=5.0, retries=0))
 
@@ -407,6 +385,7 @@ def answers(random: Random) -> None:
         assert PASSWORD not in str(error), error
         assert not re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", str(error)), ascii(error)
         return
+    server.requests.clear()
     file, key = Path("answers.jsonl"), f"{random.getrandbits(128):032x}"
     with Journal(file) as journal:
         journal.add(key, completion)

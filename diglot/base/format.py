@@ -44,7 +44,8 @@ def without_password(text: str) -> str:
 
 def public_address(url: str) -> str:
     """An address without what may be secret in it: a password, or a key after the question mark."""
-    return re.sub(r"[?#].*", "", without_password(url), flags=re.DOTALL)
+    shown = re.sub(r"^(\w+://)?.*@", r"\1***@", url, flags=re.DOTALL)
+    return re.sub(r"[?#].*", "", shown, flags=re.DOTALL)
 
 
 def words(name: str) -> str:

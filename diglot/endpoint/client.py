@@ -40,7 +40,7 @@ from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 
 import httpx2
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 
 from diglot.base.errors import UserError
 from diglot.base.format import excerpt, public_address, without_password
@@ -81,16 +81,22 @@ class _Passing(Exception):
         self.pause, self.no_completion = pause, no_completion
 
 
+def _writable(text: str) -> str:
+    text.encode()  # half a character (a lone surrogate) is a UnicodeEncodeError, which is a ValueError
+    return text
+
+
+Text = Annotated[str, AfterValidator(_writable)]
 Tokens = Annotated[int, Field(ge=0, le=10**12)]
 
 
 class _Message(BaseModel):
-    content: str | None = None
+    content: Text | None = None
 
 
 class _Choice(BaseModel):
     message: _Message
-    finish_reason: str | None = None
+    finish_reason: Text | None = None
 
 
 class _Usage(BaseModel):
@@ -99,7 +105,7 @@ class _Usage(BaseModel):
 
 
 class _Answer(BaseModel):
-    """What is read of a server's answer; texts are such as can be written down: half a character is none."""
+    """What is read of a server's answer."""
 
     choices: list[_Choice] = Field(min_length=1)
     usage: _Usage | None = None

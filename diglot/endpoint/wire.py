@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from typing import Any, NamedTuple
 
@@ -98,6 +99,7 @@ def _parsed(url: str) -> httpx2.URL:
         address = httpx2.URL(url)
     except (httpx2.InvalidURL, ValueError):  # its words would show a part of the password
         address = httpx2.URL("")
-    if address.scheme not in ("http", "https") or not address.host:
+    possible = address.host and (address.port or 0) < 2**16 and not re.search(r"\s", url)
+    if address.scheme not in ("http", "https") or not possible:
         raise UserError(f"endpoint.url {public_address(url)!r}: an address such as http://127.0.0.1:8000/v1 is wanted")
     return address
