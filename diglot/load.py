@@ -21,6 +21,7 @@ from diglot.base.format import excerpt, without_password
 from diglot.base.plain_yaml import DEEPEST, MOST_BYTES, parse_yaml, unfit
 from diglot.recipe import STAGES, Recipe
 from diglot.recipe.common import PATTERNS, Settings
+from diglot.recipe.described import example_of
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -236,7 +237,7 @@ def _of_our_own(item: Any, model: type[BaseModel]) -> str | None:
 def _such_as(settings: type[Settings] | None, name: str) -> str:
     """An example of a setting, from its field."""
     field = settings.model_fields.get(name) if settings else None
-    return f"; such as {name}: {field.examples[0]}" if field and field.examples else ""
+    return f"; such as {name}: {example_of(field)}" if field and field.examples else ""
 
 
 def _instead(item: Any) -> str:

@@ -7,11 +7,13 @@ does what a recipe's stage would do, and does nothing when that is done.
 
 from __future__ import annotations
 
-import json
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+from pydantic.fields import FieldInfo
 
 from diglot.base.artifact import Artifact, Inputs, content_hash, read_artifact
 from diglot.base.errors import UserError
@@ -20,6 +22,7 @@ from diglot.base.hashes import MEMORY, FileHashes
 from diglot.base.summaries.summary import Summary
 from diglot.load import Where, check, parse_value
 from diglot.recipe.common import Settings, Stage
+from diglot.recipe.described import default_of, example_of, is_deep, settings_in, untold_choices
 
 
 def stage_command(kind: str, settings: type[Stage]) -> click.Command:
@@ -34,7 +37,7 @@ def stage_command(kind: str, settings: type[Stage]) -> click.Command:
         parameters.append(click.Option(names, multiple=True, metavar="DIR", help=text, required=needs.required))
     return click.Command(
         kind,
-        params=parameters + _options(settings, ()),
+        params=parameters + _options(settings),
         callback=lambda **given: _run_stage_command(settings, **given),
         help=f"{settings.__doc__}\n\nThis is the stage `do: {kind}` of a recipe.",
         epilog=f"\b\nExample:\n  {_example(kind, settings)}",
@@ -45,36 +48,56 @@ def _example(kind: str, settings: type[Stage]) -> str:
     """A command with all that must be given."""
     words = [f"diglot {kind} --out out/{settings.makes}"]
     words += [f"--{role} DIR" for role, needs in settings.reads.items() if needs.required]
-    for name, field in settings.model_fields.items():
-        if field.is_required() and name != "do":
-            words.append(f"--{name.replace('_', '-')} " + (f"'{field.examples[0]}'" if field.examples else "…"))
+    words += [
+        f"--{option_name(path)} {shlex.quote(example_of(info))}"
+        for path, info in _fields(settings)
+        if info.is_required()
+    ]
     return " ".join(words)
 
 
-def _options(settings: type[Settings], prefix: tuple[str, ...]) -> list[click.Parameter]:
-    """Options from a schema; nested settings become --rules.min-words, lists and mappings are given as YAML."""
-    options: list[click.Parameter] = []
+def _fields(settings: type[Settings], prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    """Settings that are options, by path; those of a nested class each are one."""
     for name, info in settings.model_fields.items():
+        path, kind = (*prefix, name), info.annotation
         if name in ("do", "from_"):
             continue
-        path, kind = (*prefix, name), info.annotation
         if isinstance(kind, type) and issubclass(kind, Settings):
-            options += _options(kind, path)
-            continue
-        default = (
-            ""
-            if info.is_required()
-            else f"  [default: {json.dumps(info.get_default(call_default_factory=True), default=str)}]"
+            yield from _fields(kind, path)
+        else:
+            yield path, info
+
+
+def option_name(path: tuple[str, ...]) -> str:
+    """What a setting is called on the command line, without the dashes."""
+    return ".".join(path).replace("_", "-")
+
+
+def _options(settings: type[Settings]) -> list[click.Parameter]:
+    """Options from a schema; nested settings become --rules.min-words, lists and mappings are given as YAML."""
+    return [
+        click.Option(
+            [f"--{option_name(path)}", "set_" + "__".join(path)],
+            metavar="YAML" if is_deep(info) else "VALUE",
+            help=_help(path, info),
+            required=info.is_required(),
         )
-        options.append(
-            click.Option(
-                [f"--{'.'.join(path).replace('_', '-')}", "set_" + "__".join(path)],
-                metavar="YAML" if "dict" in str(kind) or "list" in str(kind) else "VALUE",
-                help=(info.description or name.replace("_", " ")) + default,
-                required=info.is_required(),
-            )
-        )
-    return options
+        for path, info in _fields(settings)
+    ]
+
+
+def _help(path: tuple[str, ...], info: FieldInfo) -> str:
+    """What a setting is for, what it may be, an example where it is a list or a mapping, and its default."""
+    parts = [f"{(info.description or path[-1].replace('_', ' ')).rstrip('.')}."]
+    if words := untold_choices(info):
+        parts.append(f"One of {', '.join(words)}.")
+    for inner in settings_in(info):
+        parts.append(f"Keys: {', '.join(inner.model_fields)} (docs/settings.md#{inner.__name__.lower()}).")
+    if is_deep(info) and info.examples:
+        parts.append(f"Example: --{option_name(path)} {shlex.quote(example_of(info))}")
+    if default := default_of(info):
+        parts.append(f" [default: {default}]")
+    return " ".join(parts)
 
 
 def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **given: Any) -> None:
@@ -132,8 +155,8 @@ def given_settings(
             target = value
             for part in path[:-1]:
                 target = target.setdefault(part, {})
-            target[path[-1]] = parse_value(text, f"--{'.'.join(path)}")
-            where.overrides[tuple(path)] = f"--{'.'.join(path).replace('_', '-')} {text}"
+            target[path[-1]] = parse_value(text, f"--{option_name(tuple(path))}")
+            where.overrides[tuple(path)] = f"--{option_name(tuple(path))} {text}"
     value["from"] = {role: [artifact.stage for artifact in artifacts] for role, artifacts in inputs.items()}
     return check(settings, value, where), where
 

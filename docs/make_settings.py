@@ -3,15 +3,13 @@
 python docs/make_settings.py
 """
 
-import json
-import types
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from diglot.recipe import STAGES
 from diglot.recipe.common import Settings
+from diglot.recipe.described import default_of, settings_in, untold_choices
 
 PAGE = Path(__file__).resolve().parent / "settings.md"
 HEAD = """# Settings
@@ -54,42 +52,24 @@ def table(settings: type[Settings], inner: dict[type[Settings], None]) -> str:
     for name, field in settings.model_fields.items():
         if name in ("do", "from_"):
             continue
-        nested = [each for each in parts_of(field.annotation) if isinstance(each, type) and issubclass(each, Settings)]
+        nested = settings_in(field)
         inner |= dict.fromkeys(nested)
         links = "".join(f" ([{each.__name__}](#{each.__name__.lower()}))" for each in nested)
-        choices = "" if nested else choices_of(field)
-        rows.append(f"| `{name}` | {default_of(field)} | {cell(field.description or '')}{links}{choices} |")
+        words = [] if nested else untold_choices(field)
+        choices = f" One of {', '.join(f'`{word}`' for word in words)}." if words else ""
+        rows.append(f"| `{name}` | {default(field)} | {cell(field.description or '')}{links}{choices} |")
     return "\n".join(rows) + "\n"
 
 
-def parts_of(kind: Any) -> list[Any]:
-    """A type and all types inside it."""
-    if get_origin(kind) is Annotated:
-        return parts_of(get_args(kind)[0])
-    return [kind, *(part for each in get_args(kind) if get_origin(kind) is not Literal for part in parts_of(each))]
-
-
-def choices_of(field: FieldInfo) -> str:
-    """The words that a setting may be, unless its description names them all."""
-    kinds = [field.annotation, *get_args(field.annotation)] if is_union(field.annotation) else [field.annotation]
-    words = [str(word) for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
-    told = all(word in (field.description or "") for word in words)
-    return "" if told else f" One of {', '.join(f'`{word}`' for word in words)}."
-
-
-def is_union(kind: Any) -> bool:
-    """Whether a type is one of several."""
-    return get_origin(kind) in (Union, types.UnionType)
-
-
-def default_of(field: FieldInfo) -> str:
+def default(field: FieldInfo) -> str:
     """The default as a recipe would say it; in bold where there is none."""
     if field.is_required():
         return "**must be given**"
     value = field.get_default(call_default_factory=True)
     if isinstance(value, Settings) or (isinstance(value, list) and value and isinstance(value[0], Settings)):
         return "its own"
-    return "" if value is None else f"`{cell(json.dumps(value, ensure_ascii=False))}`"
+    shown = default_of(field)
+    return f"`{cell(shown)}`" if shown else ""
 
 
 def cell(text: str) -> str:

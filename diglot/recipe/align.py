@@ -36,7 +36,9 @@ class GatherInstructions(Stage):
     formerly: ClassVar[tuple[str, ...]] = ("gather-tasks",)
 
     do: Literal["gather-instructions"] = "gather-instructions"
-    sources: dict[Name, ChatSource] = Field(description="What to read, by name.")
+    sources: dict[Name, ChatSource] = Field(
+        description="What to read, by name.", examples=["{chat: {path: my/alpaca.jsonl, language: en}}"]
+    )
     held_out: Share = Field(
         0.02, description="Share of the conversations kept out of training, all of a prompt together."
     )
@@ -59,7 +61,9 @@ class GatherPreferences(Stage):
     version: ClassVar[int] = 3
 
     do: Literal["gather-preferences"] = "gather-preferences"
-    sources: dict[Name, ChatSource] = Field(description="What to read, by name.")
+    sources: dict[Name, ChatSource] = Field(
+        description="What to read, by name.", examples=["{pairs: {path: my/preferences.jsonl, language: en}}"]
+    )
     held_out: Share = Field(0.1, description="Share of the pairs kept out of training, all of a prompt together.")
     max_held_out: Count = Field(500, description="At most this many held-out records a source.")
     max_characters: Count = Field(8000, description="Pairs with a longer conversation are dropped and counted.")

@@ -41,9 +41,13 @@ class Rules(Settings):
         description="polylm, allam-english, gopher, c4, fineweb2-like, none, or the path of a rule set's YAML file.",
     )
     limits: Limits = Field(
-        {}, description="Limits for all languages, by rule, such as {min_words: 30, max_urls: null}."
+        {},
+        description="Limits for all languages, by rule, such as {min_words: 30, max_urls: null}.",
+        examples=["{min_words: 30, max_urls: null}"],
     )
-    languages: dict[Language, Limits] = Field({}, description="Limits for one language each; they come last.")
+    languages: dict[Language, Limits] = Field(
+        {}, description="Limits for one language each; they come last.", examples=["{ar: {min_words: 20}}"]
+    )
 
 
 class Deduplication(Settings):
@@ -113,7 +117,9 @@ class Curate(Stage):
         0.6, description="ccnet_language_score; ALLaM, filtering slide. 0 switches language identification off."
     )
     language_confidence_of: dict[Language, Share] = Field(
-        {}, description="Other cut-offs, by language: FineWeb2 has 0.711 for Arabic, 0.900 for Thai."
+        {},
+        description="Other cut-offs, by language: FineWeb2 has 0.711 for Arabic, 0.900 for Thai.",
+        examples=["{ar: 0.711, th: 0.9}"],
     )
     language_model: str | None = Field(
         None, description="A fastText model (lid.176, GlotLID) instead of the built-in one."
@@ -127,7 +133,9 @@ class Curate(Stage):
     )
     deduplication: Deduplication = Field(Deduplication(), description="What counts as said before.")
     decontamination: Decontamination | None = Field(
-        None, description="Drop documents with text of evaluation sets: {path: [eval/xquad], fields: [context]}."
+        None,
+        description="Drop documents with text of evaluation sets: {path: [eval/xquad], fields: [context]}.",
+        examples=["{path: [eval/xquad], fields: [context]}"],
     )
     held_out: Share = Field(
         0.02, description="Share of documents kept out of training, for bits per byte; 1: a corpus for tests alone."

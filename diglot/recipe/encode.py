@@ -26,7 +26,7 @@ class Encode(Stage):
     renamed: ClassVar[dict[str, str]] = {"tasks": "instructions"}
 
     do: Literal["encode"] = "encode"
-    sources: list[Name] | None = Field(None, description="Encode these sources only.")
+    sources: list[Name] | None = Field(None, description="Encode these sources only.", examples=["[english, arabic]"])
     document_start: str | None = Field(
         None,
         description="The token before every document of text; without it the tokenizer's beginning of text.",

@@ -48,8 +48,16 @@ class Evaluate(Stage):
     extra: ClassVar[str | None] = "evaluate"
 
     do: Literal["evaluate"] = "evaluate"
-    tasks: dict[Name, Task] = Field({}, description="Test items of yours, by name.")
-    lm_eval_tasks: list[str] = Field([], description="Tasks that come with lm-evaluation-harness, by name.")
+    tasks: dict[Name, Task] = Field(
+        {},
+        description="Test items of yours, by name.",
+        examples=[
+            "{facts: {path: my/facts.jsonl, language: ar, shots: 4}, questions: {path: my/qa.jsonl, language: ar, kind: generation}}"
+        ],
+    )
+    lm_eval_tasks: list[str] = Field(
+        [], description="Tasks that come with lm-evaluation-harness, by name.", examples=["[hellaswag, arabicmmlu]"]
+    )
     continuations: int = Field(
         0, ge=0, description="Make this many choice items a language from held-out text: which words come next?"
     )

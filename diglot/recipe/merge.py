@@ -31,6 +31,7 @@ class Merge(Stage):
         None,
         description="One a model, in the order of `from`; equal shares if absent. linear and slerp divide them by "
         "their sum; the others take them as they are.",
+        examples=["[0.6, 0.4]"],
     )
     last: Annotated[int, Field(ge=2)] | None = Field(
         None, description="Merge the last models that one train stage kept (its exports), the final one included."

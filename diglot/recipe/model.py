@@ -50,7 +50,9 @@ class ImportModel(Stage):
     position: ClassVar[int] = 71
 
     do: Literal["import-model"] = "import-model"
-    path: str = Field(description="A folder in Hugging Face's form, or a name on its hub.")
+    path: str = Field(
+        description="A folder in Hugging Face's form, or a name on its hub.", examples=["meta-llama/Llama-3.2-1B"]
+    )
 
     def outside_paths(self) -> dict[tuple, str]:
         """The model's folder; a hub name stands for itself."""

@@ -27,11 +27,15 @@ class TrainNgram(Stage):
     unit: Literal["word", "character"] = Field("word", description="Characters are used in any case without spaces.")
     prune: int = Field(0, ge=0, description="N-grams above bigrams that occur at most this often are left out.")
     memory: Count = Field(2_000_000_000, description="Bytes to sort in; counts beyond go to disk.")
-    languages: list[Language] | None = Field(None, description="These languages only; all of the corpus if absent.")
+    languages: list[Language] | None = Field(
+        None, description="These languages only; all of the corpus if absent.", examples=["[ar, id]"]
+    )
     held_out_texts: Count = Field(500, description="Documents a language to measure on.")
     arpa: bool = Field(True, description="Write each model in ARPA's form too, for KenLM and others.")
     models: dict[Language, str] = Field(
-        {}, description="Models in ARPA's form to take instead of training one, by language."
+        {},
+        description="Models in ARPA's form to take instead of training one, by language.",
+        examples=["{ar: models/ar.arpa}"],
     )
 
     def outside_paths(self) -> dict[tuple, str]:
@@ -53,7 +57,9 @@ class TrainClassifier(Stage):
     extra: ClassVar[str | None] = "quality"
 
     do: Literal["train-classifier"] = "train-classifier"
-    languages: list[Language] | None = Field(None, description="These languages only; all of the corpus if absent.")
+    languages: list[Language] | None = Field(
+        None, description="These languages only; all of the corpus if absent.", examples=["[ar, id]"]
+    )
     word_ngrams: Count = Field(2, description="PolyLM 3.1, step 3.")
     dimension: Count = Field(16, description="Of the vectors; fastText has 100.")
     buckets: Count = Field(

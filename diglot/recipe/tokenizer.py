@@ -27,7 +27,7 @@ class TrainTokenizer(Stage):
         description="byte-fallback: characters, rare ones as bytes (PolyLM, Llama-2); byte-level: bytes alone (Llama-3, Qwen).",
     )
     vocabulary_size: Count = Field(256_000, description="All entries, specials and bytes included; PolyLM 3.1.")
-    languages: list[Language] | None = Field(None, description="Train on these languages only.")
+    languages: list[Language] | None = Field(None, description="Train on these languages only.", examples=["[ar, id]"])
     balance: Literal["power", "unimax"] = Field(
         "power",
         description="power: languages by share^alpha; unimax: all alike, none read more than max_repeats times.",

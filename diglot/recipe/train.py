@@ -147,13 +147,21 @@ class Training(Stage):
     objective: Literal["lm", "sft", "dpo"] = Field(
         "lm", description="lm: all tokens; sft: the answers of conversations; dpo: preference pairs (2305.18290)."
     )
-    steps: Count = Field(description="Updates of the weights.")
-    phases: list[Phase] = Field([Phase(name="all")], description="What is read and trained, one after the other.")
+    steps: Count = Field(description="Updates of the weights.", examples=["1000"])
+    phases: list[Phase] = Field(
+        [Phase(name="all")],
+        description="What is read and trained, one after the other.",
+        examples=[
+            "[{name: stable, share: 0.8, mixture: {english: 0.3, arabic: 0.7}}, {name: decay, share: 0.2, shape: linear}]"
+        ],
+    )
     batch_size: Count = Field(512, description="Sequences a step; PolyLM 3.2 (1.7B).")
     micro_batch_size: Count | None = Field(None, description="Sequences in memory at a time; the batch if absent.")
     sequence_length: Count = Field(2048, description="Tokens a sequence; PolyLM 3.2.")
     document_weights: dict[Name, DocumentWeight] = Field(
-        {}, description="How often documents are read, by source or language; each once a pass if absent."
+        {},
+        description="How often documents are read, by source or language; each once a pass if absent.",
+        examples=["{ar: {column: cluster_size, by: log}}"],
     )
     warmup_from: Annotated[float, Field(ge=0)] = Field(1e-7, description="PolyLM 3.2.")
     optimizer: Literal["adamw", "muon"] = Field(
@@ -311,7 +319,7 @@ class Train(Training):
     export_every: Count | None = Field(
         None, description="Keep the model every so many steps, for others to read as STAGE@STEP."
     )
-    exports: list[Count] = Field([], description="More steps at which the model is kept.")
+    exports: list[Count] = Field([], description="More steps at which the model is kept.", examples=["[500, 900]"])
     export_optimizer: bool = Field(
         False, description="Keep the optimizer's state with each kept model, for stages that continue it."
     )

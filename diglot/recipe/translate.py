@@ -27,8 +27,10 @@ class Translate(Stage):
 
     do: Literal["translate"] = "translate"
     endpoint: Endpoint = Field(description="The server that translates.")
-    target_language: Language = Field(description="Translate into this language.")
-    sources: list[Name] | None = Field(None, description="Translate these sources of the corpus only.")
+    target_language: Language = Field(description="Translate into this language.", examples=["ar"])
+    sources: list[Name] | None = Field(
+        None, description="Translate these sources of the corpus only.", examples=["[wiki, news]"]
+    )
     documents: Count | None = Field(None, description="At most this many of each source.")
     prompt: str = Field(
         "Translate this text from {source_language} to {target_language}. Answer with the translation only.\n\n{text}",
@@ -51,7 +53,10 @@ class MakeParallel(Stage):
     version: ClassVar[int] = 2
 
     do: Literal["make-parallel"] = "make-parallel"
-    sources: dict[Name, Source] = Field(description="Pairs: `language`, `target_language`, and the two text fields.")
+    sources: dict[Name, Source] = Field(
+        description="Pairs: `language`, `target_language`, and the two text fields.",
+        examples=["{pairs: {path: my/pairs.jsonl, language: en, target_language: ar, text: src, target_text: tgt}}"],
+    )
     group: str | None = Field("doc", description="The field by which pairs belong to a document; unknown ones: alone.")
     characters: Count = Field(2000, description="Pairs are joined up to about this length of a document.")
     form: Literal["lines", "blocks", "mixed"] = Field(

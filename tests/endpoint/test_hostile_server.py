@@ -214,5 +214,5 @@ def test_costs_are_watched_only_where_every_answer_has_counts(tmp_path: Path) ->
     "wait", ["nan", "inf", "-5", "x", "1e400", "Thu, 99 Foo 2020", "Mon, 01 Jan 0001 00:00:00 +9999", "\t"]
 )
 def test_any_time_to_wait_is_understood_or_passed_over(wait: str) -> None:
-    with pytest.raises(UserError, match="answered 503|asks to wait for inf"):
+    with pytest.raises(UserError, match=r"answered 503|asks to wait for inf"):
         ask(RawServer(http(b"", "503 Busy", retry_after=wait)))
