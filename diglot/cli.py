@@ -8,6 +8,7 @@ stages that need them, so that `diglot --help` answers at once.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
 import io
 import os
@@ -21,6 +22,8 @@ from diglot import __version__
 from diglot.base.artifact import MANIFEST_BYTES, STEPS, Artifact, OtherFormat, read_artifact
 from diglot.base.errors import UserError
 from diglot.base.files import read_json
+from diglot.base.format import excerpt
+from diglot.base.interrupts import interrupts_wait
 from diglot.base.screen import say, say_json
 from diglot.base.table import drawn
 from diglot.base.table import show as show_views
@@ -40,7 +43,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 EXAMPLES = """\b
 Examples:
   diglot run recipes/quickstart.yaml                    the whole pipeline, on the invented world
-  diglot run recipes/quickstart.yaml pretrain.steps=50  with a setting changed
+  diglot run recipes/quickstart.yaml trunk.steps=1000   with a setting changed
   diglot run recipes/quickstart.yaml --dry-run          what is done, stale (and why), and to do
   diglot show runs/quickstart                           what a run holds
   diglot chat runs/quickstart                           talk to its last model
@@ -63,7 +66,31 @@ USERS_ERRORS = {
 }  # fmt: skip
 
 
-class Commands(click.Group):
+class Hinting(click.Group):
+    """Commands that say which one may be meant."""
+
+    def resolve_command(self, context: click.Context, args: list[str]) -> Any:
+        """Find a command by its name.
+
+        Raises:
+            UserError: there is none.
+        """
+        if args[0] not in self.commands:
+            path, meant = context.command_path, self._meant(args[0])
+            hint = f"did you mean `{path} {meant}`? " if meant else ""
+            raise UserError(f"there is no command {args[0]!r}; {hint}`{path} --help` lists them")
+        return super().resolve_command(context, args)
+
+    def _meant(self, given: str) -> str:
+        if given.endswith((".yaml", ".yml")):
+            return f"run {given}"
+        now = {old: name for name, kind in STAGES.items() for old in kind.formerly}
+        known = {**{name: name for name in self.commands}, **now, "help": "--help", "version": "--version"}
+        near = difflib.get_close_matches(given, known, 1)
+        return known[near[0]] if near else ""
+
+
+class Commands(Hinting):
     """The commands, with the kinds of stage listed apart."""
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
@@ -96,6 +123,7 @@ def main() -> None:
 def _main() -> None:
     """Run the command; errors that a user can put right are printed without a traceback, with exit code 2."""
     try:
+        _check_arguments()
         cli(standalone_mode=False)
     except UserError as error:
         _fail(str(error))
@@ -114,6 +142,17 @@ def _main() -> None:
         if error.errno not in USERS_ERRORS:
             raise
         _fail(f"{error.filename or 'disk'}: {error.strerror}")
+
+
+def _check_arguments() -> None:
+    """Texts and names on the command line are UTF-8: others could be given to no tokenizer and written to no file."""
+    for number, argument in enumerate(sys.argv[1:], 1):
+        shown = argument.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        if shown != argument:
+            raise UserError(
+                f"argument {number} ({excerpt(shown, 80)}) is not UTF-8 text; see to the terminal's encoding (LANG=C.UTF-8), "
+                "or rename the file"
+            )
 
 
 def _fail(message: str) -> None:
@@ -203,10 +242,13 @@ def _find_run(given: Path) -> tuple[Recipe, Path]:
     if given.suffix in (".yaml", ".yml"):
         recipe, _ = load_recipe(given)
         return recipe, _run_folder(recipe, None)
-    folder = given if given.is_dir() else Path("runs") / given
+    folder = given if given.is_dir() or len(given.parts) > 1 else Path("runs") / given
     file = folder / "recipe.json"
     if not file.is_file():
-        raise UserError(f"{given}: no run there: {file} is missing; give a run folder, or run a recipe first")
+        runs = {place.parent.name: place.parent for place in Path("runs").glob("*/recipe.json")}
+        near = difflib.get_close_matches(given.name, runs, 1)
+        hint = f"did you mean {runs[near[0]]}? " if near else ""
+        raise UserError(f"{given}: no run there: {file} is missing; {hint}give a run folder, or run a recipe first")
     value = read_json(file, "run the recipe again", MANIFEST_BYTES)
     try:
         return check(Recipe, value, Where(str(file))), folder
@@ -304,7 +346,8 @@ def chat_command(model: Path, stage: str | None, **settings: Any) -> None:
 
     MODEL is a run (its last model is taken), or a model's folder.
     """
-    from diglot.serve.chat import chat
+    with interrupts_wait():
+        from diglot.serve.chat import chat
 
     folder = _find_model(model, stage)
     _check_model(folder)
@@ -340,8 +383,8 @@ def _find_model(given: Path, stage: str | None) -> Path:
 DATA_EXAMPLES = """\b
 Examples:
   diglot data runs/quickstart --mixture
-  diglot data recipes/arabic.yaml --stage cpt --at-step 120
-  diglot data runs/arabic --stage cpt --document wiki-ar:articles.jsonl:17 --json
+  diglot data recipes/arabic.yaml --stage trunk --at-step 120
+  diglot data runs/arabic --stage trunk --document arabic:articles.jsonl:17 --json
 """
 
 
@@ -409,7 +452,8 @@ def plan_command(
     loaded, where = load_recipe(recipe, list(overrides))
     reads = flow.graph(loaded, where)
 
-    from diglot.plan.command import plan, show
+    with interrupts_wait():
+        from diglot.plan.command import plan, show
 
     found = plan(loaded, reads, where, machines, dry_run_ranks, **given)
     if as_json:
@@ -439,7 +483,7 @@ Examples:
 """
 
 
-@cli.group("tokenizer")
+@cli.group("tokenizer", cls=Hinting)
 def tokenizer_group() -> None:
     """Measure tokenizers."""
 

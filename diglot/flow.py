@@ -43,6 +43,7 @@ from diglot.base.errors import UserError
 from diglot.base.files import make_folder, open_plain, refuse_links, remove, write_json
 from diglot.base.format import excerpt
 from diglot.base.hashes import MEMORY, FileHashes, check_whole, damage
+from diglot.base.interrupts import interrupts_wait
 from diglot.base.origin import origin_of
 from diglot.base.summaries.summary import Summary
 from diglot.load import Where
@@ -532,7 +533,8 @@ def _summary(
 def _function(settings: Stage, who: str) -> Callable[..., Summary]:
     module, _, name = settings.function.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
+        with interrupts_wait():
+            return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] == "diglot":
             raise

@@ -131,7 +131,7 @@ class Where:
         return path in self.lines or any(path[: len(known)] == known for known in self.overrides)
 
     def __call__(self, *path: Any) -> str:
-        return f"{self.place(path)}: {'.'.join(map(str, path))}"
+        return ": ".join([self.place(path), *([".".join(map(str, path))] if path else [])])
 
 
 def load_recipe(file: Path, overrides: list[str] | None = None) -> tuple[Recipe, Where]:

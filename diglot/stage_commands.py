@@ -50,20 +50,20 @@ def _example(kind: str, settings: type[Stage]) -> str:
     words += [f"--{role} DIR" for role, needs in settings.reads.items() if needs.required]
     words += [
         f"--{option_name(path)} {shlex.quote(example_of(info))}"
-        for path, info in _fields(settings)
-        if info.is_required()
+        for path, info in fields_of(settings)
+        if info.is_required() or path[0] in settings.in_example
     ]
     return " ".join(words)
 
 
-def _fields(settings: type[Settings], prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+def fields_of(settings: type[Settings], prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
     """Settings that are options, by path; those of a nested class each are one."""
     for name, info in settings.model_fields.items():
         path, kind = (*prefix, name), info.annotation
         if name in ("do", "from_"):
             continue
         if isinstance(kind, type) and issubclass(kind, Settings):
-            yield from _fields(kind, path)
+            yield from fields_of(kind, path)
         else:
             yield path, info
 
@@ -82,20 +82,21 @@ def _options(settings: type[Settings]) -> list[click.Parameter]:
             help=_help(path, info),
             required=info.is_required(),
         )
-        for path, info in _fields(settings)
+        for path, info in fields_of(settings)
     ]
 
 
 def _help(path: tuple[str, ...], info: FieldInfo) -> str:
     """What a setting is for, what it may be, an example where it is a list or a mapping, and its default."""
-    parts = [f"{(info.description or path[-1].replace('_', ' ')).rstrip('.')}."]
+    description = info.description or path[-1].replace("_", " ")
+    parts = [description if description[-1] in ".?" else f"{description}."]
     if words := untold_choices(info):
         parts.append(f"One of {', '.join(words)}.")
     for inner in settings_in(info):
         parts.append(f"Keys: {', '.join(inner.model_fields)} (docs/settings.md#{inner.__name__.lower()}).")
     if is_deep(info) and info.examples:
         parts.append(f"Example: --{option_name(path)} {shlex.quote(example_of(info))}")
-    if default := default_of(info):
+    if (default := default_of(info)) not in ("", "{}", "[]"):
         parts.append(f" [default: {default}]")
     return " ".join(parts)
 

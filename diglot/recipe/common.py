@@ -73,6 +73,7 @@ class Stage(Settings):
         reads_everything: without `from` it reads all other stages.
         position: its place in lists of kinds, which follow the pipeline.
         formerly: names of before, by which errors name the new one.
+        in_example: settings that the example in the command's help gives beside those that must be given.
     """
 
     makes: ClassVar[str]
@@ -86,6 +87,7 @@ class Stage(Settings):
     reads_everything: ClassVar[bool] = False
     position: ClassVar[int] = 1000
     formerly: ClassVar[tuple[str, ...]] = ()
+    in_example: ClassVar[frozenset[str]] = frozenset()
 
     do: str
     from_: dict[str, str | list[str]] | list[str] | str = Field(

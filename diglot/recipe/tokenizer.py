@@ -59,6 +59,8 @@ class ExtendTokenizer(Stage):
     position: ClassVar[int] = 51
     version: ClassVar[int] = 3
 
+    in_example: ClassVar[frozenset[str]] = frozenset({"new_tokens"})
+
     do: Literal["extend-tokenizer"] = "extend-tokenizer"
     languages: list[Language] = Field(description="The new languages.", examples=["[ar, th]"])
     new_tokens: Count | None = Field(

@@ -12,6 +12,8 @@ says so. Right-to-left text is printed in logical order: terminals do the reorde
 from __future__ import annotations
 
 import contextlib
+import io
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -160,6 +162,8 @@ def chat(
 
 
 def _converse(console: Console, conversation: Conversation, model: Path) -> None:
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")  # what is not UTF-8 could be given to no tokenizer
     console.print(Text(f"{model}", style="bold"), Text("  /new  /quit  Ctrl-C stops an answer", style="dim"))
     while True:
         try:

@@ -146,6 +146,12 @@ def test_a_conversation(folder, monkeypatch, capsys):
     assert "bread" not in typed(folder, monkeypatch, capsys, "/quit", QUESTION)
 
 
+def test_what_is_typed_in_another_encoding_is_answered(folder, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9?\n/quit\n"), encoding="ascii"))
+    chat(folder, prompt=None, system=None, **settings())
+    assert capsys.readouterr().out.count("model ›") == 1
+
+
 def test_control_c_stops_the_answer_and_not_the_conversation(folder, monkeypatch, capsys):
     tokens, stopped = Conversation._tokens, []
 
