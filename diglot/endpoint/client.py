@@ -40,9 +40,10 @@ from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 
 import httpx2
-from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from diglot.base.errors import UserError
+from diglot.base.files import parse_json
 from diglot.base.format import excerpt, public_address, without_password
 from diglot.endpoint.wire import LARGEST, Reply, TooLarge, Wire
 from diglot.recipe.endpoint import Endpoint
@@ -81,22 +82,16 @@ class _Passing(Exception):
         self.pause, self.no_completion = pause, no_completion
 
 
-def _writable(text: str) -> str:
-    text.encode()  # half a character (a lone surrogate) is a UnicodeEncodeError, which is a ValueError
-    return text
-
-
-Text = Annotated[str, AfterValidator(_writable)]
 Tokens = Annotated[int, Field(ge=0, le=10**12)]
 
 
 class _Message(BaseModel):
-    content: Text | None = None
+    content: str | None = None
 
 
 class _Choice(BaseModel):
     message: _Message
-    finish_reason: Text | None = None
+    finish_reason: str | None = None
 
 
 class _Usage(BaseModel):
@@ -488,10 +483,10 @@ def _spellings(key: str, address: httpx2.URL) -> list[str]:
 
 
 def _parsed(body: bytes) -> Any:
-    """The JSON in an answer; None where it is none, or nested too deeply."""
+    """The JSON in an answer; None where it is none, is nested too deeply, or holds half a character."""
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
+        return parse_json(body)
+    except ValueError:
         return None
 
 
