@@ -198,7 +198,7 @@ class ItemTask(HarnessTask):
         """The requests of one item."""
         metadata = (self._config.task, number, 1)
         if self.settings.kind == "choice":
-            continuations = [separator(ctx) + choice for choice in doc["choices"]]
+            continuations = [separator(ctx, choice) + choice for choice in doc["choices"]]
             return [
                 Instance("loglikelihood", doc, (ctx, continuation), index, metadata)
                 for index, continuation in enumerate(continuations)
@@ -214,7 +214,8 @@ class ItemTask(HarnessTask):
         # Sums favour short answers; per character is the harness's acc_norm, per token depends on the tokenizer.
         sums = np.array([result.score.log_likelihood for result in results])
         tokens = np.array([result.score.num_tokens for result in results])
-        characters = np.array([len(choice) for choice in doc["choices"]])
+        # A choice's own space is none of its characters: others get theirs from us.
+        characters = np.array([len(choice.strip()) or 1 for choice in doc["choices"]])
         guesses = {"acc": sums, "acc_norm": sums / characters, "acc_token": sums / tokens}
         return {name: float(np.argmax(values) == doc["answer"]) for name, values in guesses.items()}
 

@@ -5,7 +5,7 @@ A file holds one JSON object a line: `{"prompt", "choices", "answer"}` for choic
 
     prompt: "English: {prompt}\nArabic:"      # with {"prompt": "Hello"}  ->  "English: Hello⏎Arabic:"
 
-In plain form the model continues the prompt after one space; examples (shots) stand before it, separated by empty
+In plain form the model continues the prompt after one space, the choice's own where it begins with one; examples (shots) stand before it, separated by empty
 lines, as in lm-evaluation-harness. Spaces at the end of a prompt are removed: tokenizers bind a space to the word
 after it, and a prompt that ends in one moves scores by points. In chat form the prompt is a user's message, the
 answer the assistant's, and shots are earlier turns.
@@ -102,7 +102,7 @@ def _item(value: dict[str, Any], place: str, task: Task) -> Item:
     if not good:
         raise UserError(f"{place}: choices: a choice item needs at least two non-empty texts, not {choices!r}")
     assert isinstance(choices, list)
-    if len(set(choices)) < len(choices):
+    if len({separator("…", choice) + choice for choice in choices}) < len(choices):
         raise UserError(f"{place}: choices: the same choice stands there twice: {choices!r}")
     if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(choices):
         raise UserError(f"{place}: answer: the number of the right choice, 0 to {len(choices) - 1}, not {answer!r}")
@@ -140,14 +140,15 @@ def build_contexts(items: list[Item], task: Task, model: LanguageModel, limit: i
             messages = [message for turn in turns for message in turn]
             contexts.append(ChatPrompt.render(model, [*messages, {"role": "user", "content": item["prompt"]}]))
         else:
-            examples = [shot["prompt"] + separator(shot["prompt"]) + _answer(shot) for shot in shots]
+            examples = [shot["prompt"] + separator(shot["prompt"], _answer(shot)) + _answer(shot) for shot in shots]
             contexts.append("\n\n".join([*examples, item["prompt"]]))
     return contexts
 
 
-def separator(context: str) -> str:
-    """What stands between a context and its continuation: one space, or nothing in a chat and on a new line."""
-    return "" if isinstance(context, ChatPrompt) or not context or context[-1].isspace() else " "
+def separator(context: str, continuation: str) -> str:
+    """What stands between a context and its continuation: one space, of whichever of the two; none in a chat."""
+    spaced = not context or context[-1].isspace() or continuation[:1].isspace()
+    return "" if isinstance(context, ChatPrompt) or spaced else " "
 
 
 def _answer(item: Item) -> str:

@@ -1,7 +1,7 @@
 """A model as a judge of text: exact log-likelihoods of token sequences, and greedy generation.
 
 The model is loaded the way every other user of it would (`AutoModelForCausalLM`), so that a score also proves the
-export. Three rules keep the numbers exact and cheap:
+export; the tokenizer is tokenizer.json as it is, which `encode` trains on. Three rules keep the numbers exact and cheap:
 
 * Sequences are scored longest first, padded on the right. A causal model never looks right, so padding changes
   nothing and no mask is needed.
@@ -16,6 +16,7 @@ Shapes: B sequences in the batch, T tokens, P positions whose logits are kept, V
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +24,18 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteria, StoppingCriteriaList
 from transformers.utils import logging as transformers_logging
 
 from diglot.base.errors import UserError
 from diglot.base.files import read_json
 from diglot.tokenizer.chat import Chat, load_chat
+from diglot.tokenizer.description import MODEL_FILES, ids_in, read_settings
+from diglot.tokenizer.export import as_transformers
+from diglot.tokenizer.folder import load_tokenizer
+from diglot.tokenizer.framing import find_framing
 from diglot.tokenizer.special import ENDS
+from diglot.tokenizer.template import read_template
 
 MAX_LOGITS_BYTES = 256 * 2**20
 Message = dict[str, str]
@@ -96,13 +102,14 @@ class LanguageModel:
         max_length: tokens that the model can attend to (`max_position_embeddings`).
     """
 
-    def __init__(self, model: Any, tokenizer: Any, folder: Path, batch_size: int):
+    def __init__(self, model: Any, tokenizer: Any, folder: Path, batch_size: int, document_start: str | None = None):
+        self.document_start = document_start
         self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
         self.folder = folder
         self.max_length: int = getattr(model.config, "max_position_embeddings", None) or 2048
         self.vocabulary_size: int = model.get_input_embeddings().weight.shape[0]
         self.device = model.device
-        self.end_ids = _end_ids(model, tokenizer)
+        self.end_ids = _end_ids(model, tokenizer, folder)
         # An imported model's own settings (sampling, repetition penalty, …) would leak into greedy generation.
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(self.end_ids, default=0)
         model.generation_config = GenerationConfig(
@@ -111,8 +118,13 @@ class LanguageModel:
         self._chat: Chat | None = None
 
     @classmethod
-    def load(cls, folder: Path, batch_size: int = 1) -> LanguageModel:
+    def load(cls, folder: Path, batch_size: int = 1, document_start: str | None = None) -> LanguageModel:
         """Load a model folder: float32 on a CPU, as stored on a GPU.
+
+        Args:
+            folder: of the model.
+            batch_size: sequences in memory at a time.
+            document_start: the token before a document; found where it is None (see `framing.py`).
 
         Raises:
             UserError: not a model folder, weights are missing, or the tokenizer has more tokens than the embedding
@@ -122,7 +134,6 @@ class LanguageModel:
         transformers_logging.disable_progress_bar()
         gpu = torch.cuda.is_available()
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             model, loading = AutoModelForCausalLM.from_pretrained(
                 folder,
                 local_files_only=True,
@@ -139,23 +150,21 @@ class LanguageModel:
         if absent := sorted([*loading["missing_keys"], *map(str, loading["mismatched_keys"])]):
             # transformers would only warn, and fill them with random numbers.
             raise UserError(f"{folder}: weights are missing or of another shape: {', '.join(absent[:5])}")
-        rows = model.get_input_embeddings().weight.shape[0]
+        tokenizer, rows = as_transformers(folder), model.get_input_embeddings().weight.shape[0]
         if len(tokenizer) > rows:
             raise UserError(
                 f"{folder}: the tokenizer has {len(tokenizer)} tokens, but the model only {rows} embedding rows; "
                 "the tokenizer does not belong to this model"
             )
-        return cls(model.eval().to("cuda" if gpu else "cpu"), tokenizer, folder, batch_size)
+        return cls(model.eval().to("cuda" if gpu else "cpu"), tokenizer, folder, batch_size, document_start)
 
     # --- text to token ids --------------------------------------------------------------------------------------
 
-    @property
+    @functools.cached_property
     def prefix_id(self) -> int:
-        """What an otherwise empty context consists of: the beginning-of-text token, else the end-of-text token."""
-        bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
-        if bos is None and eos is None:
-            raise UserError(f"{self.folder}: the tokenizer names neither a bos nor an eos token")
-        return bos if bos is not None else eos
+        """What an otherwise empty context consists of: what stands before a document in training."""
+        framing = find_framing(self.folder, start=self.document_start)
+        return self.tokenizer.convert_tokens_to_ids(framing.start)
 
     def encode(self, text: str, add_special_tokens: bool) -> list[int]:
         """Token ids of a text; what looks like a special token in the text stays text.
@@ -174,7 +183,7 @@ class LanguageModel:
             UserError: the model has no chat template, or one that is no chat format known here.
         """
         if self._chat is None:
-            if not self.tokenizer.chat_template:
+            if read_template(self.folder, read_settings(self.folder, load_tokenizer(self.folder))) is None:
                 raise UserError(
                     f"{self.folder}: the tokenizer has no chat template, so the model cannot be used in chat form; "
                     "evaluate it with `chat: false`, or train it on instructions first"
@@ -340,10 +349,11 @@ def _refuse_code(folder: Path) -> None:
             )
 
 
-def _end_ids(model: Any, tokenizer: Any) -> set[int]:
+def _end_ids(model: Any, tokenizer: Any, folder: Path) -> set[int]:
     """Tokens that end an answer: what tokenizer and model name, and those that end a message in chat formats."""
     named = model.generation_config.eos_token_id
     ids = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
+    ids |= {stop for file in MODEL_FILES for stop in ids_in(folder / file, "eos_token_id")}
     return {id for id in ids | set(map(tokenizer.get_vocab().get, ENDS)) if id is not None}
 
 

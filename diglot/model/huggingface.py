@@ -23,11 +23,12 @@ from torch import Tensor
 from diglot.base.artifact import Context, Inputs
 from diglot.base.errors import UserError
 from diglot.base.files import write_json
-from diglot.base.summaries.model import ImportedModel, Shape
+from diglot.base.summaries.model import ImportedModel, ImportedTokenizer, Shape
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.families import config_json, family_of, read_config
 from diglot.model.weights import StoredWeights, write_weights
 from diglot.recipe.model import ImportModel
+from diglot.tokenizer.export import write_for_transformers
 from diglot.tokenizer.folder import generation_ids, load_tokenizer, tokenizer_size
 
 TOKENIZER_FILES = (
@@ -56,6 +57,7 @@ def run(settings: ImportModel, inputs: Inputs, output: Path, context: Context) -
     names, shapes = huggingface_names(folder, config, weights), weights.shapes()
     dtype = shapes[names[family_of(config).embedding_names(config)[0]]].dtype
     write_description(config, dtype, output, folder)
+    tokenizer = write_for_transformers(folder, output)
     done = 0
 
     def stored(name: str) -> Tensor:
@@ -65,7 +67,12 @@ def run(settings: ImportModel, inputs: Inputs, output: Path, context: Context) -
         return weights.tensor(names[name])
 
     write_weights(output, {name: shapes[own] for name, own in names.items()}, stored)
-    return ImportedModel(**describe(config), dtype=str(dtype).removeprefix("torch."))
+    return ImportedModel(
+        **describe(config),
+        dtype=str(dtype).removeprefix("torch."),
+        tokenizer=ImportedTokenizer(*tokenizer),
+        weights_passed_over=weights.passed_over,
+    )
 
 
 def find_model(path: str) -> Path:

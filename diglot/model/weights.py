@@ -34,6 +34,7 @@ class StoredWeights:
 
     Attributes:
         file_of: the file that holds each tensor.
+        passed_over: a second set of the weights in the folder, of which nothing is read; None where there is none.
     """
 
     def __init__(self, folder: Path, single: str = SINGLE) -> None:
@@ -49,10 +50,12 @@ class StoredWeights:
         self.folder = folder
         self.file_of: dict[str, Path] = {}
         index = folder / INDEX
-        if index.is_file():
-            files = self._read_index(index)
-        elif (folder / single).is_file():
+        # Where there are both, as a download of several layouts leaves them, transformers takes the one file.
+        self.passed_over = INDEX if (folder / single).is_file() and index.is_file() else None
+        if (folder / single).is_file():
             files = [folder / single]
+        elif index.is_file():
+            files = self._read_index(index)
         else:
             pickled = sorted(file.name for file in folder.glob("*.bin"))
             reason = f"only {pickled[0]}, a pickle, which could run code" if pickled else f"no {single}"
@@ -78,7 +81,7 @@ class StoredWeights:
         return sorted(set(self.file_of.values()))
 
     def _read_header(self, file: Path) -> None:
-        indexed = bool(self.file_of) and (self.folder / INDEX).is_file()
+        indexed = bool(self.file_of)
         try:
             with safe_open(file, "pt") as stream:
                 for name in stream.keys():  # noqa: SIM118  (not a dictionary)

@@ -44,7 +44,7 @@ class Evaluate(Stage):
     }
     function: ClassVar[str] = "diglot.evaluate.engine:run"
     position: ClassVar[int] = 110
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     extra: ClassVar[str | None] = "evaluate"
 
     do: Literal["evaluate"] = "evaluate"
@@ -72,6 +72,11 @@ class Evaluate(Stage):
         description="Held-out text a source for bits per byte, in bytes; a document of more than a twentieth of it is cut. "
         "If absent as many as keep this part of a recipe's evaluations within 5% of its trainings' time, from 16 KiB to "
         "512 KiB, the same for all of them; 128 KiB where there is no training.",
+    )
+    document_start: str | None = Field(
+        None,
+        description="The token before held-out documents, where `encode` was told one; else found as there.",
+        examples=["<|endoftext|>"],
     )
     seed: Seed = 0
 

@@ -48,6 +48,7 @@ class ImportModel(Stage):
     makes: ClassVar[str] = "model"
     function: ClassVar[str] = "diglot.model.huggingface:run"
     position: ClassVar[int] = 71
+    version: ClassVar[int] = 2
 
     do: Literal["import-model"] = "import-model"
     path: str = Field(

@@ -70,9 +70,23 @@ def read_specification(folder: Path) -> dict[str, Any]:
         specification["post_processor"] = _framed(folder, specification)
     else:
         raise UserError(f"{folder}: no {TOKENIZER} and no {SENTENCEPIECE}; give a whole Hugging Face tokenizer folder")
+    added = [*specification.get("added_tokens", []), *missing_tokens(folder, specification)]
+    return {**specification, "added_tokens": added}
+
+
+def missing_tokens(folder: Path, specification: dict[str, Any]) -> list[dict[str, Any]]:
+    """The added tokens that only files beside tokenizer.json name, in the order of their ids.
+
+    Args:
+        folder: of the tokenizer.
+        specification: its tokenizer.json.
+
+    Raises:
+        UserError: one has the id of another token.
+    """
     declared = list(declared_tokens(folder))
     if not declared:
-        return specification
+        return []
     vocabulary = specification["model"]["vocab"]
     ids = dict(vocabulary) if isinstance(vocabulary, dict) else {piece: n for n, (piece, _) in enumerate(vocabulary)}
     ids |= {token["content"]: token["id"] for token in specification.get("added_tokens", [])}
@@ -86,8 +100,7 @@ def read_specification(folder: Path) -> dict[str, Any]:
                 f"{owners[token['id']]!r} in {TOKENIZER}; save the tokenizer again where it was trained"
             )
         owners[token["id"]] = token["content"]
-    added = [*specification.get("added_tokens", []), *sorted(missing, key=lambda token: token["id"])]
-    return {**specification, "added_tokens": added}
+    return sorted(missing, key=lambda token: token["id"])
 
 
 def declared_tokens(folder: Path) -> Iterator[dict[str, Any]]:

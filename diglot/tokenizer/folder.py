@@ -158,9 +158,7 @@ def generation_ids(folder: Path) -> dict[str, Any]:
     tokenizer = load_tokenizer(folder)
     ids = named_ids(read_settings(folder, tokenizer), tokenizer)
     stops = [ids["eos"], *(tokenizer.token_to_id(token) for token in ENDS)]
-    stops += [
-        stop for file in MODEL_FILES for stop in ids_in(folder / file, "eos_token_id") if tokenizer.id_to_token(stop)
-    ]
+    stops += [stop for file in MODEL_FILES for stop in ids_in(folder / file, "eos_token_id")]
     found: dict[str, Any] = {f"{role}_token_id": ids[role] for role in ("bos", "eos", "pad")}
     return found | {"stops": sorted({stop for stop in stops if stop is not None})}
 

@@ -1,6 +1,7 @@
 """Encoding: the files say what the text said, special tokens come from the format alone, mistakes are refused."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -119,6 +120,28 @@ def encoded(tmp_path: Path, context: Context, tokenizer: Artifact) -> Callable[.
     return run
 
 
+def test_what_frames_a_document_can_be_set_and_is_said(
+    encoded: Callable, corpus: Artifact, tokenizer: Artifact, tmp_path: Path
+) -> None:
+    output, summary = encoded({"document_start": "<pad>", "document_end": "<unk>"}, corpus=[corpus])
+    source = open_tokens([output], None)["wiki"]
+    assert [source.tokens[0], source.tokens[source.offsets[1] - 1]] == [3, 0]
+    assert (summary.frame.start, summary.frame.end, summary.warnings()) == ("<pad>", "<unk>", [])
+    # A tokenizer that names the ends of messages: its end of text is found.
+    chat = Path(shutil.copytree(tokenizer.path, tmp_path / "chat"))
+    config = json.loads((chat / "tokenizer_config.json").read_text()) | {
+        "bos_token": "<|user|>",
+        "eos_token": "<|end|>",
+    }
+    (chat / "tokenizer_config.json").write_text(json.dumps(config))
+    output, summary = encoded(corpus=[corpus], tokenizer=[artifact(chat, "tokenizer")])
+    source = open_tokens([output], None)["wiki"]
+    assert [source.tokens[0], source.tokens[source.offsets[1] - 1]] == [1, 2]
+    assert summary.warnings()[0].startswith(
+        "documents stand between <s> and </s>: the tokenizer's bos <|user|> and eos"
+    )
+
+
 def test_a_document_is_bos_its_text_and_eos(encoded: Callable, corpus: Artifact, tokenizer: Artifact) -> None:
     output, summary = encoded(corpus=[corpus])
     assert summary.sources["wiki"].train.documents == 6
@@ -234,7 +257,7 @@ def test_documents_of_the_whole_source_are_checked(tmp_path: Path, monkeypatch: 
         texts = [f"{file} {row} " + "x" * 2000 for row in range(600)]
         table = pa.table({"id": [str(row) for row in range(600)], "text": texts})
         parquet.write_table(table, tmp_path / "documents" / f"s-{file:05d}.parquet", row_group_size=300)
-    origin = encode.Origin("s", "text", "en", "web", artifact(tmp_path, "corpus"), {})
+    origin = encode.Origin("s", "text", "en", "web", artifact(tmp_path, "corpus"), {"train": 1800, "heldout": 0})
     texts = encode.texts_to_check(origin)
     assert len(texts) == 400
     places = [tuple(map(int, text.split(" ")[:2])) for text in texts]

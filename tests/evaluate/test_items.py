@@ -103,9 +103,23 @@ def test_chat_contexts_are_messages_and_the_templates_text(tmp_path, random_mode
     assert isinstance(context, ChatPrompt)
     assert context == "<s><|user|>prompt 1<|end|><|assistant|>right 1<|end|><|user|>prompt 0<|end|><|assistant|>"
     assert [message["role"] for message in context.messages] == ["user", "assistant", "user"]
-    assert separator(context) == ""
+    assert separator(context, "x") == ""
 
 
 def test_one_space_or_none_before_the_answer():
-    assert separator("The baker sells") == " "
-    assert separator("English: x\n") == separator("") == ""
+    assert separator("The baker sells", "bread") == " "
+    assert separator("English: x\n", "y") == separator("", "y") == ""
+    assert separator("The baker sells", " bread") == separator("The baker sells", "\nbread") == ""
+
+
+def test_a_choice_with_its_own_space_is_the_choice_without(tmp_path, random_model):
+    settings = task(shots=1)
+    plain = [{"prompt": "The baker", "choices": ["sells", "bakes"], "answer": 1} for _ in range(2)]
+    spaced = [{**row, "choices": [" sells", " bakes"]} for row in plain]
+    contexts = []
+    for rows_of in (plain, spaced):
+        items = read_items(write(tmp_path, *rows_of), settings)
+        contexts += [build_contexts(items, settings, random_model, 2, "seed")]
+    assert contexts[0] == contexts[1]
+    with pytest.raises(UserError, match="the same choice stands there twice"):
+        read_items(write(tmp_path, {**plain[0], "choices": [" sells", "sells"]}), task())

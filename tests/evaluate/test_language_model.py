@@ -1,6 +1,8 @@
 """Log-likelihoods and generations against transformers and by hand."""
 
+import json
 import math
+import shutil
 
 import pytest
 import tiny_model
@@ -14,6 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 from diglot.base.errors import UserError
 from diglot.evaluate import language_model
 from diglot.evaluate.language_model import LanguageModel, Request, cut_at
+from diglot.tokenizer.folder import load_tokenizer
+from diglot.tokenizer.framing import special_ids
 
 
 def by_hand(folder, context, continuation) -> tuple[float, bool]:
@@ -85,6 +89,30 @@ def test_a_uniform_model_needs_the_entropy_of_its_vocabulary(random_folder, tmp_
     uniform = LanguageModel.load(tmp_path, 4)
     score = uniform.score([Request([1], [300, 301, 302])])[0]
     assert score.log_likelihood == pytest.approx(-3 * math.log(uniform.vocabulary_size), abs=1e-4)
+
+
+def test_a_document_begins_as_in_training(random_folder, tmp_path):
+    """What stands before it is found as `encode` finds it, or set as there."""
+    shutil.copytree(random_folder, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps(config | {"bos_token": "<|user|>", "eos_token": "<|end|>"})
+    )
+    (tmp_path / "special_tokens_map.json").unlink()
+    special = special_ids(tmp_path)
+    assert LanguageModel.load(tmp_path).windows([9])[0].context == [special["bos"]] == [1]
+    assert LanguageModel.load(tmp_path, document_start="</s>").prefix_id == 2
+
+
+def test_text_is_cut_as_tokenizer_json_says(random_folder, tmp_path):
+    """Whatever class the folder names: those of transformers 5 cut by rules of their own."""
+    shutil.copytree(random_folder, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text()) | {"tokenizer_class": "GPT2Tokenizer"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    text = "The baker of Lorem  sells 12 loaves."
+    ids = load_tokenizer(tmp_path).encode(text, add_special_tokens=False).ids
+    assert LanguageModel.load(tmp_path).encode(text, add_special_tokens=False) == ids
+    assert AutoTokenizer.from_pretrained(tmp_path)(text, add_special_tokens=False)["input_ids"] != ids
 
 
 def test_text_never_becomes_a_special_token(random_model):

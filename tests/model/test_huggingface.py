@@ -20,6 +20,7 @@ from diglot.model.huggingface import find_model, huggingface_shapes, load_decode
 from diglot.model.presets import PRESETS
 from diglot.model.weights import StoredWeights, write_weights
 from diglot.recipe.model import ImportModel
+from diglot.tokenizer.folder import load_tokenizer
 
 LLAMA3 = {
     "rope_type": "llama3",
@@ -135,6 +136,48 @@ def test_saving_is_deterministic(tmp_path):
     assert content_hash(tmp_path / "a") == content_hash(tmp_path / "b")
     save_decoder(load_decoder(tmp_path / "a"), tmp_path / "c", tmp_path / "a")
     assert content_hash(tmp_path / "a") == content_hash(tmp_path / "c")
+
+
+def test_of_two_layouts_in_a_folder_the_one_of_transformers_is_taken(tmp_path, context):
+    folder, other = tmp_path / "theirs", transformers_model("llama")
+    other.save_pretrained(folder, max_shard_size="30KB")  # an index and shards, and then one file with other weights
+    with torch.no_grad():
+        other.model.norm.weight.add_(1)
+    other.save_pretrained(tmp_path / "one")
+    save(other, tmp_path / "one")
+    for file in (tmp_path / "one").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    assert (folder / "model.safetensors.index.json").is_file()
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    stored = StoredWeights(folder)
+    assert torch.equal(stored.tensor("model.norm.weight"), theirs.model.norm.weight)
+    assert torch.equal(stored.tensor("model.norm.weight"), other.model.norm.weight)
+    output = tmp_path / "ours"
+    output.mkdir()
+    summary = run(ImportModel(do="import-model", path=str(folder)), inputs(), output, context)
+    assert any("model.safetensors.index.json was not read" in told for told in summary.warnings())
+
+
+def test_stop_tokens_that_only_config_json_names_are_kept(tmp_path, context):
+    folder = save(transformers_model("llama"), tmp_path / "theirs", eos_token_id=[2, 7, 11])
+    (folder / "generation_config.json").unlink()
+    output = tmp_path / "ours"
+    output.mkdir()
+    run(ImportModel(do="import-model", path=str(folder)), inputs(), output, context)
+    assert transformers.GenerationConfig.from_pretrained(output).eos_token_id == [2, 7, 11]
+
+
+def test_an_imported_tokenizer_has_our_ids_for_everyone(tmp_path, context):
+    folder = save(transformers_model("llama"), tmp_path / "theirs")
+    settings = json.loads((folder / "tokenizer_config.json").read_text()) | {"tokenizer_class": "GPT2Tokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    output = tmp_path / "ours"
+    output.mkdir()
+    summary = run(ImportModel(do="import-model", path=str(folder)), inputs(), output, context)
+    assert summary.tokenizer.written == "PreTrainedTokenizerFast"
+    assert "GPT2Tokenizer cuts text otherwise" in summary.warnings()[0]
+    ids = transformers.AutoTokenizer.from_pretrained(output)("the other hat")["input_ids"]
+    assert ids == load_tokenizer(folder).encode("the other hat").ids
 
 
 def test_shards_are_read_and_written(tmp_path):

@@ -41,11 +41,52 @@ class NewModelSummary(ModelSummary, of=("new-model",)):
     preset: str
 
 
+@dataclass(frozen=True)
+class ImportedTokenizer(Record):
+    """The tokenizer of an imported model.
+
+    Attributes:
+        named, written: its class there, if one was named, and here.
+        dropped: special tokens that were named and have no id.
+        difference: what transformers' AutoTokenizer makes of it otherwise; None where it gives the same ids.
+    """
+
+    named: str | None
+    written: str
+    dropped: list[str]
+    difference: str | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImportedModel(ModelSummary, of=("import-model",)):
-    """A model from elsewhere: the type of its weights."""
+    """A model from elsewhere: the type of its weights, its tokenizer, and a second set of weights that was not read."""
 
     dtype: str
+    tokenizer: ImportedTokenizer | None = None
+    weights_passed_over: str | None = None
+
+    def warnings(self) -> list[str]:
+        """What was taken of two, and what of the tokenizer is not as it was."""
+        told = []
+        if self.weights_passed_over:
+            told.append(
+                f"weights are those of model.safetensors, as transformers takes them; {self.weights_passed_over} was not read"
+            )
+        if (tokenizer := self.tokenizer) is None:
+            return told
+        if tokenizer.named not in (None, tokenizer.written, "TokenizersBackend"):
+            told.append(
+                f"the tokenizer is called {tokenizer.written}: transformers' {tokenizer.named} cuts text otherwise than "
+                "tokenizer.json says"
+            )
+        if tokenizer.difference:
+            told.append(
+                f"transformers' AutoTokenizer {tokenizer.difference} for models of this type, whatever is written: load the "
+                "tokenizer with PreTrainedTokenizerFast.from_pretrained"
+            )
+        if tokenizer.dropped:
+            told.append(f"special tokens without an id are left out: {', '.join(tokenizer.dropped)}")
+        return told
 
 
 @dataclass(frozen=True)
