@@ -34,7 +34,7 @@ from diglot.stage_commands import stage_command
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from diglot.flow import Step
+    from diglot.step import Step
 
 # With another process on a core, spinning OpenMP threads ran at a quarter of one thread's speed.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -191,6 +191,7 @@ def run_command(
     from diglot import flow, terminal
     from diglot.base.hashes import MEMORY, FileHashes
     from diglot.load import load_recipe
+    from diglot.tries import told
 
     loaded, where = load_recipe(recipe, list(overrides))
     place, console = _run_folder(loaded, folder), _console()
@@ -200,6 +201,8 @@ def run_command(
     if dry_run:
         flow.note_begun(steps, place)
         console.print(drawn(terminal.plan_table(steps)))
+        for text in (text for step in steps if step.state != "done" for text in told(step)):
+            say(text)
         done = sum(step.state == "done" for step in steps)
         console.print(f"\n{done} of {len(steps)} stages done in {place}", markup=False)
     if damaged:

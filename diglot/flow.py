@@ -20,27 +20,15 @@ import difflib
 import fcntl
 import functools
 import importlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from diglot.base.artifact import (
-    Artifact,
-    Context,
-    Inputs,
-    OtherFormat,
-    Progress,
-    fingerprint,
-    other_versions,
-    read_artifact,
-    writing,
-)
+from diglot.base.artifact import Artifact, Context, Inputs, OtherFormat, Progress, read_artifact, writing
 from diglot.base.errors import UserError
-from diglot.base.files import make_folder, open_plain, refuse_links, remove, write_json
+from diglot.base.files import open_plain, remove, write_json
 from diglot.base.format import excerpt
 from diglot.base.hashes import MEMORY, FileHashes, check_whole, damage
 from diglot.base.interrupts import interrupts_wait
@@ -51,35 +39,8 @@ from diglot.progress import FILE as PROGRESS
 from diglot.progress import Recorder, recorded
 from diglot.recipe import Recipe
 from diglot.recipe.common import Stage, at_step
-
-
-@dataclass
-class Step:
-    """A stage in a plan.
-
-    Attributes:
-        name: its name in the recipe.
-        settings: its settings.
-        reads: the stages it reads, by role, as written in `from`: `trunk`, or `trunk@400`.
-        folder: where its artifact lies or will lie.
-        work: the folder of `.partial` and `.scratch`: the run folder.
-        fingerprint: of the artifact that the recipe asks for.
-        made_from: what went into the fingerprint, for saying why an artifact is stale.
-        state: `done`, `stale` or `to do`; `running` where `note_begun` finds that, `damaged` where `verify` does.
-        why: for `stale`, what changed; for `done`, which libraries have another version here; of what was begun, how far
-            it is.
-    """
-
-    name: str
-    settings: Stage
-    reads: dict[str, list[str]]
-    folder: Path
-    work: Path
-    fingerprint: str = ""
-    made_from: dict[str, Any] = field(default_factory=dict)
-    state: str = "to do"
-    why: str = ""
-
+from diglot.step import Step, set_state, step_fingerprint
+from diglot.tries import remove_tries, scratch_of, take_up, told
 
 # --- the graph ------------------------------------------------------------------------------------------------
 
@@ -225,39 +186,6 @@ def artifacts_of(steps: list[Step]) -> dict[str, Artifact]:
     return found
 
 
-def step_fingerprint(settings: Stage, made_from: dict[str, Any], reads: dict[str, list[str]]) -> str:
-    """The fingerprint of the artifact that a stage will make.
-
-    The order of inputs counts (weights of a merge), and that of the keys of mappings: of documents that are the same, the one
-    of the source that stands first is kept.
-    """
-    made = {"do": settings.do, "settings": settings.semantic(), "keys": settings.orders(), "order": reads, **made_from}
-    return fingerprint(made)
-
-
-def set_state(step: Step) -> None:
-    """Say of a step whether its artifact is done, stale (and why) or to do.
-
-    Raises:
-        UserError: its folder holds something else.
-    """
-    try:
-        artifact = read_artifact(step.folder)
-    except OtherFormat as error:
-        step.state, step.why = "stale", f"written by {error.which} version of Diglot"
-        return
-    if artifact is None:
-        if step.folder.is_file() or (step.folder.is_dir() and any(step.folder.iterdir())):
-            raise UserError(
-                f"{step.folder} holds something that is not an artifact; give another folder (--run, or a stage's --out)"
-            )
-        step.state = "to do"
-    elif artifact.fingerprint == step.fingerprint:
-        step.state, step.why = "done", other_versions(artifact)
-    else:
-        step.state, step.why = "stale", _what_changed(step, artifact)
-
-
 def verify(steps: list[Step], hashes: FileHashes) -> list[str]:
     """Compare what stages wrote with their manifests, and mark what is damaged; returns what to say of each."""
     said = []
@@ -270,44 +198,6 @@ def verify(steps: list[Step], hashes: FileHashes) -> list[str]:
             step.state, step.why = "damaged", damage(artifacts[step.name], hashes)
             said.append(str(error))
     return said
-
-
-def _what_changed(step: Step, artifact: Artifact) -> str:
-    before, after = artifact.inputs, step.made_from
-    if artifact.do != step.settings.do:
-        return f"was made by {artifact.do}"
-    changes = [
-        f"{key}: {_shown(old)} → {_shown(new)}"
-        for key, old, new in _differences(artifact.settings, step.settings.settings())
-    ]
-    if before.get("version") != after["version"]:
-        changes.append(f"code version {before.get('version')} → {after['version']}")
-    if before.get("seed") != after["seed"]:
-        changes.append(f"seed {before.get('seed')} → {after['seed']}")
-    old_files, new_files = before.get("files", {}), after["files"]
-    changed = [name for name in sorted({*old_files, *new_files}) if old_files.get(name) != new_files.get(name)]
-    if changed:
-        changes.append(
-            f"{len(changed)} input files changed, such as {changed[0]}" if len(changed) > 1 else f"{changed[0]} changed"
-        )
-    old_stages = {name: print_ for role in before.get("stages", {}).values() for name, print_ in role.items()}
-    new_stages = {name: print_ for role in after["stages"].values() for name, print_ in role.items()}
-    upstream = [name for name in new_stages if old_stages.get(name) != new_stages[name]]
-    if upstream:
-        changes.append(f"input changed: {', '.join(upstream)}")
-    return "; ".join(changes) or "the order of its inputs, or of its settings"
-
-
-def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            yield from _differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
-    elif old != new:
-        yield prefix, old, new
-
-
-def _shown(value: Any) -> str:
-    return excerpt(json.dumps(value, ensure_ascii=False), 40)
 
 
 # --- running --------------------------------------------------------------------------------------------------
@@ -367,7 +257,7 @@ def note_begun(steps: list[Step], folder: Path) -> None:
     """Say of stages that have been begun how far they are; the one that a process works at now is `running`."""
     held = is_held(folder)
     for step in steps:
-        found = recorded(_scratch(step)) if step.state != "done" else None
+        found = recorded(scratch_of(step)) if step.state != "done" else None
         if found is None:
             continue
         if held:
@@ -447,11 +337,6 @@ def wanted(steps: list[Step], until: str | None) -> list[Step]:
     return [step for step in steps if step.name in needed]
 
 
-def _scratch(step: Step) -> Path:
-    """Where a stage keeps what its next try goes on from."""
-    return step.work / ".scratch" / f"{step.name}-{step.fingerprint[:12]}"
-
-
 def run_stage(
     step: Step,
     inputs: Inputs,
@@ -469,10 +354,12 @@ def run_stage(
     """
     place = where.place(("stages", step.name))
     function = _function(step.settings, f"{place}: stage {step.name!r}")
-    scratch = _take_up(step)
-    context = Context(step.name, seed, scratch, step.fingerprint)
-    context.progress = Recorder(scratch / PROGRESS, progress or context.progress)
+    context = Context(step.name, seed, scratch_of(step), step.fingerprint)
     context.say = say or context.say
+    for text in told(step):
+        context.say(text)
+    scratch = take_up(step)
+    context.progress = Recorder(scratch / PROGRESS, progress or context.progress)
     try:
         _check_inputs(inputs, hashes, whole=step.settings.checks_inputs_whole)
         with writing(
@@ -491,22 +378,11 @@ def run_stage(
                 raise UserError(f"{changed[0]} was changed while the stage read it; run the same command again")
     except UserError as error:
         raise UserError(f"{place}: stage {step.name!r}: {error}") from error
-    # The artifact is whole: only now may what the next try would need go.
-    remove(scratch)
+    # The artifact is whole: only now may what the next try would need go, and the tries with other settings.
+    remove_tries(step)
     artifact = _whole(step.folder)
     hashes.learn(artifact)
     return artifact
-
-
-def _take_up(step: Step) -> Path:
-    """The scratch folder, from which a try that was killed goes on; those of other settings are of no use any more."""
-    scratch = _scratch(step)
-    refuse_links(scratch.parent)
-    for old in scratch.parent.glob(f"{step.name}-*"):
-        if old != scratch and len(old.name) == len(scratch.name):  # not of a stage whose name begins alike
-            remove(old)
-    make_folder(scratch)
-    return scratch
 
 
 def _check_inputs(inputs: Inputs, hashes: FileHashes, *, whole: bool) -> None:

@@ -13,10 +13,10 @@ from diglot.base.artifact import Artifact, Progress
 from diglot.base.format import duration, printable, short, words
 from diglot.base.summaries.summary import Record
 from diglot.base.table import Cell, Table, left
-from diglot.flow import Step
 from diglot.progress import Tracker
 from diglot.recipe.common import at_step
 from diglot.report.lineage import Member, about, at
+from diglot.step import Step
 
 MOST_IN_A_LINE = 4  # such as languages, with a number each
 LOG_SECONDS = 15  # between two lines where there is no terminal

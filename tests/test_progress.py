@@ -149,7 +149,7 @@ def test_a_log_gets_a_line_now_and_then():
 def test_what_a_stage_says_stays_above_the_live_line():
     out = io.StringIO()
     view = StageProgress(Console(file=out, force_terminal=True, width=60), 1)
-    step = flow.Step("trunk", check(Recipe, RECIPE, Where("r")).stages["world"], {}, None)
+    step = flow.Step("trunk", check(Recipe, RECIPE, Where("r")).stages["world"], {}, None, None)
     view.started(step)(3, 4, "steps", "")
     view.say("trunk: step 3: bits per byte en 1.2000")
     view.stop()
@@ -169,7 +169,7 @@ def test_a_corpus_that_loses_most_of_a_source_says_so():
     summary = CorpusSummary(DocumentCounts(2000, 660, 5, 1335), {}, {}, {"web": lost, "books": kept})
     out = io.StringIO()
     view = StageProgress(Console(file=out, width=200), 1)
-    view.finished(flow.Step("corpus", None, {}, None), made(summary))
+    view.finished(flow.Step("corpus", None, {}, None, None), made(summary))
     said = out.getvalue().split("\n")[1]
     assert said == "    web: 935 of 1,000 documents are dropped (93.5%), 900 of them as wrong language"
     # Sorted by language: what is in no language that is wanted and what is make the source.
