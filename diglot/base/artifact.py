@@ -7,7 +7,7 @@ whole artifact, whatever was killed and whenever.
     runs/quickstart/
     ├── corpus/                 one artifact: payload files + artifact.json
     ├── .partial/cpt/           what a running stage writes; emptied when the stage starts again
-    └── .scratch/cpt-1f0c…/     what a stage keeps between tries (training: its checkpoints)
+    └── .scratch/cpt-1f0c…/     what a stage keeps between tries (training: its checkpoints); see diglot/tries.py
 
 Two hashes identify an artifact. The **fingerprint** says what it was made from (settings, code version of the stage,
 fingerprints of its inputs) and is known before the stage runs. The **content** hash says what came out (names and

@@ -69,7 +69,8 @@ def _open(recipe: Recipe, name: str, settings: Train, run: Path) -> Data:
 def rollbacks_of(run: Path, name: str) -> Rollbacks:
     """The rollbacks of a stage: of one that is done, or in its scratch folder of one that is not."""
     files = [run / name / LOGS / ROLLBACKS]
-    files += [folder / ROLLBACKS for folder in (run / ".scratch").glob(f"{name}-{'?' * 12}")]
+    tries = sorted((run / ".scratch").glob(f"{name}-{'?' * 12}"), key=lambda folder: -folder.stat().st_mtime)
+    files += [folder / ROLLBACKS for folder in tries[:1]]  # the latest; those with other settings may lie beside it
     return Rollbacks(next((file for file in files if file.is_file()), files[0]))
 
 
