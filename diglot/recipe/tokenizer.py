@@ -57,7 +57,7 @@ class ExtendTokenizer(Stage):
     }
     function: ClassVar[str] = "diglot.tokenizer.extend:run"
     position: ClassVar[int] = 51
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     in_example: ClassVar[frozenset[str]] = frozenset({"new_tokens"})
 

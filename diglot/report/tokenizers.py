@@ -170,6 +170,12 @@ def _(proof: Identity) -> str:
     languages = join([shown_language(code) for code in proof.languages or ["the base language"]])
     compared = proof.identical + proof.changed
     text = f"{proof.identical:,} of {compared:,} lines of {languages} are cut exactly as before"
+    if proof.with_new_characters:
+        held = ", ".join(proof.set_aside_for)
+        text += f" ({proof.with_new_characters:,} more quote the new languages, most with {held})"
+    if proof.other_texts:
+        same = proof.other_texts - proof.other_texts_changed
+        text += f", and {same:,} of {proof.other_texts:,} pieces of code, markup and arbitrary Unicode"
     return text + ("" if proof.required else " (the languages share an alphabet)")
 
 

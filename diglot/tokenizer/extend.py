@@ -9,11 +9,12 @@ base's. So every text is first cut as the base cuts it, and only then do new mer
     characters ▁ ك ت ا ب                                                  ▁the
     merges     ▁كتاب                                                      ▁the
 
-`kinds.py` says what this means for each kind of tokenizer, `proofs.py` what is proved on held-out text and arbitrary
-Unicode before anything is written. A merge that consists of the base language's own characters could change how its
-text is cut: where the new languages have an alphabet of their own, all such merges are refused and identity is
-required. Where they share it (Indonesian after English), those frequent in the base's text are refused (see
-`merges.py`), and how many lines stay identical is measured.
+`kinds.py` says what this means for each kind of tokenizer, `proofs.py` what is proved on held-out text, code and
+arbitrary Unicode before anything is written. Where the new languages have a script of their own, every new piece holds
+a character of it, so text without one is cut as before, and identity is required. Everything else is the base's,
+whether its text has it or not: ASCII, punctuation, digits, controls. Where they share its script (Indonesian after
+English), a piece of its letters is refused where these are frequent in the base's text (see `merges.py`), and how many
+lines stay identical is measured.
 
 How many tokens: as many as asked for (`new_tokens`), or until another 1,000 lower fertility by less than a share
 (`minimum_gain`). The curve of both is in the summary.
@@ -21,7 +22,6 @@ How many tokens: as many as asked for (`new_tokens`), or until another 1,000 low
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +42,7 @@ from diglot.base.summaries.tokenizer import (
     TokenizerSample,
 )
 from diglot.recipe.tokenizer import ExtendTokenizer
+from diglot.text.scripts import characters_of, is_letter, scripts_in
 from diglot.tokenizer import base as base_folder
 from diglot.tokenizer import byte_fallback, proofs
 from diglot.tokenizer.base import Base
@@ -67,8 +68,8 @@ MEASURED_LINES = 20_000  # base-language lines on which identity is computed
 MOST_TOKENS = 100_000  # where only `minimum_gain` says how many
 STRETCH = 1000  # new tokens whose gain is looked at
 CURVE_POINTS = 60
-ASCII = frozenset(map(chr, range(33, 127))) | {" "}
-JOINERS = "\u200c\u200d"
+LATIN = frozenset({"LATIN"})  # the base's script, where there is no text of the base language
+SURROGATES = slice(0xD800, 0xE000)  # no characters
 
 
 class Extension(NamedTuple):
@@ -77,14 +78,14 @@ class Extension(NamedTuple):
     Attributes:
         characters: new tokens of one character.
         joined: new tokens that merges make, in order.
-        base_script: the base language's own characters.
-        shared: the new languages that are mostly written in them.
+        own: characters of the new languages that the base language is not written in.
+        shared: the new languages that are mostly written in others.
         curve: for each language, tokens of its sample before and after each merge, [merges + 1].
     """
 
     characters: list[str]
     joined: list[Joined]
-    base_script: frozenset[str]
+    own: frozenset[str]
     shared: list[str]
     curve: dict[str, np.ndarray]
 
@@ -114,10 +115,10 @@ def run(settings: ExtendTokenizer, inputs: Inputs, output: Path, context: Contex
     sample = Sample(corpora, settings.languages, settings.max_bytes, ALPHA, seed)
     split = base.kind.splitter()
     new_words = count_by_splitting(sample, split, _progress(sample, context))
-    base_words: Counter[str] = Counter()
+    base_words: dict[str, Counter[str]] = {}
     if base_languages:
         base_sample = Sample(corpora, base_languages, BASE_BYTES, 1.0, seed)
-        base_words = sum(count_by_splitting(base_sample, split, _progress(base_sample, context)).values(), Counter())
+        base_words = count_by_splitting(base_sample, split, _progress(base_sample, context))
 
     extension = find_new_tokens(base.kind, new_words, base_words, settings, context)
     base.kind.add(extension.characters, extension.joined)
@@ -167,33 +168,35 @@ def _progress(sample: Sample, context: Context) -> Callable[[int], None]:
 def find_new_tokens(
     kind: TokenizerKind,
     new_words: dict[str, Counter[str]],
-    base_words: Counter[str],
+    base_words: dict[str, Counter[str]],
     settings: ExtendTokenizer,
     context: Context,
 ) -> Extension:
     """Choose the new characters and learn the new merges; the kind stays as it is."""
     most = settings.new_tokens or MOST_TOKENS
-    texts = {language: as_text(kind, words) for language, words in new_words.items()}
-    base_text = as_text(kind, base_words)
-    base_script = frozenset(covering(count_characters(base_text), COVERAGE)) if base_text else ASCII
-    shared = [language for language, words in texts.items() if shares_alphabet(words, base_script)]
+    texts, base_texts = (
+        {language: count_characters(as_text(kind, words)) for language, words in counted.items()}
+        for counted in (new_words, base_words)
+    )
+    own, shared = own_characters(texts, base_texts)
     if shared and not base_words:
         raise UserError(
             f"languages: {', '.join(shared)} shares the base language's alphabet, so what new tokens do to the base "
             "language must be measured: give a corpus with text in it as well"
         )
-    characters = new_characters(kind, texts, base_script, most) if kind.takes_characters else []
-    learnt, strings = learn(kind, characters, new_words, base_words, base_script, bool(shared), most, context)
+    characters = new_characters(kind, texts, own, most) if kind.takes_characters else []
+    all_base_words = sum(base_words.values(), Counter())
+    learnt, strings = learn(kind, characters, new_words, all_base_words, own, bool(shared), most, context)
     # Fewer than learnt where another STRETCH gains too little; `tokens` is [merges + 1, languages].
     number = enough(learnt.tokens, settings.minimum_gain) if settings.minimum_gain is not None else len(learnt.merges)
     totals = learnt.tokens.sum(axis=1)
     shares = (totals[:-1] - totals[1:]) / max(int(totals[-1]), 1)
     joined = [
-        Joined(strings[left], strings[right], share, in_base_script(kind, strings[left] + strings[right], base_script))
+        Joined(strings[left], strings[right], share, in_base_script(kind, strings[left] + strings[right], own))
         for (left, right), share in zip(learnt.merges[:number].tolist(), shares[:number].tolist(), strict=True)
     ]
     tokens = dict(zip(new_words, learnt.tokens[: number + 1].T, strict=True))
-    return Extension(characters, joined, base_script, shared, tokens)
+    return Extension(characters, joined, own, shared, tokens)
 
 
 def as_text(kind: TokenizerKind, words: Counter[str]) -> Counter[str]:
@@ -213,33 +216,55 @@ def count_characters(words: Counter[str]) -> Counter[str]:
     return counts
 
 
-def in_base_script(kind: TokenizerKind, token: str, base_script: frozenset[str]) -> bool:
-    """Whether all whole characters of a token are the base language's own."""
-    return base_script.issuperset(kind.bytes_of(token).decode(errors="ignore"))
+def in_base_script(kind: TokenizerKind, token: str, own: frozenset[str]) -> bool:
+    """Whether the whole characters of a token are none of the new languages' own."""
+    text = kind.bytes_of(token).decode(errors="ignore")
+    return bool(text) and own.isdisjoint(text)
 
 
-def shares_alphabet(words: Counter[str], base_script: frozenset[str]) -> bool:
-    """Whether most letters of a language are the base language's own."""
-    counts = count_characters(words)
-    letters = sum(count for character, count in counts.items() if character.isalpha())
-    own = sum(count for character, count in counts.items() if character.isalpha() and character in base_script)
-    return own > letters / 2
+def own_characters(
+    texts: dict[str, Counter[str]], base_texts: dict[str, Counter[str]]
+) -> tuple[frozenset[str], list[str]]:
+    """What tells text of the new languages from text of the base languages.
+
+    That is all of the scripts that the base languages are not written in, and, of a language that shares theirs, the
+    letters that these hardly have (ş, after English). So é in Arabic text is the base's, however rare it is there.
+
+    Args:
+        texts: characters of the new languages, counted.
+        base_texts: those of the base languages; empty if there is no text.
+
+    Returns:
+        The characters, and the languages that are mostly written in others.
+    """
+    base_scripts = LATIN.union(*map(scripts_in, base_texts.values()))
+    own = characters_of(frozenset().union(*map(scripts_in, texts.values())) - base_scripts, base_scripts)
+    shared = [language for language, counts in texts.items() if is_shared(counts, own)]
+    frequent: set[str] = set().union(*(covering(counts, COVERAGE) for counts in base_texts.values()))
+    for language in shared:
+        letters = filter(is_letter, covering(texts[language], COVERAGE))
+        own |= {letter for letter in letters if letter not in frequent and not letter.isascii()}
+    return own, shared
+
+
+def is_shared(counts: Counter[str], own: frozenset[str]) -> bool:
+    """Whether most letters of a language are also the base language's."""
+    letters = {character: count for character, count in counts.items() if character.isalpha()}
+    return 2 * sum(count for letter, count in letters.items() if letter not in own) > sum(letters.values())
 
 
 def new_characters(
-    kind: TokenizerKind, texts: dict[str, Counter[str]], base_script: frozenset[str], new_tokens: int
+    kind: TokenizerKind, texts: dict[str, Counter[str]], own: frozenset[str], new_tokens: int
 ) -> list[str]:
-    """The frequent characters of the new languages that have no token.
+    """The frequent characters of the new languages alone that have no token.
 
-    White space and control characters stay as they are. At most half of the new tokens are characters.
+    White space and what cannot be seen stay as they are. At most half of the new tokens are characters.
     """
     known = kind.ids
     chosen: Counter[str] = Counter()
-    for words in texts.values():
-        counts = count_characters(words)
+    for counts in texts.values():
         for character in covering(counts, COVERAGE):
-            visible = unicodedata.category(character)[0] not in "CZ" or character in JOINERS
-            if visible and character not in known and character not in base_script:
+            if character in own and character not in known and character.isprintable():
                 chosen[character] += counts[character]
     chosen.pop(byte_fallback.ESCAPE, None)
     ranked = sorted(chosen, key=lambda character: (-chosen[character], character))
@@ -251,7 +276,7 @@ def learn(
     characters: list[str],
     new_words: dict[str, Counter[str]],
     base_words: Counter[str],
-    base_script: frozenset[str],
+    own: frozenset[str],
     shared: bool,
     most: int,
     context: Context,
@@ -266,6 +291,9 @@ def learn(
     ids = with_characters.ids
     strings = sorted(ids, key=ids.__getitem__)
     wanted = most - len(characters)
+    base_script = np.ones(0x110000, bool)
+    base_script[SURROGATES] = False
+    base_script[[ord(character) for character in own]] = False
     learnt = continue_merges(
         _as_symbols(with_characters, new_words, base_words if shared else Counter()),
         [kind.bytes_of(token) for token in strings],
@@ -388,11 +416,9 @@ def prove(
     for language in base_languages:
         found = [line for text in texts[language][1] for line in text.split("\n") if line]
         lines += found[: MEASURED_LINES // len(base_languages)]
-    spelled = "".join(base.kind.bytes_of(token).decode(errors="ignore") for token in extension.tokens)
-    foreign = set(spelled) - extension.base_script
     proved = Proofs(
-        round_trip=proofs.prove_round_trip(was, now, all_texts),
-        identity=proofs.prove_identity(was, now, lines, base_languages, foreign, bool(extension.shared)),
+        round_trip=proofs.prove_round_trip(was, now, all_texts, lines),
+        identity=proofs.prove_identity(was, now, lines, base_languages, extension.own, bool(extension.shared)),
         reachable=proofs.prove_reachable(now, extension.tokens, all_texts),
         base_ids=proofs.prove_base_ids(was, now),
         special_tokens=proofs.prove_special_tokens(base.folder, output, chat_tokens, our_chat),

@@ -14,7 +14,8 @@ Texts are held-out documents of all languages, and for the promises about any te
 
 from __future__ import annotations
 
-import random
+import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -36,39 +37,36 @@ from diglot.tokenizer.base import describe_tokens
 from diglot.tokenizer.completions import completions, whole_text
 from diglot.tokenizer.description import SENTENCEPIECE, read_settings, special_name
 from diglot.tokenizer.folder import encode, load_tokenizer, pieces, reader_of_bytes
+from diglot.tokenizer.plain_texts import arbitrary_texts, plain_texts
 from diglot.tokenizer.template import read_template
 
 IDENTICAL_GOAL = 0.995  # share of lines that should stay identical where the alphabet is shared
-ARBITRARY_TEXTS = 2000
-RANGES = ((0x20, 0x7F), (0xA0, 0x250), (0x370, 0x780), (0x900, 0xE80), (0x2000, 0x2100), (0x3040, 0x30FF),
-          (0x4E00, 0x9FFF), (0xAC00, 0xD7A4), (0xE000, 0xE010), (0xFB50, 0xFEFD), (0x1F300, 0x1F650), (1, 0x10FFFF))  # fmt: skip
-SPACES = (" ", "  ", "\n", "\n\n", "\t", "\r\n", "\u00a0", "\u3000", "▁")
-# Controls, separators and invisible characters: libraries disagree on which of them are white space (U+0085 is to
-# Python and to `tokenizers`, and not to SentencePiece) and which are dropped.
-AWKWARD = ("\0", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x1f", "\x7f", "\x85", "\xad", "\u180e", "\u200b", "\u200d",
-           "\u200e", "\u2028", "\u2029", "\u202f", "\u205f", "\u2060", "\ufeff", "\ufffd")  # fmt: skip
+# Of the texts of a proof, how many may be left out of it: what is proved on the rest is said of all.
+MOST_SET_ASIDE = 0.05
 CONTEXTS = (("", ""), ("\n", ""), ("1", ""), ("", "\u2603"), ("\u2603", ""), ("a", ""))  # around a token's own text
 ROUNDS = (8, 64, 1000, 3200)  # completions tried of each token that is still missing
 
 
-def arbitrary_texts(number: int = ARBITRARY_TEXTS) -> list[str]:
-    """The same arbitrary texts each time: characters of some blocks, spaces and awkward characters between them."""
-    choose = random.Random("arbitrary texts")
-    texts = []
-    for _ in range(number):
-        parts = []
-        for _ in range(choose.randrange(1, 8)):
-            low, high = choose.choice(RANGES)
-            codes = (choose.randrange(low, high) for _ in range(choose.randrange(1, 9)))
-            parts += ["".join(chr(code) for code in codes if not 0xD800 <= code < 0xE000), choose.choice(SPACES)]
-            if choose.random() < 0.1:
-                parts.append(choose.choice(AWKWARD))
-        texts.append("".join(parts[: choose.randrange(1, len(parts) + 1)]))
-    return texts
+def prove_round_trip(
+    base: tokenizers.Tokenizer, extended: tokenizers.Tokenizer, texts: Sequence[str], base_lines: Sequence[str]
+) -> RoundTrip:
+    """Every text that the base gives back unchanged, the extended tokenizer must give back unchanged.
 
+    Args:
+        base: the tokenizer before.
+        extended: the tokenizer after.
+        texts: of all languages.
+        base_lines: lines of the base languages, most of which the base must give back unchanged.
 
-def prove_round_trip(base: tokenizers.Tokenizer, extended: tokenizers.Tokenizer, texts: Sequence[str]) -> RoundTrip:
-    """Every text that the base gives back unchanged, the extended tokenizer must give back unchanged."""
+    Raises:
+        UserError: the extended tokenizer changes a text, or the base so many that nothing is proved.
+    """
+    unproved = round_trip_failures(base, base_lines)
+    if 2 * len(unproved) > len(base_lines):
+        raise UserError(
+            f"round trip: the base itself changes {len(unproved):,} of {len(base_lines):,} lines of its own languages, "
+            f"such as {unproved[0][:200]!r}, so next to nothing can be proved; give a tokenizer that keeps text"
+        )
     arbitrary = arbitrary_texts()
     changed = set(round_trip_failures(extended, [*texts, *arbitrary]))
     lost = changed - set(round_trip_failures(base, sorted(changed)))
@@ -83,24 +81,60 @@ def prove_identity(
     extended: tokenizers.Tokenizer,
     lines: Sequence[str],
     languages: Sequence[str],
-    new_characters: Iterable[str],
+    own: Collection[str],
     shared: bool,
 ) -> Identity:
     """How many lines of the base languages are cut as before; without a shared alphabet it must be all.
 
+    So must code, markup and arbitrary Unicode without characters of the new languages, on which a shared alphabet is
+    measured too.
+
+    Args:
+        base: the tokenizer before.
+        extended: the tokenizer after.
+        lines: of the base languages.
+        languages: these.
+        own: characters of the new languages alone.
+        shared: whether a new language is mostly written in others.
+
     Returns:
         What `identity` counts; `passed` is None where there was no line to look at.
+
+    Raises:
+        UserError: a line or text is cut differently that must not be, or too many lines are set aside.
     """
-    result = identity(base, extended, lines, set(new_characters))
-    if not shared and result["changed"]:
-        raise UserError(
-            f"identity: {result['changed']} of {result['lines']} base-language lines are cut differently, such as "
-            f"{result['examples'][0].text!r}"
-        )
+    result = identity(base, extended, lines, own)
+    texts = [text for text in (*plain_texts(), *arbitrary_texts()) if own.isdisjoint(_compatible(text))]
+    others = identity(base, extended, texts, own)
+    for found, what in ((result, "base-language lines"), (others, "lines of code and other text")):
+        if not shared and found["changed"]:
+            raise UserError(
+                f"identity: {found['changed']} of {found['lines']} {what} are cut differently, such as "
+                f"{found['examples'][0].text!r}"
+            )
+    _refuse_too_many(result)
     share = result["share_without_new_characters"]
     goal = IDENTICAL_GOAL if shared else 1.0
-    passed = None if share is None else share >= goal
-    return Identity(passed=passed, required=not shared, languages=list(languages), **result)
+    return Identity(
+        passed=None if share is None else share >= goal,
+        required=not shared,
+        languages=list(languages),
+        **result,
+        other_texts=others["lines"],
+        other_texts_changed=others["changed"],
+    )
+
+
+def _refuse_too_many(result: dict[str, Any]) -> None:
+    """Refuse a proof of identity that leaves too much out; see MOST_SET_ASIDE."""
+    aside, lines = result["with_new_characters"], result["lines"]
+    if aside > MOST_SET_ASIDE * lines:
+        why = ", ".join(f"{character!r} in {count:,}" for character, count in result["set_aside_for"].items())
+        raise UserError(
+            f"identity: {aside:,} of {lines:,} base-language lines hold characters of the new languages and are cut "
+            f"differently ({why}): the proof may leave out {MOST_SET_ASIDE:.0%}. Give text in several languages the "
+            "language that it is mostly in, or leave it out of the corpus of the base languages"
+        )
 
 
 def prove_reachable(extended: tokenizers.Tokenizer, new_tokens: Sequence[str], texts: Sequence[str]) -> Reachable:
@@ -165,6 +199,13 @@ def prove_sentencepiece(
         differing[folder] = {
             text for text, pieces, ids in cut if not same_pieces(text, pieces, ids, tokenizer, unknown)
         }
+    if len(differing[base]) > MOST_SET_ASIDE * len(compared):
+        raise UserError(
+            f"sentencepiece: the base's own tokenizer.json and {SENTENCEPIECE} cut {len(differing[base]):,} of "
+            f"{len(compared):,} texts differently, such as {min(differing[base], key=len)[:200]!r}, so next to nothing "
+            f"can be proved of both (at most {MOST_SET_ASIDE:.0%} may differ): take {base / SENTENCEPIECE} out of the "
+            "folder if tokenizer.json is the model's, or tokenizer.json if the other is"
+        )
     wrong = differing[extended] - differing[base]  # a fault of the base's own files is not the extension's
     if wrong:
         raise UserError(
@@ -231,42 +272,52 @@ def unreachable_tokens(tokenizer: tokenizers.Tokenizer, ids: Iterable[int], text
 
 
 def identity(
-    base: tokenizers.Tokenizer, extended: tokenizers.Tokenizer, lines: Sequence[str], new_characters: Collection[str]
+    base: tokenizers.Tokenizer, extended: tokenizers.Tokenizer, lines: Sequence[str], own: Collection[str]
 ) -> dict[str, Any]:
     """How many lines both tokenizers cut in the same way.
 
-    Lines that hold characters of the new tokens (a word of the new language, quoted) and are cut differently are
-    counted apart: to cut those better is what the extension is for.
+    Lines that hold characters of the new languages (a word, quoted) and are cut differently are counted apart: to cut
+    those better is what the extension is for. What is left of them without these must be cut as before.
 
     Returns:
-        Counts of lines: `lines` = `identical` + `with_new_characters` + `changed`; `share` of all lines that are
-        identical, and `share_without_new_characters`: identical / (identical + changed), None where there are none;
-        `tokens_before` and `tokens_after` on all lines; and `examples` of changed lines with their pieces.
+        Counts of lines: `lines` = `identical` + `with_new_characters` + `changed`; `set_aside_for`: which characters
+        the second of these hold, the most frequent ones; `share` of all lines that are identical, and
+        `share_without_new_characters`: identical / (identical + changed), None where there are none; `tokens_before`
+        and `tokens_after` on all lines; and `examples` of changed lines with their pieces.
     """
-    added = set(new_characters)
-    counts = {"lines": len(lines), "identical": 0, "with_new_characters": 0, "changed": 0}
-    tokens_before = tokens_after = 0
-    examples: list[TokenizerExample] = []
+    own = frozenset(own)
+    differing, tokens_before, tokens_after = [], 0, 0
     for line, before, after in zip(lines, encode(base, lines), encode(extended, lines), strict=True):
         tokens_before, tokens_after = tokens_before + len(before), tokens_after + len(after)
-        if before == after:
-            counts["identical"] += 1
-        # A word of the new language, quoted in a line of the base: it may be cut better.
-        elif not added.isdisjoint(line):
-            counts["with_new_characters"] += 1
-        else:
-            counts["changed"] += 1
-            if len(examples) < 5:
-                examples.append(
-                    TokenizerExample(line[:200], after=pieces(extended, line[:200]), before=pieces(base, line[:200]))
-                )
+        if before != after:
+            differing.append(line)
+    foreign = [own.intersection(_compatible(line)) for line in differing]
+    rests = ["".join(character for character in line if own.isdisjoint(_compatible(character))) for line in differing]
+    same = [one == other for one, other in zip(encode(base, rests), encode(extended, rests), strict=True)]
+    changed = [line for line, held, is_same in zip(differing, foreign, same, strict=True) if not (held and is_same)]
+    aside = Counter(
+        character for held, is_same in zip(foreign, same, strict=True) if is_same for character in sorted(held)
+    )
     # The share that is judged leaves out the quoting lines, whose cut may change.
-    comparable = counts["identical"] + counts["changed"]
+    identical = len(lines) - len(differing)
+    comparable = identical + len(changed)
     return {
-        **counts,
-        "share": counts["identical"] / len(lines) if lines else None,
-        "share_without_new_characters": counts["identical"] / comparable if comparable else None,
+        "lines": len(lines),
+        "identical": identical,
+        "with_new_characters": len(differing) - len(changed),
+        "changed": len(changed),
+        "set_aside_for": dict(aside.most_common(5)),
+        "share": identical / len(lines) if lines else None,
+        "share_without_new_characters": identical / comparable if comparable else None,
         "tokens_before": tokens_before,
         "tokens_after": tokens_after,
-        "examples": examples,
+        "examples": [
+            TokenizerExample(line[:200], after=pieces(extended, line[:200]), before=pieces(base, line[:200]))
+            for line in changed[:5]
+        ],
     }
+
+
+def _compatible(text: str) -> str:
+    """A text with what a tokenizer's normalizer may make of it: of ⼀, the radical, 一."""
+    return text + unicodedata.normalize("NFKC", text)

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from diglot.base.errors import UserError
 from diglot.base.summaries.tokenizer import NewTokens
 from diglot.tokenizer import byte_fallback, extend, proofs
 from diglot.tokenizer.chat import load_chat
-from diglot.tokenizer.folder import load_tokenizer, pieces, tokenizer_hash
+from diglot.tokenizer.folder import load_tokenizer, pieces, reader_of_bytes, tokenizer_hash
 from diglot.tokenizer.framing import special_ids
+from diglot.tokenizer.plain_texts import plain_texts
 from diglot.tokenizer.proofs import round_trip_failures
 from diglot.tokenizer.special import CHAT_TEMPLATE
 
@@ -196,7 +198,7 @@ def test_a_failed_proof_is_an_error():
     lossy = byte_fallback.build(letters, [])
     lossy.normalizer = normalizers.NFKC()
     with pytest.raises(UserError, match="round trip"):
-        proofs.prove_round_trip(base, lossy, corpora.ENGLISH)
+        proofs.prove_round_trip(base, lossy, corpora.ENGLISH, corpora.ENGLISH)
 
 
 def test_a_changed_special_token_or_template_is_an_error(english, tmp_path):
@@ -248,6 +250,88 @@ def test_our_chat_format_can_be_asked_for(corpus, extend_tokenizer, tmp_path):
     assert summary.chat_tokens_added == ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
     assert (ours.path / "chat_template.jinja").read_text() == CHAT_TEMPLATE
     assert not (kept.path / "chat_template.jinja").exists()
+
+
+# --- what is the base's stays the base's --------------------------------------------------------------------------
+
+# In the Arabic text alone, as in manuals: the base language's sample need not hold them.
+MARKUP = "اذهب إلى **المشاريع** \\> \u200f\\> é {x} \\frac{ا}{ب} <b>تعلم</b> a\\_b \u200f– \u200f«الخبز» 🙂👩\u200d👩 "
+
+
+@pytest.mark.parametrize("kind", ["ours", "llama-2", "gpt-2", "llama-3", "unigram"])
+def test_rare_characters_of_the_base_get_no_new_pieces(kind, train_tokenizer, extend_tokenizer, tmp_path):
+    """Whatever the new language's text is full of: what holds no letter of it is cut as before."""
+    arabic = [("ar", MARKUP * 3 + text) for _, text in corpora.varied("ar", corpora.ARABIC, 60)]
+    english = corpora.varied("en", corpora.ENGLISH, 60)
+    corpus = corpora.write_corpus(tmp_path / "c", [*arabic, *english], [*arabic[:5], *english[:5]])
+    if kind == "ours":
+        base = train_tokenizer(corpus, vocabulary_size=420, languages=["en"])[0]
+    else:
+        texts = [text for _, text in english]
+        base = corpora.artifact(base_tokenizers.BASES[kind](tmp_path / "b", texts, 420), "model")
+    artifact, summary = extend_tokenizer(base, corpus, languages=["ar"], new_tokens=150)
+    was, now = load_tokenizer(base.path), load_tokenizer(artifact.path)
+    arabic_letter = re.compile("[\u0600-\u06ff]")
+    texts = [arabic_letter.sub("", MARKUP), "1. Go to **Projects** \\> x", "\u200f\\>\u200f", *plain_texts()]
+    assert [text for text in texts if ids(was, text) != ids(now, text)] == []
+    identity = summary.proofs.identity
+    assert (identity.required, identity.changed, identity.other_texts_changed) == (True, 0, 0)
+    assert identity.other_texts > 500
+    assert summary.fertility["ar"] < summary.fertility_before["ar"]
+
+
+def test_a_shared_alphabet_gives_pieces_of_letters_alone(corpus, english, extend_tokenizer, tmp_path):
+    code = " ".join(["roti\\>\\> {{x}} \\frac{12}{34} yang(): 2024-2024"] * 3)
+    indonesian = [("id", f"{code} {text}") for _, text in corpora.varied("id", corpora.INDONESIAN, 60)]
+    both = corpora.write_corpus(tmp_path / "c", [*indonesian, *corpora.varied("en", corpora.ENGLISH, 60)])
+    base = corpora.artifact(base_tokenizers.gpt_2(tmp_path / "b", list(corpora.ENGLISH), 400), "model")
+    for either in (english, base):
+        artifact, summary = extend_tokenizer(either, both, languages=["id"], new_tokens=60)
+        now, first = load_tokenizer(artifact.path), summary.base_vocabulary_size
+        read = reader_of_bytes(now)
+        new = [read(number).decode() for number in range(first, first + summary.new_tokens.added)]
+        assert len(new) > 20
+        assert [piece for piece in new if not piece.removeprefix(" ").isalpha()] == []
+
+
+def careless(letters: list[str], *merges: tuple[str, str]) -> tokenizers.Tokenizer:
+    return byte_fallback.build([*letters, *map("".join, merges)], [*merges])
+
+
+def test_code_and_arbitrary_text_are_part_of_the_proof_of_identity():
+    letters = sorted({*"".join(corpora.ENGLISH).replace(" ", "▁"), "\\", ">", "\u200f", "ك"})
+    base = byte_fallback.build(letters, [])
+    for merge in (("\\", ">"), ("▁", "\u200f"), ("\u200f", "\\")):
+        with pytest.raises(UserError, match=r"identity: .* of .* lines of code and other text are cut differently"):
+            proofs.prove_identity(base, careless(letters, merge), corpora.ENGLISH, ["en"], {"ك"}, shared=False)
+    good = proofs.prove_identity(base, careless(letters, ("▁", "ك")), corpora.ENGLISH, ["en"], {"ك"}, shared=False)
+    assert (good.passed, good.other_texts_changed) == (True, 0)
+
+
+def test_a_line_that_quotes_the_new_language_is_cut_as_before_around_it():
+    letters = sorted({*"".join(corpora.ENGLISH).replace(" ", "▁"), "\\", ">", "ك"})
+    base, extended = byte_fallback.build(letters, []), careless(letters, ("\\", ">"), ("ك", "ك"))
+    found = proofs.identity(base, extended, ["the كك", "the كك \\>", "the"], {"ك"})
+    assert (found["identical"], found["with_new_characters"], found["changed"]) == (1, 1, 1)
+    assert found["set_aside_for"] == {"ك": 1}
+    assert [example.text for example in found["examples"]] == ["the كك \\>"]
+
+
+def test_a_proof_that_leaves_out_too_much_is_none():
+    letters = sorted({*"".join(corpora.ENGLISH).replace(" ", "▁"), "ك"})
+    base, extended = byte_fallback.build(letters, []), careless(letters, ("ك", "ك"))
+    lines = ["the bread"] * 95 + ["كك"] * 5
+    assert proofs.prove_identity(base, extended, lines, ["en"], {"ك"}, shared=False).with_new_characters == 5
+    with pytest.raises(UserError, match=r"identity: 6 of 101 base-language lines hold .*'ك' in 6.* leave out 5%"):
+        proofs.prove_identity(base, extended, [*lines, "كك"], ["en"], {"ك"}, shared=False)
+
+
+def test_a_base_that_changes_most_text_cannot_be_proved():
+    base = byte_fallback.build([*"abc"], [])
+    base.normalizer = normalizers.Sequence([normalizers.Lowercase(), base.normalizer])
+    with pytest.raises(UserError, match=r"round trip: the base itself changes 2 of 3 lines .*, such as 'ABC'"):
+        proofs.prove_round_trip(base, base, ["abc"], ["ABC", "abc", "CAB"])
+    assert proofs.prove_round_trip(base, base, ["abc", "ABC"], ["ABC", "abc"]).exact >= 1
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The merge learner against definitions: count everything again at every step, encode every word again by rank."""
 
 import json
+import unicodedata
 from collections import Counter
 from itertools import pairwise
 from random import Random
@@ -17,7 +18,7 @@ from diglot.tokenizer.learn import merges
 from diglot.tokenizer.learn.merges import MINIMUM_COUNT, Words, continue_merges
 
 # One, two, three and four bytes; é and è begin alike, and so do ข and ค.
-LETTERS = "abcéèขค😀"
+LETTERS = "abcéèขค😀 ."
 WORD = st.text(LETTERS, max_size=9) | st.text("ab", max_size=9) | st.text("aé", min_size=4, max_size=12)
 COUNTED = st.tuples(WORD, st.integers(0, 6), st.integers(0, 3), st.integers(0, 2))
 TEXTS = st.lists(COUNTED, max_size=10)
@@ -44,7 +45,11 @@ def learn(rows, pieces, number=1000, **changes):
         "every_split": False,
         "parity": False,
     }
-    return continue_merges(as_words(rows), list(pieces), number=number, **(options | changes))
+    options |= changes
+    if options["base_script"] is not None:
+        codes = [ord(character) for character in options["base_script"]]
+        options["base_script"] = np.isin(np.arange(0x110000), codes)
+    return continue_merges(as_words(rows), list(pieces), number=number, **options)
 
 
 # --- plain definitions ----------------------------------------------------------------------------------------
@@ -66,11 +71,16 @@ def number_of_characters(piece):
     return begun + len(whole) + bool(rest)
 
 
-def in_base_script(piece, base_script):
-    _, whole, rest = parts(piece)
-    return base_script.issuperset(whole) and (
-        not rest or any(character.encode().startswith(rest) for character in base_script)
-    )
+def made_of(piece, base_script):
+    """Of what is new, of the base's letters (and spaces), or of other characters of the base."""
+    begun, whole, rest = parts(piece)
+    ends = [character for character in base_script if character.encode().startswith(rest)] if rest else []
+    if not base_script.issuperset(whole) or (rest and not ends):
+        return "new"
+    letters = [unicodedata.category(character)[0] in "LM" for character in whole]
+    letters += [any(unicodedata.category(character)[0] in "LM" for character in ends)] if rest else []
+    others = [not is_letter for is_letter, character in zip(letters, [*whole, rest], strict=False) if character != " "]
+    return "words" if (begun or any(letters)) and not any(others) else "other"
 
 
 def replace(ids, pair, new):
@@ -138,7 +148,8 @@ def by_definition(rows, pieces, number, max_characters, fixed, base_script, tole
         left, right = min(splits[unit], key=lambda pair: (-splits[unit][pair], pair))
         text = pieces[left] + pieces[right]
         often = tolerance is None or seconds[unit] / base_total > tolerance * found[unit] / total
-        if base_script is not None and in_base_script(text, base_script) and often:
+        kind = "new" if base_script is None else made_of(text, base_script)
+        if kind == "other" or (kind == "words" and often):
             refused.add(unit)
             continue
         joined.append((left, right))

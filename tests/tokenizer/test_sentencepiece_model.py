@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from diglot.base.errors import UserError
 from diglot.tokenizer import sentencepiece_model
-from diglot.tokenizer.proofs import AWKWARD, same_pieces
+from diglot.tokenizer.plain_texts import AWKWARD
+from diglot.tokenizer.proofs import same_pieces
 from diglot.tokenizer.sentencepiece_model import CONTROL, Piece, read_model, to_specification, with_pieces
 
 TEXTS = [text for _, text in corpora.varied("en", corpora.ENGLISH, 100)]

@@ -52,7 +52,13 @@ class RoundTrip(Record):
 
 @dataclass(frozen=True)
 class Identity(Record):
-    """Lines of the base languages that are cut as before; see `identity` in `diglot/tokenizer/proofs.py`."""
+    """Lines of the base languages that are cut as before; see `identity` in `diglot/tokenizer/proofs.py`.
+
+    Attributes:
+        required: all must be.
+        other_texts, other_texts_changed: code, markup and arbitrary Unicode without characters of the new languages.
+        set_aside_for: characters of the new languages, by how many of the lines `with_new_characters` hold them.
+    """
 
     passed: bool | None
     required: bool
@@ -66,6 +72,9 @@ class Identity(Record):
     tokens_before: int
     tokens_after: int
     examples: list[TokenizerExample] = field(default_factory=list)
+    other_texts: int = 0
+    other_texts_changed: int = 0
+    set_aside_for: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,14 @@ import numpy as np
 
 from diglot.text.unicode import finish, kernel
 from diglot.tokenizer.learn.piece_kernels import (
+    NEW,
     NONE,
+    WORDS,
     byte_at,
     find_piece,
     hash_of,
-    in_base_script,
     length_of,
+    made_of,
     spell_the_same,
 )
 
@@ -311,8 +313,9 @@ def _allowed(candidate, candidates, pieces, rules):
     left, right = np.int64(candidates.links[candidate].left), np.int64(candidates.links[candidate].right)
     if find_piece(pieces, left, right) != NONE:
         return False
-    if len(rules.base_script) == 0 or not in_base_script(pieces, left, right, rules.base_script):
-        return True
+    script = NEW if len(rules.base_script) == 0 else made_of(pieces, left, right, rules.base_script)
+    if script != WORDS:
+        return script == NEW
     rate = candidates.totals[candidate].second / rules.total_seconds
     return rules.tolerance >= 0 and not (rate > rules.tolerance * candidates.totals[candidate].count / rules.total)
 

@@ -67,7 +67,7 @@ class Rules(NamedTuple):
         every_split: candidates are texts, not pairs.
         parity: each merge goes to the group with the greatest cost.
         base_script: uint8 [code points]: bit k of v says that the base language has a character whose code point without
-            its last k bytes is v; empty where nothing is refused.
+            its last k bytes is v, and bit 4 + k that it has such a letter; empty where nothing is refused.
         tolerance: see `continue_merges`; below 0: every candidate of the base script is refused.
         total: of the counts of words, at least 1.
         total_seconds: of their seconds, at least 1.

@@ -13,10 +13,11 @@ by side that spell a piece, they are joined at once, the oldest piece first, and
 which ranks pairs by their piece. Both kinds are exact: with the merges learnt so far, an encoder cuts every word
 as it stands here. Ties go to the text that sorts first.
 
-**Base script.** A piece made of the base language's own characters can also apply inside its words. Such merges are
-refused altogether, or, where the languages share an alphabet, when they would apply often: words of the base language
-take part with a count of their own (`seconds`), and the candidate is refused when its rate there is more than
-`tolerance` times its rate in the new languages.
+**Base script.** A piece made of the base language's own characters can also apply in its text. Such merges are
+refused altogether, or, where the languages share an alphabet, when they are not of letters (code, formulas and markup
+are full of what no sample holds), or would apply often: words of the base language take part with a count of their own
+(`seconds`), and the candidate is refused when its rate there is more than `tolerance` times its rate in the new
+languages.
 
 **Parity** (Foroutan et al. 2025, arXiv 2508.04796, algorithm 1): each merge goes to the language whose parallel text
 (`seconds`) takes most tokens, and is that language's most frequent pair.
@@ -38,10 +39,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from diglot.text.scripts import is_letter
 from diglot.tokenizer.learn import candidate_kernels, merge_kernels, place_kernels
 from diglot.tokenizer.learn.candidate_kernels import MINIMUM_COUNT, NO_FLOOR, Candidates, Queue
 from diglot.tokenizer.learn.merge_kernels import Result, Rules, Step
-from diglot.tokenizer.learn.piece_kernels import NONE, SHAPE, Pieces, add_pieces
+from diglot.tokenizer.learn.piece_kernels import BASE, LETTER, NONE, SHAPE, Pieces, add_pieces
 from diglot.tokenizer.learn.place_kernels import UNKNOWN
 
 __all__ = ["MINIMUM_COUNT", "Learnt", "Words", "continue_merges"]
@@ -93,7 +95,7 @@ def continue_merges(
     number: int,
     max_characters: int,
     fixed: Collection[int],
-    base_script: frozenset[str] | None,
+    base_script: NDArray[np.bool_] | None,
     tolerance: float | None,
     every_split: bool,
     parity: bool,
@@ -107,10 +109,10 @@ def continue_merges(
         number: how many merges to learn; fewer come back when nothing is left that occurs twice.
         max_characters: in a piece at most; an incomplete one at an end counts.
         fixed: ids that never merge: special tokens, and the bytes of byte fallback.
-        base_script: the base language's own characters; None: nothing is refused. An incomplete character is of it if
-            one of these begins so; what does not even say how one begins is.
-        tolerance: a piece of only these is learnt if its rate in the base language is at most this multiple of its
-            rate in the new languages; None learns no such piece.
+        base_script: [code points], the base language's own characters; None: nothing is refused. An incomplete
+            character is of it if one of these begins so; what does not even say how one begins is.
+        tolerance: a piece of only these, letters and spaces, is learnt if its rate in the base language is at most this
+            multiple of its rate in the new languages; None learns no such piece.
         every_split: learn pieces that every split makes, not pairs.
         parity: each merge goes to the group that needs most tokens for its `seconds`.
         progress: told the number of merges every thousand.
@@ -144,12 +146,16 @@ def _number_of_groups(words: Words) -> int:
     return int(words.groups.max()) + 1 if len(words.groups) else 0
 
 
-def _base_script_table(base_script: frozenset[str] | None) -> NDArray[np.uint8]:
+def _base_script_table(base_script: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
     """See `Rules.base_script`."""
-    table = np.zeros(0 if base_script is None else CODE_POINTS, np.uint8)
-    for character in base_script or ():
-        for missing in range(len(character.encode("utf-8", "surrogatepass"))):
-            table[ord(character) >> 6 * missing] |= 1 << missing
+    if base_script is None:
+        return np.zeros(0, np.uint8)
+    table = np.zeros(CODE_POINTS, np.uint8)
+    (codes,) = np.nonzero(base_script)
+    letters = np.array([is_letter(chr(code)) for code in codes.tolist()], bool)
+    for flag, chosen in ((BASE, codes), (LETTER, codes[letters])):
+        for missing, first in enumerate((0, 0x80, 0x800, 0x10000)):  # of those with so many more bytes
+            table[np.unique(chosen[chosen >= first] >> 6 * missing)] |= flag << missing
     return table
 
 

@@ -14,6 +14,8 @@ from diglot.text.unicode import finish, kernel
 
 SHAPE = np.dtype([("characters", np.int32), ("open", np.bool_), ("fixed", np.bool_)])
 NONE = -1
+NEW, WORDS, OTHER = range(3)  # what a piece is made of: see `made_of`
+BASE, LETTER = 1, 16  # flags of a character (see `Rules.base_script`)
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _ONE = np.uint64(1)
@@ -141,14 +143,18 @@ def add_pieces(pieces, first, last):
 
 
 @kernel
-def in_base_script(pieces, left, right, base_script):
-    """Whether two pieces joined consist of the base language's characters, so far as they can be told.
+def made_of(pieces, left, right, base_script):
+    """What two pieces joined are made of, so far as it can be told.
+
+    NEW: something that the base language has not. WORDS: letters of the base language, and spaces. OTHER: its other
+    characters (punctuation, digits, controls), with or without letters, or spaces alone.
 
     Types: pieces Pieces; left, right int64; base_script uint8 [code points].
     """
     at, length = np.int64(0), length_of(pieces, left, right)
     while at < length and byte_at(pieces, left, right, at) & 0xC0 == 0x80:
         at += 1
+    letters, others = at > 0, False  # what begins within a character may be a letter
     while at < length:
         byte = np.int64(byte_at(pieces, left, right, at))
         missing = int(byte >= 0xC0) + int(byte >= 0xE0) + int(byte >= 0xF0)
@@ -158,6 +164,11 @@ def in_base_script(pieces, left, right, base_script):
             code = (code << 6) | (np.int64(byte_at(pieces, left, right, at)) & 0x3F)
             missing -= 1
             at += 1
-        if code >= len(base_script) or not (base_script[code] >> missing) & 1:
-            return False
-    return True
+        flags = np.int64(base_script[code]) >> missing if code < len(base_script) else 0
+        if not flags & BASE:
+            return NEW
+        if flags & LETTER:
+            letters = True
+        elif byte != 0x20:
+            others = True
+    return WORDS if letters and not others else OTHER
