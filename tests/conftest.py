@@ -42,6 +42,15 @@ def data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """A folder of real models, from $DIGLOT_MODELS: smollm2-135m, and tokenizers alone in tokenizers/{llama2,qwen3,…}."""
+    folder = os.environ.get("DIGLOT_MODELS")
+    if not folder or not (Path(folder) / "tokenizers").is_dir():
+        pytest.skip("no real models: set DIGLOT_MODELS to run this test")
+    return Path(folder)
+
+
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Starts model servers that behave as told; see `chat_server`."""

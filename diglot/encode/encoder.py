@@ -7,8 +7,8 @@ A tokenizer's folder is encoded by one of three engines:
     tokenizers  everything else, and whatever an engine is caught at encoding otherwise
 
 The library's ids are the truth. An engine takes a folder only when every part of its tokenizer.json is one that it
-knows, and `check` compares ids on the corpus's own text: where they differ the library takes over, and `difference`
-keeps the text.
+knows; texts with a character that gigatoken cuts otherwise are the library's (`agreement.py` finds these); and `check`
+compares ids on the corpus's own text: where they differ the library takes over, and `difference` keeps the text.
 
     encoder = Encoder(folder)
     encoder.check(some_texts)
@@ -30,6 +30,7 @@ import tokenizers
 from numpy.typing import NDArray
 
 from diglot.encode import byte_pair_kernels as kernels
+from diglot.encode.agreement import differing_characters, ranges
 from diglot.text.unicode import text_buffers
 from diglot.text.words import BYTE_FALLBACK_WORDS, BYTE_LEVEL_WORDS, character_classes
 from diglot.tokenizer.byte_fallback import BYTES
@@ -107,7 +108,8 @@ def choose_engine(specification: dict[str, Any], library: Library) -> tuple[str,
     if (kernel := Kernel.of(specification)) is not None:
         return "kernel", kernel
     if (gigatoken := Gigatoken.of(specification)) is not None:
-        return "gigatoken", gigatoken
+        differing = differing_characters(specification, Gigatoken)
+        return "gigatoken", Divided(gigatoken, library, differing) if differing else gigatoken
     return "tokenizers", library
 
 
@@ -147,6 +149,32 @@ class Gigatoken:
         rows = self._tokenizer.encode_batch(texts.to_pylist(), parallel=False).layout
         offsets = np.asarray(rows.offsets.data, np.int64)
         return np.asarray(rows.content.data, np.uint32)[offsets[0] : offsets[-1]], offsets - offsets[0]
+
+
+class Divided:
+    """A fast engine, and the library for texts that hold a character that the engine cuts otherwise."""
+
+    def __init__(self, fast: Engine, library: Library, characters: str):
+        self._fast, self._library = fast, library
+        self._pattern = "[" + "".join(f"\\x{{{first:x}}}-\\x{{{last:x}}}" for first, last in ranges(characters)) + "]"
+
+    def __call__(self, texts: pa.Array) -> Encoded:
+        apart = compute.match_substring_regex(texts, self._pattern)
+        is_apart = apart.to_numpy(zero_copy_only=False)
+        if not is_apart.any():
+            return self._fast(texts)
+        # Both encode their own; every text's ids then go where they belong.
+        parts = (
+            (~is_apart, self._fast(texts.filter(compute.invert(apart)))),
+            (is_apart, self._library(texts.filter(apart))),
+        )
+        lengths = np.zeros(len(texts), np.int64)
+        for own, (_, offsets) in parts:
+            lengths[own] = np.diff(offsets)
+        ids = np.empty(lengths.sum(), np.uint32)
+        for own, (its_ids, _) in parts:
+            ids[np.repeat(own, lengths)] = its_ids
+        return ids, np.cumsum([0, *lengths], dtype=np.int64)
 
 
 # --- the kernel -----------------------------------------------------------------------------------------------
