@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def prove_identity(
     extended: tokenizers.Tokenizer,
     lines: Sequence[str],
     languages: Sequence[str],
-    own: Collection[str],
+    own: frozenset[str],
     shared: bool,
 ) -> Identity:
     """How many lines of the base languages are cut as before; without a shared alphabet it must be all.
@@ -272,7 +272,7 @@ def unreachable_tokens(tokenizer: tokenizers.Tokenizer, ids: Iterable[int], text
 
 
 def identity(
-    base: tokenizers.Tokenizer, extended: tokenizers.Tokenizer, lines: Sequence[str], own: Collection[str]
+    base: tokenizers.Tokenizer, extended: tokenizers.Tokenizer, lines: Sequence[str], own: frozenset[str]
 ) -> dict[str, Any]:
     """How many lines both tokenizers cut in the same way.
 
@@ -285,7 +285,6 @@ def identity(
         `share_without_new_characters`: identical / (identical + changed), None where there are none; `tokens_before`
         and `tokens_after` on all lines; and `examples` of changed lines with their pieces.
     """
-    own = frozenset(own)
     differing, tokens_before, tokens_after = [], 0, 0
     for line, before, after in zip(lines, encode(base, lines), encode(extended, lines), strict=True):
         tokens_before, tokens_after = tokens_before + len(before), tokens_after + len(after)

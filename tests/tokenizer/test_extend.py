@@ -194,7 +194,7 @@ def test_a_failed_proof_is_an_error():
     with pytest.raises(UserError, match="base ids"):
         proofs.prove_base_ids(base, byte_fallback.build(letters[::-1], []))
     with pytest.raises(UserError, match=r"identity: .* base-language lines are cut differently"):
-        proofs.prove_identity(base, merged, corpora.ENGLISH, ["en"], set(), shared=False)
+        proofs.prove_identity(base, merged, corpora.ENGLISH, ["en"], frozenset(), shared=False)
     lossy = byte_fallback.build(letters, [])
     lossy.normalizer = normalizers.NFKC()
     with pytest.raises(UserError, match="round trip"):
@@ -303,15 +303,17 @@ def test_code_and_arbitrary_text_are_part_of_the_proof_of_identity():
     base = byte_fallback.build(letters, [])
     for merge in (("\\", ">"), ("▁", "\u200f"), ("\u200f", "\\")):
         with pytest.raises(UserError, match=r"identity: .* of .* lines of code and other text are cut differently"):
-            proofs.prove_identity(base, careless(letters, merge), corpora.ENGLISH, ["en"], {"ك"}, shared=False)
-    good = proofs.prove_identity(base, careless(letters, ("▁", "ك")), corpora.ENGLISH, ["en"], {"ك"}, shared=False)
+            proofs.prove_identity(base, careless(letters, merge), corpora.ENGLISH, ["en"], frozenset("ك"), shared=False)
+    good = proofs.prove_identity(
+        base, careless(letters, ("▁", "ك")), corpora.ENGLISH, ["en"], frozenset("ك"), shared=False
+    )
     assert (good.passed, good.other_texts_changed) == (True, 0)
 
 
 def test_a_line_that_quotes_the_new_language_is_cut_as_before_around_it():
     letters = sorted({*"".join(corpora.ENGLISH).replace(" ", "▁"), "\\", ">", "ك"})
     base, extended = byte_fallback.build(letters, []), careless(letters, ("\\", ">"), ("ك", "ك"))
-    found = proofs.identity(base, extended, ["the كك", "the كك \\>", "the"], {"ك"})
+    found = proofs.identity(base, extended, ["the كك", "the كك \\>", "the"], frozenset("ك"))
     assert (found["identical"], found["with_new_characters"], found["changed"]) == (1, 1, 1)
     assert found["set_aside_for"] == {"ك": 1}
     assert [example.text for example in found["examples"]] == ["the كك \\>"]
@@ -321,9 +323,9 @@ def test_a_proof_that_leaves_out_too_much_is_none():
     letters = sorted({*"".join(corpora.ENGLISH).replace(" ", "▁"), "ك"})
     base, extended = byte_fallback.build(letters, []), careless(letters, ("ك", "ك"))
     lines = ["the bread"] * 95 + ["كك"] * 5
-    assert proofs.prove_identity(base, extended, lines, ["en"], {"ك"}, shared=False).with_new_characters == 5
+    assert proofs.prove_identity(base, extended, lines, ["en"], frozenset("ك"), shared=False).with_new_characters == 5
     with pytest.raises(UserError, match=r"identity: 6 of 101 base-language lines hold .*'ك' in 6.* leave out 5%"):
-        proofs.prove_identity(base, extended, [*lines, "كك"], ["en"], {"ك"}, shared=False)
+        proofs.prove_identity(base, extended, [*lines, "كك"], ["en"], frozenset("ك"), shared=False)
 
 
 def test_a_base_that_changes_most_text_cannot_be_proved():

@@ -193,7 +193,7 @@ def test_special_tokens_are_not_asked_of(bases):
 def test_identity_sees_changed_lines_and_tells_new_characters_apart():
     base = build(["at"], [("a", "t")])
     changed = byte_fallback.build([*ALPHABET, "at", "ك", "tt"], [("a", "t"), ("t", "t")])
-    result = identity(base, changed, ["cat", "hat", "hatt", "battle ك", "tt"], {"ك"})
+    result = identity(base, changed, ["cat", "hat", "hatt", "battle ك", "tt"], frozenset("ك"))
     assert {key: result[key] for key in ("lines", "identical", "with_new_characters", "changed")} == {
         "lines": 5,
         "identical": 3,

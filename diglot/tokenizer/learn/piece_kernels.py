@@ -154,7 +154,7 @@ def made_of(pieces, left, right, base_script):
     at, length = np.int64(0), length_of(pieces, left, right)
     while at < length and byte_at(pieces, left, right, at) & 0xC0 == 0x80:
         at += 1
-    letters, others = at > 0, False  # what begins within a character may be a letter
+    letters, others = bool(at > 0), False  # what begins within a character may be a letter
     while at < length:
         byte = np.int64(byte_at(pieces, left, right, at))
         missing = int(byte >= 0xC0) + int(byte >= 0xE0) + int(byte >= 0xF0)
