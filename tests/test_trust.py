@@ -216,6 +216,8 @@ STRANGE = {
     "list": {"inputs": []},
     "no seconds": {"provenance": {}},
     "null seconds": {"provenance": {"seconds": None}},
+    "seconds in words": {"provenance": {"seconds": "12"}},
+    "recipe": {"provenance": {"recipe": {"name": 1}}},
     "endless": {"provenance": {"seconds": float("inf")}},
     "numbers": {"settings": {"seed": 10**400}},
     "stages": {"inputs": {"stages": {"text": None}}},

@@ -203,14 +203,43 @@ class OtherFormat(UserError):
         )
 
 
-class _Provenance(BaseModel):
+class _Strict(BaseModel):
+    model_config = ConfigDict(
+        strict=True
+    )  # what is read is the value as it stands there, not what it could be made into
+
+
+class _Origin(_Strict):
+    name: str
+    file: str
+    commit: str | None
+    changed: bool | None
+    overrides: list[str]
+
+
+class _Energy(_Strict):
+    joules: float = Field(ge=0, le=1e18, allow_inf_nan=False)
+    counters: list[str] = Field(alias="from")
+
+
+class _Accelerator(_Strict):
+    title: str
+    memory: int = Field(ge=0)
+
+
+class _Provenance(_Strict):
     started: str = ""
     seconds: float = Field(0, ge=0, le=1e12, allow_inf_nan=False)
     python: str = ""
+    system: str = ""
+    cores: int | None = Field(None, ge=1, le=1_000_000)
     versions: dict[str, str] = {}
+    accelerators: list[_Accelerator] = []
+    energy: _Energy | None = None
+    recipe: _Origin | None = None
 
 
-class _MadeFrom(BaseModel):
+class _MadeFrom(_Strict):
     version: int = 0
     seed: int = 0
     files: dict[str, str] = {}

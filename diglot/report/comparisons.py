@@ -22,6 +22,7 @@ from diglot.report.results import UNIFORM, Result, results, scores_of
 
 Key = tuple[str, str, str]  # kind, name and language of a result
 UNJUDGED = ("margin", "gain")
+LARGEST = 1e12  # that a score can be; a file from elsewhere may hold any number
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def _of(without: dict[str, Any], key: Key) -> tuple[str, list[float]] | None:
     found = of_kind.get(language if kind == "bits" else name) if isinstance(of_kind, dict) else None
     if not isinstance(found, dict) or not isinstance(found.get("without"), list):
         return None
-    values = [value for value in found["without"] if isinstance(value, int | float) and math.isfinite(value)]
+    values = [value for value in found["without"] if type(value) in (int, float) and abs(value) < LARGEST]
     return (str(found.get("items")), values) if len(values) == len(found["without"]) else None
 
 

@@ -41,9 +41,9 @@ def energy_of(artifacts: Sequence[Artifact]) -> Energy:
     used, measured, assumed = dict[str, float](), list[str](), dict[str, None]()
     for artifact in artifacts:
         seconds, found = artifact.provenance.get("seconds"), artifact.provenance.get("energy")
-        if isinstance(found, dict) and isinstance(found.get("joules"), int | float):
+        if found:
             used[artifact.stage] = found["joules"] / JOULES
-            measured += [str(name) for name in found.get("from") or []]
+            measured += found["from"]
         elif seconds:
             watts, words = _power(artifact.provenance)
             used[artifact.stage] = seconds * watts / JOULES
@@ -70,8 +70,7 @@ def _power(provenance: dict[str, Any]) -> tuple[float, str]:
 
 def _gpus(provenance: dict[str, Any]) -> list[Device]:
     """The known GPUs of a machine."""
-    found = [each for each in provenance.get("accelerators") or [] if isinstance(each, dict)]
-    known = [device_called(str(each.get("title")), int(each.get("memory") or 0)) for each in found]
+    known = [device_called(each["title"], each["memory"]) for each in provenance.get("accelerators") or []]
     return [device for device in known if device is not None]
 
 

@@ -16,13 +16,13 @@ COMMIT = 10  # digits of a commit's hash that are shown
 
 def facts_of(run: Run) -> list[tuple[str, str]]:
     """Label and value of what tells a run from others; stages of several versions or commits name them all."""
-    recipes = [recipe for artifact in run.artifacts if isinstance(recipe := artifact.provenance.get("recipe"), dict)]
-    names = _different(recipe.get("name") for recipe in recipes)
+    recipes = [recipe for artifact in run.artifacts if (recipe := artifact.provenance.get("recipe"))]
+    names = _different(recipe["name"] for recipe in recipes)
     names = names or _different(artifact.path.parent.name for artifact in run.artifacts)
     days = sorted(_different(str(artifact.provenance.get("started", ""))[:10] for artifact in run.artifacts))
     versions = _different((artifact.provenance.get("versions") or {}).get("diglot") for artifact in run.artifacts)
     seeds = _different(artifact.inputs.get("seed") for artifact in run.artifacts)
-    overrides = _different(str(each) for recipe in recipes for each in recipe.get("overrides") or [])
+    overrides = _different(each for recipe in recipes for each in recipe["overrides"])
     facts = [
         ("run", join(names)),
         ("made", " to ".join([days[0], days[-1]][: len(days)]) if days else ""),
@@ -36,10 +36,10 @@ def facts_of(run: Run) -> list[tuple[str, str]]:
 
 def _recipe(recipe: dict[str, Any]) -> str:
     """A recipe's file and the commit that it lies in."""
-    commit = recipe.get("commit")
+    file, commit = recipe["file"], recipe["commit"]
     if not commit:
-        return f"{recipe.get('file')}, not in a repository"
-    return f"{recipe.get('file')} {'changed after' if recipe.get('changed') else 'of'} commit {str(commit)[:COMMIT]}"
+        return f"{file}, not in a repository"
+    return f"{file} {'changed after' if recipe['changed'] else 'of'} commit {commit[:COMMIT]}"
 
 
 def _different(values: Iterable[Any]) -> list[str]:

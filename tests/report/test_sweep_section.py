@@ -8,7 +8,14 @@ from summaries import trained
 
 from diglot.base.artifact import Artifact
 from diglot.base.summaries.model import SweepRun, SweepSummary
-from diglot.base.summaries.tokenizer import EncodedCounts, EncodedSource, EncoderUsed, Fitted, TokensSummary
+from diglot.base.summaries.tokenizer import (
+    DocumentFrame,
+    EncodedCounts,
+    EncodedSource,
+    EncoderUsed,
+    Fitted,
+    TokensSummary,
+)
 from diglot.report.figures import Colours
 from diglot.report.page import render, sections_of
 from diglot.report.reading import Run
@@ -114,7 +121,7 @@ def test_what_did_not_become_training_stands_beside_it(artifacts: list[Artifact]
     fitted = Fitted(914, 300, 0, {"too_long": 12})
     sources = {name: EncodedSource("chat", "en", "chat", none, none, fitted) for name in ("chat", "unused")}
     changed: dict[str, dict] = {
-        "tokens": {"summary": TokensSummary("f" * 32, 5000, 9, {}, sources, used)},
+        "tokens": {"summary": TokensSummary("f" * 32, 5000, 9, {}, sources, used, DocumentFrame("<s>", "</s>", ""))},
         "continued": {"summary": trained(dropped_as_too_long={"chat": 553}, documents={"chat": 902})},
     }
     changed["continued"]["inputs"] = {"stages": {"tokens": {"tokens": "0" * 32}}}
