@@ -51,6 +51,8 @@ def graph(recipe: Recipe, where: Where) -> dict[str, dict[str, list[str]]]:
     Raises:
         UserError: an unknown stage or role, a missing role, the wrong kind of artifact, or a cycle.
     """
+    for name, stage in recipe.stages.items():
+        refuse_impossible(stage, functools.partial(where, "stages", name))
     reads = {name: _reads(name, stage, recipe, where) for name, stage in recipe.stages.items()}
     order: list[str] = []
     trail: list[str] = []
@@ -72,6 +74,16 @@ def graph(recipe: Recipe, where: Where) -> dict[str, dict[str, list[str]]]:
     for name in recipe.stages:
         visit(name)
     return {name: reads[name] for name in order}
+
+
+def refuse_impossible(stage: Stage, where: Callable[..., str]) -> None:
+    """Refuse settings that no run could meet.
+
+    Raises:
+        UserError: names the first, with its place.
+    """
+    for key, wrong in stage.impossible():
+        raise UserError(f"{where(*key.split('.'))}: {wrong}")
 
 
 def _reads(name: str, stage: Stage, recipe: Recipe, where: Where) -> dict[str, list[str]]:

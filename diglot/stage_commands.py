@@ -114,6 +114,7 @@ def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **giv
     stage, where = given_settings(settings, given, inputs)
     # Everything but the artifact goes into a folder of its own, so that commands beside each other do not meet.
     work = out.parent / f".{out.name}.diglot"
+    flow.refuse_impossible(stage, where)
     step = flow.Step(out.name, stage, {role: list(paths) for role, paths in folders.items()}, out, work)
     hashes = FileHashes(work / MEMORY)
     step.made_from = {

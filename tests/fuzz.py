@@ -57,7 +57,7 @@ STRANGE: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2, 7, 2**31, 2**53, 2**63 - 1, 2**63, 2**64, -(2**63), 10**30, 0.0, -0.0, 0.5, 1.0, 1e-320, 1e308,
     float("inf"), float("nan"), "", " ", "a", "0", "-1", "nan", "null", "true", "²", "٣", "1e400", "en", "EN", "ar-Latn", "zz",
     "\ud800", "\udfff x", "\x00", "\x1b[2J", "\u202e", "\ufeff", "é", "e\u0301", "👩‍👩‍👧", "\u2028", "a\nb", "{text}", "{", "{0.__class__}",
-    "a.b", "../..", "~", "*", "**", "[", "no/such/file", "://", "hf://x", "http://me:secret@host", "a" * 5000, [], {}, [[]], [None],
+    "a.b", "../..", "~", "~nobody-here/x", "*", "**", "[", "no/such/file", "://", "hf://x", "http://me:secret@host", "a" * 5000, [], {}, [[]], [None],
     {"": None}, {"a": {}}, [1, "a"], {"name": "a"}, ["a", "a"], {"path": "x"}, {"en": 1},
 )  # fmt: skip
 PIECES = (

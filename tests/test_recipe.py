@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from settings_classes import places_of
 
 from diglot.base.errors import UserError
-from diglot.flow import graph
+from diglot.base.files import expand_home
+from diglot.curate.rule_files import rule_set_names
+from diglot.flow import graph, plan
 from diglot.load import Where, apply_override, check, load_recipe, parse_yaml
 from diglot.recipe import STAGES, Recipe, json_schema
+from diglot.recipe.curate import RULE_SETS
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -258,6 +261,39 @@ def test_a_step_of_thousands_of_digits_is_not_kept(tmp_path: Path) -> None:
     last = f"  last: {{do: merge, from: [pretrain@10, pretrain@{'9' * 5000}]}}\n"
     with pytest.raises(UserError, match="keeps the models of the steps 10; to keep others"):
         graph(*load_recipe(write(tmp_path, GOOD + last)))
+
+
+@pytest.mark.parametrize(
+    ("stage", "says"),
+    [
+        ("{do: translate, from: corpus, target_language: ar, endpoint: {url: 'http://x', model: m}, prompt: 'Say {it}'}",
+         "stages.last.prompt: has {it}; {text} must be in it"),
+        ("{do: translate, from: corpus, target_language: ar, endpoint: {url: 'http://x', model: m}, prompt: '{'}", "braces that are meant"),
+        ("{do: curate, sources: {a: {path: x, language: en}}, rules: {set: polylmm}}",
+         "stages.last.rules.set: there is no rule set 'polylmm'; did you mean 'polylm'?"),
+        ("{do: learn-rules, from: corpus, set: x}", "stages.last.set: there is no rule set 'x'"),
+        ("{do: world, people: 5}", "stages.last.people: is 5; the world holds 30 to 2000 people"),
+        ("{do: world, languages: [en, id]}", "stages.last.documents: says no number for id"),
+        ("{do: world, languages: [en, en], documents: {en: 5}}", "each may come once"),
+    ],
+)  # fmt: skip
+def test_what_no_run_could_meet_is_refused_before_any(tmp_path: Path, stage: str, says: str) -> None:
+    with pytest.raises(UserError) as error:
+        graph(*load_recipe(write(tmp_path, f"{GOOD}  last: {stage}\n")))
+    assert says in str(error.value)
+
+
+def test_recipes_know_the_rule_sets() -> None:
+    assert list(RULE_SETS) == rule_set_names()
+
+
+def test_the_home_of_nobody(tmp_path: Path) -> None:
+    assert expand_home("~nobody-here/x") == Path("~nobody-here/x")
+    assert expand_home("~/x") == Path.home() / "x"
+    recipe, where = load_recipe(write(tmp_path, f"{GOOD}  last: {{do: import-model, path: '~nobody-here/x'}}\n"))
+    plan(recipe, tmp_path, where, missing_files_are_errors=False)
+    with pytest.raises(UserError, match="no such file or folder"):
+        plan(*load_recipe(write(tmp_path, GOOD), ["corpus.sources.english.path=~nobody-here/x"])[:1], tmp_path, where)
 
 
 def test_exports_without_end_are_refused_before_they_are_listed(tmp_path: Path) -> None:

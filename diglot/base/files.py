@@ -54,6 +54,11 @@ def atomic(path: Path, *, durable: bool = False) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def expand_home(path: str | Path) -> Path:
+    """A path with the home folder in place of `~`; of a user that is not there it stays as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  (Path.expanduser raises there)
+
+
 def remove(path: Path) -> None:
     """Remove a file, a folder with all that lies in it, or a link (not what it points to), as far as that is possible."""
     if path.is_dir() and not path.is_symlink():

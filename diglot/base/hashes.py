@@ -17,7 +17,7 @@ from pathlib import Path
 
 from diglot.base.artifact import MANIFEST, MANIFEST_BYTES, Artifact, content_of, hash_file, payload
 from diglot.base.errors import UserError
-from diglot.base.files import read_json, write_json
+from diglot.base.files import expand_home, read_json, write_json
 
 MEMORY = ".hashes.json"  # in a run folder
 # A file may be rewritten within the same tick of its file system's clock: FAT counts every other second.
@@ -92,7 +92,7 @@ class FileHashes:
                 continue
             files = expand(path)
             if not files:
-                wrong = "no files in the folder" if Path(path).expanduser().is_dir() else "no such file or folder"
+                wrong = "no files in the folder" if expand_home(path).is_dir() else "no such file or folder"
                 raise UserError(
                     f"{where(*key)}: {wrong}: {path} (looked in {Path.cwd()}); correct the path, or give "
                     f"another with an override: {prefix}{'.'.join(map(str, key))}=FOLDER"
@@ -124,7 +124,7 @@ def _stamp(file: Path) -> Stamp:
 
 def expand(path: str) -> list[Path]:
     """The files of a path, folder or glob, sorted; hidden files left out."""
-    place = Path(os.path.expanduser(path))  # noqa: PTH111  (never raises)
+    place = expand_home(path)
     if place.is_file():
         return [place]
     if place.is_dir():

@@ -13,10 +13,13 @@ from typing import NamedTuple
 import yaml
 
 from diglot.base.errors import UserError
+from diglot.base.files import expand_home, read_small
 from diglot.curate.clean.line_rules import LINE_RULES, LINE_RULES_WITH_LIMIT
+from diglot.recipe.curate import RULE_SETS, unknown_rule_set
 from diglot.recipe.signals import rule_names
 
 SAMPLE_QUALITY = "sample_quality"
+MOST_BYTES = 1_000_000  # learnt rules of a hundred languages have 200,000
 _FOLDER = Path(__file__).parent / "rulesets"
 _KEYS = ("description", "rules", "lines", "languages", "only", "otherwise")
 _LIMIT_KEYS = ("rule", "limit", "source", "only")
@@ -67,19 +70,14 @@ def read_rule_file(name: str, base: Path | None) -> RuleFile:
     Raises:
         UserError: there is no such set or file, or something in it is not in order.
     """
-    if "/" in name or name.endswith((".yaml", ".yml")):
-        path, shown = (base or Path()) / Path(name).expanduser(), name
-    elif name in rule_set_names():
+    if wrong := unknown_rule_set(name):
+        raise UserError(wrong)
+    if name in RULE_SETS:
         path, shown = _FOLDER / f"{name}.yaml", f"rule set {name}"
     else:
-        near = difflib.get_close_matches(name, rule_set_names(), 1)
-        raise UserError(
-            f"there is no rule set {name!r}"
-            + (f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(rule_set_names())}")
-            + " (a file of your own needs a name that ends in .yaml)"
-        )
+        path, shown = (base or Path()) / expand_home(name), name
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_small(path, MOST_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise UserError(f"the rule set {shown} cannot be read: {reason}") from error

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from diglot.base.artifact import Context, Inputs
 from diglot.base.errors import UserError
-from diglot.base.files import write_json
+from diglot.base.files import expand_home, write_json
 from diglot.base.summaries.model import ImportedModel, ImportedTokenizer, Shape
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.families import config_json, family_of, read_config
@@ -84,7 +84,7 @@ def find_model(path: str) -> Path:
     Raises:
         UserError: there is no such folder, and the hub has no such model or cannot be reached.
     """
-    folder = Path(path).expanduser()
+    folder = expand_home(path)
     if folder.is_dir():
         return folder
     if folder.exists() or not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", path):

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diglot.base.errors import UserError
+from diglot.base.files import expand_home
 from diglot.model.decoder import DecoderConfig
 from diglot.model.families import read_config
 from diglot.model.presets import shape
@@ -125,7 +126,7 @@ def _import_model(stage: ImportModel) -> Known:
 
 def _folder_of(path: str) -> Path:
     """The model's folder, or the hub's copy of it on this machine; nothing is downloaded."""
-    folder = Path(path).expanduser()
+    folder = expand_home(path)
     if folder.is_dir():
         return folder
     if not folder.exists() and path.count("/") == 1 and not path.startswith((".", "/")):

@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from diglot.base.artifact import Context, Inputs
 from diglot.base.errors import UserError
+from diglot.base.files import expand_home
 from diglot.base.summaries.quality import NgramModel, NgramSummary
 from diglot.quality.arpa import read_arpa, write_arpa
 from diglot.quality.kneser_ney import train
@@ -62,7 +63,7 @@ def _train_language(
     if not len(held_out):
         raise UserError(f"{language}: too few documents to hold any back and measure on; give it at least ten")
     if language in settings.models:
-        trie = read_arpa(Path(settings.models[language]).expanduser())
+        trie = read_arpa(expand_home(settings.models[language]))
         save_trie(trie, folder)
         about: dict[str, Any] = {"taken_from": Path(settings.models[language]).name}
     else:

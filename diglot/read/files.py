@@ -48,6 +48,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from diglot.base.errors import UserError
+from diglot.base.files import expand_home
 from diglot.read.arrow import raw_batches
 from diglot.read.parquet import raw_rows
 from diglot.read.records import (
@@ -304,7 +305,7 @@ def find_files(
     """
     if "://" in path:
         return _find_remote(path, where, remedy, format)
-    full = (base or Path.cwd()) / Path(path).expanduser()
+    full = (base or Path.cwd()) / expand_home(path)
     if full.is_file():
         if not format and _format_of(full.name) is None:
             raise UserError(f"{where}: {full} is of no known kind ({_known_suffixes()}); {remedy}")

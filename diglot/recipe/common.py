@@ -150,6 +150,10 @@ class Stage(Settings):
         """What is wrong with reading another stage (at a step of its) in a role, beyond its kind; None if nothing."""
         return None
 
+    def impossible(self) -> Iterator[tuple[str, str]]:
+        """What is wrong with the settings beyond their types, and is known before anything runs: key, and words."""
+        yield from ()
+
     def outside_paths(self) -> dict[tuple, str]:
         """Files, folders, globs and URLs read from outside the run, by the settings' key that names them."""
         return {}

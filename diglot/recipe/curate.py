@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -21,12 +22,23 @@ def _known_rule(name: str) -> str:
     return name
 
 
+RULE_SETS = ("allam-english", "c4", "fineweb2-like", "gopher", "none", "polylm")  # those that come with the package
+
 RuleName = Annotated[str, AfterValidator(_known_rule)]
 Limits = dict[RuleName, float | None]
 
 
 def _is_file(rule_set: str) -> bool:
     return "/" in rule_set or rule_set.endswith((".yaml", ".yml"))
+
+
+def unknown_rule_set(name: str) -> str | None:
+    """What is wrong with the name of a rule set; None where it is one, or the path of a file."""
+    if name in RULE_SETS or _is_file(name):
+        return None
+    near = difflib.get_close_matches(name, RULE_SETS, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(RULE_SETS)}"
+    return f"there is no rule set {name!r}; {hint} (a file of your own needs a name that ends in .yaml)"
 
 
 class Rules(Settings):
@@ -147,6 +159,11 @@ class Curate(Stage):
     )
     seed: Seed = 0
 
+    def impossible(self) -> Iterator[tuple[str, str]]:
+        """A rule set that is none."""
+        if wrong := unknown_rule_set(self.rules.set):
+            yield "rules.set", wrong
+
     def outside_paths(self) -> dict[tuple, str]:
         """The sources' paths, and those of models, rule sets and evaluation sets."""
         paths = source_paths(self)
@@ -176,6 +193,11 @@ class LearnRules(Stage):
     set: str = Field("polylm", description="The set whose rules are given new limits.")
     quantile: Share = Field(0.01, description="Share of the reference documents that each rule may cost.")
     min_documents: Count = Field(100, description="Languages with fewer keep the set's limits.")
+
+    def impossible(self) -> Iterator[tuple[str, str]]:
+        """A rule set that is none."""
+        if wrong := unknown_rule_set(self.set):
+            yield "set", wrong
 
     def outside_paths(self) -> dict[tuple, str]:
         """The rule set's file, where it is one of the user's."""

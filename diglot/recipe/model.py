@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from diglot.base.files import expand_home
 from diglot.recipe.common import Count, Role, Seed, Settings, Stage
 
 Preset = Literal[
@@ -57,4 +57,4 @@ class ImportModel(Stage):
 
     def outside_paths(self) -> dict[tuple, str]:
         """The model's folder; a hub name stands for itself."""
-        return {("path",): self.path} if Path(self.path).expanduser().exists() else {}
+        return {("path",): self.path} if expand_home(self.path).exists() else {}

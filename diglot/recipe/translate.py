@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import string
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -41,6 +43,21 @@ class Translate(Stage):
     temperature: Annotated[float, Field(ge=0)] = Field(0.0, description="Of sampling; 0: the likeliest answer.")
     language_confidence: Share = Field(0.6, description="Answers identified as another language are dropped.")
     max_cost: Annotated[float, Field(ge=0)] | None = Field(None, description="Stop, with an error, beyond this.")
+
+    def impossible(self) -> Iterator[tuple[str, str]]:
+        """A prompt without the text, or with fields that nothing fills."""
+        try:
+            names = {name for _, name, _, _ in string.Formatter().parse(self.prompt) if name is not None}
+        except ValueError as error:
+            yield "prompt", f"{error}; write {{{{ and }}}} for braces that are meant"
+            return
+        if names - {"source_language", "target_language", "text"} or "text" not in names:
+            has = ", ".join(f"{{{name}}}" for name in sorted(names)) or "no fields"
+            yield (
+                "prompt",
+                f"has {has}; {{text}} must be in it, {{source_language}} and {{target_language}} may be, and no others "
+                "({{ and }} for braces that are meant)",
+            )
 
 
 class MakeParallel(Stage):

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from diglot.base.errors import UserError
-from diglot.base.files import is_encodable
+from diglot.base.files import expand_home, is_encodable
 from diglot.read.records import Broken, DataFile, Reading, TruncatedError, chunks_of, field_of, parse_json
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
@@ -52,7 +52,7 @@ def split_source(source: str) -> tuple[Path, str | None]:
         file, _, field = source.rpartition(":")
     else:
         file, field = source, ""
-    path = Path(file).expanduser()
+    path = expand_home(file)
     if not path.is_file():
         kind = "is a folder" if path.is_dir() else "does not exist"
         raise UserError(f"{path} {kind}: give a file, or FILE:FIELD for a field of JSON lines")

@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import json
 import re
-import string
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import groupby
@@ -107,16 +106,8 @@ def run(settings: Translate, inputs: Inputs, output: Path, context: Context) -> 
 
 
 def _check(settings: Translate) -> None:
-    try:
-        names = {name for _, name, _, _ in string.Formatter().parse(settings.prompt) if name is not None}
-    except ValueError as error:
-        raise UserError(f"prompt: {error}; write {{{{ and }}}} for braces that are meant") from error
-    known = {"source_language", "target_language", "text"}
-    if names - known or "text" not in names:
-        raise UserError(
-            f"prompt: has {', '.join(f'{{{name}}}' for name in sorted(names)) or 'no fields'}; {{text}} must be in it, "
-            "{source_language} and {target_language} may be, and no others ({{ and }} for braces that are meant)"
-        )
+    for key, wrong in settings.impossible():
+        raise UserError(f"{key}: {wrong}")
     if settings.language_confidence > 0 and not load_identifier().knows(settings.target_language):
         raise UserError(
             f"target_language: the built-in identifier does not know {settings.target_language!r}; correct it, or set "

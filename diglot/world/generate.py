@@ -84,19 +84,8 @@ def check(settings: "WorldSettings") -> None:
     Raises:
         UserError: says which setting, and what it may be.
     """
-    unknown = [language for language in settings.languages if language not in LANGUAGES]
-    if unknown or not settings.languages:
-        raise UserError(f"world: languages is {settings.languages}; it may hold {', '.join(LANGUAGES)}")
-    if len(set(settings.languages)) != len(settings.languages):
-        raise UserError(f"world: languages is {settings.languages}; each may come once")
-    missing = [language for language in settings.languages if language not in settings.documents]
-    if missing:
-        raise UserError(f"world: documents says no number for {', '.join(missing)}")
-    extra = [language for language in settings.documents if language not in settings.languages]
-    if extra:
-        raise UserError(f"world: documents has {', '.join(extra)}, which languages has not")
-    if not 0 <= settings.faults <= 0.9:
-        raise UserError(f"world: faults is {settings.faults}; it is a share from 0 to 0.9")
+    for key, wrong in settings.impossible():
+        raise UserError(f"world: {key} {wrong}")
 
 
 def text_records(
