@@ -11,6 +11,7 @@ import contextlib
 import difflib
 import errno
 import io
+import math
 import os
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from diglot.base.errors import UserError
 from diglot.base.files import read_json
 from diglot.base.format import excerpt
 from diglot.base.interrupts import interrupts_wait
+from diglot.base.plain_yaml import LARGEST
 from diglot.base.screen import say, say_json
 from diglot.base.table import drawn
 from diglot.base.table import show as show_views
@@ -64,6 +66,15 @@ USERS_ERRORS = {
     errno.EPERM, errno.ENOENT, errno.EACCES, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOSPC, errno.EROFS,
     errno.EDQUOT,
 }  # fmt: skip
+
+
+class Number(click.FloatRange):
+    """A number in a range: `nan` is in none."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        """The number; infinite ones and NaN are refused."""
+        number = super().convert(value, parameter, context)
+        return number if math.isfinite(number) else self.fail(f"{value} is no finite number.", parameter, context)
 
 
 class Hinting(click.Group):
@@ -341,9 +352,9 @@ def _show(step: Step, artifact: Artifact | None) -> dict[str, Any]:
 @click.option("--stage", help="Which of a run's models.  [default: the last]")
 @click.option("--prompt", help="Answer this and leave.")
 @click.option("--system", help="A system message.")
-@click.option("--max-new-tokens", default=256, show_default=True)
-@click.option("--temperature", default=0.0, show_default=True, help="0 is greedy.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--max-new-tokens", type=click.IntRange(1, LARGEST), default=256, show_default=True)
+@click.option("--temperature", type=Number(0), default=0.0, show_default=True, help="0 is greedy.")
+@click.option("--seed", type=click.IntRange(0, LARGEST), default=0, show_default=True)
 def chat_command(model: Path, stage: str | None, **settings: Any) -> None:
     """Talk to a model in the terminal.
 
@@ -395,9 +406,9 @@ Examples:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--stage", help="Which train stage.  [default: the only one; for --mixture all]")
 @click.option("--mixture", is_flag=True, help="Shares planned and realised by phase, and epochs of each source (the default).")  # fmt: skip
-@click.option("--at-step", "step", type=click.IntRange(1), metavar="N", help="The documents that a step reads; steps count from 1, as in the metrics.")  # fmt: skip
+@click.option("--at-step", "step", type=click.IntRange(1, LARGEST), metavar="N", help="The documents that a step reads; steps count from 1, as in the metrics.")  # fmt: skip
 @click.option("--document", metavar="SOURCE:ID", help="The steps that read a document.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Lines of a table.")
+@click.option("--limit", type=click.IntRange(1, LARGEST), default=50, show_default=True, help="Lines of a table.")
 @click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON object.")
 def data_command(run: Path, as_json: bool, limit: int, **asked: Any) -> None:
     """Show what training reads: mixtures, the documents of a step, the steps of a document.
@@ -433,11 +444,11 @@ Examples:
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1)
 @click.option("--cluster", required=True, metavar="DEVICE[:[NODESx]COUNT]", help="Such as h100, h100:8 or h100:4x8 (four nodes of eight). Devices: a100-40, a100-80, h100, h200, b200, rtx-4090, cpu (a core).")  # fmt: skip
-@click.option("--mfu", type=click.FloatRange(0, 1, min_open=True), help="Model FLOPs utilisation.  [default: one published for the device]")  # fmt: skip
-@click.option("--tokens-per-second", type=click.FloatRange(0, min_open=True), help="A device's, instead of --mfu.")  # fmt: skip
-@click.option("--price", type=click.FloatRange(0), help="Of a device-hour.")
-@click.option("--pue", type=click.FloatRange(1), help="Energy of the data centre over that of its devices.  [default: 1.2]")  # fmt: skip
-@click.option("--watts", type=click.FloatRange(0, min_open=True), help="A device draws.  [default: its power limit]")  # fmt: skip
+@click.option("--mfu", type=Number(0, 1, min_open=True), help="Model FLOPs utilisation.  [default: one published for the device]")  # fmt: skip
+@click.option("--tokens-per-second", type=Number(0, min_open=True), help="A device's, instead of --mfu.")  # fmt: skip
+@click.option("--price", type=Number(0), help="Of a device-hour.")
+@click.option("--pue", type=Number(1), help="Energy of the data centre over that of its devices.  [default: 1.2]")  # fmt: skip
+@click.option("--watts", type=Number(0, min_open=True), help="A device draws.  [default: its power limit]")  # fmt: skip
 @click.option("--dry-run-ranks", type=click.IntRange(2), metavar="RANKS", help="Also shard the real models over so many fake ranks on this machine's CPU, and count bytes.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON object.")
 def plan_command(

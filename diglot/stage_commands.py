@@ -19,6 +19,7 @@ from diglot.base.artifact import Artifact, Inputs, content_hash, read_artifact
 from diglot.base.errors import UserError
 from diglot.base.files import make_folder
 from diglot.base.hashes import MEMORY, FileHashes
+from diglot.base.plain_yaml import LARGEST
 from diglot.base.summaries.summary import Summary
 from diglot.load import Where, check, parse_value
 from diglot.recipe.common import Settings, Stage
@@ -29,7 +30,9 @@ def stage_command(kind: str, settings: type[Stage]) -> click.Command:
     """The command of a kind of stage."""
     parameters: list[click.Parameter] = [
         click.Option(["--out"], required=True, type=click.Path(path_type=Path), help="The artifact's folder."),
-        click.Option(["--recipe-seed"], type=int, default=0, help="What `seed:` is in a recipe."),
+        click.Option(
+            ["--recipe-seed"], type=click.IntRange(-LARGEST, LARGEST), default=0, help="What `seed:` is in a recipe."
+        ),
     ]
     for role, needs in settings.reads.items():
         text = f"Folder of {'a ' if not needs.many else ''}{needs}{' (may be given often)' if needs.many else ''}."

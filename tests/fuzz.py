@@ -223,7 +223,7 @@ RECIPE = """\
 name: small
 seed: 3
 stages:
-  world: {do: world, people: 20, documents: {en: 20}}
+  world: {do: world, people: 40, languages: [en], documents: {en: 20}}
   corpus:
     do: curate
     sources:
@@ -234,7 +234,7 @@ stages:
     deduplication: {bands: 14, rows: 9, lines: 6}
     decontamination: {path: [eval], fields: [context]}
     language_confidence_of: {ar: 0.7}
-  ngram: {do: train-ngram, from: corpus, order: 3, languages: [en]}
+  ngram: {do: train-ngram, from: {corpus: corpus}, order: 3, languages: [en]}
   tokenizer: {do: train-tokenizer, from: corpus, vocabulary_size: 1000, parity: {en: "a.txt:x"}}
   larger: {do: extend-tokenizer, from: {tokenizer: tokenizer, corpus: corpus}, languages: [ar], new_tokens: 10}
   base: {do: new-model, from: tokenizer, preset: tiny, shape: {num_layers: 2}}
@@ -282,12 +282,21 @@ def settings(random: Random) -> None:
 
     if random.random() < 0.2:
         return _options(random)
+    _files()
     file = Path("recipe.yaml")
     file.write_bytes(_recipe(random))
     overrides = [_override(random) for _ in range(random.choice((0, 0, 1, 2)))]
     recipe, where = load_recipe(file, overrides)
     steps = flow.plan(recipe, Path("run"), where, missing_files_are_errors=random.random() < 0.3)
     plan_table(steps)
+
+
+@functools.cache
+def _files() -> None:
+    """What RECIPE reads."""
+    for name in ("texts/a.jsonl", "a.jsonl", "b.jsonl", "eval/x.jsonl", "a.txt", "x.jsonl"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text('{"text": "x"}\n')
 
 
 def _recipe(random: Random) -> bytes:
@@ -341,6 +350,63 @@ def _options(random: Random) -> None:
         key = random.choice(list(texts))
         texts[key] = damaged(random, texts[key].encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
     given_settings(STAGES[stage["do"]], texts, {role: [] for role in STAGES[stage["do"]].reads})
+
+
+@target("arguments")
+def arguments(random: Random) -> None:
+    """What is written behind `diglot show`, `data`, `plan`, `run`: on a run in which nothing is done yet."""
+    import click
+
+    from diglot.cli import cli
+
+    _quick_run()
+    words = list(random.choice(WORDS).split(" "))
+    for _ in range(random.randint(1, 2)):
+        place = random.randrange(len(words))
+        key, equals, _ = words[place].partition("=")
+        strange = str(random.choice(STRANGE)).replace("\x00", "").encode("utf-8", "replace").decode()
+        words[place] = random.choice((strange, key + equals + strange, words[place] * 2, words[place] + strange))
+        if random.random() < 0.3:
+            words.insert(
+                place, random.choice(("--json", "--stage", "--limit", "--seed", "--price", "--until", "-", "--"))
+            )
+    if {"--dry-run-ranks"} & set(words) or (words[0] == "run" and "--dry-run" not in words):
+        return  # these do work
+    with contextlib.suppress(click.ClickException, click.exceptions.Exit):
+        cli.main(words, prog_name="diglot", standalone_mode=False)
+
+
+WORDS = (
+    "run recipe.yaml --dry-run trunk.steps=50", "run recipe.yaml --until corpus --dry-run --run x", "show runs/small --json",
+    "show runs/small --stage corpus --source english", "show runs/small", "data runs/small --stage trunk --at-step 3 --limit 5",
+    "data runs/small --mixture --json", "data runs/small --stage trunk --document english:1",
+    "plan plan.yaml --cluster h100:2x8 --price 2.5 --mfu 0.4", "plan plan.yaml base.steps=9 --cluster cpu:4 --watts 50 --pue 1.1",
+    "plan plan.yaml --cluster a100-80:8 --tokens-per-second 1000 --json", "schema", "curate --help", "chat runs/small --seed 3",
+)  # fmt: skip
+# Nothing is read but what the recipe says, so that it can be planned.
+PLANNED = """\
+name: planned
+stages:
+  corpus: {do: curate, sources: {english: {path: texts, language: en}}}
+  tokenizer: {do: train-tokenizer, from: corpus, vocabulary_size: 1000}
+  tokens: {do: encode, from: {corpus: corpus, tokenizer: tokenizer}}
+  init: {do: new-model, from: tokenizer, preset: tiny}
+  base: {do: train, from: {model: init, tokens: tokens}, steps: 40, batch_size: 4, sequence_length: 64}
+"""
+
+
+@functools.cache
+def _quick_run() -> None:
+    """A recipe and its run, as far as its first look: made once in a process's folder."""
+    from diglot import flow
+    from diglot.load import load_recipe
+
+    _files.__wrapped__()
+    Path("recipe.yaml").write_text(RECIPE)
+    Path("plan.yaml").write_text(PLANNED)
+    folder = Path("runs/small")
+    folder.mkdir(parents=True)
+    flow._remember(load_recipe(Path("recipe.yaml"))[0], folder)
 
 
 # --- answers of a model server ----------------------------------------------------------------------------------

@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from random import Random
 
 import fuzz
 import pytest
+
+from diglot.cli import cli
 
 COUNTS = {"settings": 250}
 PATIENT = 60  # seconds for one input, as the machine may be busy
@@ -38,6 +41,17 @@ def test_what_must_not_happen_is_found(fault: str, monkeypatch: pytest.MonkeyPat
     )
     monkeypatch.setattr(fuzz, "__file__", str(script))
     assert set(fuzz.hunt("faulty", 8, seconds=3)) == {3, 5}
+
+
+@pytest.mark.parametrize(
+    "words", [words for words in fuzz.WORDS if words.startswith(("run", "show runs/small --json", "plan"))]
+)
+def test_what_is_changed_is_understood_before_it_is_changed(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fuzz._quick_run.__wrapped__()
+    cli.main(words.split(), standalone_mode=False)
 
 
 def test_an_input_is_made_of_its_number_alone() -> None:

@@ -178,7 +178,7 @@ def parse_cluster(text: str) -> Cluster:
     Raises:
         UserError: another form, or an unknown device.
     """
-    found = re.fullmatch(r"([A-Za-z0-9-]+)(?::(?:(\d+)x)?(\d+))?", text.strip())
+    found = re.fullmatch(r"([A-Za-z0-9-]+)(?::(?:(\d{1,6})x)?(\d{1,6}))?", text.strip())
     if not found:
         raise UserError(
             f"--cluster {text!r}: write DEVICE, DEVICE:COUNT or DEVICE:NODESxCOUNT, such as h100:4x8 for four nodes "
