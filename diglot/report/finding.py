@@ -73,6 +73,7 @@ def _of_old(name: str, rows: list[Comparison], no_tasks: bool) -> list[str]:
     judged = [row for row in rows if row.either.kind in ("task", "bits") and row.verdict != "unknown"]
     gained = [row for row in judged if row.is_learnt and not (row.before and row.before.is_known)]
     known = [row for row in judged if row.verdict == "worse" or (row.before and row.before.is_known)]
+    unknown = [row for row in judged if _is_task(row) and row not in known and row not in gained]
     worse = [row for row in known if row.verdict == "worse"]
     found = []
     if worse:
@@ -84,6 +85,8 @@ def _of_old(name: str, rows: list[Comparison], no_tasks: bool) -> list[str]:
         found.append(f"{name} text: {_listed(known, str_of=_with_interval)}.")
     if gained:
         found.append(f"{name} gained: {_listed(gained)}.")
+    if unknown:
+        found.append(f"Neither known before nor gained: {_listed(unknown)}.")
     return found
 
 

@@ -94,6 +94,13 @@ def test_a_language_that_the_tokenizer_knew_can_be_gained(artifacts: list[Artifa
     assert "Arabic gained: cloze-ar 26% → 76% (chance 25%)" in finding(plain)
 
 
+def test_a_task_of_the_base_language_that_stayed_at_chance_is_listed(artifacts: list[Artifact]) -> None:
+    some = changed(artifacts, "evaluate-base", transfer_en=(0.23, 0.03))
+    text = finding(changed(some, "evaluate-aligned", transfer_en=(0.31, 0.04)))
+    assert "English was kept: cloze-en 86% → 84%" in text
+    assert "Neither known before nor gained: transfer-en 23% → 31% (chance 25%)." in text
+
+
 @pytest.mark.parametrize("error", [None, 0.2])
 def test_what_cannot_be_judged_is_said(artifacts: list[Artifact], error: float | None) -> None:
     some = changed(artifacts, "evaluate-aligned", cloze_ar=(0.5, error))  # type: ignore[arg-type]
