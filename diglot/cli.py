@@ -433,6 +433,7 @@ def data_command(run: Path, as_json: bool, limit: int, **asked: Any) -> None:
 
 PLAN_EXAMPLES = """\b
 Examples:
+  diglot plan recipes/arabic.yaml --cluster here
   diglot plan recipes/arabic.yaml --cluster h100:8
   diglot plan recipes/polylm-13b.yaml --cluster a100-80:32x8 --tokens-per-second 1170
   diglot plan recipes/polylm-1.7b.yaml base.parallel.tensor=2 --cluster h100:8x8 --price 2.50
@@ -443,7 +444,7 @@ Examples:
 @cli.command("plan", epilog=PLAN_EXAMPLES)
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1)
-@click.option("--cluster", required=True, metavar="DEVICE[:[NODESx]COUNT]", help="Such as h100, h100:8 or h100:4x8 (four nodes of eight). Devices: a100-40, a100-80, h100, h200, b200, rtx-4090, cpu (a core).")  # fmt: skip
+@click.option("--cluster", required=True, metavar="DEVICE[:[NODESx]COUNT]", help="Such as h100, h100:8 or h100:4x8 (four nodes of eight). Devices: a100-40, a100-80, h100, h200, b200, rtx-4090, cpu (a core). here: this machine, measured for some seconds.")  # fmt: skip
 @click.option("--mfu", type=Number(0, 1, min_open=True), help="Model FLOPs utilisation.  [default: one published for the device]")  # fmt: skip
 @click.option("--tokens-per-second", type=Number(0, min_open=True), help="A device's, instead of --mfu.")  # fmt: skip
 @click.option("--price", type=Number(0), help="Of a device-hour.")
@@ -462,13 +463,15 @@ def plan_command(
     from diglot.base.devices import parse_cluster
     from diglot.load import load_recipe
 
-    machines = parse_cluster(cluster)
+    machines = None if cluster == "here" else parse_cluster(cluster)
     loaded, where = load_recipe(recipe, list(overrides))
     reads = flow.graph(loaded, where)
 
     with interrupts_wait():
         from diglot.plan.command import plan, show
+        from diglot.plan.here import this_machine
 
+    machines = machines or this_machine()
     found = plan(loaded, reads, where, machines, dry_run_ranks, **given)
     if as_json:
         say_json(found.as_json())

@@ -188,7 +188,7 @@ def parse_cluster(text: str) -> Cluster:
     if name not in DEVICES:
         near = difflib.get_close_matches(name, DEVICES, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"--cluster {text!r}: no device {name!r}; {hint}devices: {', '.join(DEVICES)}")
+        raise UserError(f"--cluster {text!r}: no device {name!r}; {hint}devices: {', '.join(DEVICES)}; or here")
     if not nodes or not count:
         raise UserError(f"--cluster {text!r}: a cluster has at least one node of one device")
     return Cluster(DEVICES[name], nodes, count)

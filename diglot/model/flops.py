@@ -1,4 +1,4 @@
-"""Model FLOPs of training (PaLM, appendix B; Chowdhery et al. 2022, 2204.02311).
+"""Model FLOPs of training (PaLM, appendix B; Chowdhery et al. 2022, 2204.02311), and the peak that they are compared with.
 
     a token, forward and backward:    6 N + 12 L (H S) T
 
@@ -10,8 +10,15 @@ more.
 
 from __future__ import annotations
 
+import time
+
+import torch
+
 from diglot.model.decoder import DecoderConfig
 from diglot.model.huggingface import count_parameters
+
+SIDE = 512  # of the matrices of the timed product: 0.27 GFLOP, 3 ms on a core; a second where bfloat16 is emulated
+MOST_SECONDS = 0.1  # that the timing of such products takes
 
 
 def flops_per_token(config: DecoderConfig, sequence_length: int, objective: str = "lm") -> float:
@@ -23,3 +30,17 @@ def flops_per_token(config: DecoderConfig, sequence_length: int, objective: str 
         in_products -= config.vocabulary_size * config.hidden_size
     attention = 12 * config.num_layers * config.num_heads * config.head_size * sequence_length
     return (6 * in_products + attention) * (4 / 3 if objective == "dpo" else 1)
+
+
+def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """The rate of the fastest of some matrix products, FLOP/s; on a CPU as if nothing else ran there."""
+    matrix = torch.ones(SIDE, SIDE, dtype=dtype, device=device)
+    threads = torch.get_num_threads()
+    clock = time.monotonic if device.type == "cuda" else lambda: time.process_time() / threads
+    best, end = float("inf"), time.monotonic() + MOST_SECONDS
+    while best == float("inf") or time.monotonic() < end:
+        begun = clock()
+        product = matrix @ matrix.T
+        product[0, 0].item()  # waits for the device
+        best = min(best, max(clock() - begun, 1e-6))
+    return 2 * SIDE**3 / best

@@ -2,6 +2,8 @@
 
 follow.py   the shape of every train stage's model, from settings alone
 memory.py   bytes a device, by category, at the moment when most are held
+beside.py   evaluations, checkpoints and disk
+here.py     the machine at hand, measured
 estimate.py FLOPs, throughput, days, cost and energy; the verdict whether it fits
 dryrun.py   the real model, sharded over fake ranks on the CPU: bytes a rank
 tables.py   all of it for people

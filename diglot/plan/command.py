@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -11,9 +13,11 @@ from rich.console import Console
 from diglot.base.devices import Cluster
 from diglot.base.errors import UserError
 from diglot.base.table import drawn
+from diglot.plan.beside import Beside, of_evaluations
 from diglot.plan.dryrun import dry_run
 from diglot.plan.estimate import Assumptions, StagePlan, plan_recipe
-from diglot.plan.follow import Reads
+from diglot.plan.follow import Reads, follow
+from diglot.plan.here import HERE, free_disk, measured_speed
 from diglot.plan.memory import Execution, Memory, memory
 from diglot.plan.tables import WIDTH, as_json, dry_run_table, plan_view
 from diglot.recipe import Recipe
@@ -28,17 +32,23 @@ class Plan:
         cluster: what they would run on.
         assumptions: what was taken as given.
         dry_runs: by stage, what the dry run found, and the formula's memory for the same ranks.
+        evaluations: what each evaluation stage takes.
+        free: bytes of disk that are free for the run folder; None where it is not on this machine.
     """
 
     stages: list[StagePlan]
     cluster: Cluster
     assumptions: Assumptions
     dry_runs: dict[str, tuple[dict[str, Any], Memory]]
+    evaluations: dict[str, Beside]
+    free: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The plan for scripts."""
         dry_runs = {name: {**found, "formula": held.peak} for name, (found, held) in self.dry_runs.items()}
-        return as_json(self.stages, self.cluster, self.assumptions, dry_runs)
+        return as_json(self.stages, self.cluster, self.assumptions, dry_runs, self.evaluations) | {
+            "free_disk": self.free
+        }
 
 
 def plan(
@@ -57,9 +67,13 @@ def plan(
     if assumed.get("mfu") and assumed.get("tokens_per_second"):
         raise UserError("--mfu and --tokens-per-second say the same thing: give one of them")
     assumptions = Assumptions(**{name: value for name, value in assumed.items() if value is not None})
-    stages = plan_recipe(recipe, reads, where, cluster, assumptions)
+    here = cluster.device.name == HERE
+    measure = functools.cache(measured_speed) if here else None  # stages often train models of one shape
+    stages = plan_recipe(recipe, reads, where, cluster, assumptions, measure)
     dry_runs = _dry_runs(stages, dry_run_ranks) if dry_run_ranks else {}
-    return Plan(stages, cluster, assumptions, dry_runs)
+    evaluations = of_evaluations(recipe, reads, follow(recipe, reads, where), cluster, stages[0].mfu)
+    free = free_disk(Path(recipe.run or f"runs/{recipe.name}")) if here else None
+    return Plan(stages, cluster, assumptions, dry_runs, evaluations, free)
 
 
 def _dry_runs(stages: list[StagePlan], ranks: int) -> dict[str, tuple[dict[str, Any], Memory]]:
@@ -93,6 +107,8 @@ def _over(execution: Execution, ranks: int) -> Execution:
         accumulates=False,
         reference=False,
         packed=False,
+        host=False,
+        copies=False,
     )
 
 
@@ -100,7 +116,8 @@ def show(console: Console, found: Plan) -> None:
     """Print the plan, at 100 columns where there is no terminal to say otherwise."""
     if not console.is_terminal:
         console.width = WIDTH
-    console.print(plan_view(found.stages, found.cluster, found.assumptions), soft_wrap=False)
+    view = plan_view(found.stages, found.cluster, found.assumptions, found.evaluations, found.free)
+    console.print(view, soft_wrap=False)
     if not found.dry_runs:
         return
     table = dry_run_table([(name, *results) for name, results in found.dry_runs.items()])

@@ -4,8 +4,8 @@ Model FLOPs a token are those of model/flops.py; MFU is these FLOPs over the dev
 
     tokens/s/device = MFU × peak / FLOPs a token        days = tokens / (tokens/s/device × devices) / 86,400
 
-Training alone is counted. Restarts, checkpoints, evaluation and waiting come on top: PolyLM reports 29 days where its
-own throughput gives 24.7, and two months in all.
+Training steps are counted; evaluations, checkpoints and disk stand beside them (beside.py). Restarts and waiting come on
+top: PolyLM reports 29 days where its own throughput gives 24.7, and two months in all.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from diglot.base.errors import UserError
 from diglot.base.format import gibibytes
 from diglot.model.decoder import DecoderConfig
 from diglot.model.flops import flops_per_token
+from diglot.plan.beside import Beside, held_out_sources, of_training
 from diglot.plan.follow import Known, Reads, follow
 from diglot.plan.memory import Execution, Memory, memory, parameters
 from diglot.recipe import Recipe
 from diglot.recipe.common import at_step
 from diglot.recipe.train import Sweep, Training
 
+# A model's shape, how it is trained, sequences of a step on a device, and the cluster: tokens/s, None if not to be had.
+Measure = Callable[[DecoderConfig, Execution, int, Cluster], float | None]
 MAX_DEVICES = 4096  # that the search for a sharding that fits goes to
 SMALL = 40e6  # parameters below which published MFUs say little: launches and overheads take the time
 PUE = 1.2  # power usage effectiveness of a data centre; Jean Zay's, as in BLOOM's account (Luccioni et al. 2022)
@@ -74,6 +77,8 @@ class StagePlan:
         energy_kwh: of the devices, times the PUE.
         verdict: whether it fits, and if not, what would.
         notes: what to know about this stage.
+        beside: what it takes beside its steps.
+        measured: the throughput is that of its model on this machine.
     """
 
     name: str
@@ -96,6 +101,8 @@ class StagePlan:
     energy_kwh: float
     verdict: str
     notes: tuple[str, ...]
+    beside: Beside
+    measured: bool = False
 
     @property
     def fits(self) -> bool:
@@ -117,7 +124,12 @@ class StagePlan:
 
 
 def plan_recipe(
-    recipe: Recipe, reads: Reads, where: Callable[..., str], cluster: Cluster, assumptions: Assumptions | None = None
+    recipe: Recipe,
+    reads: Reads,
+    where: Callable[..., str],
+    cluster: Cluster,
+    assumptions: Assumptions | None = None,
+    measure: Measure | None = None,
 ) -> list[StagePlan]:
     """Plan every stage of a recipe that trains, in running order.
 
@@ -127,6 +139,7 @@ def plan_recipe(
         where: names the place of a key in it.
         cluster: what it would run on.
         assumptions: throughput and prices; published throughput and none if absent.
+        measure: finds out the throughput of a model, where the cluster is at hand and none is given.
 
     Raises:
         UserError: no train stage, a model that cannot be found out, or a layout that cannot be.
@@ -138,7 +151,8 @@ def plan_recipe(
         if isinstance(stage, Training):
             try:
                 model = known[at_step(inputs["model"][0])[0]]
-                plans.append(plan_stage(name, stage, model, cluster, assumptions or Assumptions()))
+                sources = held_out_sources(stage, inputs["tokens"], reads, recipe)
+                plans.append(plan_stage(name, stage, model, cluster, assumptions or Assumptions(), sources, measure))
             except UserError as error:
                 raise UserError(f"{where('stages', name)}: {error}") from error
     if not plans:
@@ -146,8 +160,25 @@ def plan_recipe(
     return plans
 
 
-def plan_stage(name: str, stage: Training, model: Known, cluster: Cluster, assumptions: Assumptions) -> StagePlan:
+def plan_stage(
+    name: str,
+    stage: Training,
+    model: Known,
+    cluster: Cluster,
+    assumptions: Assumptions,
+    sources: int = 1,
+    measure: Measure | None = None,
+) -> StagePlan:
     """Plan one stage that trains; a sweep as all its runs together.
+
+    Args:
+        name: the stage's.
+        stage: its settings.
+        model: what it trains.
+        cluster: what it would run on.
+        assumptions: throughput and prices.
+        sources: that it evaluates.
+        measure: see `plan_recipe`.
 
     Raises:
         UserError: sequences longer than the model's positions, or a layout that cannot be.
@@ -160,8 +191,12 @@ def plan_stage(name: str, stage: Training, model: Known, cluster: Cluster, assum
     execution = lay_out(stage, config, cluster)
     capacity = device.memory * (cluster.devices if device.one_process else 1)
     per_token = flops_per_token(config, stage.sequence_length, stage.objective)
-    # Either throughput or MFU is given, else the device's published MFU; the other follows.
+    # Throughput or MFU is given, else throughput is measured, else the device's published MFU is taken; the other follows.
     speed, peak = assumptions.tokens_per_second, device.peak(stage.precision)
+    given = speed or assumptions.mfu
+    share = math.ceil(stage.batch_size / execution.data_parallel)
+    found = measure(config, execution, share, cluster) if measure and not given else None
+    speed = speed or found
     mfu = speed * per_token / peak if speed else assumptions.mfu or device.mfu
     speed = speed or mfu * peak / per_token
     runs = len(stage.learning_rates) if isinstance(stage, Sweep) else 1
@@ -192,7 +227,13 @@ def plan_stage(name: str, stage: Training, model: Known, cluster: Cluster, assum
         cost=None if assumptions.price is None else hours * assumptions.price,
         energy_kwh=hours * (assumptions.watts or device.watts) / 1000 * assumptions.pue,
         verdict=judge(config, execution, cluster, capacity),
-        notes=(*model.assumed, *_notes(stage, execution, cluster, busy), *_doubts(mfu, config, assumptions)),
+        notes=(
+            *model.assumed,
+            *_notes(stage, execution, cluster, busy),
+            *_doubts(mfu, config, bool(given), bool(found)),
+        ),
+        beside=of_training(stage, config, sources, speed * cluster.devices * busy),
+        measured=found is not None,
     )
 
 
@@ -230,6 +271,8 @@ def lay_out(stage: Training, config: DecoderConfig, cluster: Cluster) -> Executi
         reference=stage.objective == "dpo",
         packed=True,
         sharded=devices > 1,
+        host=cluster.device.one_process,
+        copies=cluster.device.one_process and stage.asynchronous_checkpoints and stage.steps >= stage.checkpoint_every,
     )
 
 
@@ -262,11 +305,10 @@ def _notes(stage: Training, execution: Execution, cluster: Cluster, busy: float)
         yield f"tensor parallel {execution.tensor_parallel} reaches across nodes, whose network will slow it down"
 
 
-def _doubts(mfu: float, config: DecoderConfig, assumptions: Assumptions) -> Iterator[str]:
-    if mfu > 0.75:
+def _doubts(mfu: float, config: DecoderConfig, given: bool, measured: bool) -> Iterator[str]:
+    if mfu > 0.75 and not measured:
         yield f"an MFU of {mfu:.0%} is more than was ever published for such training"
-    given = assumptions.mfu or assumptions.tokens_per_second
-    if not given and parameters(config)["total"] < SMALL:
+    if not (given or measured) and parameters(config)["total"] < SMALL:
         yield "the MFU was measured on larger models; one this small will reach a fraction of it, so give --mfu"
 
 
@@ -293,13 +335,15 @@ def judge(config: DecoderConfig, execution: Execution, cluster: Cluster, capacit
 
 
 def _changes(execution: Execution) -> Iterator[list[tuple[str, Execution]]]:
-    """Two ways to hold less on the same devices, each in rising steps: fewer sequences; and with checkpointing."""
+    """Ways to hold less on the same devices: fewer sequences; no copy of a checkpoint; and with activation checkpointing."""
     micro = execution.micro_batch_size
     smaller = [micro // 2**power for power in range(1, micro.bit_length())]
     less = [
         (f"micro_batch_size={size}", replace(execution, micro_batch_size=size, accumulates=True)) for size in smaller
     ]
     yield less
+    if execution.copies:
+        yield [("asynchronous_checkpoints=false", replace(execution, copies=False))]
     if not execution.activation_checkpointing:
         flag = "activation_checkpointing=true"
         ways = [(flag, execution), *((f"{flag} {words}", changed) for words, changed in less)]

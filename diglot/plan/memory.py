@@ -48,6 +48,10 @@ MASTER = 4  # bytes of a weight, a gradient, and of each of AdamW's two moments
 # Fragmentation and what a formula leaves out: memory that torchtitan's table says was reserved for Llama-3.1 8B lies 19%,
 # 14% and 19% above the sum (8 and 128 H100 with selective, 8 with full checkpointing); the total is then within 4%.
 MARGIN = 0.15
+# The same on a CPU, where glibc's heap keeps much of what was freed: resident memory of real steps lay 43% to 53% above
+# the sum for models of 7 million parameters, and 17% to 24% where glibc was told to give back everything (tests/plan); of
+# SmolLM2-135M 37% above it, Python and torch taken off.
+HOST_MARGIN = 0.4
 # Held outside of PyTorch's allocator: CUDA's context, cuBLAS, NCCL; on a CPU Python and torch themselves.
 CONTEXT = 2**30
 # Linear layers that tensor parallel cuts along their input (the second dimension of the weight).
@@ -74,6 +78,8 @@ class Execution:
         sharded: FSDP2's types and gathering; without, one process under autocast (diglot/train/loop.py).
         optimizer: Muon has one moment of each layer's matrices instead of two.
         loss: `whole` is what others do: all logits at once.
+        host: all is in a CPU's memory.
+        copies: a checkpoint's copy lies in the same memory while it is written, and from the first one on.
     """
 
     data_parallel: int = 1
@@ -91,6 +97,8 @@ class Execution:
     sharded: bool = True
     optimizer: Literal["adamw", "muon"] = "adamw"
     loss: Literal["chunked", "whole"] = "chunked"
+    host: bool = False
+    copies: bool = False
 
     @property
     def compute_bytes(self) -> int:
@@ -125,7 +133,7 @@ class Memory:
     Attributes:
         moment: when most is held.
         categories: bytes then, by category: weights, gradients, optimizer, gathered, activations, loss, and
-            reference where there is one.
+            reference and copy where there is one.
         moments: the sum at every moment.
         margin: for fragmentation, and what libraries hold.
     """
@@ -254,13 +262,14 @@ def memory(config: DecoderConfig, execution: Execution, *, margin: bool = True) 
     Args:
         config: the model's shape.
         execution: how it is trained.
-        margin: whether to add MARGIN and CONTEXT.
+        margin: whether to add MARGIN (or HOST_MARGIN) and CONTEXT.
     """
     states = _states(config, execution)
     moments = {name: states | working for name, working in _moments(config, execution, states["gradients"]).items()}
     sums = {name: sum(categories.values()) for name, categories in moments.items()}
     moment = max(sums, key=sums.__getitem__)
-    spare = MARGIN * sums[moment] + CONTEXT if margin else 0.0
+    share = HOST_MARGIN if execution.host else MARGIN
+    spare = share * sums[moment] + CONTEXT if margin else 0.0
     return Memory(moment, moments[moment], sums, spare)
 
 
@@ -280,6 +289,8 @@ def _states(config: DecoderConfig, execution: Execution) -> dict[str, float]:
         # and AdamW's counter of steps a parameter
         "optimizer": 2 * size - sum(sizes[name] for name in by_muon) + 4 * (len(shapes) - len(by_muon)),
     }
+    if execution.copies:
+        states["copy"] = states["weights"] + states["optimizer"]
     return states | ({"reference": size} if execution.reference else {})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,8 +13,10 @@ from rich.text import Text
 from diglot.base.devices import Cluster
 from diglot.base.format import digits, duration, energy, gibibytes, scientific, short
 from diglot.base.table import Column, Table, drawn, left, right
+from diglot.plan.beside import Beside
 from diglot.plan.estimate import Assumptions, StagePlan
-from diglot.plan.memory import MARGIN, Memory
+from diglot.plan.memory import HOST_MARGIN, MARGIN, Memory
+from diglot.recipe.evaluate import BYTES_A_TOKEN
 
 WIDTH = 100
 CATEGORIES = ("weights", "gradients", "optimizer", "gathered", "activations", "loss")
@@ -23,12 +25,21 @@ CATEGORIES = ("weights", "gradients", "optimizer", "gathered", "activations", "l
 STAGE = Column("stage", overflow="keep")
 
 
-def plan_view(plans: Sequence[StagePlan], cluster: Cluster, assumptions: Assumptions) -> RenderableType:
+def plan_view(
+    plans: Sequence[StagePlan],
+    cluster: Cluster,
+    assumptions: Assumptions,
+    evaluations: Mapping[str, Beside],
+    free: int | None,
+) -> RenderableType:
     """Everything, one below the other."""
     parts: list[RenderableType] = []
-    for table in (models_table(plans), compute_table(plans, cluster, assumptions), memory_table(plans)):
+    tables = [models_table(plans), compute_table(plans, cluster, assumptions)]
+    for table in (*tables, beside_table(plans, evaluations), memory_table(plans)):
         parts += [drawn(table), ""]
     parts += [verdict_line(plan) for plan in plans]
+    if free is not None:
+        parts.append(disk_line(plans, free))
     parts.append(Text("\nWhat this rests on", style="bold"))
     parts += [Padding(Text(f"· {note}"), (0, 0, 0, 1)) for note in notes(plans, cluster, assumptions)]
     return Group(*parts)
@@ -76,10 +87,34 @@ def compute_table(plans: Sequence[StagePlan], cluster: Cluster, assumptions: Ass
     return table
 
 
+def beside_table(plans: Sequence[StagePlan], evaluations: Mapping[str, Beside]) -> Table:
+    """Evaluations, and what lies on disk."""
+    numbers = right("evaluations", "sources", "tokens each", "time", "checkpoints", "models")
+    table = Table([STAGE, *numbers], "Beside the steps: held-out text, and GiB on disk")
+    rows = [(plan.name, plan.beside) for plan in plans] + list(evaluations.items())
+    for name, beside in rows:
+        evaluated = [f"{beside.evaluations:,}", f"{beside.sources:,}", f"{beside.tokens:,}", duration(beside.seconds)]
+        disk = [gibibytes(size) if size else "–" for size in (beside.checkpoints, beside.models)]
+        table.add(name, *(evaluated if beside.sources else ["–"] * 4), *disk)
+    return table
+
+
+def disk_line(plans: Sequence[StagePlan], free: int) -> Text:
+    """Does what training writes fit on the disk: all models, and the checkpoints of one stage at a time."""
+    needed = sum(plan.beside.models for plan in plans) + max(plan.beside.checkpoints for plan in plans)
+    fits = needed <= free
+    line = Text("disk: ", style="bold")
+    verdict = f"{'fits' if fits else 'does not fit'}: {gibibytes(needed)} GiB of {gibibytes(free)} GiB"
+    line.append(verdict, style="green" if fits else "red")
+    return line.append(" (models and checkpoints; text and tokens come on top)", style="not bold")
+
+
 def memory_table(plans: Sequence[StagePlan]) -> Table:
     """Bytes a device at the peak, with and without activation checkpointing; what was asked for is bold."""
-    columns = right("weights", "grads", "optim", "gathered", "activ", "loss", "margin", "sum")
-    table = Table([STAGE, *left("data×tensor", "micro", "checkpt"), *columns], "Memory a device at its peak, GiB")
+    copied = any(plan.execution.copies for plan in plans)
+    columns = right("weights", "grads", "optim", *(["copy"] if copied else []))
+    columns += right("gathered", "activ", "loss", "margin", "sum")
+    table = Table([STAGE, *left("layout", "micro", "checkpt"), *columns], "Memory a device at its peak, GiB")
     for plan in plans:
         execution = plan.execution
         asked, sizes = (execution.activation_checkpointing, [execution.data_parallel, execution.tensor_parallel])
@@ -89,6 +124,7 @@ def memory_table(plans: Sequence[StagePlan]) -> Table:
             first = [plan.name, "×".join(map(str, sizes)), f"{execution.micro_batch_size}×{execution.sequence_length}"]
             sums = [held.categories[name] for name in CATEGORIES]
             sums[0] += held.categories.get("reference", 0)
+            sums[3:3] = [held.categories.get("copy", 0)] if copied else []
             row = [*(first if on == asked else ["", "", ""]), "yes" if on else "no"]
             row += map(gibibytes, (*sums, held.margin, held.total))
             table.add(*row, style="strong" if on == asked else "quiet")
@@ -117,8 +153,14 @@ def notes(plans: Sequence[StagePlan], cluster: Cluster, assumptions: Assumptions
         by_note.setdefault(note, []).append(name)
     lines = [f"{', '.join(names)}: {note}" for note, names in by_note.items()]
     # Where the MFU comes from decides what the days are worth, so it is always said.
+    if measured := [plan.name for plan in plans if plan.measured]:
+        lines.append(
+            f"{', '.join(measured)}: tokens/s of the model with fewer layers, trained here for some passes just now"
+        )
     if assumptions.tokens_per_second:
         lines.append("the MFU follows from the tokens/s that were given")
+    elif len(measured) == len(plans):
+        pass  # it follows from what was measured
     elif assumptions.mfu is None:
         lines.append(f"MFU {device.mfu:.1%}: {device.mfu_source}")
     else:
@@ -127,11 +169,17 @@ def notes(plans: Sequence[StagePlan], cluster: Cluster, assumptions: Assumptions
         f"FLOP a token = 6 N + 12 layers × heads' size × sequence length (PaLM, appendix B); peak of {device.title}: "
         f"{device.bfloat16 / 1e12:,.4g} TFLOP/s bfloat16, {device.float32 / 1e12:,.3g} float32 ({device.source})",
         "memory: 16 bytes a parameter (12 of what Muon moves) divided among all devices, and what is held at the busiest of six moments; margin "
-        f"{MARGIN:.0%} and 1 GiB; tokens count padding; attention counts the whole sequence",
+        f"{HOST_MARGIN if device.one_process else MARGIN:.0%} and 1 GiB; tokens count padding; attention counts the whole sequence",
         f"energy: {assumptions.watts or device.watts:g} W a device × PUE {assumptions.pue:g}; servers' processors and "
         "network are not in it",
-        "time is training alone: PolyLM reports 29 days where its own throughput gives 24.7",
+        "time is training steps alone: PolyLM reports 29 days where its own throughput gives 24.7",
+        f"an evaluation is forward passes, a third of training; {BYTES_A_TOKEN} bytes a token; test items are not in it",
     ]
+    copies = [plan.beside.copy for plan in plans if plan.beside.copy and not plan.execution.copies]
+    if copies:
+        lines.append(
+            f"asynchronous checkpoints take a copy in the CPUs' memory: {gibibytes(max(copies) / cluster.nodes)} GiB a node"
+        )
     if assumptions.price is None:
         lines.append("no cost without --price (of a device-hour)")
     return lines
@@ -162,7 +210,11 @@ def dry_run_table(results: Sequence[tuple[str, dict[str, Any], Memory]]) -> Tabl
 
 
 def as_json(
-    plans: Sequence[StagePlan], cluster: Cluster, assumptions: Assumptions, dry_runs: dict[str, Any]
+    plans: Sequence[StagePlan],
+    cluster: Cluster,
+    assumptions: Assumptions,
+    dry_runs: dict[str, Any],
+    evaluations: Mapping[str, Beside],
 ) -> dict[str, Any]:
     """The plan for scripts: bytes, seconds, FLOPs, kWh."""
     return {
@@ -180,6 +232,7 @@ def as_json(
             }
             for plan in plans
         },
+        "evaluations": {name: asdict(beside) for name, beside in evaluations.items()},
         "notes": notes(plans, cluster, assumptions),
     }
 

@@ -46,6 +46,10 @@ class GatherInstructions(Stage):
     max_characters: Count = Field(8000, description="Longer conversations are dropped and counted.")
     seed: Seed = 0
 
+    def num_sources(self) -> int:
+        """As many as are listed."""
+        return len(self.sources)
+
     def outside_paths(self) -> dict[tuple, str]:
         """The sources' paths."""
         return source_paths(self)
@@ -68,6 +72,10 @@ class GatherPreferences(Stage):
     max_held_out: Count = Field(500, description="At most this many held-out records a source.")
     max_characters: Count = Field(8000, description="Pairs with a longer conversation are dropped and counted.")
     seed: Seed = 0
+
+    def num_sources(self) -> int:
+        """As many as are listed."""
+        return len(self.sources)
 
     def outside_paths(self) -> dict[tuple, str]:
         """The sources' paths."""

@@ -130,6 +130,10 @@ class Stage(Settings):
             made_of[key] = {name: value for name, value in made_of[key].items() if name != inner}
         return made_of
 
+    def num_sources(self) -> int:
+        """Sources that its artifact has, as far as its settings tell; for plans."""
+        return 1
+
     def settled(self, stages: Mapping[str, Stage]) -> Stage:
         """The stage with the defaults that follow from other stages of its recipe."""
         return self

@@ -164,6 +164,10 @@ class Curate(Stage):
         if wrong := unknown_rule_set(self.rules.set):
             yield "rules.set", wrong
 
+    def num_sources(self) -> int:
+        """A crawl that is sorted by language counts once a language."""
+        return sum(len(source.languages or [source.language]) for source in self.sources.values())
+
     def outside_paths(self) -> dict[tuple, str]:
         """The sources' paths, and those of models, rule sets and evaluation sets."""
         paths = source_paths(self)

@@ -9,7 +9,6 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from diglot.recipe.common import Count, Language, Name, Role, Seed, Settings, Stage
-from diglot.recipe.curate import Curate
 from diglot.recipe.train import EVALUATION_SHARE, FORWARD_PASSES, Sweep, Training
 
 BYTES_A_TOKEN = (
@@ -89,20 +88,18 @@ class Evaluate(Stage):
             for stage in stages.values()
             if isinstance(stage, Training)
         )
-        sources = sum(stage.num_sources(stages) for stage in stages.values() if isinstance(stage, Evaluate))
+        sources = sum(stage._num_measured(stages) for stage in stages.values() if isinstance(stage, Evaluate))
         if not trained or not sources:
             return self.model_copy(update={"max_bytes": MAX_BYTES})
         each = EVALUATION_SHARE * FORWARD_PASSES * BYTES_A_TOKEN * trained / sources
         size = 2 ** int(math.log2(max(each, 1)))
         return self.model_copy(update={"max_bytes": min(max(size, FEWEST_BYTES), MOST_BYTES)})
 
-    def num_sources(self, stages: Mapping[str, Stage]) -> int:
-        """Sources of the corpora that bits per byte are measured on; those of a crawl sorted by language count singly."""
+    def _num_measured(self, stages: Mapping[str, Stage]) -> int:
+        """Sources of the corpora that bits per byte are measured on."""
         given = self.from_.get("corpus", []) if isinstance(self.from_, dict) else []
         corpora = [stages.get(name) for name in ([given] if isinstance(given, str) else given)]
-        found = [source for corpus in corpora if isinstance(corpus, Curate) for source in corpus.sources.values()]
-        others = sum(corpus is not None and not isinstance(corpus, Curate) for corpus in corpora)
-        return others + sum(len(source.languages or [source.language]) for source in found)
+        return sum(corpus.num_sources() for corpus in corpora if corpus)
 
     def outside_paths(self) -> dict[tuple, str]:
         """The tasks' files, where the items come from outside."""

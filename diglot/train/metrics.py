@@ -10,7 +10,6 @@ import json
 import math
 import os
 import resource
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from torch import Tensor
 from diglot.base.devices import device_called
 from diglot.base.files import read_log, write_lines
 from diglot.model.decoder import DecoderConfig
-from diglot.model.flops import flops_per_token
+from diglot.model.flops import flops_per_token, measured_peak
 from diglot.recipe.train import Train
 from diglot.train.mesh import Mesh
 from diglot.train.schedule import PhaseSchedule
@@ -165,9 +164,6 @@ class Step:
 
 # --- speed ----------------------------------------------------------------------------------------------------
 
-SIDE = 512  # of the matrices of the timed product: 0.27 GFLOP, 3 ms on a core; a second where bfloat16 is emulated
-MOST_SECONDS = 0.1  # that the timing of such products takes
-
 
 @dataclass(frozen=True)
 class Speed:
@@ -209,20 +205,6 @@ def peak(device: torch.device, precision: str) -> float:
         if known := device_called(properties.name, properties.total_memory):
             return known.peak(precision)
     return measured_peak(device, getattr(torch, precision))
-
-
-def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """The rate of the fastest of some matrix products, FLOP/s; on a CPU as if nothing else ran there."""
-    matrix = torch.ones(SIDE, SIDE, dtype=dtype, device=device)
-    threads = torch.get_num_threads()
-    clock = time.monotonic if device.type == "cuda" else lambda: time.process_time() / threads
-    best, end = float("inf"), time.monotonic() + MOST_SECONDS
-    while best == float("inf") or time.monotonic() < end:
-        begun = clock()
-        product = matrix @ matrix.T
-        product[0, 0].item()  # waits for the device
-        best = min(best, max(clock() - begun, 1e-6))
-    return 2 * SIDE**3 / best
 
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")

@@ -1,6 +1,7 @@
 """Memory by formula, against real steps on the CPU, torchtitan's published table, and itself."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -75,7 +76,9 @@ def test_ranks_together_hold_at_least_everything(data_parallel, power):
 def real_step(preset, changes):
     request = {"preset": preset, "vocabulary_size": 8000, "changes": changes, "rows": 4, "length": 512}
     command = [sys.executable, str(HELPERS / "real_step.py"), json.dumps(request)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    # glibc's heap gives everything back at once: what it keeps of freed memory is chance, and no part of the formula.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return shape(preset, 8000, Shape(**changes)), json.loads(done.stdout)
 
 
@@ -87,12 +90,15 @@ def real_step(preset, changes):
 )
 def test_a_real_step_holds_what_the_formula_says(preset, changes, over):
     config, found = real_step(preset, changes)
-    execution = Execution(micro_batch_size=4, sequence_length=512, precision="float32", sharded=False, packed=True)
+    execution = Execution(
+        micro_batch_size=4, sequence_length=512, precision="float32", sharded=False, packed=True, host=True
+    )
     assert states(config, execution) == {name: found[name] for name in ("weights", "optimizer")}
     assert found["gradients"] == found["weights"]
     assert 1 <= found["activations"] / kept_activations(config, execution) < over
     held = memory(config, execution)
-    assert held.peak < found["resident"] < 2 * held.peak  # 1.7 was seen, more where other processes press
+    # 1.17 and 1.24 times the sum, whatever else runs; with glibc's defaults 1.43 to 1.53, for which HOST_MARGIN is there.
+    assert 1.1 < found["resident"] / held.peak < 1.3
     assert found["resident"] < held.total
 
 
@@ -176,6 +182,17 @@ def test_sixteen_bytes_a_parameter():
     config = PRESETS["llama-3-8b"]
     held = memory(config, Execution(micro_batch_size=1, sequence_length=64, sharded=False, precision="float32"))
     assert held.moments["optimizer step"] == pytest.approx(16 * parameters(config)["total"], rel=1e-6)
+
+
+def test_an_asynchronous_checkpoint_takes_its_copy_where_there_is_one_memory():
+    """5.9 GB were held where 4.2 GB had been planned: weights and moments lay there twice."""
+    config = PRESETS["qwen3-0.6b"]
+    execution = Execution(sharded=False, precision="float32", host=True)
+    without, with_copy = (memory(config, replace(execution, copies=copies)) for copies in (False, True))
+    state = 12 * parameters(config)["total"]
+    assert with_copy.peak - without.peak == pytest.approx(state, rel=1e-6)
+    assert with_copy.categories["copy"] == with_copy.categories["weights"] + with_copy.categories["optimizer"]
+    assert with_copy.margin == pytest.approx(0.4 * with_copy.peak + GIB)
 
 
 def test_muon_keeps_one_moment_of_the_layers_matrices():

@@ -1,0 +1,107 @@
+"""What a recipe takes beside its training steps: evaluations, within trainings and after them, and disk.
+
+An evaluation is forward passes, each a third of a training step on as many tokens. Checkpoints hold weights and moments
+in float32; one more than are kept is on the disk while it is written. Test items of evaluations are in no plan: their
+texts are not read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diglot.base.devices import Cluster
+from diglot.model.decoder import DecoderConfig
+from diglot.model.flops import flops_per_token
+from diglot.plan.follow import Known, Reads
+from diglot.plan.memory import MASTER, Execution, memory, parameters
+from diglot.recipe import Recipe
+from diglot.recipe.common import at_step
+from diglot.recipe.evaluate import BYTES_A_TOKEN, MAX_BYTES, Evaluate
+from diglot.recipe.train import FORWARD_PASSES, Sweep, Train, Training
+
+HELD_OUT = {"lm": ("corpus", "instructions"), "sft": ("corpus", "instructions"), "dpo": ("preferences",)}
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a stage takes beside training steps.
+
+    Attributes:
+        evaluations: of its model on held-out text.
+        sources: of that text.
+        tokens: of each source in each evaluation, at most.
+        seconds: of all evaluations.
+        copy: bytes of the copy that training goes on beside while a checkpoint is written, in the CPU's memory of all
+            nodes together; 0 where it waits instead, and where none is written.
+        checkpoints: bytes on disk, at most at a time; gone when the stage is done.
+        models: bytes on disk that stay.
+    """
+
+    evaluations: int = 0
+    sources: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    copy: float = 0.0
+    checkpoints: float = 0.0
+    models: float = 0.0
+
+    @property
+    def disk(self) -> float:
+        """Bytes on disk at most."""
+        return self.checkpoints + self.models
+
+
+def held_out_sources(stage: Training, tokens: list[str], reads: Reads, recipe: Recipe) -> int:
+    """The sources that a training evaluates: those of what its token stages encode, in the forms that it can read."""
+    encoded = [reads[at_step(name)[0]] for name in tokens]
+    names = [name for roles in encoded for role in HELD_OUT[stage.objective] for name in roles.get(role, [])]
+    return max(1, sum(recipe.stages[at_step(name)[0]].num_sources() for name in names))
+
+
+def of_training(stage: Training, config: DecoderConfig, sources: int, tokens_per_second: float) -> Beside:
+    """What a stage that trains takes beside its steps; `tokens_per_second` is that of its steps, on all devices."""
+    runs = len(stage.learning_rates) if isinstance(stage, Sweep) else 1
+    tokens = stage.tokens_an_evaluation(sources)
+    read = runs * stage.num_evaluations * sources * tokens
+    state = checkpoint_bytes(config, stage.optimizer)
+    saved = stage.steps // stage.checkpoint_every
+    kept = min(saved, stage.keep_checkpoints + 1)
+    if stage.keep_checkpoint_every:
+        kept += stage.steps // stage.keep_checkpoint_every
+    models, weights = 0.0, MASTER * parameters(config)["total"]
+    if isinstance(stage, Train):
+        models = len(stage.kept_steps()) * (state if stage.export_optimizer else weights)
+    return Beside(
+        evaluations=runs * stage.num_evaluations,
+        sources=sources,
+        tokens=tokens,
+        seconds=read / FORWARD_PASSES / tokens_per_second,
+        copy=state if saved and stage.asynchronous_checkpoints else 0.0,
+        checkpoints=kept * state,
+        models=models,
+    )
+
+
+def checkpoint_bytes(config: DecoderConfig, optimizer: str) -> float:
+    """Bytes of weights and moments, of all processes together."""
+    whole = Execution(sharded=False, precision="float32", optimizer="muon" if optimizer == "muon" else "adamw")
+    held = memory(config, whole, margin=False).categories
+    return held["weights"] + held["optimizer"]
+
+
+def of_evaluations(
+    recipe: Recipe, reads: Reads, known: dict[str, Known], cluster: Cluster, mfu: float
+) -> dict[str, Beside]:
+    """What each evaluation stage takes for bits per byte, on one device (a machine's cores count as one)."""
+    device, found = cluster.device, {}
+    speed = mfu * device.peak("float32" if device.one_process else "bfloat16")
+    speed *= cluster.devices if device.one_process else 1
+    for name, roles in reads.items():
+        stage = recipe.stages[name]
+        if isinstance(stage, Evaluate):
+            config = known[at_step(roles["model"][0])[0]].shape()
+            sources = sum(recipe.stages[at_step(corpus)[0]].num_sources() for corpus in roles.get("corpus", []))
+            tokens = (stage.max_bytes or MAX_BYTES) // BYTES_A_TOKEN
+            forward = flops_per_token(config, config.max_positions) / FORWARD_PASSES
+            found[name] = Beside(min(sources, 1), sources, tokens, sources * tokens * forward / speed)
+    return found
