@@ -29,6 +29,7 @@ from diglot.evaluate.items import ChatPrompt, Item, separator
 from diglot.evaluate.language_model import Generation, LanguageModel, Report, Request, Score
 from diglot.evaluate.metrics import corpus_score, mean, normalise, text_metric
 from diglot.recipe.evaluate import Task
+from diglot.tokenizer.thoughts import answer_of
 
 
 class LogLikelihood(tuple):
@@ -208,7 +209,9 @@ class ItemTask(HarnessTask):
     def process_results(self, doc: Item, results: list) -> dict[str, Any]:
         """One item's metrics: 0 or 1, or the pair (generation, reference) for corpus metrics."""
         if self.settings.kind == "generation":
-            pair = (str(results[0]).strip(), doc["reference"].strip())
+            # Thoughts of a chat model are none of its answer.
+            text = answer_of(str(results[0])) if self.settings.chat else str(results[0])
+            pair = (text.strip(), doc["reference"].strip())
             exact = float(normalise(pair[0]) == normalise(pair[1]))
             return {"exact_match": exact, "chrf": pair, "bleu": pair}
         # Sums favour short answers; per character is the harness's acc_norm, per token depends on the tokenizer.

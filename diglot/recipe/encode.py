@@ -21,7 +21,7 @@ class Encode(Stage):
     }
     function: ClassVar[str] = "diglot.encode.stage:run"
     position: ClassVar[int] = 60
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
 
     renamed: ClassVar[dict[str, str]] = {"tasks": "instructions"}
 

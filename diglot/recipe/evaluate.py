@@ -43,7 +43,7 @@ class Evaluate(Stage):
     }
     function: ClassVar[str] = "diglot.evaluate.engine:run"
     position: ClassVar[int] = 110
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     extra: ClassVar[str | None] = "evaluate"
 
     do: Literal["evaluate"] = "evaluate"

@@ -17,10 +17,9 @@ format does, token for token. Three things are learnt from the template itself:
 * what stands before a system message (Llama-3.1 puts dates into it);
 * in which roles spaces around the content are removed (Llama-3: in all).
 
-What a template does to an answer that ends a conversation is not asked: nobody is prompted with that. Qwen3's puts
-empty thoughts before it, which we do not. Thoughts that an answer has are written as the template writes them: where it
-drops those of earlier answers, so do we, and such answers are not predicted, for nobody shall learn to answer without
-thinking from one whose thoughts were taken away (thoughts.py).
+Thoughts are written as the template writes them. Where it drops those of earlier answers, so do we, and such answers are not
+predicted, for nobody shall learn to answer without thinking from one whose thoughts were taken away; where it puts empty ones
+before the last answer (Qwen3), so do we, and they are predicted with it (thoughts.py).
 
 A template works on text, so a user who types `<|assistant|>` gets a real role token out of it; `Chat` works on ids and
 encodes every content as plain text, so nobody can forge a role. Everything else has the template's ids.
@@ -183,9 +182,9 @@ class Chat:
                 before = self._system_opening if system else self._opening + self._format.before[role]
             content = content.strip() if role in self._stripped else content
             if role == "assistant":
-                whole = self._thoughts.latest(content)
-                content = self._thoughts.earlier(content) if number < last_question else whole
-                yield before, content, role, content == whole
+                rewrite = self._thoughts.earlier if number < last_question else self._thoughts.latest
+                lost = number < last_question and rewrite(content) != content
+                yield before, rewrite(content), role, not lost
             else:
                 yield before, content, role, False
 
@@ -344,15 +343,19 @@ def _without_first_space(splitter: Any) -> Any:
 
 
 def _test(chat: Chat, template: Template, parser: tokenizers.Tokenizer) -> None:
-    """Compare prompts of one and two turns, with and without a system message, by text and by ids."""
+    """Compare prompts of one and two turns, with and without a system message, by text and by ids; likewise with answers."""
     system, user, assistant = ({"role": role, "content": text} for role, text in TESTING.items())
     other = {"role": "user", "content": LEARNING["user"]}
-    for messages in ([user], [user, assistant, other], [system, user], [system, other, assistant, user]):
-        theirs, ours = template.render(messages, True), chat.text(messages, True)
+    prompts = [[user], [user, assistant, other], [system, user], [system, other, assistant, user]]
+    for messages, is_prompt in [
+        *((each, True) for each in prompts),
+        *(([*each, assistant], False) for each in prompts),
+    ]:
+        theirs, ours = template.render(messages, is_prompt), chat.text(messages, is_prompt)
         if theirs != ours:
             raise _Differs(_first_difference(theirs, ours))
         their_ids = parser.encode(theirs, add_special_tokens=False).ids
-        our_ids, _ = chat.encode(messages, True)
+        our_ids, _ = chat.encode(messages, is_prompt)
         if their_ids != our_ids:
             decode = parser.decode
             raise _Differs(

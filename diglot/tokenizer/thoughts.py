@@ -6,8 +6,8 @@ Templates of models that think before they answer write the thoughts of an answe
     and later   user  q1   assistant  a1   user  q2   assistant  <think>⏎t2⏎</think>⏎⏎a2
 
 So a model never reads earlier thoughts, and must not be trained as if it did. What a template does is learnt from it on
-two conversations: with answers that a question follows (`earlier`), and with the last one (`latest`), where thoughts are
-only set in lines of their own. Anything else that a template does to its tags shows when a conversation that holds one is
+conversations with answers that a question follows (`earlier`), and on the last one (`latest`), where thoughts are only set
+in lines of their own, and an answer without any may get empty ones (Qwen3: it was not thought about). Anything else that a template does to its tags shows when a conversation that holds one is
 compared with the template's own text (`Chat.difference`).
 """
 
@@ -21,6 +21,7 @@ from diglot.tokenizer.template import Template
 
 CLOSING = re.compile(r"</\w+>")
 END = "</think>"
+EMPTY = f"<think>\n\n{END}\n\n"
 PROBE = f"<think>Why?{END}\n\n Bread. "  # the spaces tell what is stripped
 
 Rewrite = Callable[[str], str]
@@ -69,6 +70,16 @@ def tidy(content: str) -> str:
     return f"<think>\n{thought}\n{END}\n\n{answer}"
 
 
+def empty(content: str) -> str:
+    """With empty thoughts where there are none: Qwen3."""
+    return content if END in content else EMPTY + content.lstrip("\n")
+
+
+def answer_of(text: str) -> str:
+    """What is said after the thoughts."""
+    return text.rpartition(END)[2].lstrip("\n") if END in text else text
+
+
 def learn_thoughts(template: Template, before_answer: str) -> Thoughts:
     """Find out what a template does to thoughts; what is not known here is taken for untouched.
 
@@ -85,8 +96,11 @@ def learn_thoughts(template: Template, before_answer: str) -> Thoughts:
     def first(rewrites: tuple[Rewrite, ...], rendering: str) -> Rewrite:
         return next((rewrite for rewrite in rewrites if before_answer + rewrite(PROBE) in rendering), kept)
 
+    written = first((kept, tidy), template.render([user, answer], False))
+    plain = template.render([user, {"role": "assistant", "content": "Bread."}], False)
+    fills = before_answer + EMPTY + "Bread." in plain
     return Thoughts(
         first((kept, dropped, cut, stripped), template.render([user, answer, user], True)),
-        first((kept, tidy), template.render([user, answer], False)),
+        (lambda content: empty(written(content))) if fills else written,
         re.compile("|".join(map(re.escape, tags))) if tags else None,
     )

@@ -23,6 +23,7 @@ from diglot.tokenizer.chat import Chat, format_of, load_chat
 from diglot.tokenizer.folder import load_tokenizer
 from diglot.tokenizer.framing import special_ids
 from diglot.tokenizer.special import CHAT_TEMPLATE, END, ROLES, SPECIAL_TOKENS
+from diglot.tokenizer.thoughts import EMPTY, answer_of
 
 TEXTS = [
     "The baker of the town bakes bread, and the smith of the town sells 12 pieces of iron to the baker.",
@@ -155,9 +156,7 @@ def test_the_format_is_recognised(folder):
 
 @pytest.mark.parametrize("add_generation_prompt", [False, True])
 def test_ids_and_text_are_those_of_the_chat_template(folder, add_generation_prompt):
-    # An answer that ends the conversation is written with empty thoughts by Qwen3, and never prompted with.
-    messages = CONVERSATION[:4] if folder.name == "qwen-3" else CONVERSATION
-    for said in (messages, messages[1:], messages[3:4]):
+    for said in (CONVERSATION, CONVERSATION[:4], CONVERSATION[1:], CONVERSATION[3:4]):
         ids, targets = folder.chat.encode(said, add_generation_prompt)
         options = {"add_generation_prompt": add_generation_prompt}
         assert ids == folder.automatic.apply_chat_template(said, return_dict=False, **options)
@@ -170,8 +169,6 @@ def test_ids_and_text_are_those_of_the_chat_template(folder, add_generation_prom
 @given(messages=conversations(content_texts().filter(starts_a_line)), add_generation_prompt=st.booleans())
 @examples(30)
 def test_ids_are_the_templates_whatever_is_said(folder, messages, add_generation_prompt):
-    if folder.name == "qwen-3" and messages[-1]["role"] == "assistant":
-        messages = [*messages, {"role": "user", "content": "so?"}]
     ids, _ = folder.chat.encode(messages, add_generation_prompt)
     assert ids == folder.automatic.apply_chat_template(
         messages, add_generation_prompt=add_generation_prompt, return_dict=False
@@ -208,6 +205,8 @@ def test_targets_are_the_answers_and_what_ends_them(folder, messages):
     said = [message["content"] for message in messages if message["role"] == "assistant"]
     if folder.chat.name == "llama-3":
         said = [text.strip() for text in said]
+    if folder.name == "qwen-3" and messages[-1]["role"] == "assistant":
+        said[-1] = EMPTY + said[-1].lstrip("\n")
     if "qwen" in folder.name:
         said = [unicodedata.normalize("NFC", text) for text in said]
     predicted = [id_ for id_, target in zip(ids, targets, strict=True) if target]
@@ -225,6 +224,8 @@ def test_a_prompt_is_the_beginning_of_the_conversation(folder, messages):
         after, _ = folder.chat.encode(messages[: number + 1])
         assert whole[: len(before)] == before
         assert whole[: len(prompt)] == prompt
+        if folder.name == "qwen-3" and number < len(messages) - 1:
+            continue  # it loses its empty thoughts
         assert whole[: len(after)] == after
         first, last = len(prompt), len(after) - after[::-1].index(folder.chat.ends[0])
         assert targets[len(before) : len(after)] == [
@@ -295,6 +296,30 @@ def test_an_answer_that_lost_its_thoughts_is_not_predicted(tmp_path):
     kept = load_chat(make(tmp_path / "kept", "qwen", None, []))
     assert kept.forgetting(THINKING) == []
     assert THINKING[1]["content"] in kept.text(THINKING)
+
+
+def test_answers_without_thoughts_are_written_as_the_template_writes_them(tmp_path):
+    """Qwen3 gives the last one empty thoughts, which are predicted with it."""
+    folder = make(tmp_path, "qwen", chat_templates.QWEN_3, [])
+    chat, automatic = load_chat(folder), AutoTokenizer.from_pretrained(folder)
+    for answer in ("The baker.", "\n bread\n", ""):
+        messages = said("who?", answer, "what?", answer)
+        assert chat.text(messages) == automatic.apply_chat_template(messages, tokenize=False)
+        ids, targets = chat.encode(messages)
+        predicted = chat.tokenizer.decode([id_ for id_, target in zip(ids, targets, strict=True) if target])
+        assert predicted.replace("<|im_end|>", "") == answer + "<think>\n\n</think>\n\n" + answer.lstrip("\n")
+    assert answer_of("<think>\nso\n</think>\n\nThe baker.") == answer_of("The baker.") == "The baker."
+
+
+def test_a_template_that_ends_conversations_otherwise_is_refused(qwen, tmp_path):
+    """Its prompts are ChatML; but what is trained on would not be its text."""
+    always = base_tokenizers.CHATML.replace("{% if add_generation_prompt %}", "").replace("{% endif %}", "")
+    refused(with_template(qwen, tmp_path / "always", always), r"the template writes '<\|im_start\|>assistant")
+    shouted = base_tokenizers.CHATML.replace(
+        "message['content']",
+        "(message['content'] + '!' if loop.last and message['role'] == 'assistant' else message['content'])",
+    )
+    refused(with_template(qwen, tmp_path / "shouted", shouted), "the template writes '!")
 
 
 def test_a_conversation_that_the_template_writes_otherwise_says_where(tmp_path):

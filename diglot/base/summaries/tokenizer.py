@@ -313,5 +313,7 @@ class TokensSummary(Summary, of=("tokens",)):
 
     def warnings(self) -> list[str]:
         """What frames a document, where it is not what the tokenizer names."""
-        frame = self.frame
+        frame, forms = self.frame, {source.form for source in self.sources.values()}
+        if "text" not in forms:
+            return []
         return [f"documents stand between {frame.start} and {frame.end}: {frame.remark}"] if frame.remark else []
