@@ -37,7 +37,7 @@ import numpy as np
 
 from diglot.base.errors import UserError
 from diglot.recipe.train import DocumentWeight
-from diglot.tokens.packing import Fragments, WholeRows, counting, cut
+from diglot.tokens.packing import Fragments, WholeRows, counting, cut, documents_a_unit
 from diglot.tokens.permutation import Permutation, mix, permutation
 from diglot.tokens.shards import TokenSource, group_documents, group_of, num_groups
 
@@ -282,7 +282,7 @@ class PackedEpochs:
     """Conversations and pairs: packed best fit first, once; every epoch reads the rows in an order of its own."""
 
     def __init__(self, source: TokenSource, sequence_length: int, key: str):
-        unit_size = 2 if source.form == "pairs" else 1
+        unit_size = documents_a_unit(source)
         units = permutation(source.num_documents // unit_size, f"{key}/0")
         self._rows = WholeRows(units, source.lengths, sequence_length, unit_size)
         if not self._rows.num_rows:

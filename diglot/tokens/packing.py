@@ -217,7 +217,7 @@ def lay_out(
         limit: take documents only until there are so many tokens.
         longest: of text, cut documents to so many tokens.
     """
-    unit_size = 2 if source.form == "pairs" else 1
+    unit_size = documents_a_unit(source)
     lengths = source.lengths if longest is None or source.form != "text" else np.minimum(source.lengths, longest)
     units = permutation(source.num_documents // unit_size, key)
     if limit is not None:
@@ -228,15 +228,29 @@ def lay_out(
     return WholeRows(units, lengths, sequence_length, unit_size)
 
 
-def left_out(dropped: Mapping[str, int], documents: Mapping[str, int]) -> list[str]:
+def documents_a_unit(source: TokenSource) -> int:
+    """How many documents must share a row: the two of a pair."""
+    return 2 if source.form == "pairs" else 1
+
+
+def too_long(source: TokenSource, sequence_length: int) -> int:
+    """How many documents of a source are left out, as they or their pairs don't fit into a row; text is cut."""
+    if source.form == "text":
+        return 0
+    size = documents_a_unit(source)
+    return size * int((source.lengths.reshape(-1, size).sum(axis=1) > sequence_length).sum())
+
+
+def left_out(dropped: Mapping[str, int], documents: Mapping[str, int], kind: str = "documents") -> list[str]:
     """What to say of the documents that are too long for a row.
 
     Args:
         dropped: how many, by source.
         documents: how many there are, by source.
+        kind: what they are called.
     """
     return [
-        f"{number:,} of {documents[name]:,} documents of {name} are longer than a sequence and left out"
+        f"{number:,} of {documents[name]:,} {kind} of {name} are longer than a sequence and left out"
         for name, number in dropped.items()
         if number
     ]

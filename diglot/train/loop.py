@@ -33,7 +33,7 @@ from diglot.base.screen import say
 from diglot.base.summaries.model import TrainedModel
 from diglot.model.loss import is_slow_in_bfloat16
 from diglot.recipe.train import Train, Training
-from diglot.tokens.packing import Batch, left_out
+from diglot.tokens.packing import Batch, left_out, too_long
 from diglot.train import launch
 from diglot.train.evaluation import evaluate, in_words, summarise
 from diglot.train.freezing import restarts
@@ -144,6 +144,10 @@ def say_what_is_left_out(job: Job, context: Context) -> None:
     )
     for text in left_out(job.order.dropped, job.order.num_documents):
         context.say(text + remedy)
+    longer = {name: too_long(source, job.settings.sequence_length) for name, source in job.heldout.items()}
+    held_out = {name: source.num_documents for name, source in job.heldout.items()}
+    for text in left_out(longer, held_out, "held-out documents"):
+        context.say(text)
 
 
 def train(job: Job, start: int, metrics: Metrics, context: Context) -> None:

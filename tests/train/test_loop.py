@@ -20,6 +20,7 @@ from diglot.base.artifact import Context, Inputs, content_hash
 from diglot.base.errors import UserError
 from diglot.model.huggingface import load_decoder
 from diglot.recipe.train import Phase
+from diglot.tokens.packing import too_long
 from diglot.tokens.shards import open_tokens
 from diglot.train import loop
 from diglot.train.branches import Exports
@@ -126,6 +127,10 @@ def test_conversations_that_are_longer_than_a_row_are_said(
     assert summary is not None
     assert (summary.dropped_as_too_long[source], summary.documents[source]) == (longer, tokens.num_documents)
     assert f"{longer} of {tokens.num_documents} documents of {source} are longer than a sequence" in said[0]
+    held_out = open_tokens([inputs.one("tokens").path], None, "heldout")[source]
+    longer = too_long(held_out, 80)
+    assert longer == together * int((held_out.lengths.reshape(-1, together).sum(axis=1) > 80).sum())
+    assert f"{longer} of {held_out.num_documents} held-out documents of {source} are longer" in said[1]
 
 
 def test_the_loss_falls_and_first_loss_is_uniform(inputs: Inputs, tmp_path: Path) -> None:
