@@ -19,14 +19,17 @@ import contextlib
 import faulthandler
 import functools
 import gzip
+import io
 import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import traceback
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -482,6 +485,284 @@ def _reply(random: Random) -> bytes:
     if random.random() < 0.1:
         head = random.choice((damaged(random, head), head.replace(b"Said", b"Bearer " + SECRET.encode() + b"\x00")))
     return head + body
+
+
+# --- files of every format --------------------------------------------------------------------------------------
+
+WORDS = "the baker of the town bakes bread every morning and sells it to the people by the river before noon"
+RECORDS = [
+    {"id": "a", "text": f"{WORDS}. الخباز يخبز الخبز 👩‍👩‍👧", "url": "http://x/1", "src": WORDS, "tgt": "خبز"},
+    {"instruction": WORDS, "input": "", "output": "bread", "system": "Be brief.", "history": [["a", "b"]]},
+    {"messages": [{"role": "user", "content": WORDS}, {"role": "assistant", "content": "bread"}], "language": "en"},
+    {"prompt": WORDS, "chosen": "bread", "rejected": "iron", "choices": ["bread", "iron"], "answer": 0, "reference": "x"},
+    {"lang": "en", "words": ["spam", "two words"], "text": "", "translation": {"en": WORDS, "ar": "خبز"}},
+]  # fmt: skip
+FORMATS = ("jsonl", "json", "csv", "tsv", "txt", "html", "parquet", "arrow", "feather", "warc", "wet", "pairs")
+ENCODINGS = (None, None, None, "utf-16", "utf-16-le", "utf-32", "cp1256", "gb18030", "iso2022_jp", "utf-7", "ascii")
+LIMITS = (30, 1000, 20_000_000)
+
+
+@target("readers")
+def readers(random: Random) -> None:
+    """A file of any format, damaged, through one of the stages and commands that read files."""
+    from diglot.align import instructions, preferences  # noqa: F401  (what is imported late counts for the input)
+    from diglot.curate import prepare, units  # noqa: F401
+    from diglot.evaluate import items  # noqa: F401
+    from diglot.tokenizer import texts  # noqa: F401
+
+    kind = random.choice(FORMATS)
+    folder = Path(f"{random.getrandbits(64):x}")
+    folder.mkdir()
+    content = _content(random, kind)
+    # Arrow's and Parquet's insides are checked by bytes alone: there is no text to say something else.
+    for _ in range(random.choice((0, 1, 1, 1, 2))):
+        content = damaged(random, content, 3)
+    suffix = random.choice(("", "", "", ".gz", ".zst")) if kind not in ("parquet", "arrow", "feather") else ""
+    content = _compressed(random, content, suffix)
+    name = f"a.{kind}{suffix}"
+    (folder / name).write_bytes(content)
+    (folder / "b.pairs").write_bytes(damaged(random, content) if random.random() < 0.7 else content)
+    try:
+        random.choice((_records, _records, _curated, _gathered, _items, _texts, _banned))(random, folder, name)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _content(random: Random, kind: str) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from corpus_files import html_page, http_response, warc_record
+
+    records = random.choices(RECORDS, k=random.choice((1, 3, 9)))
+    rows = [changed(random, one) if random.random() < 0.4 else one for one in records]
+    if kind in ("parquet", "arrow", "feather"):
+        numbers = [random.choice((0, -1, 2**31, 2**62)) for _ in records]
+        table = pa.Table.from_pylist([{"id": one.get("id"), "text": one.get("text"), "src": one} for one in records])
+        unit, zone = random.choice(["s", "ms", "us", "ns"]), random.choice((None, "UTC", "Mars/x", "+25:00"))
+        table = table.append_column("at", pa.array(numbers, pa.int64()).cast(pa.timestamp(unit, zone)))
+        sink = io.BytesIO()
+        if kind == "parquet":
+            pq.write_table(table.drop_columns(["at"]) if unit == "s" else table, sink, row_group_size=2)
+        else:
+            options = pa.ipc.IpcWriteOptions(compression=random.choice((None, "lz4", "zstd")))
+            new = pa.ipc.new_file if random.random() < 0.5 else pa.ipc.new_stream
+            with new(sink, table.schema, options=options) as stream:
+                stream.write_table(table, max_chunksize=2)
+        return sink.getvalue()
+    if kind in ("csv", "tsv"):
+        lines = [
+            ["id", "text", "src", "tgt"],
+            *([str(one.get(key)) for key in ("id", "text", "src", "tgt")] for one in rows if isinstance(one, dict)),
+        ]
+        mark = "," if kind == "csv" else "\t"
+        text = "\n".join(mark.join(f'"{cell}"' if random.random() < 0.3 else cell for cell in line) for line in lines)
+    elif kind == "html":
+        return html_page(WORDS * 9, declared=random.choice(("", "utf-8", "gbk", "x-none", "utf-16")))
+    elif kind in ("warc", "wet"):
+        page = html_page(f"{WORDS}.\n" * 9)
+        coding = random.choice(("gzip", "br", "deflate", "zstd", "none", "gzip, gzip"))
+        header = random.choice(("", f"Content-Encoding: {coding}\r\n", "Transfer-Encoding: chunked\r\n"))
+        body = random.choice(
+            (page, gzip.compress(page), zlib.compress(page), b"%x\r\n%s\r\n0\r\n\r\n" % (len(page), page))
+        )
+        body = damaged(random, body) if random.random() < 0.5 else body
+        blocks = [warc_record("response", http_response(body, headers=header)), warc_record("conversion", page)]
+        return b"".join(random.choices(blocks, k=random.choice((1, 3))))
+    else:
+        parts = [as_json(random, one) for one in rows]
+        return b"[" + b",".join(parts) + b"]" if kind == "json" else b"\n".join(parts)
+    encoding = random.choice(ENCODINGS) or "utf-8"
+    return text.encode(encoding, "ignore")
+
+
+def _compressed(random: Random, content: bytes, suffix: str) -> bytes:
+    from corpus_files import COMPRESS
+
+    if not suffix:
+        return content
+    if random.random() < 0.05:
+        content += b" " * 200_000_000  # little in a file
+    half = random.randint(0, len(content))
+    parts = [COMPRESS[suffix](content[:half]), COMPRESS[suffix](content[half:])]
+    between = random.choice((b"", b"", b"\0" * 99, b"\x50\x2a\x4d\x18\x04\0\0\0note", b"\x28\xb5\x2f\xfd\0\xa8", b"x"))
+    whole = between.join(parts) + random.choice((b"", between))
+    return damaged(random, whole) if random.random() < 0.4 else whole
+
+
+def _source(random: Random, folder: Path, name: str) -> Any:
+    from diglot.recipe.source import Source
+
+    pair = name.startswith("a.pairs") or random.random() < 0.2
+    given: dict[str, Any] = {"path": str(folder / name), "language": "en", "each_line": random.random() < 0.5}
+    given |= {"text": random.choice((None, "text", "src", "translation.en", "src.text", "at"))}
+    given |= {"encoding": random.choice(ENCODINGS), "html": random.random() < 0.2, "limit": random.choice((None, 1, 5))}
+    given |= {"columns": random.choice((None, None, ["text", "b"], ["id", "text", "src", "tgt"]))}
+    given |= {"target_language": "ar"} if pair else {}
+    given |= {"target_path": str(folder / "b.pairs")} if name.startswith("a.pairs") else {}
+    return Source(**given)
+
+
+def _records(random: Random, folder: Path, name: str) -> None:
+    from diglot.read.files import read_records
+
+    how = _source(random, folder, name)
+    limit = random.choice(LIMITS)
+    for record in read_records(how.path, stage="corpus", source="s", how=how, max_record_bytes=limit):
+        assert record.file == name
+        str(record).encode("utf-8", "replace")
+
+
+def _curated(random: Random, folder: Path, name: str) -> None:
+    """As far as documents are made of it: their curation is no reading."""
+    from diglot.base.files import write_json
+    from diglot.curate.prepare import prepare
+    from diglot.curate.units import units_of
+    from diglot.read.files import read_shards
+    from diglot.recipe.curate import Curate
+
+    source = _source(random, folder, name)
+    settings = Curate(sources={"s": source}, max_record_bytes=random.choice(LIMITS))
+    for unit in units_of(settings, None, "corpus", 1):
+        for shard in read_shards(unit.files, unit.reading):
+            documents, broken = prepare(shard, "s", source, 0)
+            assert len(documents) + len(broken) == len(shard.records or [])
+            samples = [documents.ids, documents.urls, broken.ids, *documents.read, *broken.read]
+            write_json(folder / "samples.json", [*(array.to_pylist() for array in samples), list(broken.details)])
+
+
+def _gathered(random: Random, folder: Path, name: str) -> None:
+    from diglot.align import instructions, preferences
+    from diglot.base.artifact import Context, Inputs
+    from diglot.recipe.align import ChatSource, GatherInstructions, GatherPreferences
+
+    schema, module = random.choice(((GatherInstructions, instructions), (GatherPreferences, preferences)))
+    source = ChatSource(path=str(folder / name), language="en", encoding=random.choice(ENCODINGS))
+    (folder / "out").mkdir()
+    module.run(schema(sources={"s": source}), Inputs({}), folder / "out", Context("x", 0, folder))
+
+
+def _items(random: Random, folder: Path, name: str) -> None:
+    from diglot.evaluate.items import read_items
+    from diglot.recipe.evaluate import Task
+
+    prompt = random.choice(("{prompt}", "{text} {answer}", "{translation}"))
+    task = Task(path=name, language="en", kind=random.choice(("choice", "generation")), prompt=prompt)
+    for item in read_items(folder / name, task):
+        json.dumps(item, ensure_ascii=False).encode()
+
+
+def _texts(random: Random, folder: Path, name: str) -> None:
+    from diglot.tokenizer.texts import read_texts
+
+    for text in read_texts(f"{folder / name}{random.choice(('', ':text', ':translation.ar'))}"):
+        text.encode()
+
+
+def _banned(random: Random, folder: Path, name: str) -> None:
+    from diglot.curate.signals.lexicon import word_lists
+
+    word_lists("en", str(folder / random.choice((name, ""))))
+
+
+# --- folders of models ------------------------------------------------------------------------------------------
+
+CHATML = (
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+@functools.cache
+def _model_folders() -> list[dict[str, bytes]]:
+    """Whole folders of small models of two families, by file: in one file and in shards, and of SentencePiece."""
+    import torch
+    from model_builders import write_tokenizer
+
+    from diglot.model.decoder import Decoder, DecoderConfig
+    from diglot.model.families import family_of
+    from diglot.model.huggingface import save_decoder
+    from diglot.model.weights import write_weights
+    from diglot.tokenizer.sentencepiece_model import BYTE, CONTROL, UNKNOWN, Piece, with_pieces
+
+    found = []
+    for positions in ("rotary", "learned"):
+        biases = dict.fromkeys(("query_key_value_bias", "output_bias", "feed_forward_bias"), positions == "learned")
+        other: Any = {"normalization": "layer", "activation": "gelu"} if positions == "learned" else {}
+        config = DecoderConfig(320, 2, 16, 24, 2, 2, 8, 64, positions=positions, **biases, **other)
+        torch.manual_seed(0)
+        decoder, folder = Decoder(config), Path(f"model-{positions}")
+        save_decoder(decoder, folder, write_tokenizer(Path("tokenizer"), new_specials=["<|im_start|>", "<|im_end|>"]))
+        (folder / "chat_template.jinja").unlink()
+        settings = json.loads((folder / "tokenizer_config.json").read_text())
+        settings |= {"chat_template": CHATML, "added_tokens_decoder": {"1": {"content": "<s>", "special": True}}}
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"additional_special_tokens": ["<|end|>"]}))
+        (folder / "special_tokens_map.json").write_text(json.dumps({"eos_token": {"content": "</s>"}}))
+        (folder / "added_tokens.json").write_text(json.dumps({"<|im_end|>": 293}))
+        found.append({file.name: file.read_bytes() for file in folder.iterdir()})
+        tensors = family_of(config).to_huggingface(decoder.state_dict())
+        shards = Path(f"shards-{positions}")
+        shards.mkdir()
+        write_weights(shards, tensors, lambda name, tensors=tensors: tensors[name], max_shard_bytes=8000)
+        parts = {file.name: file.read_bytes() for file in shards.iterdir()}
+        found.append({name: data for name, data in found[-1].items() if name != "model.safetensors"} | parts)
+    Path("empty").write_bytes(b"")
+    special = [Piece("<unk>", 0, UNKNOWN), Piece("<s>", 0, CONTROL), Piece("</s>", 0, CONTROL)]
+    pieces = [
+        *special,
+        *(Piece(f"<0x{n:02X}>", 0, BYTE) for n in range(256)),
+        *(Piece(c, -n) for n, c in enumerate("▁abcdeh")),
+    ]
+    pieces += [Piece("▁a", -20.0), Piece("ab", -21.0)]
+    model = with_pieces(Path("empty"), pieces) + b"\x12\x05\x18\x02\x98\x02\x01"  # trainer_spec: BPE, byte_fallback
+    tokenizer = ("tokenizer.json", "added_tokens.json")
+    found.append({name: data for name, data in found[0].items() if name not in tokenizer} | {"tokenizer.model": model})
+    return found
+
+
+@target("models")
+def models(random: Random) -> None:
+    """A model's folder with files changed, through its import and everything that reads such a folder."""
+    from diglot.base.artifact import Context, Inputs
+    from diglot.base.errors import UserError
+    from diglot.model.huggingface import load_decoder, run
+    from diglot.recipe.model import ImportModel
+    from diglot.tokenizer.base import read_base
+    from diglot.tokenizer.chat import load_chat
+    from diglot.tokenizer.folder import generation_ids, load_tokenizer, pieces, tokenizer_hash
+    from diglot.tokenizer.framing import special_ids
+
+    files = dict(random.choice(_model_folders()))
+    folder, out = (Path(f"{random.getrandbits(64):x}") for _ in range(2))
+    folder.mkdir()
+    out.mkdir()
+    for name in random.sample(sorted(files), random.choice((1, 1, 2))):
+        files[name] = _changed_file(random, name, files[name])
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    if random.random() < 0.03:
+        os.mkfifo(folder / "tokenizer.model") if "tokenizer.model" not in files else None
+    readers = (
+        lambda: run(ImportModel(path=str(folder)), Inputs({}), out, Context("model", 0, out)),
+        lambda: load_decoder(folder), lambda: load_chat(folder), lambda: special_ids(folder), lambda: read_base(folder),
+        lambda: (tokenizer_hash(folder), generation_ids(folder)), lambda: pieces(load_tokenizer(folder), WORDS),
+    )  # fmt: skip
+    try:
+        for read in readers:
+            with contextlib.suppress(UserError):
+                read()
+    finally:
+        shutil.rmtree(folder)
+        shutil.rmtree(out)
+
+
+def _changed_file(random: Random, name: str, data: bytes) -> bytes:
+    if name.endswith(".json") and random.random() < 0.8:
+        return as_json(random, changed(random, json.loads(data)))
+    if name.endswith(".safetensors") and random.random() < 0.6:
+        size = int.from_bytes(data[:8], "little")
+        header = as_json(random, changed(random, json.loads(data[8 : 8 + size])))
+        return len(header).to_bytes(8, "little") + header + data[8 + size :]
+    return damaged(random, data)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,14 @@ from diglot.base.files import own_temporary_folder
 from diglot.model.attention import DocumentLayout, attend
 from diglot.model.context import RowCut
 
+SIZES = (
+    "vocabulary_size", "num_layers", "hidden_size", "intermediate_size", "num_heads", "num_key_value_heads", "head_size",
+    "max_positions",
+)  # fmt: skip
+MAX_LAYERS = 1000  # Llama-3.1 405B has 126; a thousand of the smallest are made in seconds
+MAX_SIZE = 2**31 - 1  # ids and positions are 32 bits
+MAX_PARAMETERS = 10**13  # a hundred times the largest open model; 20 TB in bfloat16
+
 
 @dataclass(frozen=True)
 class RotaryScaling:
@@ -96,17 +104,33 @@ class DecoderConfig:
     tied_embeddings: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse shapes that cannot be.
+        """Refuse shapes that cannot be, before anything of them is made: a layer takes time even without memory.
 
         Raises:
-            UserError: heads that don't divide, or an odd head under rotary positions.
+            UserError: sizes that no model has, heads that don't divide, or an odd head under rotary positions.
         """
+        for name in SIZES:
+            most = MAX_LAYERS if name == "num_layers" else MAX_SIZE
+            if not 1 <= getattr(self, name) <= most:
+                raise UserError(f"{name} is {getattr(self, name):,}; a model has 1 to {most:,}")
+        if (parameters := self.matrix_values()) > MAX_PARAMETERS:
+            raise UserError(
+                f"this shape has {parameters:.1e} parameters, more than the {MAX_PARAMETERS:.0e} of any model"
+            )
         if self.num_heads % self.num_key_value_heads:
             raise UserError(
                 f"num_heads ({self.num_heads}) must be a multiple of num_key_value_heads ({self.num_key_value_heads})"
             )
         if self.positions == "rotary" and self.head_size % 2:
             raise UserError(f"rotary positions need an even head_size, not {self.head_size}")
+
+    def matrix_values(self) -> int:
+        """The number of parameters, but for biases and norms."""
+        attention = 2 * self.hidden_size * self.head_size * (self.num_heads + self.num_key_value_heads)
+        feed_forward = (3 if self.activation == "swiglu" else 2) * self.hidden_size * self.intermediate_size
+        rows = self.vocabulary_size * (1 if self.tied_embeddings else 2)
+        rows += self.max_positions if self.positions == "learned" else 0
+        return self.num_layers * (attention + feed_forward) + rows * self.hidden_size
 
 
 class Norm(nn.Module):

@@ -70,17 +70,19 @@ class StoredWeights:
             raise UserError(f"{self.file_of[missing[0]]}: has no tensor {missing[0]!r}, though {INDEX} says so")
 
     def _read_index(self, index: Path) -> list[Path]:
-        try:
-            weight_map = read_json(index, "save the model again")["weight_map"]
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{index}: not an index of safetensors ({error!r})") from error
+        content = read_json(index, "save the model again")
+        weight_map = content.get("weight_map") if isinstance(content, dict) else None
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise UserError(f"{index}: not an index of safetensors: no weight_map of tensors' names and files")
         for name, file_name in weight_map.items():
-            if Path(file_name).name != file_name:
+            if not isinstance(file_name, str) or "\0" in file_name or Path(file_name).name != file_name:
                 raise UserError(f"{index}: {name}: {file_name!r} is not a plain file name")
             self.file_of[name] = self.folder / file_name
         return sorted(set(self.file_of.values()))
 
     def _read_header(self, file: Path) -> None:
+        if not file.is_file():  # a pipe would be waited for
+            raise UserError(f"{file}: is missing, or no file")
         indexed = bool(self.file_of)
         try:
             with safe_open(file, "pt") as stream:
@@ -96,7 +98,7 @@ class StoredWeights:
                         )
                     self.file_of[name] = file
                     self._shapes[name] = torch.empty(part.get_shape(), dtype=dtype, device="meta")
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, RuntimeError, OverflowError) as error:  # the last two: sizes beyond 64 bits
             raise UserError(f"{file}: cannot be read as safetensors: {error}") from error
 
     def shapes(self) -> dict[str, Tensor]:

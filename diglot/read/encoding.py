@@ -8,11 +8,12 @@ setting nothing is converted but UTF-16 and UTF-32, which their first bytes prov
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from diglot.read.decompress import TruncatedError
 
 START_BYTES = 4096
+NOT_UTF8, REPLACEMENT = b"\xff", "\ufffd".encode()
 SAMPLE_BYTES = 1 << 16
 MARKS = (  # UTF-32's begins with UTF-16's
     (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
@@ -23,8 +24,6 @@ LIKELY = [
     "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874", "iso8859_2",
     "iso8859_6", "iso8859_7", "iso8859_8", "koi8_r", "cp866", "cp932", "euc_jp", "cp949", "gb18030", "big5",
 ]  # fmt: skip
-
-codecs.register_error("diglot.broken", lambda error: ("\udcff", error.end))  # type: ignore[attr-defined]
 
 
 def as_utf8(chunks: Iterator[bytes], encoding: str | None) -> Iterator[bytes]:
@@ -41,22 +40,43 @@ def as_utf8(chunks: Iterator[bytes], encoding: str | None) -> Iterator[bytes]:
     except TruncatedError as error:
         failure = error
     encoding = encoding or proven_encoding(start)
-    if encoding in (None, "utf-8"):
-        yield start.removeprefix(codecs.BOM_UTF8)
-        decoder = None
-    else:
-        decoder = codecs.getincrementaldecoder(encoding)("diglot.broken")
-        yield _utf8(decoder.decode(start)).removeprefix(codecs.BOM_UTF8)
+    if encoding in ("utf-16", "utf-32") and proven_encoding(start) != encoding:
+        encoding += "-le"  # the mark is left out
+    convert = _as_it_is if encoding in (None, "utf-8") else _converter(encoding)
+    yield convert(start, False).removeprefix(codecs.BOM_UTF8)
     if failure:  # told behind what came before it
         raise failure
     for chunk in chunks:
-        yield _utf8(decoder.decode(chunk)) if decoder else chunk
-    if decoder:
-        yield _utf8(decoder.decode(b"", True))
+        yield convert(chunk, False)
+    yield convert(b"", True)
 
 
-def _utf8(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
+def _as_it_is(chunk: bytes, is_last: bool) -> bytes:
+    return chunk
+
+
+def _converter(encoding: str) -> Callable[[bytes, bool], bytes]:
+    """A function that gives chunk after chunk as UTF-8; the last call may be told so."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    is_another = False
+
+    def convert(chunk: bytes, is_last: bool) -> bytes:
+        nonlocal is_another
+        before = decoder.getstate()
+        for decoder.errors in () if is_another else ("strict", "replace"):
+            try:
+                text = decoder.decode(chunk, is_last)
+                if decoder.errors == "strict":
+                    return text.encode()
+                is_another = text.count("\ufffd") > len(text) / 10
+                return text.encode().replace(REPLACEMENT, NOT_UTF8)
+            except UnicodeError:  # some codecs take no handler, some characters no UTF-8
+                decoder.setstate(before)
+        # Each fault costs a microsecond, and a file in another encoding is nothing else: its lines are only counted.
+        is_another = True
+        return NOT_UTF8 + chunk.replace(b"\n", b"\n" + NOT_UTF8) if chunk else b""
+
+    return convert
 
 
 def proven_encoding(start: bytes) -> str | None:

@@ -59,9 +59,10 @@ def read_base(folder: Path) -> Base:
         UserError: it is not there, not whole, or of a kind that cannot be extended.
     """
     file, model = folder / TOKENIZER, folder / SENTENCEPIECE
+    tokenizer = load_tokenizer(folder)  # so that what follows is a tokenizer's, down to its parts
     kind = _kind_of(file, read_specification(folder))
     _place_added_tokens(file, kind)
-    config = read_settings(folder, load_tokenizer(folder))
+    config = read_settings(folder, tokenizer)
     return Base(folder, kind, config, len(kind.ids), model if model.is_file() else None)
 
 

@@ -64,7 +64,7 @@ def read_specification(folder: Path) -> dict[str, Any]:
         UserError: there is neither, one cannot be read, or two tokens claim one id.
     """
     if (folder / TOKENIZER).is_file():
-        specification = read_json(folder / TOKENIZER)
+        specification = _checked(folder / TOKENIZER, read_json(folder / TOKENIZER))
     elif (folder / SENTENCEPIECE).is_file():
         specification = to_specification(folder / SENTENCEPIECE)
         specification["post_processor"] = _framed(folder, specification)
@@ -101,6 +101,22 @@ def missing_tokens(folder: Path, specification: dict[str, Any]) -> list[dict[str
             )
         owners[token["id"]] = token["content"]
     return sorted(missing, key=lambda token: token["id"])
+
+
+def _checked(file: Path, specification: dict[str, Any]) -> dict[str, Any]:
+    """tokenizer.json with what is read of it here; the rest is checked by the library, which is more lenient in this."""
+    model, added = specification.get("model"), specification.get("added_tokens") or []
+    if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict | list):
+        raise UserError(f"{file}: not a tokenizer: it has no model with a vocabulary (vocab)")
+    if not isinstance(added, list) or not all(map(_is_token, added)):
+        raise UserError(f"{file}: added_tokens: a list is wanted, of objects with an id and a content")
+    return {**specification, "added_tokens": added}
+
+
+def _is_token(token: Any) -> bool:
+    given = token if isinstance(token, dict) else {}
+    number = given.get("id")
+    return isinstance(given.get("content"), str) and isinstance(number, int) and not isinstance(number, bool)
 
 
 def declared_tokens(folder: Path) -> Iterator[dict[str, Any]]:

@@ -70,7 +70,7 @@ def read_model(file: Path) -> SentencePieceModel:
                 model.byte_fallback = bool(trainer.get(35, 0))
             elif number == 3:
                 rules = dict(_fields(value))
-                model.charsmap = bytes(rules.get(2, b""))
+                model.charsmap = _content(rules.get(2, b""))
                 model.add_dummy_prefix = bool(rules.get(3, 1))
                 model.remove_extra_whitespaces = bool(rules.get(4, 1))
     except (IndexError, ValueError, TypeError, struct.error) as error:
@@ -198,7 +198,14 @@ def _varint(view: memoryview, place: int) -> tuple[int, int]:
 def _piece(message: memoryview) -> Piece:
     values = dict(_fields(message))
     score = struct.unpack("<f", values[2])[0] if 2 in values else 0.0
-    return Piece(bytes(values.get(1, b"")).decode(), score, values.get(3, NORMAL))
+    return Piece(_content(values.get(1, b"")).decode(), score, values.get(3, NORMAL))
+
+
+def _content(value: Any) -> bytes:
+    """A field's bytes; `bytes` of a number would be as many zeros."""
+    if isinstance(value, int):
+        raise TypeError("a number in place of a text")
+    return bytes(value)
 
 
 def _encode_piece(piece: Piece) -> bytes:

@@ -33,7 +33,7 @@ def read_template(folder: Path, config: Mapping[str, Any]) -> str | None:
         config: its tokenizer_config.json, where older folders have the template: a text, or several by name.
 
     Raises:
-        UserError: the file is not UTF-8 text.
+        UserError: it is not UTF-8 text.
     """
     file = folder / FILE
     if file.is_file():
@@ -43,7 +43,10 @@ def read_template(folder: Path, config: Mapping[str, Any]) -> str | None:
             raise UserError(f"{file}: not UTF-8 text (byte {error.start})") from error
     template = config.get("chat_template")
     if isinstance(template, list):
-        template = {entry["name"]: entry["template"] for entry in template}.get("default")
+        entries = [entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default"]
+        template = entries[-1].get("template") if entries else None
+    if template is not None and not isinstance(template, str):
+        raise UserError(f"{folder}: chat_template: a text is wanted, not {type(template).__name__}")
     return template
 
 

@@ -30,13 +30,25 @@ def test_what_the_first_bytes_prove_needs_no_setting(tmp_path, name, encoding):
     assert good(read(tmp_path)) == [{"text": TEXT}]
 
 
-@pytest.mark.parametrize("encoding", ["cp1256", "iso8859_6", "utf-16-le"])
+@pytest.mark.parametrize("encoding", ["cp1256", "iso8859_6", "utf-16-le", "utf-16-be"])
 def test_the_setting_is_followed(tmp_path, encoding):
     (tmp_path / "a.txt").write_bytes(TEXT.encode(encoding))
     (tmp_path / "b.jsonl.gz").write_bytes(
         gzip.compress(json.dumps({"text": TEXT}, ensure_ascii=False).encode(encoding))
     )
     assert good(read(tmp_path, how=RawFiles(encoding=encoding))) == [{"text": TEXT}] * 2
+
+
+def test_utf_16_without_its_mark_is_that_of_most_machines(tmp_path):
+    (tmp_path / "a.txt").write_bytes(("漢字" * 50).encode("utf-16-le"))
+    assert good(read(tmp_path, how=RawFiles(encoding="utf-16"))) == [{"text": "漢字" * 50}]
+
+
+@pytest.mark.parametrize("encoding", ["utf-32", "utf-7", "iso2022_jp", "idna", "punycode"])
+def test_codecs_that_fail_in_their_own_ways_cost_what_they_cannot_read(tmp_path, encoding):
+    (tmp_path / "a.jsonl").write_bytes(b"\xff\xfe\x00 \xe9\n" * 20)
+    with pytest.raises(UserError, match="nothing could be read"):
+        read(tmp_path, how=RawFiles(encoding=encoding))
 
 
 def test_another_encoding_is_named_with_the_remedy(tmp_path):
@@ -85,3 +97,12 @@ def test_a_document_a_line_and_the_hint_to_it(tmp_path):
     assert [(record.line, record.value["text"]) for record in found] == list(enumerate(lines, 1))
     with pytest.raises(UserError, match=r"1 × oversized_record .*if each line is a document, set each_line: true"):
         read(tmp_path, max_record_bytes=1000)
+
+
+def test_the_lines_of_a_file_in_another_encoding_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(records_module, "CHUNK_BYTES", 5000)
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "x"}\n' * 2000)
+    (tmp_path / "b.jsonl").write_text('{"text": "x"}\n', "utf-32")
+    found = read(tmp_path, how=RawFiles(encoding="utf-32"))
+    assert len(good(found)) == 1
+    assert len(broken(found)) > 1000  # all but those of the first chunk, in which there are no lines of UTF-32

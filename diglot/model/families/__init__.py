@@ -23,8 +23,9 @@ import torch
 
 from diglot.base.errors import UserError
 from diglot.base.files import read_json
-from diglot.model.decoder import DecoderConfig
-from diglot.model.families.common import Family
+from diglot.base.format import excerpt
+from diglot.model.decoder import MAX_LAYERS, MAX_SIZE, DecoderConfig
+from diglot.model.families.common import ASKED, Family, check_types
 from diglot.model.families.gpt2 import GPT2
 from diglot.model.families.llama import Llama, Mistral
 from diglot.model.families.qwen2 import Qwen2
@@ -37,6 +38,8 @@ FAMILIES: dict[str, Family] = {
 
 # Keys read here that transformers' classes do not list for every kind.
 READ = frozenset({"head_dim", "rope_parameters", "rope_scaling", "rope_theta"})
+LAYERS = ("num_hidden_layers", "n_layer")
+LABELS = ("num_labels", "id2label", "label2id")  # of classifiers
 # Keys of older or other writers of config.json that say nothing about the forward pass.
 HARMLESS = frozenset(
     """
@@ -73,22 +76,35 @@ def read_config(folder: Path) -> DecoderConfig:
     file = folder / "config.json"
     raw = read_json(file, "give the folder of a whole Hugging Face model")
     kind = raw.get("model_type") if isinstance(raw, dict) else None
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         raise UserError(f"{file}: model_type: {kind!r} is not supported; supported: {', '.join(FAMILIES)}")
 
     from transformers import CONFIG_MAPPING  # start-up: a second
 
+    _refuse_sizes(file, raw)  # before transformers: it makes a list of the layers, and divides by the heads
+    check_types(file, raw, nullable=ASKED)
     try:
-        full = CONFIG_MAPPING[kind].from_dict(raw)
+        full = CONFIG_MAPPING[kind].from_dict({key: value for key, value in raw.items() if key not in LABELS})
     except Exception as error:  # transformers raises many kinds for a bad value
-        raise UserError(f"{file}: transformers cannot read it: {error}") from error
+        raise UserError(f"{file}: transformers cannot read it: {excerpt(' '.join(str(error).split()))}") from error
     _refuse_unknown(file, raw, full)
-    return FAMILIES[kind].read(file, full)
+    check_types(file, {key: getattr(full, key) for key in ASKED if hasattr(full, key)})
+    try:
+        return FAMILIES[kind].read(file, full)
+    except UserError as error:
+        raise error if str(error).startswith(str(file)) else UserError(f"{file}: {error}") from error
+
+
+def _refuse_sizes(file: Path, raw: dict[str, Any]) -> None:
+    for key, value in raw.items():
+        most = MAX_LAYERS if key in LAYERS else MAX_SIZE
+        if isinstance(value, int) and abs(value) > most and key not in LABELS:
+            raise UserError(f"{file}: {key}: {value:.3g} is more than any model has ({most:,})")
 
 
 def _refuse_unknown(file: Path, raw: dict[str, Any], full: Any) -> None:
     """Keys that transformers does not know for this kind may change the maths in code that we don't see."""
-    known = {*type(full)().to_dict(), *full.attribute_map, *READ, *HARMLESS}
+    known = {*type(full)().to_dict(), *full.attribute_map, *READ, *HARMLESS, *LABELS}
     for key, value in sorted(raw.items()):
         if key not in known and value not in (None, False):
             raise UserError(

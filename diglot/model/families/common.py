@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from diglot.base.errors import UserError
+from diglot.base.format import excerpt
 from diglot.model.decoder import DecoderConfig, RotaryScaling
 
 # Activations by Hugging Face's names, and the name that each is written with.
@@ -123,7 +125,83 @@ def require(file: Path, key: str, value: Any, allowed: tuple[Any, ...], remedy: 
     """
     if value not in allowed:
         options = " or ".join(json.dumps(option) for option in allowed)
-        raise UserError(f"{file}: {key}: {json.dumps(value)} is not supported, only {options}. {remedy}".strip())
+        shown = excerpt(json.dumps(value, default=str), 80)
+        raise UserError(f"{file}: {key}: {shown} is not supported, only {options}. {remedy}".strip())
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+KEYS: tuple[tuple[list[str], str, Callable[[Any], bool]], ...] = (
+    (
+        [
+            "vocab_size",
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "num_key_value_heads",
+            "head_dim",
+            "max_position_embeddings",
+            "n_embd",
+            "n_layer",
+            "n_head",
+            "n_positions",
+            "n_inner",
+            "sliding_window",
+        ],
+        "a whole number from 1 on",
+        _is_size,
+    ),
+    (
+        ["rms_norm_eps", "layer_norm_epsilon", "norm_epsilon"],
+        "a number above 0",
+        lambda value: _is_number(value) and 0 < value < 1,
+    ),
+    (
+        ["tie_word_embeddings", "attention_bias", "mlp_bias", "use_bias"],
+        "true or false",
+        lambda value: isinstance(value, bool),
+    ),
+    (["rope_parameters"], "an object", lambda value: isinstance(value, dict)),
+    (["layer_types"], "a list", lambda value: isinstance(value, list)),
+)
+ASKED = frozenset(key for keys, _, _ in KEYS for key in keys)
+NULLABLE = ("n_inner", "head_dim", "sliding_window", "layer_types")
+
+
+def check_types(file: Path, values: Mapping[str, Any], nullable: Collection[str] = NULLABLE) -> None:
+    """Refuse values of keys read here that are of another type than they must be.
+
+    Args:
+        file: named in errors.
+        values: by key; those that are not read here are not asked.
+        nullable: keys that may be null.
+
+    Raises:
+        UserError: one is of another type.
+    """
+    for keys, wanted, is_right in KEYS:
+        for key in values.keys() & keys:
+            value = values[key]
+            if not is_right(value) and not (value is None and key in nullable):
+                raise UserError(f"{file}: {key}: {wanted} is wanted, not {excerpt(json.dumps(value, default=str), 80)}")
+
+
+def positive(file: Path, key: str, value: Any) -> float:
+    """A number above zero.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not _is_number(value) or not 0 < value < math.inf:
+        raise UserError(f"{file}: {key}: a number above 0 is wanted, not {excerpt(json.dumps(value, default=str), 80)}")
+    return float(value)
 
 
 def refuse_window(file: Path, full: Any) -> None:
@@ -188,7 +266,11 @@ def read_rotary(file: Path, parameters: dict[str, Any]) -> tuple[float, RotarySc
     Raises:
         UserError: they were stretched in a way that the decoder does not know.
     """
-    theta = parameters.pop("rope_theta")
+
+    def number(key: str) -> float:
+        return positive(file, f"rope_scaling.{key}", parameters.pop(key, None))
+
+    theta = positive(file, "rope_theta", parameters.pop("rope_theta", None))
     kind = parameters.pop("rope_type", "default")
     parameters.pop("type", None)  # the older name of rope_type
     remedy = "Take the model as it was before it was stretched, where there is one."
@@ -197,20 +279,20 @@ def read_rotary(file: Path, parameters: dict[str, Any]) -> tuple[float, RotarySc
     if kind == "default":
         scaling = None
     elif kind == "linear":
-        scaling = RotaryScaling("linear", float(parameters.pop("factor")))
+        scaling = RotaryScaling("linear", number("factor"))
         parameters.pop("original_max_position_embeddings", None)
     else:
         scaling = RotaryScaling(
             "llama3",
-            float(parameters.pop("factor")),
-            float(parameters.pop("low_freq_factor")),
-            float(parameters.pop("high_freq_factor")),
-            int(parameters.pop("original_max_position_embeddings")),
+            number("factor"),
+            number("low_freq_factor"),
+            number("high_freq_factor"),
+            int(number("original_max_position_embeddings")),
         )
     # Whatever is left over may change the frequencies.
     for key, value in sorted(parameters.items()):
         require(file, f"rope_scaling.{key}", value, (None,))
-    return float(theta), scaling
+    return theta, scaling
 
 
 def write_rotary(scaling: RotaryScaling | None) -> dict[str, Any] | None:
