@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -72,3 +73,17 @@ def test_the_walk_is_that_of_a_real_run() -> None:
     page = (DOCS / "walk.md").read_text("utf-8")
     counted = re.findall(r"^ *\d+  (\S+\.py)  ", done.stdout, re.MULTILINE)
     assert counted == re.findall(r"^\| (\S+\.py) \| [\d,]+ \|", page, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_the_picture_is_made_by_its_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = script("make_screenshot", monkeypatch)
+    if not any(map(shutil.which, make.BROWSERS)):
+        pytest.skip("no chromium on this machine")
+    (tmp_path / "report.html").write_text("<h1>A report</h1>")
+    make.main(tmp_path / "report.html", tmp_path / "report.png")
+    picture = (tmp_path / "report.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert [int.from_bytes(picture[at : at + 4], "big") for at in (16, 20)] == [1100, 1480]
+    with pytest.raises(SystemExit, match="no such report"):
+        make.main(tmp_path / "none.html", tmp_path / "report.png")

@@ -12,7 +12,7 @@ from diglot.report import figures
 from diglot.report.comparisons import Comparison, before_and_after, by_key, in_reading_order, new_languages
 from diglot.report.figures import Colours
 from diglot.report.reading import Run, read_lines, token_offsets
-from diglot.report.results import scores_of
+from diglot.report.results import UNIFORM, scores_of
 from diglot.report.section import Section, plot
 from diglot.text.languages import shown_language
 
@@ -55,19 +55,28 @@ def bits(run: Run, colours: Colours) -> Section | None:
         "measurements, such as vocabulary expansion or a merge. ◇: evaluate stages, with 95% intervals."
     )
     figure = figures.bits_over_tokens(segments, points, spans, colours)
-    finding = f"From the first to the last measurement in training: {_changes(segments)}; lower is better."
+    finding = (
+        f"From the first to the last measurement in training: {_changes(segments)}; lower is better. A language begins "
+        f"where it is last worse than {UNIFORM:g} bits, those of equally likely bytes."
+    )
     return Section("bits", "Bits per byte along the pipeline", finding, {"plots": [plot("bits", figure, caption)]})
 
 
 def _changes(segments: list[dict[str, Any]]) -> str:
-    """Every language's first and last bits per byte in words."""
+    """Every language's first and last bits per byte in words; what is worse than equally likely bytes is no beginning."""
     series: dict[str, list[tuple[int, float]]] = {}
     for segment in segments:
         for language, values in segment["languages"].items():
             series.setdefault(language, []).extend(values)
-    return join(
-        f"{shown_language(language)} {values[0][1]:.2f} → {values[-1][1]:.2f}" for language, values in series.items()
-    )
+    bits = {language: [value for _, value in values] for language, values in series.items()}
+    began = {language: _began(values) for language, values in bits.items()}
+    return join(f"{shown_language(name)} {values[began[name]]:.2f} → {values[-1]:.2f}" for name, values in bits.items())
+
+
+def _began(values: list[float]) -> int:
+    """The place after the last one that was worse than equally likely bytes; 0 where there is none after it."""
+    place = max((place + 1 for place, value in enumerate(values) if value >= UNIFORM), default=0)
+    return place if place < len(values) else 0
 
 
 def scores(run: Run, colours: Colours, before: str | None, after: str | None) -> Section | None:

@@ -15,7 +15,7 @@ import pytest
 from examples import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
-from small_run import write_run
+from small_run import by_stage, write_run
 
 from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.base.errors import UserError
@@ -171,6 +171,16 @@ def test_bits_over_tokens_have_every_language_and_the_parallel_text(artifacts: l
     # Of such an axis annotations are placed by exponents.
     label = next(each for each in figure["layout"]["annotations"] if each["text"] == "English")
     assert 10 ** label["y"] == pytest.approx(0.66, rel=0.1)
+
+
+def test_the_road_begins_where_a_language_is_better_than_equally_likely_bytes(artifacts: list[Artifact]) -> None:
+    log = by_stage(artifacts, "base").path / "logs" / "metrics.jsonl"
+    start = {"type": "evaluation", "step": 0, "languages": {"en": 3.0, "ar": 7.9}}
+    later = {"type": "evaluation", "step": 200, "languages": {"en": 1.0, "ar": 16.4}}
+    steps = [line for line in log.read_text().splitlines(True) if '"evaluation"' not in line]
+    log.write_text("".join(steps) + json.dumps(start) + "\n" + json.dumps(later) + "\n")
+    bits = next(section for section in sections_of(artifacts, None, None) if section.name == "bits")
+    assert "English 3.00 → 0.66, Arabic 2.60 → 0.73" in bits.finding
 
 
 def test_the_first_screen_has_the_run_a_sample_and_the_command_to_chat(html: str, artifacts: list[Artifact]) -> None:
