@@ -220,6 +220,25 @@ def copy(source, target, without=""):
             (target / file.name).write_bytes(file.read_bytes())
 
 
+@pytest.mark.parametrize(
+    ("name", "auto_map"),
+    [
+        ("config.json", {"AutoConfig": "trap.Config", "AutoModelForCausalLM": "trap.Model"}),
+        ("config.json", {"AutoModelForCausalLM": "somebody/else--trap.Model"}),
+        ("tokenizer_config.json", {"AutoTokenizer": ["trap.Tokenizer", None]}),
+    ],
+)
+def test_code_that_comes_with_a_model_is_refused_without_a_question(random_folder, tmp_path, name, auto_map):
+    folder = tmp_path / "model"
+    shutil.copytree(random_folder, folder)
+    (folder / "trap.py").write_text(f"open({str(tmp_path / 'sprung')!r}, 'w').close()\n")
+    config = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(config | {"auto_map": auto_map, "model_type": "unheard-of"}))
+    with pytest.raises(UserError, match=rf"{name}: asks for code that comes with the model \(auto_map\)"):
+        LanguageModel.load(folder)
+    assert not (tmp_path / "sprung").exists()
+
+
 def test_missing_weights_are_not_filled_with_random_numbers(random_folder, tmp_path):
     copy(random_folder, tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
