@@ -298,7 +298,7 @@ def show_command(run: Path, as_json: bool, stage: str | None, source: str | None
     # Looking must work where the texts that a run was made of are gone.
     hashes = FileHashes(folder / MEMORY, believe=not verify)
     where = Where(str(folder / "recipe.json"))
-    steps = flow.plan(recipe, folder, where, hashes=hashes, missing_files_are_errors=False)
+    steps = flow.plan(recipe, folder, where, hashes=hashes, looking=True)
     flow.note_begun(steps, folder)
     damaged = flow.verify(steps, hashes) if verify else []
     artifacts = flow.artifacts_of(steps)
@@ -420,7 +420,7 @@ def data_command(run: Path, as_json: bool, limit: int, **asked: Any) -> None:
     from diglot.train import data_command
 
     recipe, folder = _find_run(run)
-    steps = flow.plan(recipe, folder, Where(str(folder)), missing_files_are_errors=False)
+    steps = flow.plan(recipe, folder, Where(str(folder)), looking=True)
     for each in steps:
         if each.settings.makes == "tokens" and each.state == "stale":
             say(f"note: {each.name} is stale ({each.why}); this is about what it holds now", error=True)

@@ -146,12 +146,7 @@ def _check_read(at: str, stage: Stage, role: str, name: str, recipe: Recipe) -> 
 
 
 def plan(
-    recipe: Recipe,
-    folder: Path,
-    where: Where,
-    *,
-    hashes: FileHashes | None = None,
-    missing_files_are_errors: bool = True,
+    recipe: Recipe, folder: Path, where: Where, *, hashes: FileHashes | None = None, looking: bool = False
 ) -> list[Step]:
     """The stages in running order, each with its state. Nothing is written.
 
@@ -160,7 +155,7 @@ def plan(
         folder: the run folder.
         where: places in the recipe, for errors.
         hashes: of files, by default as the run folder remembers them; those that are not known are added.
-        missing_files_are_errors: False says of a stage whose files are gone that it is stale.
+        looking: a stage whose files are gone is stale, and no server is asked for what lies at a URL now.
 
     Raises:
         UserError: the graph is wrong, or a file that a stage reads from outside is not there.
@@ -171,9 +166,10 @@ def plan(
         settings = recipe.stages[name]
         step = Step(name, settings, reads, folder / name, folder)
         try:
-            files = hashes.of_paths(settings.outside_paths(), functools.partial(where, "stages", name), f"{name}.")
+            at = functools.partial(where, "stages", name)
+            files = hashes.of_paths(settings.outside_paths(), at, f"{name}.", None if looking else ask_server)
         except UserError:
-            if missing_files_are_errors:
+            if not looking:
                 raise
             files = {"(a file read from outside is gone)": ""}  # `diglot show` says it, as what changed
         step.made_from = {
@@ -186,6 +182,13 @@ def plan(
         set_state(step)
         steps[name] = step
     return list(steps.values())
+
+
+def ask_server(url: str) -> str | None:
+    """What lies at a URL now; see `read/remote.py`."""
+    from diglot.read.remote import state_of
+
+    return state_of(url)
 
 
 def artifacts_of(steps: list[Step]) -> dict[str, Artifact]:

@@ -123,7 +123,7 @@ def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **giv
     step.made_from = {
         "version": stage.version,
         "seed": recipe_seed,
-        "files": hashes.of_paths(stage.outside_paths(), where),
+        "files": hashes.of_paths(stage.outside_paths(), where, ask=flow.ask_server),
         # Two folders may hold artifacts of the same name: their places keep them apart, and in order.
         "stages": {
             role: {f"{n}:{a.stage}": a.fingerprint for n, a in enumerate(artifacts)}

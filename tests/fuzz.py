@@ -290,7 +290,7 @@ def settings(random: Random) -> None:
     file.write_bytes(_recipe(random))
     overrides = [_override(random) for _ in range(random.choice((0, 0, 1, 2)))]
     recipe, where = load_recipe(file, overrides)
-    steps = flow.plan(recipe, Path("run"), where, missing_files_are_errors=random.random() < 0.3)
+    steps = flow.plan(recipe, Path("run"), where, looking=random.random() < 0.7)
     plan_table(steps)
 
 

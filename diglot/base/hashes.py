@@ -39,18 +39,17 @@ class FileHashes:
 
         Args:
             memory: where that stands; nothing is remembered where it cannot be read.
-            believe: False hashes every file anew, once.
+            believe: False hashes every file anew, once; what servers said is remembered all the same.
         """
         self.memory = memory
         self._known: dict[str, tuple[Stamp, str]] = {}
         self._changed = False
         try:
-            stored = read_json(memory, most=MANIFEST_BYTES) if believe else {}
-            self._known = {
-                name: ([int(number) for number in stamp], str(hashed)) for name, (stamp, hashed) in stored.items()
-            }
+            stored = read_json(memory, most=MANIFEST_BYTES)
+            known = {name: ([int(number) for number in stamp], str(hashed)) for name, (stamp, hashed) in stored.items()}
         except (OSError, UserError, ValueError, TypeError, AttributeError):
-            pass  # hashed anew
+            return  # hashed anew
+        self._known = {name: value for name, value in known.items() if believe or "://" in name}
 
     def of(self, file: Path) -> str:
         """The SHA-256 of a file's bytes (hex)."""
@@ -74,13 +73,20 @@ class FileHashes:
         for name, file in payload(artifact.path).items():
             self._remember(os.path.abspath(file), _stamp(file), artifact.files[name], time.time())  # noqa: PTH100
 
-    def of_paths(self, paths: Mapping[tuple, str], where: Callable[..., str], prefix: str = "") -> dict[str, str]:
-        """Hash by file for the paths of a stage; URLs stand for themselves.
+    def of_paths(
+        self,
+        paths: Mapping[tuple, str],
+        where: Callable[..., str],
+        prefix: str = "",
+        ask: Callable[[str], str | None] | None = None,
+    ) -> dict[str, str]:
+        """Hash by file for the paths of a stage; of URLs what their servers say of them.
 
         Args:
             paths: path, folder, glob or URL by the settings' key that gave it.
             where: names a key's place in the recipe.
             prefix: what an override of the key begins with.
+            ask: what a server says of a URL now; by default, and where it says nothing, what it said before.
 
         Raises:
             UserError: a path matches no file.
@@ -88,7 +94,7 @@ class FileHashes:
         found: dict[str, str] = {}
         for key, path in paths.items():
             if "://" in path:
-                found[path] = "url"
+                found[path] = self._of_url(path, ask)
                 continue
             files = expand(path)
             if not files:
@@ -100,9 +106,17 @@ class FileHashes:
             found.update({str(file): self.of(file)[:32] for file in files})
         return found
 
+    def _of_url(self, url: str, ask: Callable[[str], str | None] | None) -> str:
+        before = self._known.get(url, ([], "url"))
+        now = ask(url) if ask else None
+        if now not in (None, before[1]):
+            self._known[url] = ([], now)
+            self._changed = True
+        return now or before[1]
+
     def changed_since(self, found: Mapping[str, str]) -> list[str]:
         """The files, of those that `of_paths` found, that are others by now, or gone."""
-        local = {name: Path(name) for name, hashed in found.items() if hashed != "url"}
+        local = {name: Path(name) for name in found if "://" not in name}
         return [name for name, file in local.items() if not file.is_file() or self.of(file)[:32] != found[name]]
 
     def forget(self, folder: Path) -> None:

@@ -354,6 +354,12 @@ def _find_remote(url: str, where: str, remedy: str, format: str | None) -> list[
 
 def _sizes(filesystem: Any, path: str, url: str) -> dict[str, int | None]:
     """The names of the readable files at a remote path, with their sizes where the listing has them."""
+    found = listed(filesystem, path, url)
+    return {name: info.get("size") for name, info in found.items() if is_data(name)}
+
+
+def listed(filesystem: Any, path: str, url: str) -> dict[str, dict[str, Any]]:
+    """What a filesystem of fsspec says of the files at a remote path, by name."""
     is_address = url.startswith(("http://", "https://"))  # there ? begins the query
     if any(character in path for character in ("*" if is_address else GLOB_CHARACTERS)):
         found = filesystem.glob(path, detail=True)
@@ -363,7 +369,7 @@ def _sizes(filesystem: Any, path: str, url: str) -> dict[str, int | None]:
             found = filesystem.find(path, detail=True)
     else:
         found = filesystem.find(path, detail=True)
-    return {str(name): info.get("size") for name, info in found.items() if is_data(str(name))}
+    return {str(name): info for name, info in found.items()}
 
 
 def _data_file(label: str, path: str, size: int | None, filesystem: Any, format: str | None) -> DataFile:
