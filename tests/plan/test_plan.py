@@ -204,7 +204,6 @@ def test_our_recipes_are_planned(recipe):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"init": {"preset": "polylm-12b"}}, "there is no 'polylm-12b'; did you mean 'polylm-1.7b'|polylm-13b"),
         ({"pretrain": {"sequence_length": 4096}}, "sequence_length is 4096, but the model has 2048 positions"),
         ({"init": {"do": "import-model", "path": "no/where"}}, "downloads nothing"),
         ({"init": {"do": "import-model", "path": "./nowhere"}}, "neither a folder nor"),
