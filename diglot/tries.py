@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diglot.base.artifact import read_artifact
 from diglot.base.errors import UserError
 from diglot.base.files import make_folder, read_json, refuse_links, remove, write_json
 from diglot.base.format import megabytes
@@ -93,7 +94,7 @@ def told(step: Step) -> Iterator[str]:
         why = f" ({what_changed(step, earlier)})" if earlier else ""
         yield f"{step.name}: {_about(folder)}, of a try with other settings{why}: removed when this stage is whole"
     if step.state == "stale":
-        yield f"{step.name}: what it made before, {_size(step.folder)}, is replaced when this stage is whole"
+        yield f"{step.name}: what it made before, {_before(step)}"
 
 
 def _beginning(step: Step) -> Try | None:
@@ -129,6 +130,20 @@ def _about(folder: Path) -> str:
     reached = max((int(number) for number in steps if number.isdecimal()), default=None)
     far = f"{reached:,} steps" if reached else recorded(folder) or "what there is"
     return f"{far}, {_size(folder)}"
+
+
+def _before(step: Step) -> str:
+    """What becomes of the artifact that a stage is to make anew, and how a train stage goes on from it instead."""
+    settings: dict[str, Any] = {}
+    with contextlib.suppress(UserError):  # of an older version
+        if artifact := read_artifact(step.folder):
+            settings = artifact.settings
+    steps = settings.get("steps")
+    size = f"{steps:,} steps, {_size(step.folder)}" if isinstance(steps, int) else _size(step.folder)
+    semantic = step.settings.semantic()
+    is_beginning = step.settings.goes_on_from({key: value for key, value in settings.items() if key in semantic})
+    remedy = "; to go on from it, leave this stage as it was and add one with continues: run" if is_beginning else ""
+    return f"{size}, is replaced when this stage is whole{remedy}"
 
 
 def _size(folder: Path) -> str:

@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from summaries import trained
 from test_flow import WHERE, recipe, world
 
 from diglot import flow
-from diglot.base.artifact import read_artifact
+from diglot.base.artifact import read_artifact, writing
 from diglot.recipe.train import Phase, Train
-from diglot.step import Step
+from diglot.step import Step, set_state
 from diglot.tries import FILE, remove_tries, scratch_of, take_up, told
 
 INPUTS = {"version": 2, "seed": 0, "files": {}, "stages": {"model": {"base": "m"}, "tokens": {"tokens": "t"}}}
@@ -42,6 +43,22 @@ def test_more_steps_of_a_trunk_take_its_try_up(tmp_path: Path) -> None:
     assert not old.exists()
     assert json.loads((scratch / FILE).read_text())["semantic"]["steps"] == 100
     assert list(told(longer)) == []
+
+
+def test_what_a_stage_made_before_is_named_with_its_steps(tmp_path: Path) -> None:
+    step = trunk(tmp_path)
+    made = {"stage": "trunk", "kind": "model", "do": "train", "settings": step.settings.settings(), "inputs": INPUTS}
+    with writing(step.folder, fingerprint=step.fingerprint, **made) as unfinished:
+        (unfinished.folder / "model.safetensors").write_bytes(bytes(5_000_000))
+        unfinished.summary = trained(steps=50)
+    longer, other = trunk(tmp_path, steps=100), trunk(tmp_path, beta=0.5)
+    for each in (longer, other):
+        set_state(each)
+    replaced = "trunk: what it made before, 50 steps, 5 MB, is replaced when this stage is whole"
+    assert list(told(other)) == [replaced]
+    assert list(told(longer)) == [
+        f"{replaced}; to go on from it, leave this stage as it was and add one with continues: run"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ ROLES = {
     "model": "assistant",
 }
 SYSTEM_FIELDS = ("system", "system_prompt", "system_message")
+NOT_LEARNT = ("weight", "train", "loss")  # of a message: 0 or false where its words are not to be learnt
 MORE_THAN_TEXT = ("tool_calls", "function_call", "reasoning_content")
 NO_INPUT = {"noinput", "<noinput>"}  # MultiAlpaca and self-instruct leave such words behind
 TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")  # HH-RLHF
@@ -133,6 +134,7 @@ def _conversation(record: dict[str, Any]) -> list[Message]:
         raise Refused("labelled_bad", "label is false: an answer not to be learnt (KTO)")
     for key in ("messages", "conversations"):
         if key in record:
+            _refuse_unlearnt(record[key])
             return _with_system(record, _messages(record[key]))
     if "instruction" in record and "instances" in record:
         instances = record["instances"]
@@ -145,6 +147,13 @@ def _conversation(record: dict[str, Any]) -> list[Message]:
     if "prompt" in record and "response" in record:
         return _with_system(record, _turns(record["prompt"], record["response"], _history(record)))
     raise Refused("unknown_form", f"fields: {', '.join(record)}")
+
+
+def _refuse_unlearnt(messages: Any) -> None:
+    """Refuse a conversation with an answer that is there to be read alone: OpenAI's weight, axolotl's train."""
+    for item in messages if isinstance(messages, list) else []:
+        if isinstance(item, dict) and any(item.get(field) in (0, False) for field in NOT_LEARNT if field in item):
+            raise Refused("labelled_bad", "a message says that it is not to be learnt")
 
 
 def _with_system(record: dict[str, Any], messages: list[Message]) -> list[Message]:

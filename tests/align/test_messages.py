@@ -35,6 +35,7 @@ def assistant(content: str) -> dict[str, str]:
         {"prompt": QUESTION, "response": [ANSWER]},
         {"prompt": [user(QUESTION)], "response": ANSWER},
         {"messages": [user(QUESTION), assistant(ANSWER)], "label": True},
+        {"messages": [user(QUESTION), {**assistant(ANSWER), "weight": 1, "tool_calls": []}]},
     ],
 )
 def test_all_forms_of_a_conversation_agree(record: dict) -> None:
@@ -78,6 +79,11 @@ def test_an_input_goes_below_the_instruction_and_earlier_turns_before_it() -> No
         ({"prompt": ["a", "b"], "response": ["c"]}, "turns_differ"),
         ({"messages": [user(QUESTION), assistant(WORSE)], "label": False}, "labelled_bad"),
         ({"system": "Be brief.", "messages": [SYSTEM, user(QUESTION), assistant(ANSWER)]}, "two_system_messages"),
+        ({"messages": [user("a"), {**assistant("b"), "weight": 0}, user("c"), assistant("d")]}, "labelled_bad"),
+        (
+            {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b", "train": False}]},
+            "labelled_bad",
+        ),
         ({"messages": [user(QUESTION), {**assistant(ANSWER), "tool_calls": [{"id": "1"}]}]}, "more_than_text"),
         ({"messages": [user(QUESTION), {**assistant(ANSWER), "reasoning_content": "Hm."}]}, "more_than_text"),
     ],
