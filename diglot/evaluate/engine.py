@@ -28,7 +28,7 @@ from diglot.evaluate.heldout import held_out_tasks
 from diglot.evaluate.items import build_contexts, items_file, read_items
 from diglot.evaluate.language_model import LanguageModel, Report
 from diglot.evaluate.metrics import chance_of_texts, mean, mean_without_each, text_metric, text_score_without_each
-from diglot.evaluate.preferences import read_pairs, score_pairs
+from diglot.evaluate.preferences import read_pairs, score_pairs, within
 from diglot.evaluate.spread import Spread
 from diglot.recipe.evaluate import MAX_BYTES, Evaluate, Task
 
@@ -50,7 +50,7 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> S
         raise UserError(
             "nothing to measure: give tasks, lm_eval_tasks, or a corpus or preferences in this stage's `from`"
         )
-    seed = f"{context.seed}/{settings.seed}"
+    seed, max_bytes = f"{context.seed}/{settings.seed}", settings.max_bytes or MAX_BYTES
 
     def report(unit: str) -> Report:
         return lambda done, total: context.progress(done, total, unit)
@@ -58,7 +58,7 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> S
     context.progress(0, None, "", "reading what is to be measured")
     # All inputs are read before the model is: what is wrong with them shows within a second.
     documents = [d for corpus in corpora for d in read_held_out(corpus, settings.max_documents, seed)]
-    pairs = [pair for pair_set in pair_sets for pair in read_pairs(pair_set)]
+    pairs = within([pair for pair_set in pair_sets for pair in read_pairs(pair_set)], max_bytes)
     items = {name: read_items(items_file(task, inputs.maybe("items")), task) for name, task in settings.tasks.items()}
     made, made_items = held_out_tasks(documents, settings.continuations, settings.translations, seed)
     tasks, items = {**made, **settings.tasks}, {**made_items, **items}
@@ -67,8 +67,7 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> S
     # Three kinds of measurement, each with its own file of rows; the summary grows as they come in.
     scores, spread = ScoresSummary(), Spread()
     if documents:
-        measured = cut(documents, settings.max_bytes or MAX_BYTES, seed)
-        by_language, rows = bits_per_byte(model, measured, report("windows of held-out text"))
+        by_language, rows = bits_per_byte(model, cut(documents, max_bytes, seed), report("windows of held-out text"))
         scores.bits_per_byte.update(by_language)
         spread.add_documents(rows)
         write_lines(output / "documents.jsonl", rows)

@@ -19,6 +19,7 @@ from diglot.evaluate.language_model import LanguageModel, Message, Report, Reque
 from diglot.evaluate.metrics import mean, mean_without_each
 
 Pair = dict[str, Any]
+FEWEST_PAIRS = 50  # of a source, where there are so many: fewer say little of an accuracy (± 7 points)
 
 
 def read_pairs(preferences: Artifact) -> list[Pair]:
@@ -52,6 +53,23 @@ def answer_request(model: LanguageModel, prompt: list[Message], answer: list[Mes
     # The last token that is predicted ends the answer; ChatML puts a line break behind it.
     end = max(position for position, target in enumerate(targets) if target)
     return Request(context, ids[len(context) : end + 1])
+
+
+def within(pairs: list[Pair], max_bytes: int) -> list[Pair]:
+    """The first pairs of each source, in their order, until a model reads so many bytes of text; some in any case."""
+    read: dict[str, int] = {}
+    number: dict[str, int] = {}
+    chosen = []
+    for pair in pairs:
+        source = pair["source"]
+        if read.get(source, 0) >= max_bytes and number[source] >= FEWEST_PAIRS:
+            continue
+        # The prompt is read with both answers.
+        messages = [*pair["prompt"], *pair["chosen"], *pair["prompt"], *pair["rejected"]]
+        size = sum(len(message["content"].encode(errors="replace")) for message in messages)
+        read[source], number[source] = read.get(source, 0) + size, number.get(source, 0) + 1
+        chosen.append(pair)
+    return chosen
 
 
 def score_pairs(

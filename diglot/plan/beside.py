@@ -92,7 +92,7 @@ def checkpoint_bytes(config: DecoderConfig, optimizer: str) -> float:
 def of_evaluations(
     recipe: Recipe, reads: Reads, known: dict[str, Known], cluster: Cluster, mfu: float
 ) -> dict[str, Beside]:
-    """What each evaluation stage takes for bits per byte, on one device (a machine's cores count as one)."""
+    """What each evaluation stage takes for held-out text and pairs, on one device (a machine's cores count as one)."""
     device, found = cluster.device, {}
     speed = mfu * device.peak("float32" if device.one_process else "bfloat16")
     speed *= cluster.devices if device.one_process else 1
@@ -100,7 +100,8 @@ def of_evaluations(
         stage = recipe.stages[name]
         if isinstance(stage, Evaluate):
             config = known[at_step(roles["model"][0])[0]].shape()
-            sources = sum(recipe.stages[at_step(corpus)[0]].num_sources() for corpus in roles.get("corpus", []))
+            read = [*roles.get("corpus", []), *roles.get("preferences", [])]
+            sources = sum(recipe.stages[at_step(other)[0]].num_sources() for other in read)
             tokens = (stage.max_bytes or MAX_BYTES) // BYTES_A_TOKEN
             forward = flops_per_token(config, config.max_positions) / FORWARD_PASSES
             found[name] = Beside(min(sources, 1), sources, tokens, sources * tokens * forward / speed)

@@ -68,9 +68,9 @@ class Evaluate(Stage):
     )
     max_bytes: Count | None = Field(
         None,
-        description="Held-out text a source for bits per byte, in bytes; a document of more than a twentieth of it is cut. "
-        "If absent as many as keep this part of a recipe's evaluations within 5% of its trainings' time, from 16 KiB to "
-        "512 KiB, the same for all of them; 128 KiB where there is no training.",
+        description="Held-out text a source, in bytes: documents for bits per byte, of which one of more than a twentieth is "
+        "cut, and pairs (50 at least). If absent as many as keep this part of a recipe's evaluations within 5% of its "
+        "trainings' time, from 16 KiB to 512 KiB, the same for all of them; 128 KiB where there is no training.",
     )
     document_start: str | None = Field(
         None,
@@ -96,10 +96,11 @@ class Evaluate(Stage):
         return self.model_copy(update={"max_bytes": min(max(size, FEWEST_BYTES), MOST_BYTES)})
 
     def _num_measured(self, stages: Mapping[str, Stage]) -> int:
-        """Sources of the corpora that bits per byte are measured on."""
-        given = self.from_.get("corpus", []) if isinstance(self.from_, dict) else []
-        corpora = [stages.get(name) for name in ([given] if isinstance(given, str) else given)]
-        return sum(corpus.num_sources() for corpus in corpora if corpus)
+        """Sources of the corpora and pairs that are measured."""
+        roles = self.from_ if isinstance(self.from_, dict) else {}
+        given = [roles.get(role, []) for role in ("corpus", "preferences")]
+        read = [stages.get(name) for names in given for name in ([names] if isinstance(names, str) else names)]
+        return sum(stage.num_sources() for stage in read if stage)
 
     def outside_paths(self) -> dict[tuple, str]:
         """The tasks' files, where the items come from outside."""

@@ -21,7 +21,7 @@ from diglot.base.intervals import jackknife_error
 from diglot.evaluate import engine
 from diglot.evaluate.bits import bits_per_byte, cut, read_held_out
 from diglot.evaluate.metrics import ratio_without_each
-from diglot.evaluate.preferences import read_pairs, score_pairs
+from diglot.evaluate.preferences import read_pairs, score_pairs, within
 from diglot.recipe.evaluate import Evaluate
 
 
@@ -362,3 +362,24 @@ def test_bits_per_byte_read_so_much_text_and_no_more(texts, max_bytes):
     assert all(texts[place].startswith(document["text"]) for place, document in zip(places, found))
     if sum(min(len(text.encode()), longest) for text in texts) < max_bytes:
         assert len(found) == len(texts)
+
+
+@given(sizes=st.lists(st.integers(1, 200), min_size=1, max_size=150), max_bytes=st.integers(1, 20_000))
+@examples(40)
+def test_pairs_are_taken_within_their_bytes_but_for_fifty(sizes, max_bytes):
+    def text(role, size):
+        return [{"role": role, "content": "ب" * size}]
+
+    pairs = [
+        {"source": "ab"[n % 2], "prompt": text("user", size), "chosen": text("assistant", 1), "rejected": text("assistant", 2)}
+        for n, size in enumerate(sizes)
+    ]  # fmt: skip
+    found = within(pairs, max_bytes)
+    for source in {pair["source"] for pair in pairs}:
+        given = [pair for pair in pairs if pair["source"] == source]
+        taken = [pair for pair in found if pair["source"] == source]
+        assert taken == given[: len(taken)]
+        size = sum(2 * 2 * len(pair["prompt"][0]["content"]) + 6 for pair in taken)
+        assert len(taken) >= min(50, len(given))
+        assert len(taken) == len(given) or size >= max_bytes
+        assert len(taken) <= 50 or size < max_bytes + 2 * 2 * 200 + 6
