@@ -27,8 +27,8 @@ class Step:
         fingerprint: of the artifact that the recipe asks for.
         made_from: what went into the fingerprint, for saying why an artifact is stale.
         state: `done`, `stale` or `to do`; `running` where `note_begun` finds that, `damaged` where `verify` does.
-        why: for `stale`, what changed; for `done`, which libraries have another version here; of what was begun, how far
-            it is.
+        why: for `stale`, what changed; for `done`, which server or versions of libraries were others; of what was begun,
+            how far it is.
     """
 
     name: str
@@ -86,7 +86,8 @@ def set_state(step: Step) -> None:
             )
         step.state = "to do"
     elif artifact.fingerprint == step.fingerprint:
-        step.state, step.why = "done", other_versions(artifact)
+        told = [change for change in _changed_settings(step, artifact) if change.startswith(step.settings.told)]
+        step.state, step.why = "done", "; ".join(filter(None, [*told, other_versions(artifact)]))
     else:
         step.state, step.why = "stale", what_changed(step, artifact)
 
@@ -96,10 +97,7 @@ def what_changed(step: Step, earlier: Made) -> str:
     before, after = earlier.inputs, step.made_from
     if earlier.do != step.settings.do:
         return f"was made by {earlier.do}"
-    changes = [
-        f"{key}: {_shown(old)} → {_shown(new)}"
-        for key, old, new in _differences(earlier.settings, step.settings.settings())
-    ]
+    changes = _changed_settings(step, earlier)
     if before.get("version") != after["version"]:
         changes.append(f"code version {before.get('version')} → {after['version']}")
     if before.get("seed") != after["seed"]:
@@ -116,6 +114,11 @@ def what_changed(step: Step, earlier: Made) -> str:
     if upstream:
         changes.append(f"input changed: {', '.join(upstream)}")
     return "; ".join(changes) or "the order of its inputs, or of its settings"
+
+
+def _changed_settings(step: Step, earlier: Made) -> list[str]:
+    differences = _differences(earlier.settings, step.settings.settings())
+    return [f"{key}: {_shown(old)} → {_shown(new)}" for key, old, new in differences]
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 from commands import diglot
+from summaries import trained
 from test_flow import WHERE, curate, recipe, states, world
 
 from diglot import flow
-from diglot.base.artifact import MANIFEST, Inputs, read_artifact
+from diglot.base.artifact import MANIFEST, Inputs, read_artifact, writing
 from diglot.base.errors import UserError
 from diglot.base.hashes import MEMORY, FileHashes
+from diglot.base.summaries.text import TranslationSummary
+from diglot.cli import _check_model
 
 STAGES = {"world": world(), "corpus": curate(rules={"limits": {"min_words": 3, "min_characters": 10}})}
 
@@ -207,6 +210,61 @@ def test_other_versions_are_shown_and_nothing_is_made_again(run: Path) -> None:
         f"made with numpy 1.0 (here {__import__('numpy').__version__}), nothing-of-this-name 2 (here not installed)",
     )
     assert "made with numpy 1.0" in " ".join(diglot("show", run).stdout.split())
+
+
+def test_another_server_is_shown_and_nothing_is_translated_again(tmp_path: Path) -> None:
+    def stages(url: str) -> dict:
+        endpoint = {"url": f"http://{url}/v1", "model": "tiny"}
+        corpus = {"do": "curate", "sources": {"en": {"path": __file__, "language": "en"}}}
+        return {
+            "corpus": corpus,
+            "done": {"do": "translate", "from": "corpus", "endpoint": endpoint, "target_language": "ar"},
+        }
+
+    step = flow.plan(recipe(stages("a")), tmp_path, WHERE)[1]
+    fields = {"stage": "done", "kind": "text", "do": "translate", "fingerprint": step.fingerprint}
+    with writing(step.folder, **fields, settings=step.settings.settings(), inputs=step.made_from) as unfinished:
+        counts = {"documents": 0, "paragraphs": 0, "characters": 0, "bytes": 0, "read": 0, "requests": 0, "cost": 0.0}
+        unfinished.summary = TranslationSummary(**counts, dropped={}, tokens={}, model="tiny", left_out={})
+    assert states(recipe(stages("a")), tmp_path)["done"] == ("done", "")
+    assert states(recipe(stages("b")), tmp_path)["done"] == ("done", 'endpoint.url: "http://a/v1" → "http://b/v1"')
+
+
+# --- the commands of stages -----------------------------------------------------------------------------------
+
+
+def test_commands_of_stages_in_one_folder_do_not_meet(tmp_path: Path) -> None:
+    """Each keeps its lock and what it works on apart; the message names the option that there is."""
+    words = ["--documents", "{en: 20, ar: 20}", "--people", "40", "--pairs", "5", "--instructions", "5"]
+    words += ["--preferences", "5", "--items", "4"]
+    with flow.locked(tmp_path / ".one.diglot"):
+        other = diglot("world", "--out", tmp_path / "other", *words)
+        assert other.returncode == 0, other.stderr
+        one = diglot("world", "--out", tmp_path / "one", *words)
+    assert one.returncode == 2
+    assert f"{tmp_path}/.one.diglot is in use by another diglot (pid {os.getpid()})" in one.stderr
+    assert "or give another folder with --out" in one.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".one.diglot", ".other.diglot", "other"]
+    assert "is done" in diglot("world", "--out", tmp_path / "other", *words).stdout
+
+
+# --- chat -----------------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_model_is_not_talked_to(tmp_path: Path) -> None:
+    fields = {"stage": "m", "kind": "model", "do": "train", "fingerprint": "f", "settings": {}, "inputs": {}}
+    with writing(tmp_path / "m", **fields) as unfinished:
+        unfinished.summary = trained()
+        for place in (unfinished.folder, unfinished.folder / "steps" / "2"):
+            place.mkdir(parents=True, exist_ok=True)
+            (place / "config.json").write_text("{}")
+    for place in (tmp_path / "m", tmp_path / "m" / "steps" / "2"):
+        _check_model(place)
+        (place / "config.json").write_text("{ }")
+        with pytest.raises(UserError, match=r"is not as it was written: config\.json was changed"):
+            _check_model(place)
+        (place / "config.json").write_text("{}")
+    _check_model(tmp_path)  # nobody's
 
 
 # --- strange manifests ----------------------------------------------------------------------------------------

@@ -108,6 +108,8 @@ class _Answer(BaseModel):
 
 class _Model(BaseModel):
     id: str
+    root: str | None = None  # vLLM's: the file or the name on the hub
+    owned_by: str | None = None
 
 
 class _Models(BaseModel):
@@ -438,12 +440,24 @@ class Client:
 
     def _no_such_model(self) -> str:
         start = f"{self.address} has no model {self.settings.model!r}; "
-        try:
-            models = _Models.model_validate(_parsed(self._exchange("GET", "/models").body))
-        except (_Passing, UserError, ValidationError):
+        models = self._models()
+        if models is None:
             return start + "correct endpoint.model, or endpoint.url (most end in /v1)"
-        names = sorted(model.id for model in models.data)
+        names = sorted(model.id for model in models)
         return start + f"correct endpoint.model: it has {self._clean(', '.join(names[:10])) or 'none'}"
+
+    def _models(self) -> list[_Model] | None:
+        """What the server says that it has; None where it does not say."""
+        try:
+            return _Models.model_validate(_parsed(self._exchange("GET", "/models").body)).data
+        except (_Passing, UserError, ValidationError):
+            return None
+
+    def served(self) -> dict[str, str]:
+        """The server's address and what it says of the model: the name alone may stand for another one tomorrow."""
+        about = next((model for model in self._models() or [] if model.id == self.settings.model), None)
+        said = {"root": about.root, "owned_by": about.owned_by} if about else {}
+        return {"address": self.address, **{key: self._clean(text) for key, text in said.items() if text}}
 
     def _cannot_connect(self) -> str:
         return (

@@ -69,6 +69,7 @@ class Stage(Settings):
         extra: the extra of the package that it needs, for the error where a library is missing.
         not_in_fingerprint: settings, or `setting.part`, that do not change the result.
         main_role: the role of a plain name in `from`, where there are several.
+        told: settings outside the fingerprint of which is said, of what is done, that they were others.
         checks_inputs_whole: what it reads is hashed to the last byte before it runs, whatever is remembered of it.
         reads_everything: without `from` it reads all other stages.
         position: its place in lists of kinds, which follow the pipeline.
@@ -83,6 +84,7 @@ class Stage(Settings):
     extra: ClassVar[str | None] = None
     not_in_fingerprint: ClassVar[frozenset[str]] = frozenset()
     main_role: ClassVar[str | None] = None
+    told: ClassVar[tuple[str, ...]] = ()
     checks_inputs_whole: ClassVar[bool] = False
     reads_everything: ClassVar[bool] = False
     position: ClassVar[int] = 1000

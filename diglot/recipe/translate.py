@@ -25,6 +25,7 @@ class Translate(Stage):
         | {f"endpoint.{name}" for name in ("url", "key_variable", "price_in", "price_out", "concurrency")}
         | {"endpoint.timeout", "endpoint.retries"}
     )
+    told: ClassVar[tuple[str, ...]] = ("endpoint.url",)
     extra: ClassVar[str | None] = "translate"
 
     do: Literal["translate"] = "translate"

@@ -86,7 +86,7 @@ def run(settings: Translate, inputs: Inputs, output: Path, context: Context) -> 
         ledgers, results = _write(translator, corpus, chosen, output, context)
         tokens = {"prompt": journal.prompt_tokens, "completion": journal.completion_tokens}
         cost = round(client.cost(*tokens.values()), 6)
-        requests = len(journal)
+        requests, server = len(journal), client.served()
     # An artifact without a document would only fail later, in the stage that reads it.
     if not any(ledger.kept.documents for ledger in ledgers.values()):
         raise UserError(_nothing_translated(ledgers))
@@ -101,6 +101,7 @@ def run(settings: Translate, inputs: Inputs, output: Path, context: Context) -> 
         tokens=tokens,
         cost=cost,
         model=settings.endpoint.model,
+        server=server,
         left_out=left_out,
     )
 

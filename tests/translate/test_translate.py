@@ -354,3 +354,12 @@ def test_the_command_says_what_is_wrong_without_a_traceback(serve, tmp_path):
     assert done.returncode == 2
     assert "nothing answers there" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# --- the server -----------------------------------------------------------------------------------------------
+
+
+def test_what_the_server_says_of_the_model_is_kept(tmp_path, serve):
+    server = serve()
+    _, summary, _ = run(tmp_path, make_corpus(tmp_path, {"a": text_of(1)}), server)
+    assert summary.server == {"address": server.url, "owned_by": "me"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from diglot.base.summaries.summary import Summary
 
@@ -42,6 +42,7 @@ class TranslationSummary(Summary, of=("translate",)):
         tokens: of prompts and completions.
         cost: in the currency of the endpoint's prices.
         model: that translated.
+        server: its address, and what it said of the model.
         left_out: sources that were not translated, and why.
     """
 
@@ -58,6 +59,7 @@ class TranslationSummary(Summary, of=("translate",)):
     cost: float
     model: str
     left_out: dict[str, str]
+    server: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
