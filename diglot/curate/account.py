@@ -174,7 +174,9 @@ def check_source(accounts: Accounts, source: str, files: list[str], settings: Cu
     if not with_text:
         found = ", ".join(f"{count:,} × {reason}" for reason, count in unreadable.items()) or "no records"
         missing, key = accounts.missing.get(source), f"{stage}.sources.{source}"
-        where = missing or f"in {', '.join(files[:3])}"
+        samples = (ledger.samples.get(reason, []) for reason, _ in unreadable.most_common() for ledger in ledgers)
+        detail = next((sample.detail for shown in samples for sample in shown if sample.detail), "")
+        where = missing or f"in {', '.join(files[:3])}{detail and ': '}{detail}"
         remedy = f"give a folder or file that can be read: diglot run RECIPE {key}.path=FOLDER"
         remedy = f"say which field holds the text: {key}.text=FIELD" if missing else remedy
         raise UserError(f"source {source!r}: no record has a usable text: {found} ({where}); {remedy}")

@@ -58,7 +58,7 @@ from diglot.read.records import (
     Reading,
     Record,
     chunks_of,
-    encoding_hint,
+    likely_encoding,
     network,
     parse_json,
     parse_text,
@@ -223,9 +223,11 @@ def _raw_text(file: DataFile, chunks: Iterator[bytes], reading: Reading) -> Iter
 def _parse(file: DataFile, reading: Reading, line: int, content: Any) -> Record | Broken:
     """Parse a raw record."""
     record = _parse_any(file, reading, line, content)
-    if isinstance(record, Broken) and record.reason == "invalid_utf8" and not reading.encoding:
-        return record._replace(detail=record.detail + encoding_hint(file)) if file.format in TEXTS else record
-    return record
+    if not isinstance(record, Broken) or record.reason != "invalid_utf8":
+        return record
+    likely = likely_encoding(file) if file.format in TEXTS and not reading.encoding else None
+    hint = f"; the file looks like {likely}: if it is, set encoding: {likely}" if likely else ""
+    return record._replace(detail=record.detail + hint)
 
 
 def _parse_any(file: DataFile, reading: Reading, line: int, content: Any) -> Record | Broken:

@@ -259,20 +259,19 @@ def text_of(file: DataFile, reading: Reading) -> Generator[bytes, None, None]:
 
 
 @functools.lru_cache(maxsize=1000)
-def encoding_hint(file: DataFile) -> str:
-    """What a text file that is not UTF-8 looks like, and what to do, for the end of a message; empty if unknown."""
+def likely_encoding(file: DataFile) -> str | None:
+    """What a text file that is not UTF-8 looks like; None where its beginning does not tell."""
     with contextlib.closing(chunks_of(file, Reading())) as chunks:
         try:
             start = next(chunks, b"")
         except TruncatedError:
-            return ""
+            return None
     # A fault of one line says nothing of a file whose beginning is UTF-8.
     try:
         codecs.getincrementaldecoder("utf-8")().decode(start)
-        return ""
+        return None
     except UnicodeDecodeError:
-        guess = guess_encoding(start)
-    return f"; the file looks like {guess}: if it is, set encoding: {guess}" if guess else ""
+        return guess_encoding(start)
 
 
 # --- lines ----------------------------------------------------------------------------------------------------

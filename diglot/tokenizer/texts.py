@@ -3,7 +3,7 @@ r"""Reading texts that lie outside the corpus: a list of texts from one file, su
     ntrex.ar.txt                 plain text: a line is a text, and line 7 of one language translates line 7 of another
     ntrex.jsonl.zst:arb          JSON lines: the field `arb` of every line (`translation.ar`: a field within a field)
 
-Both may end in `.gz` or `.zst`. Lines end in `\n` alone. An empty line of plain text is an empty text, so that the
+Both may end in `.gz` or `.zst`. Text is UTF-8, or UTF-16 with its mark. Lines end in `\n` alone. An empty line of plain text is an empty text, so that the
 lines of parallel files stay side by side; in JSON lines an empty line is no record.
 
 Files are read whole: this is for sentences to measure on, thousands of them, not for a corpus.
@@ -16,7 +16,9 @@ from pathlib import Path
 
 from diglot.base.errors import UserError
 from diglot.base.files import expand_home, is_encodable
-from diglot.read.records import Broken, DataFile, Reading, TruncatedError, chunks_of, field_of, parse_json
+from diglot.read.decompress import TruncatedError
+from diglot.read.encoding import guess_encoding
+from diglot.read.records import Broken, DataFile, Reading, field_of, parse_json, text_of
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 JSON_LINES = (".jsonl", ".ndjson", ".json")
@@ -38,7 +40,7 @@ def read_texts(source: str) -> list[str]:
     file, field = split_source(source)
     name = Path(file.stem if file.suffix.lower() in COMPRESSIONS else file.name)
     if field is None and name.suffix.lower() not in JSON_LINES:
-        return [_decoded(file, number, line) for number, line in enumerate(_lines(file), 1)]
+        return list(_decoded(file, _lines(file)))
     return list(_field_of_records(file, field or FIELD))
 
 
@@ -63,24 +65,27 @@ def _lines(file: Path) -> list[bytes]:
     """The lines of a file, decompressed, without their ends."""
     compression = COMPRESSIONS.get(file.suffix.lower())
     try:
-        data = b"".join(chunks_of(DataFile(str(file), file.name, "lines", compression, str(file)), Reading()))
+        data = b"".join(text_of(DataFile(str(file), file.name, "lines", compression, str(file)), Reading()))
     except TruncatedError as error:
         raise UserError(f"{file}: cannot be decompressed {error}; copy or download it again") from error
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
-    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    lines = data.split(b"\n")
     if not lines[-1]:
         lines.pop()
     return [line.removesuffix(b"\r") for line in lines]
 
 
-def _decoded(file: Path, number: int, line: bytes) -> str:
-    try:
-        return line.decode()
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{file}:{number}: not UTF-8 text (byte {error.start} of the line); convert it to UTF-8"
-        ) from error
+def _decoded(file: Path, lines: list[bytes]) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        try:
+            yield line.decode()
+        except UnicodeDecodeError as error:
+            likely = guess_encoding(b"\n".join([*lines, b""]))
+            looks = f", from {likely} by its looks" if likely else ""
+            raise UserError(
+                f"{file}:{number}: not UTF-8 text (byte {error.start} of the line); convert the file to UTF-8{looks}"
+            ) from error
 
 
 def _field_of_records(file: Path, field: str) -> Iterator[str]:

@@ -241,6 +241,20 @@ def test_a_source_that_is_not_what_it_says_is_refused(tmp_path, change, words):
         assert word in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding", "words"),
+    [
+        ("\n".join(sentences(ARABIC, number) for number in range(5)), "cp1256", "set encoding: cp1256"),
+        ("\n".join(sentences(ENGLISH, number) for number in range(99)), "utf-8", "set each_line: true"),
+    ],
+)
+def test_a_text_file_that_is_read_amiss_is_refused_with_the_setting_that_reads_it(tmp_path, text, encoding, words):
+    (tmp_path / "a.txt").write_bytes(text.encode(encoding))
+    source = Source(path=str(tmp_path / "a.txt"), language="en")
+    with pytest.raises(UserError, match=f"source 'web': no record has a usable text.*a.txt.*{words}"):
+        run(tmp_path, {"web": source}, max_record_bytes=5000)
+
+
 def test_an_empty_result_is_refused_with_its_reasons(tmp_path):
     write_jsonl(tmp_path / "a.jsonl", records(ENGLISH, 20))
     source = Source(path=str(tmp_path / "a.jsonl"), language="en")

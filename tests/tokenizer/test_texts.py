@@ -56,6 +56,7 @@ def test_a_file_with_a_colon_is_taken_as_it_is(tmp_path):
     ("name", "content", "field", "says"),
     [
         ("a.txt", b"ok\n\xff\n", "", r"a\.txt:2: not UTF-8"),
+        ("a.txt", "نص عربي قصير عن الخبز والماء\n".encode("cp1256") * 9, "", r"a\.txt:1: not UTF-8.* from cp1256 by"),
         ("a.jsonl", b'{"text": "x"}\n{', "", r"a\.jsonl:2: .*JSON object a line"),
         ("a.jsonl", b'{"en": "x"}\n', "", r"a\.jsonl:1: no field 'text'; .* en$"),
         ("a.jsonl", b'{"en": {"b": 1}}\n', ":en.b", r"a\.jsonl:1: no text but int in field 'en\.b'"),
