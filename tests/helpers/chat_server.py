@@ -130,10 +130,15 @@ class Handler(BaseHTTPRequestHandler):
         else:
             answers = {
                 "cut off": translated(text)[:20], "english": translated(text, ENGLISH), "copy": text, "nothing": "",
+                "half a character": translated(text) + "\ud83d", "a list": [translated(text)],
                 "chatter": translated(text + " word" * 500), "blank lines": "\n\n".join(ARABIC[:3]),
             }  # fmt: skip
             answer = answers.get(what, translated(text))
-            usage = {"prompt_tokens": len(text), "completion_tokens": len(answer), "total_tokens": 0}
+            usage = {
+                "prompt_tokens": "NaN" if what == "no count" else len(text),
+                "completion_tokens": len(answer),
+                "total_tokens": 0,
+            }
             finish = "length" if what == "cut off" else "stop"
             message = {"role": "assistant", "content": answer}
             choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}

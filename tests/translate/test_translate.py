@@ -263,6 +263,17 @@ def test_prompts_that_cannot_be(serve, tmp_path, prompt):
         run(tmp_path, corpus, serve(), prompt=prompt)
 
 
+@pytest.mark.parametrize("what", ["half a character", "a list", "no count"])
+def test_an_answer_that_cannot_be_kept_costs_its_document_and_not_the_run(serve, tmp_path, what):
+    """Once it was journalled, and no run could go on from there."""
+    server = serve(rules=[{"word": "zz1", "times": 99, "do": what}, {"word": "zz2", "times": 1, "do": what}])
+    corpus = make_corpus(tmp_path, {f"zz{n}": f"zz{n} {text_of(n)}" for n in range(4)})
+    output, summary, ledger = run(tmp_path, corpus, server, endpoint={"retries": 0, "concurrency": 1})
+    assert [record["source_id"] for record in lines(output / "web.jsonl")] == ["zz0", "zz2", "zz3"]
+    assert summary.dropped == {"refused": 1}
+    assert ledger["web"]["samples"]["refused"][0]["id"] == "zz1"
+
+
 def test_a_server_that_refuses_all_ends_the_run(serve, tmp_path):
     server = serve(rules=[{"word": "", "times": 99, "do": "refuse"}])
     corpus = make_corpus(tmp_path, {str(n): text_of(n) for n in range(60)})
