@@ -384,6 +384,7 @@ WORDS = (
     "show runs/small --stage corpus --source english", "show runs/small", "data runs/small --stage trunk --at-step 3 --limit 5",
     "data runs/small --mixture --json", "data runs/small --stage trunk --document english:1",
     "plan plan.yaml --cluster h100:2x8 --price 2.5 --mfu 0.4", "plan plan.yaml base.steps=9 --cluster cpu:4 --watts 50 --pue 1.1",
+    "plan plan.yaml init.shape.num_layers=2 init.shape.hidden_size=64 tokenizer.vocabulary_size=100 --cluster h100",
     "plan plan.yaml --cluster a100-80:8 --tokens-per-second 1000 --json", "schema", "curate --help", "chat runs/small --seed 3",
 )  # fmt: skip
 # Nothing is read but what the recipe says, so that it can be planned.
