@@ -62,6 +62,13 @@ def test_every_stage_is_done(run: Path) -> None:
     assert set(scores["bits_per_byte"]) >= {"en", "ar"}
 
 
+def test_the_terminal_says_what_the_report_says(run: Path) -> None:
+    finding = json.loads((run / "report" / "artifact.json").read_text())["summary"]["finding"]
+    *learnt, _ = finding.split("\n")  # the last line is what the run took
+    assert any("Arabic" in line for line in learnt)
+    assert "\n".join(learnt) in diglot("show", str(run)).stdout
+
+
 def test_the_ledger_balances(run: Path) -> None:
     for source in json.loads((run / "corpus" / "ledger.json").read_text())["sources"].values():
         for unit in ("documents",):

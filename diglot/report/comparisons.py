@@ -22,6 +22,7 @@ from diglot.report.results import UNIFORM, Result, results, scores_of
 
 Key = tuple[str, str, str]  # kind, name and language of a result
 UNJUDGED = ("margin", "gain")
+MOST_BYTES = 2**27  # of the file; ten million items have less
 LARGEST = 1e12  # that a score can be; a file from elsewhere may hold any number
 
 
@@ -139,7 +140,7 @@ def by_key(artifact: Artifact) -> dict[Key, Result]:
 def _without(artifact: Artifact) -> dict[str, Any]:
     """What evaluation wrote about its scores without each of their items; nothing where another version ran it."""
     file = artifact.file("without.json")
-    found = read_json(file, f"run the stage {artifact.stage!r} again") if file.is_file() else {}
+    found = read_json(file, f"run the stage {artifact.stage!r} again", MOST_BYTES) if file.is_file() else {}
     return found if isinstance(found, dict) else {}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from diglot.base.artifact import Artifact
+from diglot.base.format import join
 from diglot.base.table import Cell, Table, left, right
 from diglot.report.comparisons import Comparison, before_and_after, headline_comparisons
 from diglot.report.finding import finding_of
@@ -49,11 +50,14 @@ def next_seed(artifacts: Sequence[Artifact]) -> int:
 
 def learnt_table(comparisons: Sequence[Comparison], title: str, seed: int) -> Table:
     """Chance, before, after and change of every number, below the name of its language; `seed` is to be tried next."""
-    moved = dict.fromkeys((shown_language(item.either.language), item.since) for item in comparisons if item.since)
+    moved: dict[str, dict[str, None]] = {}
+    for item in comparisons:
+        if item.since:
+            moved.setdefault(item.since, {})[shown_language(item.either.language)] = None
     notes = [
         COVERS,
         f"No ± covers another training: diglot run RECIPE seed={seed} --run FOLDER shows how much a seed moves.",
-        *(f"{language}: before {since} its bits per byte were worse than 8, those of equally likely bytes." for language, since in moved),
+        *(f"{join(of)}: before {stage}, bits per byte were worse than 8, those of equally likely bytes." for stage, of in moved.items()),
         GREY,
     ]  # fmt: skip
     table = Table([*left("language", "measured"), *right("chance", "before", "after", "change")], title, notes, True)

@@ -1,15 +1,18 @@
 """What was learnt, at the end of a run: the table, and the same words as on the page."""
 
+import dataclasses
 import io
 import subprocess
 import sys
 
 from rich.console import Console
+from small_run import by_stage, with_scores
 
 from diglot.base.artifact import Artifact
 from diglot.base.table import drawn
 from diglot.report.learnt import learnt_of
 from diglot.report.page import sections_of
+from diglot.report.results import scores_of
 
 
 def test_terminal_table_fits_80_columns_and_has_every_measure(artifacts: list[Artifact]) -> None:
@@ -46,3 +49,12 @@ def test_it_is_said_what_the_intervals_cover_and_how_to_try_another_seed(artifac
     assert "over the items of a test" in notes
     assert "paired, item by item" in notes
     assert "diglot run RECIPE seed=1 --run FOLDER" in notes
+
+
+def test_a_baseline_from_another_stage_is_said_once_for_all_languages(artifacts: list[Artifact]) -> None:
+    bits = scores_of(by_stage(artifacts, "evaluate-base")).bits_per_byte
+    spoilt = {name: dataclasses.replace(each, value=16.457) if name != "en" else each for name, each in bits.items()}
+    learnt = learnt_of(with_scores(artifacts, "evaluate-base", bits_per_byte=spoilt))
+    assert learnt
+    expected = "Arabic and English–Arabic: before evaluate-expanded, bits per byte were worse than 8, those of equally likely bytes."
+    assert expected in learnt.table.notes
