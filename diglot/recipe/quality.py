@@ -20,7 +20,7 @@ class TrainNgram(Stage):
     function: ClassVar[str] = "diglot.quality.ngram:run"
     not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"memory"})
     position: ClassVar[int] = 22
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     do: Literal["train-ngram"] = "train-ngram"
     order: int = Field(5, ge=2, le=6, description="CCNet has 5.")
@@ -53,7 +53,7 @@ class TrainClassifier(Stage):
     }
     function: ClassVar[str] = "diglot.quality.classifier:run"
     position: ClassVar[int] = 23
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     extra: ClassVar[str | None] = "quality"
 
     do: Literal["train-classifier"] = "train-classifier"
