@@ -301,7 +301,9 @@ class _Progress:
         """All units are to be read, in order, by so many workers."""
         self.folder, self.waiting, self.in_hand, self.doing = folder, deque(units), 2 * workers + 1, doing
         self.first = {unit.source: folder / f"{shard_name(unit.group, 0)}.json" for unit in reversed(units)}
-        self.total = sum(file.size or 0 for unit in units for file in unit.files if unit.part == 0)
+        self.size = sum(file.size or 0 for unit in units for file in unit.files if unit.part == 0)
+        limited = any(unit.reading.limit is not None for unit in units)
+        self.total = 0 if limited else self.size  # nobody knows how many bytes so many records have
         self.done, self.shards, self.next_look = 0.0, 0, 0.0
 
     def tick(self) -> None:
@@ -317,7 +319,8 @@ class _Progress:
             self._say_losses()
         here = sum(bytes_read(self.folder, unit) for unit in itertools.islice(self.waiting, self.in_hand))
         read = min(self.done + here, self.total) if self.total else self.done + here
-        self.context.progress(read / 1e6, self.total / 1e6 or None, "MB", f"{self.shards} shards {self.doing}")
+        total = round(self.total / 1e6, 1) or None
+        self.context.progress(round(read / 1e6, 1), total, "MB", f"{self.shards} shards {self.doing}")
 
     def unit_done(self) -> None:
         """The next unit, in order, is done."""
@@ -327,7 +330,7 @@ class _Progress:
 
     def _say_losses(self) -> None:
         """Say of a source that loses most of its first shard, before hours are spent on the rest."""
-        if self.total < EARLY_BYTES:
+        if self.size < EARLY_BYTES:
             return
         for source, file in [item for item in self.first.items() if item[1].exists()]:
             del self.first[source]

@@ -294,6 +294,7 @@ def learn(
     base_script = np.ones(0x110000, bool)
     base_script[SURROGATES] = False
     base_script[[ord(character) for character in own]] = False
+    context.progress(0, wanted, "merges")  # the first are told after a thousand
     learnt = continue_merges(
         _as_symbols(with_characters, new_words, base_words if shared else Counter()),
         [kind.bytes_of(token) for token in strings],

@@ -201,6 +201,7 @@ def learn(
     start = byte_symbols(tables) if is_byte_level else character_symbols(tables, alphabet)
     name: Callable[[bytes], str] = byte_letters.letters_of if is_byte_level else _spelled
     wanted = size - len(start.pieces)
+    context.progress(0, wanted, "merges")  # the first are told after a thousand
     learnt = continue_merges(
         _as_words(tables, start),
         list(start.pieces),

@@ -52,8 +52,8 @@ def test_a_big_file_shows_more_than_nothing_before_its_end(tmp_path, often, name
     progress.unit_done()
     shown = [done for done, _, _, _ in heard]
     assert shown == sorted(shown)
-    assert any(0 < done < size / 1e6 for done in shown)
-    assert heard[-2][:3] == (pytest.approx(size / 1e6, rel=0.2), size / 1e6, "MB")
+    assert any(0 < done < round(size / 1e6, 1) for done in shown)
+    assert heard[-2][:3] == (pytest.approx(size / 1e6, rel=0.2), round(size / 1e6, 1), "MB")
 
 
 def test_tasks_that_share_a_file_count_it_once(tmp_path, often):
@@ -77,3 +77,14 @@ def test_a_source_that_loses_most_is_said_at_its_first_shard_and_in_the_end(tmp_
     _, summary, _ = run(tmp_path, sources, language_confidence=0, rules={"set": "none"})
     assert said == ["web: 95 of 100 documents are dropped (95.0%), 95 of them as missing text, in its first shard"]
     assert summary.warnings() == ["web: 295 of 300 documents are dropped (98.3%), 295 of them as missing text"]
+
+
+def test_with_a_limit_nobody_knows_the_end(tmp_path, often):
+    """400 records of a file of 12 MB were shown as a hundredth of it, up to the end."""
+    (tmp_path / "a.jsonl").write_bytes(lines())
+    settings = Curate(sources={"web": {"path": str(tmp_path / "a.jsonl"), "language": "en", "limit": 50}})
+    heard = []
+    progress = stage._Progress(Context("corpus", 0, tmp_path, progress=lambda *report: heard.append(report)))
+    progress.begin(tmp_path, units.units_of(settings, None, "corpus", 1), 1, "measured")
+    progress.tick()
+    assert heard[0][:3] == (0.0, None, "MB")
