@@ -38,7 +38,7 @@ import tokenizers
 
 from diglot.base.errors import UserError
 from diglot.tokenizer.description import read_settings, read_specification, special_name
-from diglot.tokenizer.folder import build_tokenizer, load_tokenizer
+from diglot.tokenizer.folder import build_tokenizer, load_tokenizer, reader_of_bytes
 from diglot.tokenizer.special import FORMATS, ROLES, ChatFormat
 from diglot.tokenizer.template import Template, TemplateFailure, read_template
 from diglot.tokenizer.thoughts import Thoughts, learn_thoughts
@@ -98,15 +98,16 @@ class Chat:
         self._opening, self._system_opening, self._stripped = opening, system_opening, stripped
         self._template, self._thoughts = template, thoughts
         self._never = frozenset(special.values()) - {unknown}
+        self._bytes_of = reader_of_bytes(tokenizer)
         self._split = re.compile("(" + "|".join(map(re.escape, sorted(special, key=len, reverse=True))) + ")")
         self._known: dict[str, tuple[list[int], str]] = {}
 
     def encode(self, messages: Messages, add_generation_prompt: bool = False) -> tuple[list[int], list[int]]:
         """Encode a conversation, with marks on what the assistant says.
 
-        An answer is encoded as what follows its role, so that a prompt's ids are the beginning of the conversation's;
-        an answer that starts with a line break therefore has ids of its own where the template's text would join it
-        with the line break before it.
+        The ids are those of the template's text, whatever merges at an answer's border: where it begins in spaces, GPT-2's
+        pattern joins these with the line end behind the role. Such a token holds a part of the answer and is predicted.
+        But for these, a prompt's ids are the beginning of the conversation's.
 
         Args:
             messages: `{"role": "system" | "user" | "assistant", "content": str}`, in order.
@@ -205,9 +206,14 @@ class Chat:
         return self._known[text]
 
     def _continued(self, tail: str, content: str) -> tuple[list[int], list[int]]:
-        """The ids of a text, and of a content after it."""
+        """The ids of a text with a content after it: those of the text alone, and those that hold any of the content."""
         alone, together = self._plain(tail) if tail else [], self._plain(tail + content)
-        return alone, together[len(alone) :] if together[: len(alone)] == alone else self._plain(content)
+        border, left = len(alone), len(tail.encode())
+        if together[:border] != alone:  # a token holds the end of the one and the beginning of the other
+            border = 0
+            while border < len(together) and (left := left - len(self._bytes_of(together[border]))) >= 0:
+                border += 1
+        return together[:border], together[border:]
 
     def _plain(self, text: str) -> list[int]:
         """The ids of plain text, none of them special.
