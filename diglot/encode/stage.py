@@ -34,7 +34,7 @@ from diglot.read.corpus import document_files, read_documents, read_schema
 from diglot.recipe.encode import Encode
 from diglot.text.unicode import text_buffers
 from diglot.tokenizer.chat import load_chat
-from diglot.tokenizer.folder import load_tokenizer, tokenizer_hash
+from diglot.tokenizer.folder import load_tokenizer, tokenizer_hash, tokenizer_size
 from diglot.tokenizer.framing import find_framing, special_ids
 from diglot.tokens.shards import INDEX, Split, sum_groups
 
@@ -162,7 +162,7 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> Tok
     folder = inputs.one("tokenizer").path
     framing = find_framing(folder, settings.document_start, settings.document_end)
     special = special_ids(folder, framing)
-    vocabulary_size = load_tokenizer(folder).get_vocab_size(with_added_tokens=True)
+    vocabulary_size = tokenizer_size(load_tokenizer(folder))
     # Two bytes a token where they are enough: the shards of a training are read from disk again and again.
     dtype = np.dtype(np.uint16 if vocabulary_size <= 1 << 16 else np.uint32)
     origins = find_sources(inputs, settings.sources)

@@ -11,8 +11,8 @@ its id went. A new token is spelled with old ones, and its row is a weighted mea
     new token "▁كتاب"  →  old tokenizer: "▁", "ك", "ت", "اب"  →  mean of their four rows
 
 The embedding and an untied output weight are filled alike. A new token that nothing spells gets the mean of all old
-rows plus noise of a hundredth of their standard deviation, which keeps such tokens apart: special tokens, and letters
-that a unigram tokenizer did not know. Its unknown token says nothing, so it is no part of a spelling, and neither is
+rows plus noise of a hundredth of their standard deviation, which keeps such tokens apart: special tokens, bytes, and
+letters that a unigram tokenizer did not know. Its unknown token says nothing, so it is no part of a spelling, and neither is
 a space alone: all unknown words would get that one row.
 
 Legend: V rows, D hidden size, N new tokens, R old rows that belong to tokens, C rows of a chunk.
@@ -101,7 +101,7 @@ def align(old: Tokenizer, new: Tokenizer) -> Alignment:
         # Unknown pieces say nothing of a token; what is left may be a lone space, which says nothing either.
         pieces = [piece.id for piece in old.model.tokenize(token)]
         spelling = [piece for piece in pieces if piece != unknown]
-        if spelling == pieces or not set(spelling) <= spaces:
+        if pieces and (spelling == pieces or not set(spelling) <= spaces):
             alignment.sub_tokens[new_id] = spelling
         else:
             alignment.unspelled.append(new_id)

@@ -2,7 +2,8 @@
 
 tokenizer.json is edited as JSON, so that everything that is not named here stays as it is; so are the special tokens
 and the chat template. Where there is a tokenizer.model (SentencePiece), it gets the same new pieces. New tokens stand
-behind all ids of the base, tokens of our chat format (where the base has none of its own) behind those.
+behind all ids of the base, tokens of our chat format (where the base has none of its own) behind those. Ids that the
+base leaves out (GPT-4o's) stay left out.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import Any, NamedTuple
 
 from diglot.base.errors import UserError
 from diglot.base.files import write_json, write_text
-from diglot.tokenizer import byte_letters
 from diglot.tokenizer.byte_fallback import BYTES
 from diglot.tokenizer.chat import format_of
 from diglot.tokenizer.description import GENERIC, SENTENCEPIECE, TOKENIZER, read_settings, read_specification
@@ -34,6 +34,10 @@ SUPPORTED = (
 )
 
 
+GAP = "<|no token {}|>"  # stands for an id that has no token, until the tokenizer is written
+MOST_GAPS = 10_000  # GPT-4o has 19; ids that are far apart are a mistake
+
+
 class Base(NamedTuple):
     """A tokenizer that is to be extended.
 
@@ -41,8 +45,9 @@ class Base(NamedTuple):
         folder: where it is.
         kind: its kind, which holds its tokenizer.json.
         config: tokenizer_config.json, with the special tokens that other files name.
-        size: ids in use, all of which keep their meaning.
+        size: ids, all of which keep their meaning.
         model: its tokenizer.model, where it has one.
+        gaps: what stands in `kind` for ids without a token.
     """
 
     folder: Path
@@ -50,6 +55,7 @@ class Base(NamedTuple):
     config: dict[str, Any]
     size: int
     model: Path | None
+    gaps: list[str]
 
 
 def read_base(folder: Path) -> Base:
@@ -61,9 +67,9 @@ def read_base(folder: Path) -> Base:
     file, model = folder / TOKENIZER, folder / SENTENCEPIECE
     tokenizer = load_tokenizer(folder)  # so that what follows is a tokenizer's, down to its parts
     kind = _kind_of(file, read_specification(folder))
-    _place_added_tokens(file, kind)
+    gaps = _place_added_tokens(file, kind)
     config = read_settings(folder, tokenizer)
-    return Base(folder, kind, config, len(kind.ids), model if model.is_file() else None)
+    return Base(folder, kind, config, len(kind.ids), model if model.is_file() else None, gaps)
 
 
 def _kind_of(file: Path, specification: dict[str, Any]) -> TokenizerKind:
@@ -83,44 +89,58 @@ def _kind_of(file: Path, specification: dict[str, Any]) -> TokenizerKind:
     if model.get("byte_fallback") and all(token in model["vocab"] for token in BYTES):
         return ByteFallback(specification, every_split)
     if is_byte_level(specification.get("decoder")):
-        if missing := [letter for letter in byte_letters.BYTE_LETTERS if letter not in model["vocab"]]:
-            raise UserError(
-                f"{file}: {len(missing)} of the 256 bytes have no token, so not every text has one; only {SUPPORTED}"
-            )
         return ByteLevel(specification, every_split)
     raise UserError(f"{file}: this is BPE with neither byte tokens nor a byte-level alphabet; only {SUPPORTED}")
 
 
-def _place_added_tokens(file: Path, kind: TokenizerKind) -> None:
-    """Give added tokens a place in the model's vocabulary, so that the ids behind them are free for new tokens.
+def _place_added_tokens(file: Path, kind: TokenizerKind) -> list[str]:
+    """Give added tokens and gaps a place in the model's vocabulary, so that the ids behind them are free for new tokens.
 
     In a unigram model a piece can be found in plain text; a score that low never is the better way to cut.
 
+    Returns:
+        What stands for the gaps.
+
     Raises:
-        UserError: ids have gaps or are given twice.
+        UserError: ids are given twice, or have too many gaps.
     """
     ids = dict(kind.ids)
     for token in sorted(kind.specification["added_tokens"], key=lambda token: token["id"]):
         if ids.setdefault(token["content"], token["id"]) != token["id"]:
             raise UserError(f"{file}: token {token['content']!r} has two ids")
-    if sorted(ids.values()) != list(range(len(ids))):
-        raise UserError(f"{file}: ids have gaps or are given twice")
+    owners = {number: token for token, number in ids.items()}
+    if len(owners) < len(ids):
+        token = next(token for token, number in ids.items() if owners[number] != token)
+        raise UserError(f"{file}: {token!r} and {owners[ids[token]]!r} have one id, {ids[token]}; give each its own")
+    if max(owners) - len(owners) >= MOST_GAPS:
+        raise UserError(
+            f"{file}: {owners[max(owners)]!r} has the id {max(owners)}, but there are only {len(owners)} tokens: every id "
+            "costs a row of the model; number the tokens through"
+        )
+    gaps = {GAP.format(number): number for number in range(max(owners)) if number not in owners}
+    ids |= gaps
     if isinstance(kind, Unigram):
         entries = kind.specification["model"]["vocab"]
         never = 100 * kind.least_score
         entries.extend([token, never] for token in sorted(ids, key=ids.__getitem__)[len(entries) :])
     else:
         kind.ids.update(ids)
+    return list(gaps)
 
 
 def add_chat_tokens(base: Base) -> list[str]:
-    """Add the special tokens of our chat format, and padding, that the base lacks; returns them."""
+    """Add the special tokens of our chat format, and padding, that the base lacks; returns them.
+
+    Behind gaps they stand in the vocabulary too: the library would count added tokens on from the number of tokens.
+    """
     specification, ids = base.kind.specification, base.kind.ids
     wanted = (*ROLES.values(), END) if base.config.get("pad_token") else (PADDING, *ROLES.values(), END)
     missing = [token for token in wanted if token not in ids]
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     for number, token in enumerate(missing, start=len(ids)):
         specification["added_tokens"].append({"id": number, "content": token, **flags, "special": True})
+        if base.gaps and not isinstance(base.kind, Unigram):
+            ids[token] = number
     return missing
 
 
@@ -142,6 +162,9 @@ def write_extended(base: Base, output: Path, chat_tokens: list[str], our_chat: b
         chat_tokens: special tokens that were added last.
         our_chat: the chat template becomes ours.
     """
+    if not isinstance(base.kind, Unigram):  # whose ids are places in a list
+        for gap in base.gaps:
+            del base.kind.ids[gap]
     write_text(output / "tokenizer.json", base.kind.tokenizer().to_str(pretty=True))
     config = {key: base.config[key] for key in KEPT_SETTINGS if base.config.get(key) is not None}
     if PADDING in chat_tokens:

@@ -11,6 +11,7 @@ def _byte_letters() -> str:
 
 
 BYTE_LETTERS = _byte_letters()  # by value of the byte
+UNUSED = frozenset({0xC0, 0xC1, *range(0xF5, 0x100)})  # bytes that no text has
 _TO_LETTERS = dict(enumerate(BYTE_LETTERS))
 _TO_BYTES = {ord(letter): byte for byte, letter in enumerate(BYTE_LETTERS)}
 

@@ -23,7 +23,7 @@ import tokenizers
 
 from diglot.base.artifact import Artifact, Progress, read_artifact
 from diglot.base.errors import UserError
-from diglot.tokenizer.folder import load_tokenizer, pieces
+from diglot.tokenizer.folder import load_tokenizer, pieces, tokenizer_size
 from diglot.tokenizer.measure import gini, measure, phrases
 from diglot.tokenizer.sample import languages_of, texts_to_measure
 from diglot.tokenizer.texts import read_texts
@@ -158,7 +158,7 @@ def compare(
             progress(number * len(texts) + place, len(loaded) * len(texts), "tables", f"{name}, {language}")
             measures[name][language] = measure(tokenizer, of.texts, language)
     return {
-        "tokenizers": {name: {"vocabulary_size": it.get_vocab_size()} for name, it in loaded.items()},
+        "tokenizers": {name: {"vocabulary_size": tokenizer_size(it)} for name, it in loaded.items()},
         "languages": {
             language: {"texts": len(of.texts), "origin": of.origin, "words_are": what_words_are(language)}
             for language, of in texts.items()

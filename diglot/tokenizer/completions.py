@@ -16,6 +16,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import cache
 
+from diglot.text.scripts import PAGE
+
 FIRST, SPREAD = 64, 192  # characters tried at an end: so many in order, and so many of the others
 LAST_CODE = 0x110000
 
@@ -42,6 +44,14 @@ def completions(data: bytes) -> Iterator[str]:
     for head, tail in _pairs(heads, tails):
         yield head + text + tail
         yield " " + head + text + tail
+
+
+def beside_letters(text: str) -> Iterator[str]:
+    """A text in front of letters and behind them: of those of its own characters' neighbours in Unicode."""
+    pages = dict.fromkeys(ord(character) // PAGE * PAGE for character in text)
+    for letter in (chr(code) for first in pages for code in range(first, first + PAGE) if chr(code).isalpha()):
+        yield text + letter
+        yield letter + text
 
 
 def _pairs(heads: list[str], tails: list[str]) -> Iterator[tuple[str, str]]:

@@ -47,7 +47,7 @@ from diglot.tokenizer import base as base_folder
 from diglot.tokenizer import byte_fallback, proofs
 from diglot.tokenizer.base import Base
 from diglot.tokenizer.chat import format_of
-from diglot.tokenizer.folder import load_tokenizer, pieces, tokenizer_hash
+from diglot.tokenizer.folder import load_tokenizer, pieces, tokenizer_hash, tokenizer_size
 from diglot.tokenizer.kinds import Joined, TokenizerKind
 from diglot.tokenizer.learn.merges import Learnt, Words, continue_merges
 from diglot.tokenizer.measure import measure, phrases
@@ -76,7 +76,7 @@ class Extension(NamedTuple):
     """What is added to a base.
 
     Attributes:
-        characters: new tokens of one character.
+        characters: new tokens of one character, or of one byte that the base lacks.
         joined: new tokens that merges make, in order.
         own: characters of the new languages that the base language is not written in.
         shared: the new languages that are mostly written in others.
@@ -103,9 +103,7 @@ def run(settings: ExtendTokenizer, inputs: Inputs, output: Path, context: Contex
     """
     corpora = inputs.many("corpus")
     base = base_folder.read_base(inputs.one("tokenizer").path)
-    # The base as it was: `base.kind.add` changes the specification that `base.kind` holds.
-    was = base.kind.tokenizer()
-    was.encode_special_tokens = True
+    was = load_tokenizer(base.folder)  # `base.kind.add` changes the specification that `base.kind` holds
     available = languages_of(corpora)
     base_languages = [
         language for language, sizes in available.items() if sizes[False] and language not in settings.languages
@@ -135,13 +133,14 @@ def run(settings: ExtendTokenizer, inputs: Inputs, output: Path, context: Contex
     summary = ExtendedTokenizer(
         kind=base.kind.name,
         chat_format=format_of(output),
-        vocabulary_size=now.get_vocab_size(),
+        vocabulary_size=tokenizer_size(now),
         base_vocabulary_size=base.size,
         new_tokens=NewTokens(
             requested=settings.new_tokens,
             added=len(extension.tokens),
-            characters=len(extension.characters),
+            characters=len(extension.characters) if base.kind.takes_characters else 0,
             of_base_characters=sum(piece.in_base_script for piece in extension.joined),
+            bytes=0 if base.kind.takes_characters else len(extension.characters),
         ),
         chat_tokens_added=chat_tokens,
         base_hash=tokenizer_hash(base.folder),
@@ -184,7 +183,7 @@ def find_new_tokens(
             f"languages: {', '.join(shared)} shares the base language's alphabet, so what new tokens do to the base "
             "language must be measured: give a corpus with text in it as well"
         )
-    characters = new_characters(kind, texts, own, most) if kind.takes_characters else []
+    characters = new_characters(kind, texts, own, most) if kind.takes_characters else kind.missing_bytes
     all_base_words = sum(base_words.values(), Counter())
     learnt, strings = learn(kind, characters, new_words, all_base_words, own, bool(shared), most, context)
     # Fewer than learnt where another STRETCH gains too little; `tokens` is [merges + 1, languages].

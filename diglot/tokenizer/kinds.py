@@ -89,6 +89,11 @@ class TokenizerKind:
         """The tokenizer as it stands."""
         return tokenizers.Tokenizer.from_str(json.dumps(self.specification, ensure_ascii=False))
 
+    @property
+    def missing_bytes(self) -> list[str]:
+        """Tokens of bytes that the kind needs and does not have."""
+        return []
+
     def splitter(self) -> Callable[[list[str]], list[list[str]]]:
         """A function that cuts chunks of text (a word with the space before it) into words that pieces never cross."""
         raise NotImplementedError
@@ -152,6 +157,12 @@ class ByteLevel(TokenizerKind):
     def ids(self) -> dict[str, int]:
         """The id of every token."""
         return self.specification["model"]["vocab"]
+
+    @property
+    def missing_bytes(self) -> list[str]:
+        """Bytes of UTF-8 that have no token (SmolLM2 lacks 8): text with one of them loses it."""
+        used = (letter for byte, letter in enumerate(byte_letters.BYTE_LETTERS) if byte not in byte_letters.UNUSED)
+        return [letter for letter in used if letter not in self.ids]
 
     def splitter(self) -> Callable[[list[str]], list[list[str]]]:
         """As the base cuts."""

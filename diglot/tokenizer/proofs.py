@@ -34,7 +34,7 @@ from diglot.base.summaries.tokenizer import (
     TokenizerExample,
 )
 from diglot.tokenizer.base import describe_tokens
-from diglot.tokenizer.completions import completions, whole_text
+from diglot.tokenizer.completions import beside_letters, completions, whole_text
 from diglot.tokenizer.description import SENTENCEPIECE, read_settings, special_name
 from diglot.tokenizer.folder import encode, load_tokenizer, pieces, reader_of_bytes
 from diglot.tokenizer.plain_texts import arbitrary_texts, plain_texts
@@ -243,8 +243,8 @@ def unreachable_tokens(tokenizer: tokenizers.Tokenizer, ids: Iterable[int], text
     """The tokens that no text gives, as far as was searched.
 
     A token is reached when it is among the ids of some text. Tried are, until it is found: its own text, alone and
-    behind others (`CONTEXTS`); the texts handed in; and, where it is only part of a character, the characters that it
-    can be part of (`completions`). Special tokens are given by name and not by text: they are not asked of.
+    behind others (`CONTEXTS`); the texts handed in; beside other letters, since GPT-4o's pattern ends no word before a
+    small letter; and, where it is only part of a character, the characters that it can be part of (`completions`). Special tokens are given by name and not by text: they are not asked of.
     """
     special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
     read = reader_of_bytes(tokenizer)
@@ -262,6 +262,8 @@ def unreachable_tokens(tokenizer: tokenizers.Tokenizer, ids: Iterable[int], text
     for before, after in CONTEXTS:
         drop_reached([before + text + after for token_id, text in whole.items() if token_id in missing])
     drop_reached(texts if missing else ())
+    for token_id, text in whole.items():
+        drop_reached(beside_letters(text) if token_id in missing else ())
     # What ends inside a character needs one that completes it: few tries for all, then more for those still missing.
     searches = {token_id: completions(data) for token_id, data in missing.items() if token_id not in whole}
     for number in ROUNDS:
@@ -276,8 +278,9 @@ def identity(
 ) -> dict[str, Any]:
     """How many lines both tokenizers cut in the same way.
 
-    Lines that hold characters of the new languages (a word, quoted) and are cut differently are counted apart: to cut
-    those better is what the extension is for. What is left of them without these must be cut as before.
+    Lines that hold characters of the new languages (a word, quoted), or such as the base has no token for, and are cut
+    differently are counted apart: to cut those better is what the extension is for. What is left of them without these
+    must be cut as before.
 
     Returns:
         Counts of lines: `lines` = `identical` + `with_new_characters` + `changed`; `set_aside_for`: which characters
@@ -290,6 +293,7 @@ def identity(
         tokens_before, tokens_after = tokens_before + len(before), tokens_after + len(after)
         if before != after:
             differing.append(line)
+    own |= lost_characters(base, extended, differing)
     foreign = [own.intersection(_compatible(line)) for line in differing]
     rests = ["".join(character for character in line if own.isdisjoint(_compatible(character))) for line in differing]
     same = [one == other for one, other in zip(encode(base, rests), encode(extended, rests), strict=True)]
@@ -315,6 +319,13 @@ def identity(
             for line in changed[:5]
         ],
     }
+
+
+def lost_characters(base: tokenizers.Tokenizer, extended: tokenizers.Tokenizer, texts: Sequence[str]) -> frozenset[str]:
+    """The characters of some texts that the base drops, having no token for a byte of theirs, and the extension keeps."""
+    characters = sorted({character for text in texts for character in text})
+    lost = round_trip_failures(base, characters)
+    return frozenset(lost).difference(round_trip_failures(extended, lost))
 
 
 def _compatible(text: str) -> str:

@@ -38,6 +38,16 @@ def bases(tmp_path_factory) -> dict[str, Path]:
     return {kind: make(folder / kind, TEXTS, 400) for kind, make in BASES.items()}
 
 
+def test_a_byte_that_the_old_tokenizer_drops_is_unspelled(bases):
+    """SmolLM2's vocabulary lacks some: nothing of it says where their rows could begin."""
+    whole = load_tokenizer(bases["gpt-2"])
+    specification = json.loads(whole.to_str())
+    del specification["model"]["vocab"]["Ą"]
+    alignment = align(Tokenizer.from_str(json.dumps(specification)), whole)
+    assert alignment.unspelled == [whole.token_to_id("Ą")]
+    assert alignment.sub_tokens == {}
+
+
 def as_token(kind: str, text: str) -> str:
     """A text as a token of this kind is written."""
     if kind not in LETTERS:

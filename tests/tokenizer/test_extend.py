@@ -17,8 +17,9 @@ from diglot.base.artifact import Artifact
 from diglot.base.errors import UserError
 from diglot.base.summaries.tokenizer import NewTokens
 from diglot.tokenizer import byte_fallback, extend, proofs
+from diglot.tokenizer.byte_letters import BYTE_LETTERS
 from diglot.tokenizer.chat import load_chat
-from diglot.tokenizer.folder import load_tokenizer, pieces, reader_of_bytes, tokenizer_hash
+from diglot.tokenizer.folder import load_tokenizer, pieces, reader_of_bytes, tokenizer_hash, tokenizer_size
 from diglot.tokenizer.framing import special_ids
 from diglot.tokenizer.plain_texts import plain_texts
 from diglot.tokenizer.proofs import round_trip_failures
@@ -334,6 +335,97 @@ def test_a_base_that_changes_most_text_cannot_be_proved():
     with pytest.raises(UserError, match=r"round trip: the base itself changes 2 of 3 lines .*, such as 'ABC'"):
         proofs.prove_round_trip(base, base, ["abc"], ["ABC", "abc", "CAB"])
     assert proofs.prove_round_trip(base, base, ["abc", "ABC"], ["ABC", "abc"]).exact >= 1
+
+
+# --- bases in use: bytes and ids that they lack, patterns that look at case --------------------------------------
+
+LACKING = "\x04\x1d"  # bytes that SmolLM2's vocabulary lacks, as F1 and F2
+
+
+def lacking_bytes(folder: Path) -> Path:
+    """GPT-2's kind without tokens for some bytes, numbered through, as what was trained on text without them."""
+    base_tokenizers.gpt_2(folder, list(corpora.ENGLISH), 400)
+    specification = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = specification["model"]["vocab"]
+    for byte in (0x04, 0x1D, 0xC0, 0xC1, 0xF1, *range(0xF5, 0x100)):
+        del vocabulary[BYTE_LETTERS[byte]]
+    specification["model"]["vocab"] = {token: number for number, token in enumerate(vocabulary)}
+    specification["added_tokens"][0]["id"] = len(vocabulary)
+    (folder / "tokenizer.json").write_text(json.dumps(specification))
+    return folder
+
+
+def test_bytes_that_a_base_lacks_become_tokens(corpus, extend_tokenizer, tmp_path):
+    base = corpora.artifact(lacking_bytes(tmp_path / "base"), "model")
+    artifact, summary = extend_tokenizer(base, corpus, languages=["ar"], new_tokens=100)
+    was, now = load_tokenizer(base.path), load_tokenizer(artifact.path)
+    assert (summary.new_tokens.added, summary.new_tokens.bytes, summary.new_tokens.characters) == (100, 3, 0)
+    assert [was.decode(ids(was, text)) for text in LACKING] == ["", ""]
+    assert round_trip_failures(now, [*LACKING, "a\x04b\x1d", "\U00040000", "\U0007ffff"]) == []
+    assert [text for text in corpora.ENGLISH if ids(was, text) != ids(now, text)] == []
+    assert (summary.proofs.identity.changed, summary.proofs.identity.other_texts_changed) == (0, 0)
+
+
+def test_characters_that_the_base_drops_are_told_apart(tmp_path):
+    was = load_tokenizer(lacking_bytes(tmp_path / "base"))
+    now = load_tokenizer(base_tokenizers.gpt_2(tmp_path / "whole", list(corpora.ENGLISH), 400))
+    assert proofs.lost_characters(was, now, ["the cat\x04", "é\U00040000"]) == {"\x04", "\U00040000"}
+    assert proofs.lost_characters(was, was, ["the cat\x04"]) == frozenset()
+
+
+def with_gaps(folder: Path) -> Path:
+    """Special tokens far behind the others, as GPT-4o's: ids between them are of no token."""
+    base_tokenizers.gpt_2(folder, list(corpora.ENGLISH), 400)
+    specification = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary, (end,) = specification["model"]["vocab"], specification["added_tokens"]
+    end["id"] = vocabulary[end["content"]] = len(vocabulary) + 5
+    vocabulary["Ġbread"] = vocabulary.get("Ġbread", len(vocabulary) + 1)
+    (folder / "tokenizer.json").write_text(json.dumps(specification))
+    return folder
+
+
+def test_ids_without_a_token_stay_without_one(corpus, extend_tokenizer, tmp_path):
+    base = corpora.artifact(with_gaps(tmp_path / "base"), "model")
+    artifact, summary = extend_tokenizer(base, corpus, languages=["ar"], new_tokens=100)
+    was, now = load_tokenizer(base.path), load_tokenizer(artifact.path)
+    size = tokenizer_size(was)
+    gaps = set(range(size)) - set(was.get_vocab().values())
+    assert len(gaps) >= 4
+    assert set(range(size + 105)) - set(now.get_vocab().values()) == gaps
+    assert (summary.base_vocabulary_size, summary.vocabulary_size) == (size, size + 105)
+    assert [now.token_to_id(token) for token in summary.chat_tokens_added] == [*range(size + 100, size + 105)]
+    assert all(now.token_to_id(token) == number for token, number in was.get_vocab().items())
+    messages = [{"role": "user", "content": "تعلم the bread"}]
+    chat = load_chat(artifact.path)
+    assert max(chat.encode(messages)[0]) == now.token_to_id("<|end|>")
+
+
+def test_ids_that_are_no_numbering_are_refused(corpus, extend_tokenizer, tmp_path):
+    folder = with_gaps(tmp_path / "base")
+    good = json.loads((folder / "tokenizer.json").read_text())
+    for number, message in ((12, "have one id, 12; give each its own"), (900_000, "has the id 900000, but")):
+        specification = json.loads(json.dumps(good))
+        specification["added_tokens"][0]["id"] = specification["model"]["vocab"]["<|endoftext|>"] = number
+        (folder / "tokenizer.json").write_text(json.dumps(specification))
+        with pytest.raises(UserError, match=message):
+            extend_tokenizer(corpora.artifact(folder, "model"), corpus, languages=["ar"], new_tokens=10)
+
+
+def test_a_piece_that_a_pattern_cuts_off_before_some_letters_alone_is_found(extend_tokenizer, tmp_path):
+    """GPT-4o's pattern: وG is one word before a small letter or an Arabic one, and two words alone."""
+    pattern = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lo}]*[\p{Ll}\p{Lo}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lo}]+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+"
+    tokenizer = base_tokenizers._byte_level(list(corpora.ENGLISH), 300, pattern, ["<|end|>"])
+    base = corpora.artifact(base_tokenizers._write(tmp_path / "b", tokenizer, eos_token="<|end|>"), "model")
+    arabic = [("ar", f"{text}{' وGا وGب وGت وGث' * 3}") for _, text in corpora.varied("ar", corpora.ARABIC, 40)]
+    corpus = corpora.write_corpus(tmp_path / "c", arabic, corpora.varied("ar", corpora.ARABIC, 5))
+    artifact, summary = extend_tokenizer(base, corpus, languages=["ar"], new_tokens=300)
+    now = load_tokenizer(artifact.path)
+    read = reader_of_bytes(now)
+    new = {read(number): number for number in range(summary.base_vocabulary_size, summary.vocabulary_size)}
+    piece = new[" وG".encode()]
+    assert piece not in {*ids(now, " وG"), *ids(now, " وGا وGب وGت وGث")}  # which have pieces of their own
+    assert piece in ids(now, " وGك")
+    assert summary.proofs.reachable.passed
 
 
 @pytest.mark.slow

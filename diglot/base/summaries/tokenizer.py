@@ -155,12 +155,17 @@ class TokenCosts(Record):
 
 @dataclass(frozen=True)
 class NewTokens(Record):
-    """The new tokens of an extension: asked for, added, and of these single characters and pieces of the base's letters."""
+    """The new tokens of an extension: asked for, added, and of these single characters and pieces of the base's letters.
+
+    Attributes:
+        bytes: those that a byte-level base had no token for.
+    """
 
     requested: int | None
     added: int
     characters: int
     of_base_characters: int
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
