@@ -14,7 +14,9 @@ import io
 import math
 import os
 import sys
+import traceback
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -124,6 +126,7 @@ def main() -> None:
     """Entry point. Under torchrun or srun the first process walks the command; the others train with it."""
     from diglot.train import launch
 
+    sys.excepthook = _crashed
     try:
         with launch.processes():
             _main()
@@ -164,6 +167,11 @@ def _check_arguments() -> None:
                 f"argument {number} ({excerpt(shown, 80)}) is not UTF-8 text; see to the terminal's encoding (LANG=C.UTF-8), "
                 "or rename the file"
             )
+
+
+def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of a fault of ours; other people's text may stand in it."""
+    say("".join(traceback.format_exception(kind, error, trace)).rstrip("\n"), error=True)
 
 
 def _fail(message: str) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diglot.base.artifact import read_artifact
+from diglot.base.artifact import MadeFrom, read_artifact
 from diglot.base.errors import UserError
 from diglot.base.files import make_folder, read_json, refuse_links, remove, write_json
 from diglot.base.format import megabytes
@@ -120,6 +120,7 @@ def _read(folder: Path) -> Try | None:
     with contextlib.suppress(UserError, TypeError, ValueError):
         found = Try(folder, **read_json(folder / FILE, most=MOST_BYTES))
         if all(isinstance(each, dict) for each in (found.semantic, found.settings, found.inputs)):
+            MadeFrom.model_validate(found.inputs)
             return found
     return None
 

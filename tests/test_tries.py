@@ -130,3 +130,21 @@ def test_what_is_replaced_and_removed_is_said_while_it_is_still_there(
     assert said[1].startswith("world: what it made before, ")
     assert not list((tmp_path / ".scratch").iterdir())
     assert read_artifact(tmp_path / "world").settings["seed"] == 2
+
+
+STRANGE = [
+    "null", "[]", "{}", "[" * 5000, '{"do": 1, "semantic": {}, "settings": {}, "inputs": {"stages": null}}',
+    '{"do": "train", "semantic": {}, "settings": {"steps": "\\u001b[31m"}, "inputs": {"files": []}}',
+    '{"do": "train", "semantic": {"steps": null}, "settings": {"a": 1}, "inputs": {}}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", STRANGE)
+def test_a_strange_try_of_somebody_else_is_only_named(tmp_path: Path, content: str) -> None:
+    old = tried(trunk(tmp_path, beta=0.5), 14)
+    (old / FILE).write_text(content)
+    step = trunk(tmp_path)
+    (said,) = told(step)
+    assert said.startswith("trunk: 14 steps, 3 MB, of a try with other settings")
+    take_up(step)
+    assert old.exists()

@@ -239,7 +239,9 @@ class _Provenance(_Strict):
     recipe: _Origin | None = None
 
 
-class _MadeFrom(_Strict):
+class MadeFrom(_Strict):
+    """What an artifact or a try was made of beside its settings."""
+
     version: int = 0
     seed: int = 0
     files: dict[str, str] = {}
@@ -257,7 +259,7 @@ class _Manifest(BaseModel):
     fingerprint: str
     content: str
     settings: dict[str, Any]
-    inputs: _MadeFrom
+    inputs: MadeFrom
     summary: dict[str, Any]
     provenance: _Provenance
     files: dict[str, str] = {}

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from diglot.base.console import make_console
 from diglot.base.screen import say, say_json
+from diglot.cli import _crashed
 
 HOSTILE = "\x1b]0;owned\x07 \x1b[2J\x9b31m\x7f\ud800 \r"
 
@@ -20,6 +21,12 @@ def test_what_is_said_is_clean(capsys: pytest.CaptureFixture) -> None:
     shown = capsys.readouterr()
     assert shown.out == "error: name �]0;owned� �[2J�31m�� �\nnext\tline\n"
     assert shown.err == "�]0;owned� �[2J�31m�� �\n"
+
+
+def test_a_traceback_is_clean(capsys: pytest.CaptureFixture) -> None:
+    error = ValueError(HOSTILE)
+    _crashed(ValueError, error, None)
+    assert capsys.readouterr().err == "ValueError: �]0;owned� �[2J�31m�� �\n"
 
 
 def test_json_is_clean_and_says_the_same(capsys: pytest.CaptureFixture) -> None:
