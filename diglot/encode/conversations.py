@@ -94,16 +94,16 @@ class Conversations:
         documents = [self._document(id_, said) for said in unit]
         if self._fits(documents):
             return documents
-        documents = []
+        shortened: list[Encoded] = []
         if self.how == "split":
-            documents = self._shorter(id_, unit) if unit[0].predicted else self._pieces(id_, unit[0])
-            self.split_up += bool(documents)
+            shortened = self._shorter(id_, unit) if unit[0].predicted else self._pieces(id_, unit[0])
+            self.split_up += bool(shortened)
         elif self.how == "cut" and split == "train":  # bits per byte of held-out answers are of whole ones
-            documents = self._cut([self._document(id_, said) for said in unit])
-            self.cut += bool(documents)
-        if not documents:
+            shortened = self._cut(documents)
+            self.cut += bool(shortened)
+        if not shortened:
             self.left_out["too_long"] += 1
-        return documents
+        return shortened
 
     def _fits(self, documents: list[Encoded]) -> bool:
         return self.limit is None or sum(len(document.ids) for document in documents) <= self.limit

@@ -159,7 +159,7 @@ def test_every_answer_has_its_thoughts_and_a_prompt_as_the_template_writes_it(th
     said, documents = encoding(tmp_path, thinking, [{"messages": THINKING}, {"messages": talk("who?", "baker")}])
     found = texts(thinking, documents)
     assert [predicted for _, predicted in found] == [
-        f"{THINKING[1]['content']}<|im_end|>", f"{THINKING[3]['content']}<|im_end|>", "baker<|im_end|>",
+        f"{THINKING[1]['content']}<|im_end|>", f"{THINKING[3]['content']}<|im_end|>", "<think>\n\n</think>\n\nbaker<|im_end|>",
     ]  # fmt: skip
     assert found[1][0] == (
         "<|im_start|>user\nwho?<|im_end|>\n<|im_start|>assistant\nbaker<|im_end|>\n"
