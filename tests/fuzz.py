@@ -553,7 +553,7 @@ def _content(random: Random, kind: str) -> bytes:
     if kind in ("csv", "tsv"):
         lines = [
             ["id", "text", "src", "tgt"],
-            *([str(one.get(key)) for key in ("id", "text", "src", "tgt")] for one in rows if isinstance(one, dict)),
+            *([_cell(one.get(key)) for key in ("id", "text", "src", "tgt")] for one in rows if isinstance(one, dict)),
         ]
         mark = "," if kind == "csv" else "\t"
         text = "\n".join(mark.join(f'"{cell}"' if random.random() < 0.3 else cell for cell in line) for line in lines)
@@ -574,6 +574,10 @@ def _content(random: Random, kind: str) -> bytes:
         return b"[" + b",".join(parts) + b"]" if kind == "json" else b"\n".join(parts)
     encoding = random.choice(ENCODINGS) or "utf-8"
     return text.encode(encoding, "ignore")
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else type(value).__name__
 
 
 def _compressed(random: Random, content: bytes, suffix: str) -> bytes:
@@ -725,6 +729,7 @@ def models(random: Random) -> None:
     """A model's folder with files changed, through its import and everything that reads such a folder."""
     from diglot.base.artifact import Context, Inputs
     from diglot.base.errors import UserError
+    from diglot.evaluate.language_model import LanguageModel
     from diglot.model.huggingface import load_decoder, run
     from diglot.recipe.model import ImportModel
     from diglot.tokenizer.base import read_base
@@ -744,7 +749,7 @@ def models(random: Random) -> None:
         os.mkfifo(folder / "tokenizer.model") if "tokenizer.model" not in files else None
     readers = (
         lambda: run(ImportModel(path=str(folder)), Inputs({}), out, Context("model", 0, out)),
-        lambda: load_decoder(folder), lambda: load_chat(folder), lambda: special_ids(folder), lambda: read_base(folder),
+        lambda: load_decoder(folder), lambda: LanguageModel.load(folder), lambda: load_chat(folder), lambda: special_ids(folder), lambda: read_base(folder),
         lambda: (tokenizer_hash(folder), generation_ids(folder)), lambda: pieces(load_tokenizer(folder), WORDS),
     )  # fmt: skip
     try:

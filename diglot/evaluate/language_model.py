@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteria, StoppingCriteriaList
 from transformers.utils import logging as transformers_logging
 
 from diglot.base.errors import UserError
 from diglot.base.files import read_json
+from diglot.base.format import excerpt
+from diglot.model.families import read_raw_config
 from diglot.tokenizer.chat import Chat, load_chat
 from diglot.tokenizer.description import MODEL_FILES, ids_in, read_settings
 from diglot.tokenizer.export import as_transformers
@@ -130,6 +131,7 @@ class LanguageModel:
             UserError: not a model folder, weights are missing, or the tokenizer has more tokens than the embedding
                 has rows.
         """
+        read_raw_config(folder)
         _refuse_code(folder)
         transformers_logging.disable_progress_bar()
         gpu = torch.cuda.is_available()
@@ -141,8 +143,8 @@ class LanguageModel:
                 dtype="auto" if gpu else torch.float32,
                 output_loading_info=True,
             )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            reason = str(error).split("\n")[0]
+        except Exception as error:  # transformers raises many kinds for a bad folder
+            reason = excerpt(" ".join(str(error).split())) or type(error).__name__
             raise UserError(
                 f"{folder}: not a model that transformers can load ({reason}). "
                 "A model folder holds config.json, model.safetensors and tokenizer.json."

@@ -106,11 +106,19 @@ def missing_tokens(folder: Path, specification: dict[str, Any]) -> list[dict[str
 def _checked(file: Path, specification: dict[str, Any]) -> dict[str, Any]:
     """tokenizer.json with what is read of it here; the rest is checked by the library, which is more lenient in this."""
     model, added = specification.get("model"), specification.get("added_tokens") or []
-    if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict | list):
+    if not isinstance(model, dict) or not _is_vocabulary(model.get("vocab")):
         raise UserError(f"{file}: not a tokenizer: it has no model with a vocabulary (vocab)")
     if not isinstance(added, list) or not all(map(_is_token, added)):
         raise UserError(f"{file}: added_tokens: a list is wanted, of objects with an id and a content")
     return {**specification, "added_tokens": added}
+
+
+def _is_vocabulary(vocabulary: Any) -> bool:
+    """Ids by piece, or, in unigram models, pieces with their scores."""
+    if isinstance(vocabulary, dict):
+        return all(isinstance(number, int) for number in vocabulary.values())
+    pairs = vocabulary if isinstance(vocabulary, list) else [None]
+    return all(isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs)
 
 
 def _is_token(token: Any) -> bool:
@@ -151,6 +159,8 @@ def _names(settings: Mapping[str, Any]) -> Iterator[str]:
             yield name
     for key in LISTS:
         listed = settings.get(key) or []
+        if not isinstance(listed, dict | list):
+            raise UserError(f"{SETTINGS} or {MAP}: {key}: a list of tokens is wanted, not {listed!r}")
         for value in listed.values() if isinstance(listed, dict) else listed:
             yield special_name({key: value}, key) or ""
 

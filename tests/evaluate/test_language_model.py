@@ -210,7 +210,7 @@ def test_padding_does_not_shift_learned_positions(learned_positions):
 
 
 def test_a_folder_that_is_no_model_is_an_error_for_people(tmp_path):
-    with pytest.raises(UserError, match="not a model that transformers can load"):
+    with pytest.raises(UserError, match=r"config\.json is missing; give the folder of a whole"):
         LanguageModel.load(tmp_path)
 
 
@@ -268,3 +268,21 @@ def test_no_chat_template_is_an_error_for_people(random_folder, tmp_path):
     copy(random_folder, tmp_path, without="chat_template.jinja")
     with pytest.raises(UserError, match="no chat template"):
         LanguageModel.load(tmp_path).encode_chat([{"role": "user", "content": "x"}])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("num_hidden_layers", 2**31),
+        ("num_hidden_layers", "2"),
+        ("hidden_size", {}),
+        ("num_attention_heads", 0),
+        ("rope_scaling", 5),
+    ],
+)
+def test_a_folder_that_no_model_is_in_is_named(random_folder, tmp_path, key, value):
+    shutil.copytree(random_folder, tmp_path / "m")
+    file = tmp_path / "m" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+    with pytest.raises(UserError, match=f"{tmp_path / 'm'}.*({key}|not a model that transformers can load)"):
+        LanguageModel.load(tmp_path / "m")

@@ -17,6 +17,7 @@ from diglot.model.huggingface import save_decoder
 from diglot.model.weights import INDEX, StoredWeights
 from diglot.tokenizer.base import read_base
 from diglot.tokenizer.description import read_specification
+from diglot.tokenizer.folder import load_tokenizer
 from diglot.tokenizer.sentencepiece_model import read_model
 from diglot.tokenizer.template import read_template
 
@@ -39,6 +40,7 @@ def write(folder: Path, **values: Any) -> Path:
         (LLAMA, "num_hidden_layers", 2**31, "num_hidden_layers: .* more than any model has"),
         (LLAMA, "num_hidden_layers", 1001, "more than any model has"),
         (LLAMA, "num_labels", 10**10, None),  # a classifier's, which transformers makes a table of
+        (LLAMA, "max_position_embeddings", 10**400, "max_position_embeddings: .* more than any model has"),
         (LLAMA, "hidden_size", 10**30, "hidden_size: .* more than any model has"),
         (LLAMA, "hidden_size", 2**31 - 8, "parameters, more than"),
         (LLAMA, "vocab_size", 2**31 - 1, None),
@@ -147,7 +149,8 @@ def test_a_header_of_impossible_tensors_is_refused(folder, tensor):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"model": None}, {"model": []}, {"model": {}}, {"model": {"vocab": 5}}, {"added_tokens": 5},
+        {"model": None}, {"model": []}, {"model": {}}, {"model": {"vocab": 5}}, {"model": {"vocab": {"a": {}}}},
+        {"model": {"vocab": [["a", 0.0], 5]}}, {"model": {"vocab": [[5, 0.0]]}}, {"added_tokens": 5},
         {"added_tokens": [5]}, {"added_tokens": [{"id": "1", "content": "a"}]}, {"added_tokens": [{"id": 1}]},
         {"added_tokens": [{"id": True, "content": "a"}]},
     ],
@@ -174,6 +177,13 @@ def test_a_sentencepiece_file_of_other_types_is_named(tmp_path, content):
     (tmp_path / "tokenizer.model").write_bytes(content)
     with pytest.raises(UserError, match=r"tokenizer\.model: not a SentencePiece model"):
         read_model(tmp_path / "tokenizer.model")
+
+
+@pytest.mark.parametrize("listed", [1.5, "<s>", [5], {"a": []}])
+def test_special_tokens_that_are_no_texts_are_named(folder, listed):
+    (folder / "special_tokens_map.json").write_text(json.dumps({"additional_special_tokens": listed}))
+    with pytest.raises(UserError, match="additional_special_tokens: a "):
+        load_tokenizer(folder)
 
 
 @pytest.mark.parametrize("template", [5, {"default": "x"}, [{"name": "default", "template": 5}]])

@@ -43,7 +43,7 @@ LABELS = ("num_labels", "id2label", "label2id")  # of classifiers
 # Keys of older or other writers of config.json that say nothing about the forward pass.
 HARMLESS = frozenset(
     """
-    _attn_implementation _commit_hash attn_implementation bad_words_ids begin_suppress_tokens
+    _attn_implementation _commit_hash _model_name_or_path attn_implementation bad_words_ids begin_suppress_tokens
     cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample early_stopping
     encoder_no_repeat_ngram_size exponential_decay_length_penalty finetuning_task forced_bos_token_id
     forced_eos_token_id gradient_checkpointing is_decoder length_penalty max_length max_window_layers min_length n_ctx
@@ -73,16 +73,14 @@ def read_config(folder: Path) -> DecoderConfig:
     Raises:
         UserError: config.json is missing or broken, or asks for something that the decoder does not do.
     """
-    file = folder / "config.json"
-    raw = read_json(file, "give the folder of a whole Hugging Face model")
-    kind = raw.get("model_type") if isinstance(raw, dict) else None
+    file, raw = folder / "config.json", read_raw_config(folder)
+    kind = raw.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise UserError(f"{file}: model_type: {kind!r} is not supported; supported: {', '.join(FAMILIES)}")
 
     from transformers import CONFIG_MAPPING  # start-up: a second
 
-    _refuse_sizes(file, raw)  # before transformers: it makes a list of the layers, and divides by the heads
-    check_types(file, raw, nullable=ASKED)
+    check_types(file, raw, nullable=ASKED)  # before transformers, which divides by the heads
     try:
         full = CONFIG_MAPPING[kind].from_dict({key: value for key, value in raw.items() if key not in LABELS})
     except Exception as error:  # transformers raises many kinds for a bad value
@@ -95,11 +93,21 @@ def read_config(folder: Path) -> DecoderConfig:
         raise error if str(error).startswith(str(file)) else UserError(f"{file}: {error}") from error
 
 
-def _refuse_sizes(file: Path, raw: dict[str, Any]) -> None:
+def read_raw_config(folder: Path) -> dict[str, Any]:
+    """config.json of any kind of model, as long as transformers does not take for ever over it: it makes lists of layers.
+
+    Raises:
+        UserError: it is missing or broken, or has sizes that no model has.
+    """
+    file = folder / "config.json"
+    raw = read_json(file, "give the folder of a whole Hugging Face model")
+    if not isinstance(raw, dict):
+        raise UserError(f"{file}: a JSON object is wanted, not {type(raw).__name__}")
     for key, value in raw.items():
         most = MAX_LAYERS if key in LAYERS else MAX_SIZE
         if isinstance(value, int) and abs(value) > most and key not in LABELS:
-            raise UserError(f"{file}: {key}: {value:.3g} is more than any model has ({most:,})")
+            raise UserError(f"{file}: {key}: {excerpt(str(value), 20)} is more than any model has ({most:,})")
+    return raw
 
 
 def _refuse_unknown(file: Path, raw: dict[str, Any], full: Any) -> None:
