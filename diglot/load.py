@@ -61,6 +61,7 @@ def apply_override(value: dict, override: str) -> tuple:
             raise UserError(f"{_named(override)}: no stage {path[0]!r}; {hint}stages: {', '.join(stages) or 'none'}")
         path = ["stages", *path]
     parsed = parse_value(text, _named(override))
+    # Down to what holds the last key; mappings that are not there yet are made, lists must have the item.
     target: Any = value
     for depth in range(len(path) - 1):
         path[depth], target = _inside(target, path[depth], override)

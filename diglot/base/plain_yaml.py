@@ -53,6 +53,7 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[tuple, int]]:
     """
     if len(text) > MOST_BYTES:
         raise UserError(f"{name}: {len(text):,} characters are too many for a recipe; at most {MOST_BYTES:,} are read")
+    # The nodes alone: PyYAML's own values would write all aliases out before they could be counted.
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
@@ -96,6 +97,7 @@ class _Measure:
         Raises:
             UserError: too many of either, or an alias inside what it stands for.
         """
+        # (0, 0) marks a node whose inside is being measured.
         known = self.measured.get(id(node))
         if known == (0, 0):
             raise _at(self.name, node, "not valid YAML: an alias stands inside what it stands for")

@@ -10,7 +10,7 @@
 chat completion are tried again after 1, 2, 4, … seconds, or after as long as the server asks for (`Retry-After`). What
 trying again does not cure (nothing listens there, a wrong key, an unknown model, a redirect) ends the run with a
 `UserError`. A request that the server will not answer for what it says (400, 413, 422) is `Refused`, and so is one whose
-answers are never completions though others' are; the others go on, unless REFUSALS in a row are refused.
+answers are never completions though others' are; the others go on, unless REFUSALS in a row and a greeting are refused.
 
 **An answer is judged before it is kept**: its text can be written down, its counts are whole numbers that can be. So
 whatever a server says, a run can go on from its journal.
@@ -50,7 +50,8 @@ from diglot.recipe.endpoint import Endpoint
 
 LONGEST_PAUSE = 60.0
 LONGEST_RETRY_AFTER = 600.0  # a server that asks for more has shut its doors for today
-REFUSALS = 20  # so many without an answer between: the fault is in the settings, or the server
+REFUSALS = 20  # so many without an answer between: it may be the settings, or the server
+GREETING = [{"role": "user", "content": "Hello!"}]
 WORTH_RETRYING = {408, 409, 425, 429}
 ABOUT_THE_REQUEST = {400, 413, 422}
 
@@ -289,7 +290,7 @@ class Client:
         what is under way is waited for and journalled.
 
         Raises:
-            UserError: as `complete`; or max_cost is spent; or many requests in a row are refused.
+            UserError: as `complete`; or max_cost is spent; or many requests in a row are refused, and a greeting too.
         """
         asked: set[str] = set()
         pending: set[Future[Completion | Refused]] = set()
@@ -313,17 +314,26 @@ class Client:
                         return
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
                     for outcome in [future.result() for future in done]:
-                        # A few refusals are about what was said; one after the other they are about all.
+                        # A few refusals are about what was said; one after the other they may be about all.
                         refusals = refusals + 1 if isinstance(outcome, Refused) else 0
-                        if refusals >= REFUSALS:
-                            which = (
-                                f"{refusals} requests in a row" if len(journal) else f"the first {refusals} requests"
-                            )
-                            raise UserError(f"{self.address} refused {which}: {outcome}")
+                        if refusals and refusals % REFUSALS == 0:
+                            many = f"{refusals} requests in a row" if len(journal) else f"the first {refusals} requests"
+                            self._check_greeting(request.options, f"refused {many}: {outcome}")
                         yield outcome
             except BaseException:
                 self._stopping.set()  # those who wait to try again give up; the pool waits for the others
                 raise
+
+    def _check_greeting(self, options: dict[str, Any], trouble: str) -> None:
+        """Ask for something that no server refuses for what it says: does it answer at all?
+
+        Raises:
+            UserError: it does not; with the trouble that made one ask.
+        """
+        try:
+            self.complete(GREETING, **options)
+        except Refused as refused:
+            raise UserError(f"{self.address} {trouble}; and a greeting too: {refused}") from refused
 
     def _answer(self, key: str, request: Request, journal: Journal) -> Completion | Refused:
         try:
@@ -417,6 +427,7 @@ class Client:
         if 200 <= status < 300:
             return
         code = _error_of(reply.body)[1]
+        # What asking again does not cure, and a person can.
         if 300 <= status < 400:
             to = self._clean(public_address(reply.headers.get("location", "nowhere")))
             raise UserError(
@@ -432,6 +443,7 @@ class Client:
             raise UserError(f"{self._no_such_model()} ({said})")
         if code == "insufficient_quota":
             raise UserError(f"{self.address}: no credit left: {said}")
+        # What is about this request alone.
         if status in ABOUT_THE_REQUEST:
             raise Refused(f"{status}: {said}")
         if status not in WORTH_RETRYING and status < 500:

@@ -121,6 +121,17 @@ def test_many_requests_each_once_and_many_at_a_time(serve, tmp_path):
         assert one.key(requests[0]) != one.key(Request(requests[0].messages, attempt=2))
 
 
+def test_many_refusals_in_a_row_end_no_run_where_a_greeting_is_answered(serve, tmp_path):
+    """Such as the second time that all of them are asked for."""
+    server = serve(rules=[{"word": "bad", "times": 99, "do": "refuse"}])
+    requests = [Request([{"role": "user", "content": f"T.\n\nbad {n}"}]) for n in range(50)]
+    with Journal(tmp_path / "answers.jsonl") as journal, client(server, concurrency=8) as one:
+        outcomes = list(one.ask_all(requests, journal))
+        assert Counter(map(type, outcomes)) == {Refused: 50}
+        assert len(journal) == 0
+    assert Counter(server.texts)[""] == 2  # greetings
+
+
 def test_the_journal_survives_what_a_kill_leaves(tmp_path):
     file = tmp_path / "answers.jsonl"
     answers = {f"{n:032x}": Completion(f"نص {n}\n\u2028\x85", n, 2 * n, "stop") for n in range(20)}
