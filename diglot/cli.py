@@ -468,10 +468,10 @@ def plan_command(
     OVERRIDES change settings: stage.key=value, as for `diglot run`.
     """
     from diglot import flow
-    from diglot.base.devices import parse_cluster
+    from diglot.base.devices import HERE, parse_cluster
     from diglot.load import load_recipe
 
-    machines = None if cluster == "here" else parse_cluster(cluster)
+    machines = None if cluster == HERE else parse_cluster(cluster)
     loaded, where = load_recipe(recipe, list(overrides))
     reads = flow.graph(loaded, where)
 

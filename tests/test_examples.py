@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from settings_classes import places_of
 
 from diglot import flow
-from diglot.base.devices import parse_cluster
+from diglot.base.devices import HERE, parse_cluster
 from diglot.base.errors import UserError
 from diglot.base.plain_yaml import parse_yaml
 from diglot.cli import cli
@@ -43,7 +43,7 @@ def a_recipe(context: click.Context) -> None:
     recipe, where = load_recipe(file, list(given["overrides"]))
     reads = flow.graph(recipe, where)
     assert given.get("until") is None or given["until"] in reads
-    if "cluster" in given:
+    if given.get("cluster", HERE) != HERE:
         parse_cluster(given["cluster"])
 
 

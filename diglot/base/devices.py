@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from diglot.base.errors import UserError
 
+HERE = "here"  # what `--cluster` calls the machine at hand, which is measured (plan/here.py)
 GIB = 2**30
 MIB = 2**20
 
@@ -188,7 +189,7 @@ def parse_cluster(text: str) -> Cluster:
     if name not in DEVICES:
         near = difflib.get_close_matches(name, DEVICES, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"--cluster {text!r}: no device {name!r}; {hint}devices: {', '.join(DEVICES)}; or here")
+        raise UserError(f"--cluster {text!r}: no device {name!r}; {hint}devices: {', '.join(DEVICES)}; or {HERE}")
     if not nodes or not count:
         raise UserError(f"--cluster {text!r}: a cluster has at least one node of one device")
     return Cluster(DEVICES[name], nodes, count)

@@ -301,9 +301,7 @@ def is_lost(error: BaseException | None) -> bool:
 
 # --- signals --------------------------------------------------------------------------------------------------
 
-STOPPING = (
-    "stopping: what is in hand is finished and a checkpoint saved, which can take a while; once more ends it at once"
-)
+STOPPING = "stopping: finishing the step and saving a checkpoint; once more ends at once"
 
 
 @contextlib.contextmanager

@@ -293,5 +293,5 @@ train(inputs, Path({str(tmp_path)!r}), settings(steps=100000, checkpoint_every=1
     os.kill(process.pid, signal.SIGTERM)
     _, error = process.communicate(timeout=60)
     assert "KeyboardInterrupt" in error
-    assert "stopping: what is in hand is finished and a checkpoint saved" in error
+    assert "stopping: finishing the step and saving a checkpoint" in error
     assert list((tmp_path / "scratch" / "checkpoints").glob("step-*"))
