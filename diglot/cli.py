@@ -226,6 +226,7 @@ def run_command(
         console.print(f"\n{done} of {len(steps)} stages done in {place}", markup=False)
     if damaged:
         raise UserError("\n".join(damaged))
+    flow.foresee(steps, where)
     if dry_run:
         return
     todo = [step for step in steps if step.state != "done"]

@@ -28,7 +28,7 @@ from typing import IO, Any
 
 from diglot.base.artifact import Artifact, Context, Inputs, OtherFormat, Progress, read_artifact, writing
 from diglot.base.errors import UserError
-from diglot.base.files import open_plain, remove, write_json
+from diglot.base.files import expand_home, open_plain, remove, write_json
 from diglot.base.format import excerpt
 from diglot.base.hashes import MEMORY, FileHashes, check_whole, damage
 from diglot.base.interrupts import interrupts_wait
@@ -182,6 +182,31 @@ def plan(
         set_state(step)
         steps[name] = step
     return list(steps.values())
+
+
+def foresee(steps: list[Step], where: Where) -> None:
+    """Let stages that have to run look at what they will read, as far as it is there already.
+
+    Raises:
+        UserError: one says that it will not take it, which would else be known hours later.
+    """
+    there: dict[str, Path] = {}
+    for step in steps:
+        place = f"{where.place(('stages', step.name))}: stage {step.name!r}"
+        if step.state == "done":
+            there[step.name] = step.folder
+        elif (brought := step.settings.brings()) is not None:
+            there[step.name] = expand_home(brought)
+        elif step.settings.foresees is not None:
+            # STAGE@STEP has the stage's tokenizer; of roles with several inputs the first is looked at.
+            read = {role: [at_step(name)[0] for name in names] for role, names in step.reads.items()}
+            folders = {role: there[names[0]] for role, names in read.items() if names and names[0] in there}
+            try:
+                kept = _named(step.settings.foresees, step.settings, place)(step.settings, folders)
+            except UserError as error:
+                raise UserError(f"{place}: {error}") from error
+            if kept is not None:
+                there[step.name] = kept
 
 
 def ask_server(url: str) -> str | None:
@@ -368,7 +393,7 @@ def run_stage(
         UserError: what the stage refused; an artifact that it reads is damaged, or a file from outside was changed meanwhile.
     """
     place = where.place(("stages", step.name))
-    function = _function(step.settings, f"{place}: stage {step.name!r}")
+    function = _named(step.settings.function, step.settings, f"{place}: stage {step.name!r}")
     context = Context(step.name, seed, scratch_of(step), step.fingerprint)
     context.say = say or context.say
     for text in told(step):
@@ -421,8 +446,8 @@ def _summary(
         raise
 
 
-def _function(settings: Stage, who: str) -> Callable[..., Summary]:
-    module, _, name = settings.function.partition(":")
+def _named(function: str, settings: Stage, who: str) -> Callable[..., Any]:
+    module, _, name = function.partition(":")
     try:
         with interrupts_wait():
             return getattr(importlib.import_module(module), name)

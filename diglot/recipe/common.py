@@ -65,6 +65,8 @@ class Stage(Settings):
         makes: the kind of artifact that the stage writes.
         reads: its inputs, by role.
         function: what does the work, as `module:name`: `function(settings, inputs, output, context) -> summary`.
+        foresees: a check before anything runs, as `module:name`: `function(settings, folders) -> Path | None` looks at the
+            folders that are there already, by role, and returns the one whose tokenizer the artifact will have, if any.
         version: of the code, in the fingerprint: raised when a change makes the same settings give another result.
         extra: the extra of the package that it needs, for the error where a library is missing.
         not_in_fingerprint: settings, or `setting.part`, that do not change the result.
@@ -80,6 +82,7 @@ class Stage(Settings):
     makes: ClassVar[str]
     reads: ClassVar[dict[str, Role]] = {}
     function: ClassVar[str]
+    foresees: ClassVar[str | None] = None
     version: ClassVar[int] = 1
     extra: ClassVar[str | None] = None
     not_in_fingerprint: ClassVar[frozenset[str]] = frozenset()
@@ -163,6 +166,10 @@ class Stage(Settings):
     def outside_paths(self) -> dict[tuple, str]:
         """Files, folders, globs and URLs read from outside the run, by the settings' key that names them."""
         return {}
+
+    def brings(self) -> str | None:
+        """The folder from outside whose tokenizer the artifact will have, where it is on this machine."""
+        return None
 
 
 def _orders(place: str, value: Any) -> Iterator[tuple[str, list[str]]]:

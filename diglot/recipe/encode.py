@@ -20,6 +20,7 @@ class Encode(Stage):
         "preferences": Role(("preferences",), required=False, many=True),
     }
     function: ClassVar[str] = "diglot.encode.stage:run"
+    foresees: ClassVar[str | None] = "diglot.tokenizer.foresee:encoding"
     position: ClassVar[int] = 60
     version: ClassVar[int] = 6
 

@@ -58,3 +58,7 @@ class ImportModel(Stage):
     def outside_paths(self) -> dict[tuple, str]:
         """The model's folder; a hub name stands for itself."""
         return {("path",): self.path} if expand_home(self.path).exists() else {}
+
+    def brings(self) -> str | None:
+        """The model's folder."""
+        return self.path if expand_home(self.path).is_dir() else None

@@ -56,6 +56,7 @@ class ExtendTokenizer(Stage):
         "corpus": Role(("corpus",), many=True),
     }
     function: ClassVar[str] = "diglot.tokenizer.extend:run"
+    foresees: ClassVar[str | None] = "diglot.tokenizer.foresee:extension"
     position: ClassVar[int] = 51
     version: ClassVar[int] = 4
 

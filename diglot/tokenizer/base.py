@@ -30,7 +30,7 @@ KEPT_SETTINGS = (
 )
 SUPPORTED = (
     "BPE with byte fallback (as Llama-2's, and ours), byte-level BPE (GPT-2, Llama-3, Qwen) and unigram (T5, XLM-R) "
-    "can be extended"
+    "can be extended; train this one as it is, without extend-tokenizer"
 )
 
 

@@ -23,6 +23,7 @@ from diglot.base.errors import UserError
 from diglot.tokenizer.sentencepiece_model import to_specification
 
 TOKENIZER, SENTENCEPIECE, SETTINGS = "tokenizer.json", "tokenizer.model", "tokenizer_config.json"
+TEKKEN = "tekken.json"
 MAP, ADDED = "special_tokens_map.json", "added_tokens.json"
 MODEL_FILES = ("config.json", "generation_config.json")  # of the model that the tokenizer is with
 ROLES = ("bos", "eos", "unk", "pad")
@@ -69,7 +70,7 @@ def read_specification(folder: Path) -> dict[str, Any]:
         specification = to_specification(folder / SENTENCEPIECE)
         specification["post_processor"] = _framed(folder, specification)
     else:
-        raise UserError(f"{folder}: no {TOKENIZER} and no {SENTENCEPIECE}; give a whole Hugging Face tokenizer folder")
+        raise UserError(f"{folder}: no {TOKENIZER} and no {SENTENCEPIECE}; {_instead(folder)}")
     added = [*specification.get("added_tokens", []), *missing_tokens(folder, specification)]
     return {**specification, "added_tokens": added}
 
@@ -125,6 +126,19 @@ def _is_token(token: Any) -> bool:
     given = token if isinstance(token, dict) else {}
     number = given.get("id")
     return isinstance(given.get("content"), str) and isinstance(number, int) and not isinstance(number, bool)
+
+
+def _instead(folder: Path) -> str:
+    """What to do with a folder that has neither; Mistral's own releases have their tokenizer under other names."""
+    model = next((file.name for file in sorted(folder.glob("*.model*"))), None)
+    if (folder / TEKKEN).is_file():
+        return (
+            f"{TEKKEN} is in Mistral's own form, which is not read here: take {TOKENIZER} and {SETTINGS} from the model's "
+            "release for transformers (on the hub, beside the consolidated files)"
+        )
+    if model is not None:
+        return f"if {model} is its SentencePiece model, copy it to {SENTENCEPIECE}"
+    return "give a whole Hugging Face tokenizer folder"
 
 
 def declared_tokens(folder: Path) -> Iterator[dict[str, Any]]:
