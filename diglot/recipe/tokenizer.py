@@ -18,7 +18,7 @@ class TrainTokenizer(Stage):
     reads: ClassVar[dict[str, Role]] = {"corpus": Role(("corpus",), many=True)}
     function: ClassVar[str] = "diglot.tokenizer.train:run"
     position: ClassVar[int] = 50
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     renamed: ClassVar[dict[str, str]] = {"form": "kind"}
 
     do: Literal["train-tokenizer"] = "train-tokenizer"
@@ -58,7 +58,7 @@ class ExtendTokenizer(Stage):
     function: ClassVar[str] = "diglot.tokenizer.extend:run"
     foresees: ClassVar[str | None] = "diglot.tokenizer.foresee:extension"
     position: ClassVar[int] = 51
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     in_example: ClassVar[frozenset[str]] = frozenset({"new_tokens"})
 

@@ -17,7 +17,8 @@ from diglot.base.errors import UserError
 from diglot.base.files import write_json, write_text
 from diglot.tokenizer.byte_fallback import BYTES
 from diglot.tokenizer.chat import format_of
-from diglot.tokenizer.description import GENERIC, SENTENCEPIECE, TOKENIZER, read_settings, read_specification
+from diglot.tokenizer.description import GENERIC, MAPPED, SENTENCEPIECE, TOKENIZER, read_settings, read_specification
+from diglot.tokenizer.export import padding_side, passed_on
 from diglot.tokenizer.folder import is_byte_level, load_tokenizer, merge_pairs
 from diglot.tokenizer.kinds import ByteFallback, ByteLevel, TokenizerKind, Unigram
 from diglot.tokenizer.sentencepiece_model import CONTROL, Piece, read_model, with_pieces
@@ -165,8 +166,12 @@ def write_extended(base: Base, output: Path, chat_tokens: list[str], our_chat: b
     if not isinstance(base.kind, Unigram):  # whose ids are places in a list
         for gap in base.gaps:
             del base.kind.ids[gap]
-    write_text(output / "tokenizer.json", base.kind.tokenizer().to_str(pretty=True))
-    config = {key: base.config[key] for key in KEPT_SETTINGS if base.config.get(key) is not None}
+    tokenizer = base.kind.tokenizer()
+    write_text(output / "tokenizer.json", tokenizer.to_str(pretty=True))
+    kept = {key: base.config[key] for key in KEPT_SETTINGS if base.config.get(key) is not None}
+    config, _ = passed_on(kept, tokenizer)
+    if side := config.get("padding_side") or padding_side(base.folder):
+        config["padding_side"] = side
     if PADDING in chat_tokens:
         config["pad_token"] = PADDING
     template = base.folder / "chat_template.jinja"
@@ -178,8 +183,7 @@ def write_extended(base: Base, output: Path, chat_tokens: list[str], our_chat: b
     elif template.exists():
         shutil.copyfile(template, output / template.name)
     write_json(output / "tokenizer_config.json", {**GENERIC, **config}, indent=2)
-    special = (*KEPT_SETTINGS[:4], "additional_special_tokens", "extra_special_tokens")
-    write_json(output / "special_tokens_map.json", {key: config[key] for key in special if key in config}, indent=2)
+    write_json(output / "special_tokens_map.json", {key: config[key] for key in MAPPED if key in config}, indent=2)
     if base.model:
         (output / SENTENCEPIECE).write_bytes(_extended_model(base, chat_tokens))
 

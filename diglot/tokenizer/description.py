@@ -28,6 +28,7 @@ MAP, ADDED = "special_tokens_map.json", "added_tokens.json"
 MODEL_FILES = ("config.json", "generation_config.json")  # of the model that the tokenizer is with
 ROLES = ("bos", "eos", "unk", "pad")
 LISTS = ("additional_special_tokens", "extra_special_tokens")  # names without a role
+MAPPED = (*(f"{role}_token" for role in ROLES), LISTS[0])  # what special_tokens_map.json may hold before transformers 5
 # The class of transformers that takes tokenizer.json as it is. Its own list of inputs has token_type_ids before
 # transformers 5, and `generate` fails on them.
 GENERIC = {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": ["input_ids", "attention_mask"]}
@@ -233,6 +234,10 @@ def read_settings(folder: Path, tokenizer: Tokenizer) -> dict[str, Any]:
         if f"{role}_token" not in settings and any(names):
             settings[f"{role}_token"] = next(filter(None, names))
     list(_names(settings))  # refuses what is not a text
+    # A list by this name is new in transformers 5, and an error before.
+    if isinstance(listed := settings.get("extra_special_tokens"), list):
+        del settings["extra_special_tokens"]
+        settings["additional_special_tokens"] = [*(settings.get("additional_special_tokens") or []), *listed]
     return settings
 
 

@@ -21,8 +21,8 @@ from diglot.base.files import write_json
 from diglot.tokenizer.description import (
     ADDED,
     GENERIC,
-    LISTS,
     MAP,
+    MAPPED,
     ROLES,
     SETTINGS,
     TOKENIZER,
@@ -88,12 +88,11 @@ def write_for_transformers(source: Path, output: Path) -> Written:
     tokenizer = load_tokenizer(source)
     settings = read_settings(source, tokenizer)
     named = settings.pop("tokenizer_class", None)
-    config, dropped = _passed_on(settings, tokenizer)
+    config, dropped = passed_on(settings, tokenizer)
     if not (source / TOKENIZER).is_file() or missing_tokens(source, read_json(source / TOKENIZER)):
         write_json(output / TOKENIZER, read_specification(source), indent=2)
     (output / ADDED).unlink(missing_ok=True)
-    special = (*(f"{role}_token" for role in ROLES), *LISTS)
-    write_json(output / MAP, {key: config[key] for key in special if key in config}, indent=2)
+    write_json(output / MAP, {key: config[key] for key in MAPPED if key in config}, indent=2)
     generic = GENERIC["tokenizer_class"]
     for name in dict.fromkeys((named, generic)):
         own_class = {} if name is None else {"tokenizer_class": name}
@@ -113,13 +112,10 @@ def write_for_transformers(source: Path, output: Path) -> Written:
     return Written(named, str(name), dropped, difference)
 
 
-def _passed_on(settings: dict[str, Any], tokenizer: Tokenizer) -> tuple[dict[str, Any], list[str]]:
+def passed_on(settings: dict[str, Any], tokenizer: Tokenizer) -> tuple[dict[str, Any], list[str]]:
     """The settings that go on with a tokenizer, and the special tokens among them that have no id."""
     config: dict[str, Any] = {"model_input_names": GENERIC["model_input_names"]}
     config |= {key: value for key, value in settings.items() if key not in LEFT_OUT}
-    if isinstance(listed := config.get("extra_special_tokens"), list):  # a list by this name is new in transformers 5
-        config.pop("extra_special_tokens")
-        config["additional_special_tokens"] = [*(config.get("additional_special_tokens") or []), *listed]
     dropped: list[str] = []
 
     def known(value: Any) -> str | None:
@@ -136,6 +132,12 @@ def _passed_on(settings: dict[str, Any], tokenizer: Tokenizer) -> tuple[dict[str
     if names := config.get("additional_special_tokens"):
         config["additional_special_tokens"] = [name for value in names if (name := known(value)) is not None]
     return config, dropped
+
+
+def padding_side(folder: Path) -> str | None:
+    """The side on which AutoTokenizer pads, which many classes set by themselves; None where it cannot load the folder."""
+    automatic = _automatic(folder)
+    return automatic.padding_side if automatic is not None else None
 
 
 def _automatic(folder: Path) -> Any:

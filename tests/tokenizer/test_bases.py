@@ -141,6 +141,15 @@ def test_transformers_loads_it_with_the_same_ids(extended, texts):
             assert automatic(text, add_special_tokens=False)["input_ids"] == expected
 
 
+def test_transformers_is_told_what_the_base_had(extended, base):
+    from transformers import AutoTokenizer
+
+    before, after = (AutoTokenizer.from_pretrained(folder) for folder in (base.path, extended[0].path))
+    assert after.padding_side == before.padding_side
+    config = json.loads((extended[0].path / "tokenizer_config.json").read_text())
+    assert config["model_input_names"] == ["input_ids", "attention_mask"]  # transformers 4 would add token_type_ids
+
+
 def test_tokens_are_words(extended):
     """Not only reachable: frequent words of the new languages are single tokens."""
     now = load_tokenizer(extended[0].path)
