@@ -202,7 +202,7 @@ def foresee(steps: list[Step], where: Where) -> None:
             read = {role: [at_step(name)[0] for name in names] for role, names in step.reads.items()}
             folders = {role: there[names[0]] for role, names in read.items() if names and names[0] in there}
             try:
-                kept = _named(step.settings.foresees, step.settings, place)(step.settings, folders)
+                kept = _function(step.settings, place, step.settings.foresees)(step.settings, folders)
             except UserError as error:
                 raise UserError(f"{place}: {error}") from error
             if kept is not None:
@@ -393,7 +393,7 @@ def run_stage(
         UserError: what the stage refused; an artifact that it reads is damaged, or a file from outside was changed meanwhile.
     """
     place = where.place(("stages", step.name))
-    function = _named(step.settings.function, step.settings, f"{place}: stage {step.name!r}")
+    function = _function(step.settings, f"{place}: stage {step.name!r}")
     context = Context(step.name, seed, scratch_of(step), step.fingerprint)
     context.say = say or context.say
     for text in told(step):
@@ -446,8 +446,9 @@ def _summary(
         raise
 
 
-def _named(function: str, settings: Stage, who: str) -> Callable[..., Any]:
-    module, _, name = function.partition(":")
+def _function(settings: Stage, who: str, function: str | None = None) -> Callable[..., Any]:
+    """A function of a stage, by default the one that does its work."""
+    module, _, name = (function or settings.function).partition(":")
     try:
         with interrupts_wait():
             return getattr(importlib.import_module(module), name)
