@@ -106,6 +106,7 @@ def measured(counters: Sequence[Counter] | None = None, period: float = PERIOD) 
         return
     done, failed = threading.Event(), []
 
+    # One failed look and nothing is known: what was used in between would be missing.
     def look() -> None:
         try:
             for counter in reading:

@@ -385,6 +385,7 @@ def bits_over_tokens(
         colours: one a language.
     """
     fig = figure(420, right=120, top=44)
+    # Where each language stood last: dotted lines begin there, and names are written there.
     latest: dict[str, tuple[float, float]] = {}
     for segment in segments:
         for language, series in segment["languages"].items():

@@ -52,6 +52,7 @@ def machines(run: Run) -> list[str]:
 def headline(run: Run, colours: Colours, before: str | None, after: str | None) -> Section | None:
     """What was learnt and kept, and what it cost."""
     first, last = before_and_after(run.artifacts, before, after)
+    # What it cost stands there with or without an evaluation.
     seconds = total_seconds(run)
     tiles = [("whole run", duration(seconds)), ("stages", str(len(run.artifacts)))]
     if run.trainings:
@@ -69,6 +70,7 @@ def headline(run: Run, colours: Colours, before: str | None, after: str | None) 
             text,
             {"tiles": tiles, "table": None, "plots": [], "chat": "", "sample": None},
         )
+    # Words, table and figures are of the same rows, so that none says more than another.
     rows = headline_comparisons(run.artifacts, first, last)
     plots = []
     if any(item.either.kind in ("task", "preference") for item in rows):

@@ -22,6 +22,7 @@ NUM_SAMPLES = 3  # the first items of a task, not chosen ones
 def bits(run: Run, colours: Colours) -> Section | None:
     """Bits per byte by language along the whole pipeline."""
     starts = token_offsets(run)
+    # Training knows parallel text as a source, which belongs to no one language.
     parallel = {name for name, language in run.source_languages().items() if name == language}
     segments = []
     for item in run.trainings:
@@ -38,6 +39,7 @@ def bits(run: Run, colours: Colours) -> Section | None:
             segments.append({"stage": item.artifact.stage, "languages": series})
     if not segments:
         return None
+    # Evaluate stages stand where their models do, so that the two ways of measuring can be held against each other.
     points = [
         {
             "stage": artifact.stage,
