@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diglot.base.intervals import INTERVAL, jackknife_error, share_interval
+from diglot.base.intervals import INTERVAL, half_interval, jackknife_error, share_interval
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=50))
@@ -35,3 +35,9 @@ def test_shares_at_the_edges_have_an_interval() -> None:
 def test_in_the_middle_it_is_the_usual_interval() -> None:
     low, high = share_interval(0.5, 10_000)
     assert high - low == pytest.approx(2 * INTERVAL * math.sqrt(0.25 / 10_000), rel=1e-3)
+
+
+@pytest.mark.parametrize(("items", "factor", "within"), [(3, 4.303, 0.035), (4, 3.182, 0.01), (10, 2.262, 0.002), (30, 2.045, 0.001)])  # fmt: skip
+def test_few_items_get_students_interval(items: int, factor: float, within: float) -> None:
+    assert half_interval(2.0, items) == pytest.approx(2 * factor, rel=within)
+    assert half_interval(2.0, None) == half_interval(2.0, 10**9) == pytest.approx(2 * INTERVAL)
