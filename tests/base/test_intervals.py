@@ -40,4 +40,4 @@ def test_in_the_middle_it_is_the_usual_interval() -> None:
 @pytest.mark.parametrize(("items", "factor", "within"), [(3, 4.303, 0.035), (4, 3.182, 0.01), (10, 2.262, 0.002), (30, 2.045, 0.001)])  # fmt: skip
 def test_few_items_get_students_interval(items: int, factor: float, within: float) -> None:
     assert half_interval(2.0, items) == pytest.approx(2 * factor, rel=within)
-    assert half_interval(2.0, None) == half_interval(2.0, 10**9) == pytest.approx(2 * INTERVAL)
+    assert half_interval(2.0, None) == pytest.approx(half_interval(2.0, 10**9)) == pytest.approx(2 * INTERVAL)
