@@ -44,6 +44,8 @@ class FileHashes:
         self.memory = memory
         self._known: dict[str, tuple[Stamp, str]] = {}
         self._changed = False
+        self._files: dict[str, Path] = {}  # by their names in `of_paths`
+        self._asked: dict[str, str] = {}  # what servers said of URLs: each is asked once
         try:
             stored = read_json(memory, most=MANIFEST_BYTES)
             known = {name: ([int(number) for number in stamp], str(hashed)) for name, (stamp, hashed) in stored.items()}
@@ -53,7 +55,7 @@ class FileHashes:
 
     def of(self, file: Path) -> str:
         """The SHA-256 of a file's bytes (hex)."""
-        name, stamp, began = os.path.abspath(file), _stamp(file), time.time()  # noqa: PTH100  (links are followed by stat)
+        name, stamp, began = _name(file), _stamp(file), time.time()
         known = self._known.get(name)
         if known and known[0] == stamp:
             return known[1]
@@ -71,7 +73,7 @@ class FileHashes:
     def learn(self, artifact: Artifact) -> None:
         """Take the hashes of an artifact that was just written from its manifest."""
         for name, file in payload(artifact.path).items():
-            self._remember(os.path.abspath(file), _stamp(file), artifact.files[name], time.time())  # noqa: PTH100
+            self._remember(_name(file), _stamp(file), artifact.files[name], time.time())
 
     def of_paths(
         self,
@@ -103,25 +105,28 @@ class FileHashes:
                     f"{where(*key)}: {wrong}: {path} (looked in {Path.cwd()}); correct the path, or give "
                     f"another with an override: {prefix}{'.'.join(map(str, key))}=FOLDER"
                 )
-            found.update({str(file): self.of(file)[:32] for file in files})
+            named = {_text(str(file)): file for file in files}
+            self._files |= named
+            found.update({name: self.of(file)[:32] for name, file in named.items()})
         return found
 
     def _of_url(self, url: str, ask: Callable[[str], str | None] | None) -> str:
-        before = self._known.get(url, ([], "url"))
-        now = ask(url) if ask else None
-        if now not in (None, before[1]):
-            self._known[url] = ([], now)
-            self._changed = True
-        return now or before[1]
+        before = self._known.get(url, ([], "url"))[1]
+        if ask and url not in self._asked:
+            now = self._asked[url] = ask(url) or before
+            if now != before:
+                self._known[url] = ([], now)
+                self._changed = True
+        return self._asked.get(url, before)
 
     def changed_since(self, found: Mapping[str, str]) -> list[str]:
         """The files, of those that `of_paths` found, that are others by now, or gone."""
-        local = {name: Path(name) for name in found if "://" not in name}
+        local = {name: self._files[name] for name in found if "://" not in name}
         return [name for name, file in local.items() if not file.is_file() or self.of(file)[:32] != found[name]]
 
     def forget(self, folder: Path) -> None:
         """Hash everything in a folder anew when it is asked for."""
-        above = os.path.join(os.path.abspath(folder), "")  # noqa: PTH100, PTH118
+        above = os.path.join(_name(folder), "")  # noqa: PTH118
         self._known = {name: known for name, known in self._known.items() if not name.startswith(above)}
 
     def save(self) -> None:
@@ -129,6 +134,15 @@ class FileHashes:
         if self._changed:
             write_json(self.memory, self._known, indent=None)
             self._changed = False
+
+
+def _name(path: Path) -> str:
+    return _text(os.path.abspath(path))  # noqa: PTH100  (what a link points to is seen by its stamp)
+
+
+def _text(name: str) -> str:
+    """A name on disk need not be UTF-8, as what is written must."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _stamp(file: Path) -> Stamp:

@@ -10,7 +10,9 @@ from summaries import EMPTY_WORLD
 
 from diglot.base.artifact import Artifact, content_of, hash_file, read_artifact, writing
 from diglot.base.errors import UserError
+from diglot.base.files import read_json, write_json
 from diglot.base.hashes import MEMORY, FileHashes, check_whole, damage
+from diglot.load import Where
 
 FIELDS = {"stage": "s", "kind": "text", "do": "world", "fingerprint": "f", "settings": {}, "inputs": {}}
 SETTLED = Path(json.__file__)  # a file that nobody has changed for long
@@ -79,6 +81,22 @@ def test_a_memory_that_cannot_be_read_is_none(tmp_path: Path, memory: str) -> No
 def test_a_memory_that_is_a_pipe_is_none(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / MEMORY)
     assert FileHashes(tmp_path / MEMORY).of(SETTLED) == hash_file(SETTLED)
+
+
+def test_names_that_are_not_utf_8_are_hashed_and_written(tmp_path: Path) -> None:
+    names = [b"\xff.txt", b"\xfe.txt", "ع.txt".encode()]
+    for name in names:
+        (tmp_path / "texts" / os.fsdecode(name)).parent.mkdir(exist_ok=True)
+        (tmp_path / "texts" / os.fsdecode(name)).write_bytes(name)
+    hashes = FileHashes(tmp_path / MEMORY)
+    found = hashes.of_paths({("path",): str(tmp_path / "texts")}, Where("recipe.yaml"))
+    assert len(set(found.values())) == 3
+    write_json(tmp_path / "found.json", found)
+    assert read_json(tmp_path / "found.json") == found
+    assert hashes.changed_since(found) == []
+    (tmp_path / "texts" / os.fsdecode(names[0])).write_bytes(b"other")
+    (tmp_path / "texts" / "ع.txt").unlink()
+    assert sorted(hashes.changed_since(found)) == [f"{tmp_path}/texts/\\xff.txt", f"{tmp_path}/texts/ع.txt"]
 
 
 def test_each_damage_is_named(tmp_path: Path) -> None:

@@ -64,5 +64,7 @@ def test_without_the_network_what_was_said_before_holds(tmp_path: Path) -> None:
         later = FileHashes(memory, believe=believe)
         assert later.of_paths(paths, where) == {paths[("path",)]: "state"}
         assert later.of_paths(paths, where, ask=lambda url: None) == {paths[("path",)]: "state"}
-        assert later.of_paths(paths, where, ask=lambda url: "other") == {paths[("path",)]: "other"}
-        assert later.changed_since({paths[("path",)]: "state"}) == []
+        assert later.of_paths(paths, where, ask=lambda url: "other") == {paths[("path",)]: "state"}  # asked once
+        changed = FileHashes(memory, believe=believe)
+        assert changed.of_paths(paths, where, ask=lambda url: "other") == {paths[("path",)]: "other"}
+        assert changed.changed_since({paths[("path",)]: "state"}) == []
