@@ -291,7 +291,7 @@ def test_the_home_of_nobody(tmp_path: Path) -> None:
     assert expand_home("~nobody-here/x") == Path("~nobody-here/x")
     assert expand_home("~/x") == Path.home() / "x"
     recipe, where = load_recipe(write(tmp_path, f"{GOOD}  last: {{do: import-model, path: '~nobody-here/x'}}\n"))
-    plan(recipe, tmp_path, where, missing_files_are_errors=False)
+    plan(recipe, tmp_path, where, looking=True)
     with pytest.raises(UserError, match="no such file or folder"):
         plan(*load_recipe(write(tmp_path, GOOD), ["corpus.sources.english.path=~nobody-here/x"])[:1], tmp_path, where)
 

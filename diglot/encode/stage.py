@@ -12,6 +12,7 @@ import array
 import functools
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import fields
@@ -30,6 +31,7 @@ from diglot.base.summaries.tokenizer import DocumentFrame, EncodedCounts, Encode
 from diglot.encode.conversations import Conversations
 from diglot.encode.encoder import Encoder
 from diglot.encode.origins import SPLITS, Encoded, Origin, find_sources
+from diglot.encode.unspelled import Unspelled
 from diglot.read.corpus import document_files, read_documents, read_schema
 from diglot.recipe.encode import Encode
 from diglot.text.unicode import text_buffers
@@ -53,6 +55,7 @@ class EncodedTexts(NamedTuple):
         lengths: int64 [documents], tokens of each.
         bytes: int64 [documents], UTF-8 bytes of each.
         columns: the corpus's columns that are kept, by name.
+        unspelled: how often the text holds what has no token.
     """
 
     names: pa.Array
@@ -60,6 +63,7 @@ class EncodedTexts(NamedTuple):
     lengths: np.ndarray
     bytes: np.ndarray
     columns: dict[str, pa.Array]
+    unspelled: int
 
 
 class NpyFile:
@@ -171,6 +175,7 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> Tok
     conversations = {origin.name: Conversations(origin, chat, settings) for origin in said if chat}
     encoder = checked_encoder(folder, [origin for origin in origins if origin.form == "text"])
     total = sum(origin.documents[split] for origin in origins for split in SPLITS)
+    loses, unspelled = Unspelled(folder), Counter[str]()
     sources: dict[str, dict[str, Any]] = {}
     done = 0
     for origin in origins:
@@ -181,8 +186,9 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> Tok
         for split in SPLITS:
             writer = ShardWriter(output, origin, split, dtype, keep)
             if origin.form == "text":
-                for texts in encode_texts(origin, split, keep, encoder, special, dtype, context):
+                for texts in encode_texts(origin, split, keep, encoder, loses, special, dtype, context):
                     writer.append_texts(texts)
+                    unspelled[origin.name] += texts.unspelled
                     done += len(texts.lengths)
                     context.progress(done, total, "documents", origin.name)
             else:
@@ -206,7 +212,7 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> Tok
     for text in itertools.chain.from_iterable(each.told() for each in conversations.values()):
         context.say(text)
     used = EncoderUsed(encoder.engine, encoder.checked, encoder.difference)
-    return _summary(index, conversations, used, DocumentFrame(*framing))
+    return _summary(index, conversations, used, DocumentFrame(*framing), +unspelled)
 
 
 def checked_encoder(folder: Path, origins: list[Origin]) -> Encoder:
@@ -242,18 +248,23 @@ def encode_texts(
     split: Split,
     keep: list[str],
     encoder: Encoder,
+    unspelled: Unspelled,
     special: dict[str, int],
     dtype: np.dtype,
     context: Context,
 ) -> Iterator[EncodedTexts]:
     """Encode one split of a source of text, a chunk at a time, on several threads."""
-    encode = functools.partial(_encode_chunk, encoder=encoder, special=special, dtype=dtype)
+    encode = functools.partial(_encode_chunk, encoder=encoder, unspelled=unspelled, special=special, dtype=dtype)
     with open_executor("threads", context.workers, lambda: None) as executor:
         yield from executor.map(encode, _text_chunks(origin, split, keep))
 
 
 def _encode_chunk(
-    chunk: tuple[pa.Array, pa.Array, dict[str, pa.Array]], encoder: Encoder, special: dict[str, int], dtype: np.dtype
+    chunk: tuple[pa.Array, pa.Array, dict[str, pa.Array]],
+    encoder: Encoder,
+    unspelled: Unspelled,
+    special: dict[str, int],
+    dtype: np.dtype,
 ) -> EncodedTexts:
     names, texts, columns = chunk
     ids, offsets = encoder.encode_array(texts)
@@ -263,7 +274,8 @@ def _encode_chunk(
     for place, token in ((ends[:-1], special["bos"]), (ends[1:] - 1, special["eos"])):
         tokens[place], inside[place] = token, False
     tokens[inside] = ids
-    return EncodedTexts(names, tokens, np.diff(ends), np.diff(text_buffers(texts)[1]), columns)
+    lost = unspelled.count(texts, ids)
+    return EncodedTexts(names, tokens, np.diff(ends), np.diff(text_buffers(texts)[1]), columns, lost)
 
 
 def _text_chunks(
@@ -306,7 +318,11 @@ def _bounded(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 def _summary(
-    index: dict[str, Any], conversations: dict[str, Conversations], used: EncoderUsed, frame: DocumentFrame
+    index: dict[str, Any],
+    conversations: dict[str, Conversations],
+    used: EncoderUsed,
+    frame: DocumentFrame,
+    unspelled: dict[str, int],
 ) -> TokensSummary:
     """Headline numbers: tokens by source, and by language for training."""
     languages: dict[str, int] = {}
@@ -320,4 +336,6 @@ def _summary(
         fitted = conversations[name].fitted if name in conversations else None
         sources[name] = EncodedSource(entry["form"], entry["language"], entry["domain"], train, heldout, fitted)
     total = sum(languages.values())
-    return TokensSummary(index["tokenizer"], index["vocabulary_size"], total, languages, sources, used, frame)
+    return TokensSummary(
+        index["tokenizer"], index["vocabulary_size"], total, languages, sources, used, frame, dict(unspelled)
+    )

@@ -29,7 +29,7 @@ from diglot.model.families import config_json, family_of, read_config
 from diglot.model.weights import StoredWeights, write_weights
 from diglot.recipe.model import ImportModel
 from diglot.tokenizer.export import write_for_transformers
-from diglot.tokenizer.folder import generation_ids, load_tokenizer, tokenizer_size
+from diglot.tokenizer.folder import bytes_without_token, generation_ids, load_tokenizer, tokenizer_size
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -70,7 +70,7 @@ def run(settings: ImportModel, inputs: Inputs, output: Path, context: Context) -
     return ImportedModel(
         **describe(config),
         dtype=str(dtype).removeprefix("torch."),
-        tokenizer=ImportedTokenizer(*tokenizer),
+        tokenizer=ImportedTokenizer(*tokenizer, bytes_without_token(load_tokenizer(folder))),
         weights_passed_over=weights.passed_over,
     )
 

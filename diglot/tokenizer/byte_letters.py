@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 
 def _byte_letters() -> str:
     """GPT-2's letter of every byte: itself where Latin-1 has a visible character there, else one from U+0100 on."""
@@ -11,9 +13,14 @@ def _byte_letters() -> str:
 
 
 BYTE_LETTERS = _byte_letters()  # by value of the byte
-UNUSED = frozenset({0xC0, 0xC1, *range(0xF5, 0x100)})  # bytes that no text has
+_UNUSED = frozenset({0xC0, 0xC1, *range(0xF5, 0x100)})  # bytes that no text has
 _TO_LETTERS = dict(enumerate(BYTE_LETTERS))
 _TO_BYTES = {ord(letter): byte for byte, letter in enumerate(BYTE_LETTERS)}
+
+
+def missing_bytes(vocabulary: Container[str]) -> list[int]:
+    """The bytes of UTF-8 whose letter a vocabulary does not hold."""
+    return [byte for byte, letter in enumerate(BYTE_LETTERS) if byte not in _UNUSED and letter not in vocabulary]
 
 
 def letters_of(data: bytes) -> str:

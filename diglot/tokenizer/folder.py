@@ -20,7 +20,7 @@ from typing import Any
 from tokenizers import Tokenizer, models
 
 from diglot.base.errors import UserError
-from diglot.tokenizer.byte_letters import bytes_of
+from diglot.tokenizer.byte_letters import bytes_of, missing_bytes
 from diglot.tokenizer.description import (
     MODEL_FILES,
     TOKENIZER,
@@ -169,6 +169,12 @@ def unknown_id(tokenizer: Tokenizer) -> int | None:
         return json.loads(tokenizer.model.__getstate__())["unk_id"]
     name = getattr(tokenizer.model, "unk_token", None)
     return tokenizer.token_to_id(name) if name else None
+
+
+def bytes_without_token(tokenizer: Tokenizer) -> list[int]:
+    """The bytes of UTF-8 that a byte-level tokenizer drops from text; SmolLM2's drops eight."""
+    decoder = json.loads(tokenizer.decoder.__getstate__()) if tokenizer.decoder else None
+    return missing_bytes(tokenizer.get_vocab(with_added_tokens=False)) if is_byte_level(decoder) else []
 
 
 # --- texts and pieces -----------------------------------------------------------------------------------------

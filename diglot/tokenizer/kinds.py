@@ -161,8 +161,7 @@ class ByteLevel(TokenizerKind):
     @property
     def missing_bytes(self) -> list[str]:
         """Bytes of UTF-8 that have no token (SmolLM2 lacks 8): text with one of them loses it."""
-        used = (letter for byte, letter in enumerate(byte_letters.BYTE_LETTERS) if byte not in byte_letters.UNUSED)
-        return [letter for letter in used if letter not in self.ids]
+        return [byte_letters.BYTE_LETTERS[byte] for byte in byte_letters.missing_bytes(self.ids)]
 
     def splitter(self) -> Callable[[list[str]], list[list[str]]]:
         """As the base cuts."""

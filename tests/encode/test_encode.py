@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import base_tokenizers
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
@@ -228,6 +229,19 @@ def test_threads_do_not_change_the_result(
         context.workers = workers
         outputs.append(encoded(corpus=[corpus])[0])
     assert content_hash(outputs[0]) == content_hash(outputs[1])
+
+
+def test_text_that_has_no_token_is_counted_by_source_and_said(
+    encoded: Callable, corpus: Artifact, tmp_path: Path
+) -> None:
+    folder = base_tokenizers.gpt_2(tmp_path / "gpt-2", ["the bread"], 280)
+    specification = json.loads((folder / "tokenizer.json").read_text())
+    del specification["model"]["vocab"]["Ø"]  # D8, which many Arabic letters begin with
+    (folder / "tokenizer.json").write_text(json.dumps(specification))
+    _, summary = encoded(corpus=[corpus], tokenizer=[artifact(folder, "tokenizer")])
+    lost = sum(text.encode().count(b"\xd8") for text in [*TEXTS, *TEXTS[:2]])
+    assert summary.unspelled == {"wiki": lost}
+    assert summary.warnings()[-1].startswith(f"source wiki {lost} times holds what the tokenizer has no token for")
 
 
 def test_the_engine_is_checked_on_every_source_and_named(encoded: Callable, corpus: Artifact) -> None:

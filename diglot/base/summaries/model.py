@@ -49,12 +49,14 @@ class ImportedTokenizer(Record):
         named, written: its class there, if one was named, and here.
         dropped: special tokens that were named and have no id.
         difference: what transformers' AutoTokenizer makes of it otherwise; None where it gives the same ids.
+        bytes_without_token: those of UTF-8 that it drops from text.
     """
 
     named: str | None
     written: str
     dropped: list[str]
     difference: str | None
+    bytes_without_token: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,11 @@ class ImportedModel(ModelSummary, of=("import-model",)):
             )
         if tokenizer.dropped:
             told.append(f"special tokens without an id are left out: {', '.join(tokenizer.dropped)}")
+        if missing := tokenizer.bytes_without_token:
+            told.append(
+                f"the tokenizer has no token for {len(missing)} bytes and drops them from text: "
+                f"{' '.join(f'{byte:02X}' for byte in missing)}; extend-tokenizer adds them"
+            )
         return told
 
 

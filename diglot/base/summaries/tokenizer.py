@@ -304,7 +304,11 @@ class DocumentFrame(Record):
 
 @dataclass(frozen=True)
 class TokensSummary(Summary, of=("tokens",)):
-    """Encoded text: the tokenizer's hash, what frames a document, tokens to train on in all, by language and source."""
+    """Encoded text: the tokenizer's hash, what frames a document, tokens to train on in all, by language and source.
+
+    Attributes:
+        unspelled: by source of text, how often it holds what the tokenizer has no token for.
+    """
 
     headline = ("tokens", "languages")
 
@@ -315,10 +319,12 @@ class TokensSummary(Summary, of=("tokens",)):
     sources: dict[str, EncodedSource]
     engine: EncoderUsed
     frame: DocumentFrame
+    unspelled: dict[str, int] = field(default_factory=dict)
 
     def warnings(self) -> list[str]:
-        """What frames a document, where it is not what the tokenizer names."""
+        """What frames a document, where it is not what the tokenizer names, and what is lost for want of a token."""
         frame, forms = self.frame, {source.form for source in self.sources.values()}
-        if "text" not in forms:
-            return []
-        return [f"documents stand between {frame.start} and {frame.end}: {frame.remark}"] if frame.remark else []
+        told = [f"documents stand between {frame.start} and {frame.end}: {frame.remark}"]
+        told = told if "text" in forms and frame.remark else []
+        lost = "holds what the tokenizer has no token for, and loses it"
+        return told + [f"source {name} {number:,} times {lost}" for name, number in self.unspelled.items()]
