@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from diglot.base.files import write_json
 from diglot.tokenizer.byte_letters import BYTE_LETTERS, letters_of
+from diglot.tokenizer.folder import is_byte_level
 
 SURROUNDINGS = "a{0}a.{0}1{0} {0}\n"  # letters, punctuation, digits, spaces and line ends, on either side
 BESIDE = "a.1 \n"
@@ -52,15 +53,19 @@ def differing_characters(
         specification: tokenizer.json.
         engine: makes the engine of a tokenizer.json.
     """
-    probe = _probe(specification)
+    # Where a vocabulary is not of bytes (Gemma's), the tokenizer is compared as it is: its words are cut at spaces alone.
+    probe = _probe(specification) if is_byte_level(specification.get("decoder")) else _without_special(specification)
     versions = [importlib.metadata.version(name) for name in ("gigatoken", "tokenizers")]
-    key = json.dumps([versions, SURROUNDINGS, probe["normalizer"], probe["pre_tokenizer"]])
+    key = json.dumps([versions, SURROUNDINGS, probe])
     home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "diglot"
     memory = home / f"characters-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
     with suppress(OSError, ValueError, TypeError):  # not there, or not ours
         return "".join(chr(code) for first, last in json.loads(memory.read_bytes()) for code in range(first, last + 1))
     library = tokenizers.Tokenizer.from_str(json.dumps(probe))
-    found = _compare(engine(probe), library)
+    try:
+        found = _compare(engine(probe), library)
+    except RuntimeError:  # an engine that does not take the probe is trusted with nothing
+        found = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x110000))))
     with suppress(OSError):  # a home that cannot be written to
         home.mkdir(parents=True, exist_ok=True)
         write_json(memory, list(ranges(found)), indent=None)
@@ -84,6 +89,12 @@ def _probe(specification: dict[str, Any]) -> dict[str, Any]:
     model = {"type": "BPE", "vocab": vocabulary, "merges": [list(pair) for pair in pairs]}
     kept = {name: specification.get(name) for name in ("normalizer", "pre_tokenizer", "decoder")}
     return {"version": "1.0", "added_tokens": [], "post_processor": None, **kept, "model": model}
+
+
+def _without_special(specification: dict[str, Any]) -> dict[str, Any]:
+    """The tokenizer without its special tokens, which are plain text in encoding."""
+    added = [token for token in specification.get("added_tokens", []) if not token["special"]]
+    return {**specification, "added_tokens": added, "post_processor": None}
 
 
 def _codes() -> list[int]:

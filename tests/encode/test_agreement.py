@@ -71,6 +71,17 @@ def test_equal_engines_do_not_differ_and_the_answer_is_remembered(tmp_path):
         differing_characters(base, refuses)
 
 
+def test_an_engine_that_does_not_take_the_probe_is_trusted_with_nothing(tmp_path):
+    def refuses(given: dict):
+        raise RuntimeError("Unsupported pre_tokenizer")
+
+    found = differing_characters(specification(tmp_path / "base"), refuses)
+    assert list(ranges(found)) == [(0, 0xD7FF), (0xE000, 0x10FFFF)]
+    library = Library(load_tokenizer(tmp_path / "base"))
+    texts = pa.array(["", "a", "\n", "\U0010ffff"], pa.large_string())
+    assert Divided(library, library, found)(texts)[0].tolist() == library(texts)[0].tolist()
+
+
 @given(st.sets(st.characters(exclude_categories=["Cs"]) | st.sampled_from("abcxyz")))
 def test_ranges(characters):
     runs = list(ranges("".join(characters)))
@@ -108,8 +119,30 @@ def test_with_gigatoken_every_character_has_the_ids_of_the_library(name, tmp_pat
     assert (ids.tolist(), offsets.tolist()) == (true_ids.tolist(), true_offsets.tolist())
 
 
+def test_a_tokenizer_of_characters_is_compared_as_it_is(tmp_path):
+    """Gemma's kind, which gigatoken takes too."""
+    gemma = specification(tmp_path / "base", "llama-2")
+    gemma["normalizer"] = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    split = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
+    gemma["pre_tokenizer"] = split
+    for replaced in ("\u1aeb", "é"):
+
+        def engine(given: dict, replaced=replaced) -> Library:
+            steps = [given["normalizer"], {"type": "Replace", "pattern": {"String": replaced}, "content": "the"}]
+            changed = {**given, "normalizer": {"type": "Sequence", "normalizers": steps}}
+            return Library(Tokenizer.from_str(json.dumps(changed)))
+
+        assert differing_characters(gemma, engine) == replaced
+        gemma["model"]["vocab"]["another"] = len(gemma["model"]["vocab"])  # another tokenizer: asked again
+    (tmp_path / "gemma").mkdir()
+    (tmp_path / "gemma" / "tokenizer.json").write_text(json.dumps(gemma))
+    encoder, library = Encoder(tmp_path / "gemma"), load_tokenizer(tmp_path / "gemma")
+    for text in (*TEXT, "\u1aeb  é\n\n"):
+        assert encoder.encode([text])[0].tolist() == library.encode(text, add_special_tokens=False).ids
+
+
 @pytest.mark.skipif(importlib.util.find_spec("gigatoken") is None, reason="gigatoken is not installed")
-@pytest.mark.parametrize("name", ["gptoss", "qwen3", "llama3", "deepseek_v3", "gpt4o"])
+@pytest.mark.parametrize("name", ["gptoss", "qwen3", "llama3", "deepseek_v3", "gpt4o", "gemma3"])
 def test_real_tokenizers_and_characters_of_newer_unicode(name, models):
     encoder, library = Encoder(models / "tokenizers" / name), load_tokenizer(models / "tokenizers" / name)
     texts = [f"{one}\n\nx {one}'s" for one in "\u1ad5\u1aeb\u088f\U00010955\U00018d15aé面\u0301"]
