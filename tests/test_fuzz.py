@@ -10,7 +10,7 @@ import pytest
 
 from diglot.cli import cli
 
-COUNTS = {"settings": 250, "readers": 200, "models": 100}
+COUNTS = {"settings": 250, "readers": 250, "models": 80}
 PATIENT = 60  # seconds for one input, as the machine may be busy
 
 

@@ -26,7 +26,8 @@ def raw_batches(file: DataFile, reading: Reading) -> Iterator[Raw]:
         with pa.memory_map(os.fsencode(file.path)) if mapped else open_seekable(file, reading) as stream:
             for batch in _batches(stream):
                 refuse_too_many(row + len(batch), stream.size())
-                size = max(1, batch.nbytes // max(1, len(batch)))
+                # Of the buffers as they are: `nbytes` follows offsets, which may point anywhere.
+                size = max(1, batch.get_total_buffer_size() // max(1, len(batch)))
                 part = Slice(file, reading, batch, row)
                 for place in range(len(batch)):
                     yield row + place + 1, size, functools.partial(part.read, row + place)

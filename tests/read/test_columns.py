@@ -74,8 +74,8 @@ def test_a_field_within_a_column_is_read_without_the_other_columns(tmp_path):
 
 
 def test_batches_that_point_anywhere_are_broken(tmp_path):
-    """Their offsets are checked before they are followed, which would end the process."""
-    write(tmp_path / "a.arrow", pa.table({"text": ["a", "bbbbb"]}), "stream")
+    """Their offsets are checked before they are followed, which would end the process; their sizes are not."""
+    write(tmp_path / "a.arrow", pa.table({"text": ["a", "b"], "in": [["x"], ["y"] * 5]}), "stream")
     offsets = [b"".join(number.to_bytes(4, "little") for number in (0, 1, end)) for end in (6, 2**30)]
     content = (tmp_path / "a.arrow").read_bytes()
     assert content.count(offsets[0]) == 1
