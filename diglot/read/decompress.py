@@ -56,15 +56,19 @@ class Decompressed:
             zlib.error, zstd.ZstdError, MemoryError: it is damaged, or its window too large. What the call would have
                 given is lost: smaller ones reach closer to the damage.
         """
-        while self.member is not None or self._next_member():
-            output = self.member.decompress(self.input, size)
-            self.input = getattr(self.member, "unconsumed_tail", b"")  # zstd's holds what it has not taken
-            if self.member.eof:
-                self.input, self.member = self.member.unused_data, None
-            if output:
-                return output
-            if self.member is not None and not self.input and not self._more():
-                raise EOFError("it breaks off there")
+        try:
+            while self.member is not None or self._next_member():
+                output = self.member.decompress(self.input, size)
+                self.input = getattr(self.member, "unconsumed_tail", b"")  # zstd's holds what it has not taken
+                if self.member.eof:
+                    self.input, self.member = self.member.unused_data, None
+                if output:
+                    return output
+                if self.member is not None and not self.input and not self._more():
+                    raise EOFError("it breaks off there")
+        except (EOFError, *DAMAGED):
+            self.member = None  # its window may be 2 GiB, and the error would hold it
+            raise
         return b""
 
     def _next_member(self) -> bool:

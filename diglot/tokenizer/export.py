@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer
 
+from diglot.base.errors import UserError
 from diglot.base.files import write_json
 from diglot.tokenizer.description import (
     ADDED,
@@ -88,6 +89,8 @@ def write_for_transformers(source: Path, output: Path) -> Written:
     tokenizer = load_tokenizer(source)
     settings = read_settings(source, tokenizer)
     named = settings.pop("tokenizer_class", None)
+    if named is not None and not isinstance(named, str):
+        raise UserError(f"{source / SETTINGS}: tokenizer_class: a name is wanted, not {named!r}")
     config, dropped = passed_on(settings, tokenizer)
     if not (source / TOKENIZER).is_file() or missing_tokens(source, read_json(source / TOKENIZER)):
         write_json(output / TOKENIZER, read_specification(source), indent=2)

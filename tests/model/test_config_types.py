@@ -10,11 +10,13 @@ import pytest
 import torch
 from model_builders import write_tokenizer
 
+from diglot.base.artifact import Context, Inputs
 from diglot.base.errors import UserError
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.families import read_config
-from diglot.model.huggingface import save_decoder
+from diglot.model.huggingface import run, save_decoder
 from diglot.model.weights import INDEX, StoredWeights
+from diglot.recipe.model import ImportModel
 from diglot.tokenizer.base import read_base
 from diglot.tokenizer.description import read_specification
 from diglot.tokenizer.folder import load_tokenizer
@@ -177,6 +179,15 @@ def test_a_sentencepiece_file_of_other_types_is_named(tmp_path, content):
     (tmp_path / "tokenizer.model").write_bytes(content)
     with pytest.raises(UserError, match=r"tokenizer\.model: not a SentencePiece model"):
         read_model(tmp_path / "tokenizer.model")
+
+
+@pytest.mark.parametrize("named", [["LlamaTokenizer"], {}, 5])
+def test_a_class_that_is_no_name_is_refused(folder, tmp_path, named):
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"tokenizer_class": named}))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match=r"tokenizer_config\.json: tokenizer_class: a name is wanted"):
+        run(ImportModel(path=str(folder)), Inputs({}), tmp_path / "out", Context("m", 0, tmp_path))
 
 
 @pytest.mark.parametrize("listed", [1.5, "<s>", [5], {"a": []}])
