@@ -110,6 +110,9 @@ def _checked(file: Path, specification: dict[str, Any]) -> dict[str, Any]:
     model, added = specification.get("model"), specification.get("added_tokens") or []
     if not isinstance(model, dict) or not _is_vocabulary(model.get("vocab")):
         raise UserError(f"{file}: not a tokenizer: it has no model with a vocabulary (vocab)")
+    merges = model.get("merges") or []
+    if not isinstance(merges, list) or not all(isinstance(merge, str | list) for merge in merges):
+        raise UserError(f"{file}: model.merges: a list of pairs is wanted")
     if not isinstance(added, list) or not all(map(_is_token, added)):
         raise UserError(f"{file}: added_tokens: a list is wanted, of objects with an id and a content")
     return {**specification, "added_tokens": added}

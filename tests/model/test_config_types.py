@@ -151,7 +151,7 @@ def test_a_header_of_impossible_tensors_is_refused(folder, tensor):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"model": None}, {"model": []}, {"model": {}}, {"model": {"vocab": 5}}, {"model": {"vocab": {"a": {}}}},
+        {"model": None}, {"model": []}, {"model": {}}, {"model": {"vocab": 5}}, {"model": {"vocab": {}, "merges": [1.5]}}, {"model": {"vocab": {}, "merges": 5}}, {"model": {"vocab": {"a": {}}}},
         {"model": {"vocab": [["a", 0.0], 5]}}, {"model": {"vocab": [[5, 0.0]]}}, {"added_tokens": 5},
         {"added_tokens": [5]}, {"added_tokens": [{"id": "1", "content": "a"}]}, {"added_tokens": [{"id": 1}]},
         {"added_tokens": [{"id": True, "content": "a"}]},
