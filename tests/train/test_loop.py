@@ -155,7 +155,8 @@ def test_a_run_says_what_it_does_and_what_it_found(inputs: Inputs, tmp_path: Pat
     found = [
         line["languages"]["en"] for line in read_metrics(tmp_path / "metrics.jsonl") if line["type"] == "evaluation"
     ]
-    assert said == [f"trunk: step {step}: bits per byte en {bits:.4f}" for step, bits in zip((0, 3), found)]
+    scores = [text for text in said if text.startswith("trunk: step")]  # beside what is left out
+    assert scores == [f"trunk: step {step}: bits per byte en {bits:.4f}" for step, bits in zip((0, 3), found)]
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are forgotten through /proc")
