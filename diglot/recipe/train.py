@@ -142,8 +142,6 @@ class Training(Stage):
         }
     )
 
-    version: ClassVar[int] = 2
-
     objective: Literal["lm", "sft", "dpo"] = Field(
         "lm", description="lm: all tokens; sft: the answers of conversations; dpo: preference pairs (2305.18290)."
     )
