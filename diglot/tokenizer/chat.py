@@ -41,7 +41,7 @@ from diglot.tokenizer.description import read_settings, read_specification, spec
 from diglot.tokenizer.folder import build_tokenizer, load_tokenizer, reader_of_bytes
 from diglot.tokenizer.special import FORMATS, ROLES, ChatFormat
 from diglot.tokenizer.template import Template, TemplateFailure, read_template
-from diglot.tokenizer.thoughts import Thoughts, learn_thoughts
+from diglot.tokenizer.thoughts import EMPTY, Thoughts, learn_thoughts
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -78,6 +78,7 @@ class Chat:
         stripped: frozenset[str],
         template: Template,
         thoughts: Thoughts,
+        always_prompts: bool,
     ):
         """Use `load_chat`.
 
@@ -91,12 +92,13 @@ class Chat:
             stripped: roles whose content loses the spaces around it.
             template: of the folder.
             thoughts: what it does to them.
+            always_prompts: every conversation ends in what stands before an answer.
         """
         self.name, self.tokenizer = chat_format.name, tokenizer
         self.ends: tuple[int, ...] = (special[chat_format.end],)
         self._format, self._special = chat_format, special
         self._opening, self._system_opening, self._stripped = opening, system_opening, stripped
-        self._template, self._thoughts = template, thoughts
+        self._template, self._thoughts, self._always_prompts = template, thoughts, always_prompts
         self._never = frozenset(special.values()) - {unknown}
         self._bytes_of = reader_of_bytes(tokenizer)
         self._split = re.compile("(" + "|".join(map(re.escape, sorted(special, key=len, reverse=True))) + ")")
@@ -190,7 +192,7 @@ class Chat:
                 yield before, content, role, False
 
     def _closing(self, messages: Messages, add_generation_prompt: bool) -> str:
-        prompt = self._format.before["assistant"] if add_generation_prompt else ""
+        prompt = self._format.before["assistant"] if add_generation_prompt or self._always_prompts else ""
         return (self._format.after if messages else self._opening) + prompt
 
     def _cut(self, text: str) -> tuple[list[int], str]:
@@ -207,6 +209,9 @@ class Chat:
 
     def _continued(self, tail: str, content: str) -> tuple[list[int], list[int]]:
         """The ids of a text with a content after it: those of the text alone, and those that hold any of the content."""
+        given, rest = self._cut(EMPTY) if content.startswith(EMPTY) else ([], "")
+        if given:  # thoughts stand between special tokens here
+            return self._plain(tail) if tail else [], [*given, *self._plain(rest + content[len(EMPTY) :])]
         alone, together = self._plain(tail) if tail else [], self._plain(tail + content)
         border, left = len(alone), len(tail.encode())
         if together[:border] != alone:  # a token holds the end of the one and the beginning of the other
@@ -311,7 +316,11 @@ def _learn(chat_format: ChatFormat, template: Template, specification: dict[str,
     model = specification["model"]
     unknown = model.get("unk_id", special.get(model.get("unk_token") or ""))
     thoughts = learn_thoughts(template, chat_format.before["assistant"])
-    return Chat(chat_format, tokenizer, special, unknown, opening, system_opening, roles, template, thoughts)
+    # Llama-3's first template asks for an answer behind every conversation; nothing of that is predicted.
+    always_prompts = template.render([user, assistant], False).endswith(chat_format.before["assistant"])
+    return Chat(
+        chat_format, tokenizer, special, unknown, opening, system_opening, roles, template, thoughts, always_prompts
+    )
 
 
 def _before(rendering: str, header: str, content: str) -> tuple[str, bool]:

@@ -312,10 +312,28 @@ def test_answers_without_thoughts_are_written_as_the_template_writes_them(tmp_pa
     assert answer_of("<think>\nso\n</think>\n\nThe baker.") == answer_of("The baker.") == "The baker."
 
 
+def test_empty_thoughts_between_special_tokens_have_the_templates_ids(tmp_path):
+    folder = make(tmp_path, "qwen", chat_templates.QWEN_3, ["<think>", "</think>"])
+    chat, automatic, messages = load_chat(folder), AutoTokenizer.from_pretrained(folder), said("who?", " The baker.")
+    assert chat.encode(messages)[0] == automatic.apply_chat_template(messages, return_dict=False)
+
+
+def test_a_template_that_always_asks_for_an_answer(qwen, tmp_path):
+    """Llama-3's first one: what it writes behind the last answer belongs to the text, and is not predicted."""
+    always = base_tokenizers.CHATML.replace("{% if add_generation_prompt %}", "").replace("{% endif %}", "")
+    folder = with_template(qwen, tmp_path, always)
+    chat, usual = load_chat(folder), load_chat(qwen)
+    messages = said("who?", "The baker.")
+    theirs = AutoTokenizer.from_pretrained(folder).apply_chat_template(messages, tokenize=False)
+    assert chat.text(messages) == theirs == usual.text(messages, True)
+    ids, targets = usual.encode(messages, True)
+    assert chat.encode(messages) == (ids, targets)
+    assert targets[-1] == 0
+    assert chat.encode(messages[:1]) == chat.encode(messages[:1], True)
+
+
 def test_a_template_that_ends_conversations_otherwise_is_refused(qwen, tmp_path):
     """Its prompts are ChatML; but what is trained on would not be its text."""
-    always = base_tokenizers.CHATML.replace("{% if add_generation_prompt %}", "").replace("{% endif %}", "")
-    refused(with_template(qwen, tmp_path / "always", always), r"the template writes '<\|im_start\|>assistant")
     shouted = base_tokenizers.CHATML.replace(
         "message['content']",
         "(message['content'] + '!' if loop.last and message['role'] == 'assistant' else message['content'])",
