@@ -169,6 +169,8 @@ def hunt(name: str, count: int, start: int = 0, seconds: float = SECONDS) -> dic
     while at < end:
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+", errors="replace") as said:
             paths = [str(ROOT), str(ROOT / "tests" / "helpers"), *filter(None, [os.environ.get("PYTHONPATH")])]
+            place = Path(folder, "a", "b", "c")  # so that ../.. is not the root of the disk
+            place.mkdir(parents=True)
             words = [
                 sys.executable,
                 __file__,
@@ -182,7 +184,7 @@ def hunt(name: str, count: int, start: int = 0, seconds: float = SECONDS) -> dic
                 seconds,
             ]
             process = subprocess.Popen(
-                [*map(str, words)], cwd=folder, stdout=subprocess.PIPE, stderr=said, text=True,
+                [*map(str, words)], cwd=place, stdout=subprocess.PIPE, stderr=said, text=True,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
             )  # fmt: skip
             assert process.stdout is not None
@@ -240,6 +242,7 @@ stages:
   ngram: {do: train-ngram, from: {corpus: corpus}, order: 3, languages: [en]}
   tokenizer: {do: train-tokenizer, from: corpus, vocabulary_size: 1000, parity: {en: "a.txt:x"}}
   larger: {do: extend-tokenizer, from: {tokenizer: tokenizer, corpus: corpus}, languages: [ar], new_tokens: 10}
+  hub: {do: import-model, path: org/model}
   base: {do: new-model, from: tokenizer, preset: tiny, shape: {num_layers: 2}}
   expanded: {do: expand, from: {model: base, tokenizer: larger}, distillation: {tokens: 50}}
   translated:

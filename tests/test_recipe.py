@@ -287,6 +287,15 @@ def test_recipes_know_the_rule_sets() -> None:
     assert list(RULE_SETS) == rule_set_names()
 
 
+def test_paths_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    for path in ("a" * 5000, f"{tmp_path}/texts/{'a' * 300}/*"):
+        recipe, where = load_recipe(write(tmp_path, GOOD), [f"corpus.sources.english.path={path}"])
+        with pytest.raises(UserError, match=r"stages.corpus.sources.english.path: (cannot read|no such file)"):
+            plan(recipe, tmp_path, where)
+    recipe, where = load_recipe(write(tmp_path, f"{GOOD}  last: {{do: import-model, path: {'a' * 5000}}}\n"))
+    assert recipe.stages["last"].outside_paths() == {}
+
+
 def test_the_home_of_nobody(tmp_path: Path) -> None:
     assert expand_home("~nobody-here/x") == Path("~nobody-here/x")
     assert expand_home("~/x") == Path.home() / "x"

@@ -18,6 +18,7 @@ from pathlib import Path
 from diglot.base.artifact import MANIFEST, MANIFEST_BYTES, Artifact, content_of, hash_file, payload
 from diglot.base.errors import UserError
 from diglot.base.files import expand_home, read_json, write_json
+from diglot.base.format import excerpt
 
 MEMORY = ".hashes.json"  # in a run folder
 # A file may be rewritten within the same tick of its file system's clock: FAT counts every other second.
@@ -91,23 +92,29 @@ class FileHashes:
             ask: what a server says of a URL now; by default, and where it says nothing, what it said before.
 
         Raises:
-            UserError: a path matches no file.
+            UserError: a path matches no file, or one that cannot be read.
         """
         found: dict[str, str] = {}
         for key, path in paths.items():
             if "://" in path:
                 found[path] = self._of_url(path, ask)
                 continue
-            files = expand(path)
+            try:
+                files = expand(path)
+                hashed = {str(file): self.of(file)[:32] for file in files}
+            except OSError as error:
+                named = excerpt(str(error.filename or path), 100)
+                raise UserError(
+                    f"{where(*key)}: cannot read {named}: {error.strerror}; give files that can be read"
+                ) from error
             if not files:
                 wrong = "no files in the folder" if expand_home(path).is_dir() else "no such file or folder"
                 raise UserError(
                     f"{where(*key)}: {wrong}: {path} (looked in {Path.cwd()}); correct the path, or give "
                     f"another with an override: {prefix}{'.'.join(map(str, key))}=FOLDER"
                 )
-            named = {_text(str(file)): file for file in files}
             self._files |= named
-            found.update({name: self.of(file)[:32] for name, file in named.items()})
+            found |= hashed
         return found
 
     def _of_url(self, url: str, ask: Callable[[str], str | None] | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -57,7 +58,10 @@ class ImportModel(Stage):
 
     def outside_paths(self) -> dict[tuple, str]:
         """The model's folder; a hub name stands for itself."""
-        return {("path",): self.path} if expand_home(self.path).exists() else {}
+        with contextlib.suppress(OSError):  # a name that is too long for a file
+            if expand_home(self.path).exists():
+                return {("path",): self.path}
+        return {}
 
     def brings(self) -> str | None:
         """The model's folder."""
