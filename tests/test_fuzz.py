@@ -44,7 +44,7 @@ def test_what_must_not_happen_is_found(fault: str, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    "words", [words for words in fuzz.WORDS if words.startswith(("run", "show runs/small --json", "plan"))]
+    "words", [words for words in fuzz.COMMANDS if words.startswith(("run", "show runs/small --json", "plan"))]
 )
 def test_what_is_changed_is_understood_before_it_is_changed(
     words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
