@@ -63,10 +63,10 @@ Examples:
   diglot show runs/quickstart/corpus
 """
 
-# What a user can put right: permissions, missing or existing files and folders, a full or read-only disk.
+# What a user can put right: permissions, missing or existing files and folders, names, a full or read-only disk.
 USERS_ERRORS = {
     errno.EPERM, errno.ENOENT, errno.EACCES, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOSPC, errno.EROFS,
-    errno.EDQUOT,
+    errno.EDQUOT, errno.ENAMETOOLONG,
 }  # fmt: skip
 
 
@@ -155,7 +155,7 @@ def _main() -> None:
     except OSError as error:
         if error.errno not in USERS_ERRORS:
             raise
-        _fail(f"{error.filename or 'disk'}: {error.strerror}")
+        _fail(f"{excerpt(str(error.filename or 'disk'))}: {error.strerror}")
 
 
 def _check_arguments() -> None:

@@ -363,7 +363,7 @@ def arguments(random: Random) -> None:
     """What is written behind `diglot show`, `data`, `plan`, `run`: on a run in which nothing is done yet."""
     import click
 
-    from diglot.cli import cli
+    from diglot.cli import USERS_ERRORS, cli
 
     _quick_run()
     _import_late()
@@ -379,8 +379,13 @@ def arguments(random: Random) -> None:
             )
     if {"--dry-run-ranks"} & set(words) or (words[0] == "run" and "--dry-run" not in words):
         return  # these do work
-    with contextlib.suppress(click.ClickException, click.exceptions.Exit):
+    try:
         cli.main(words, prog_name="diglot", standalone_mode=False)
+    except (click.ClickException, click.exceptions.Exit):
+        return
+    except OSError as error:
+        if error.errno not in USERS_ERRORS:
+            raise
 
 
 COMMANDS = (

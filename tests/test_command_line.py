@@ -37,6 +37,12 @@ def test_what_was_meant(given: str, says: str, monkeypatch: pytest.MonkeyPatch) 
     assert says in str(error.value)
 
 
+def test_a_name_that_is_too_long() -> None:
+    done = diglot("show", "a" * 5000)
+    assert (done.returncode, len(done.stderr) < 500) == (2, True)
+    assert "File name too long" in done.stderr
+
+
 def test_a_run_that_was_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "runs" / "quickstart").mkdir(parents=True)
     (tmp_path / "runs" / "quickstart" / "recipe.json").touch()
