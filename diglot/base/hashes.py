@@ -101,11 +101,12 @@ class FileHashes:
                 continue
             try:
                 files = expand(path)
-                hashed = {str(file): self.of(file)[:32] for file in files}
+                named = {_text(str(file)): file for file in files}
+                hashed = {name: self.of(file)[:32] for name, file in named.items()}
             except OSError as error:
-                named = excerpt(str(error.filename or path), 100)
+                shown = excerpt(str(error.filename or path), 100)
                 raise UserError(
-                    f"{where(*key)}: cannot read {named}: {error.strerror}; give files that can be read"
+                    f"{where(*key)}: cannot read {shown}: {error.strerror}; give files that can be read"
                 ) from error
             if not files:
                 wrong = "no files in the folder" if expand_home(path).is_dir() else "no such file or folder"
