@@ -114,6 +114,7 @@ class Documents:
             ids=ids,
             urls=urls,
             read=read,
+            # Until something is corrected the texts are those that were read: the same buffers, not copies.
             texts=read,
             compared=read[0],
             id_hashes=id_hashes,

@@ -196,6 +196,7 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> Tok
                     writer.append(documents)
                     done += number
                     context.progress(done, total, "documents", origin.name)
+            # A shard is whole on disk before the next split begins; the index that names them comes last.
             entry[split] = writer.close()
         if not entry["train"]["documents"] and not (origin.form == "text" and entry["heldout"]["documents"]):
             told = "".join(f"; {text}" for each in conversations.values() for text in each.told())

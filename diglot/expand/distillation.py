@@ -71,6 +71,7 @@ def collect(
     Where that is more than the steps can read, every token gives up its last ones. Never more than twice what the
     steps read is held.
     """
+    # How many old tokens an id stands for: a window is full when the teacher's tokens are, not ours.
     lengths_V = np.ones(vocabulary_size, dtype=np.int64)
     lengths_V[[*alignment.special, *alignment.unspelled]] = BARRIER
     for new_id, spelling in alignment.sub_tokens.items():
@@ -93,6 +94,7 @@ def collect(
             if not missing.any():
                 break
     texts = [text for _, text in _first_of_each(found, room)]
+    # Counted anew: some of the snippets above were given up, and a token learns only from what is read.
     seen_V[:] = 0
     for text in texts:
         held = np.unique(text)
@@ -184,12 +186,14 @@ def distil(
         )
     old_KD = decoder.embedding.weight.detach()
     reader = Reader(alignment, trained, len(old_KD), bos, len(snippets.seen_V))
+    # The old model is the teacher and the body of the student: only the new rows move.
     decoder.requires_grad_(False)
     embedding_ND = nn.Parameter(_means(old_KD, alignment, trained))
     decoder.embedding = GrownEmbedding(old_KD, embedding_ND)  # type: ignore[assignment]
     parameters = [embedding_ND]
     if decoder.head is not None:
         parameters.append(nn.Parameter(_means(decoder.head.weight.detach(), alignment, trained)))
+    # No decay: a row that few snippets show would shrink between them.
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0)
     order = np.random.default_rng(seed).permutation(len(snippets.texts))
     starts = range(0, len(order), settings.batch_size)

@@ -95,6 +95,7 @@ def align(old: Tokenizer, new: Tokenizer) -> Alignment:
         if token in old_ids:
             alignment.kept.append((old_ids[token], new_id))
             continue
+        # A special token is a sign, not a spelling: its letters would say the wrong thing.
         if token in added:
             alignment.special.append(new_id)
             continue
@@ -183,6 +184,7 @@ def expand_rows(
         _mix(new_VD, old_VD, row_weights)
     for new_id, row_D in (given or {}).items():
         new_VD[new_id] = row_D.to(old_VD.dtype)
+    # The kept rows come last, bit for bit: nothing above may change what the old model knew.
     for chunk_old, chunk_new in zip(old_ids.split(CHUNK), new_ids.split(CHUNK)):
         new_VD[chunk_new] = old_VD[chunk_old]
     return new_VD

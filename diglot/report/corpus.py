@@ -90,6 +90,7 @@ def _page(name: str, entry: dict[str, Any], place: int, signals: dict[str, Any])
     """Everything about one source: reasons, corrections, samples and signals; the bar is in percent."""
     read, kept, held_out = parts_of(entry)
     dropped = dropped_by(entry)
+    # Kinds of corrections that changed nothing here would only be rows of noughts.
     corrected = [
         {"kind": words(kind), "documents": number(counts["documents"]), "characters": number(counts["characters"])}
         for kind, counts in sorted((entry.get("corrected") or {}).items())
@@ -110,6 +111,7 @@ def _page(name: str, entry: dict[str, Any], place: int, signals: dict[str, Any])
         "bar": [f"{100 * part / read:.2f}" if read else "0" for part in (kept, held_out, sum(dropped.values()))],
         "reasons": reasons_table(entry) if dropped else None,
         "corrected": corrected,
+        # Twice as many of what was kept: it is what training reads.
         "kept_samples": (entry.get("kept_samples") or [])[: 2 * MAX_SAMPLES],
         "samples": [group for group in samples if group["samples"]],
         "signals": distributions(signals, entry),

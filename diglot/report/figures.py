@@ -177,12 +177,13 @@ def _dumbbell(fig: go.Figure, name: str, item: Comparison, colour: str, values: 
 
 def ledger_bars(sources: dict[str, dict[str, Any]]) -> go.Figure:
     """Share of documents kept, held out and dropped by reason, one bar a source."""
-    names = list(sources)[::-1]
+    names = list(sources)[::-1]  # plotly draws the first at the bottom
     totals: dict[str, int] = {}
     for entry in sources.values():
         for reason, count in (entry.get("dropped") or {}).items():
             totals[reason] = totals.get(reason, 0) + count["documents"]
     ranked = sorted(totals, key=lambda reason: (-totals[reason], reason))
+    # The colours can be told apart as far as they go; the rarest reasons share the last one.
     shown, rest = ranked[: len(DROP_COLOURS) - 1], ranked[len(DROP_COLOURS) - 1 :]
     height = 34 if len(names) < 10 else 23
     fig = figure(120 + height * len(names), left=10, top=30)
@@ -260,6 +261,7 @@ def loss_curve(training: Training, colours: Colours) -> go.Figure:
         )
         for name in sources
     ]  # fmt: skip
+    # With one source "all" would be the same line twice.
     if len(sources) != 1:
         series.insert(0, ("all", NEUTRAL, "solid", thin([record.get("loss") for record in steps], size)))
     for name, colour, dash, values in series:
@@ -273,6 +275,7 @@ def loss_curve(training: Training, colours: Colours) -> go.Figure:
             ends.append((*drawn[-1], name, colour))
     every = [value for _, _, _, values in series for value in values if value is not None]
     label_ends(fig, ends, gap=(max(every) - min(every)) * 0.065 if every else 0)
+    # Lines are named at their ends, where they can be read; a legend would be looked up for each.
     _shade_phases(fig, training, names=True)
     _mark_guard(fig, training)
     fig.update_layout(hovermode="x unified")

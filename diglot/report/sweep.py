@@ -96,6 +96,7 @@ def heldout_by_rate(content: SweepSummary, colours: Colours) -> go.Figure:
     """A line a language over learning rates on a log axis, the mean where there are several; the best is marked."""
     runs = sorted(content.runs, key=lambda each: each.learning_rate)
     good = [each for each in runs if not each.diverged]
+    # A run that diverged has no place on the scale of the others; it is marked at its rate instead.
     fig = figure(320, top=30)
     lines = [
         (shown_language(name), colours.of(name), [_known(each.heldout[name]) for each in good])
@@ -115,6 +116,7 @@ def heldout_by_rate(content: SweepSummary, colours: Colours) -> go.Figure:
     every = [value for _, _, values in lines for value in values]
     label_ends(fig, ends, gap=0.07 * (max(every) - min(every)) if every else 0)
     _mark(fig, content.best, [each.learning_rate for each in runs if each.diverged])
+    # A little room at both ends, so that the first and last points stand clear of the frame.
     rates = [each.learning_rate for each in runs]
     span = math.log10(rates[-1] / rates[0])
     fig.update_xaxes(
@@ -160,6 +162,7 @@ def loss_curves(curves: Sequence[tuple[SweepRun, list[dict[str, Any]]]]) -> go.F
             x=x, y=values, mode="lines", line={"color": colour, "width": 1.8},
             hovertemplate=f"{label}: %{{y:.3f}} at step %{{x}}<extra></extra>",
         )  # fmt: skip
+        # The scale: from the lowest loss of any run to the highest first one.
         drawn = [(at, value) for at, value in zip(x, values) if value is not None]
         lows += [value for _, value in drawn]
         highs += [value for _, value in drawn[:1]]

@@ -62,6 +62,7 @@ def measures_of(result: Mapping[str, Any]) -> list[Measure]:
         }
 
     lossy = lossy_languages(result)
+    # A tokenizer that loses text makes fewer tokens of it: its numbers are shown, but never called best.
     every = list(result["languages"])
     against = {name: every if lossy[result["baseline"]] else codes for name, codes in lossy.items()}
     found = [
@@ -77,6 +78,7 @@ def measures_of(result: Mapping[str, Any]) -> list[Measure]:
                 f"Tokens of {result['baseline']} / tokens, as in PolyLM's figure 1: above 1, fewer tokens are needed.",
                 "compression", result["compression"], against, best="max", reference=1.0),
     ]  # fmt: skip
+    # Only where the same sentences are there in all languages can their costs be compared.
     if cost := result["cost"]:
         count = f"{cost['sentences']:,} sentences, the same in all {len(cost['languages'])} languages."
         tokens = {name: of["tokens_per_sentence"] for name, of in cost["tokenizers"].items()}

@@ -122,6 +122,7 @@ def to_specification(file: Path) -> dict[str, Any]:
         inner = {"type": "Unigram", "unk_id": unknown, "vocab": scores, "byte_fallback": model.byte_fallback}
     else:
         raise UserError(f"{file}: SentencePiece models of words or characters are not supported; BPE and unigram are")
+    # These are cut out before the model sees the text, as SentencePiece does with user-defined symbols.
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     special = [
         {"id": number, "content": piece.text, **flags, "special": piece.type != USER_DEFINED}

@@ -148,6 +148,7 @@ class Order:
         self._segments: list[Segment] = []
         for plan, share in zip(plans, shares, strict=True):
             self._plan_phase(plan, share, sources)
+        # What an earlier training read is planned too, so that its documents are not read a second time.
         self._own_phases = self._phases[len(previous) :]
         self._first_step = sum(plan.done for plan in previous)
         self.num_steps = sum(plan.done for plan in phases)

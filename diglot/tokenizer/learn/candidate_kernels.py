@@ -257,6 +257,7 @@ def _pop(queue, group, links, pieces, every_split):
                 child += 1
         counts[at], heap[at] = counts[child], heap[child]
         at = child
+    # It rarely has far to rise; sunk from the top it would take two comparisons a level on its way down.
     count, candidate = counts[size], np.int64(heap[size])
     while at > 0:
         parent = (at - 1) >> 1

@@ -371,6 +371,7 @@ def _has_room(candidate, candidates, pieces, queue, step, state, needed, groups,
     Types: candidate, groups int64; candidates Candidates; pieces Pieces; queue Queue; step Step; state STATE [1];
     needed NEEDED [1]; rules Rules.
     """
+    # All candidates that make the same piece are joined in one step: they lie in a ring.
     size, member = 0, candidate
     while True:
         stretch = np.int64(candidates.links[member].stretch)

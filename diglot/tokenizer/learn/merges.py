@@ -207,6 +207,7 @@ class _Learner:
             neighbours=np.full(2 * number_of_pieces * groups, UNKNOWN, np.int32),
             asked=np.empty(2 * number_of_pieces * groups, np.int32),
         )
+        # A guess; the loop below makes room wherever it was too small, and nothing is counted twice.
         self._enlarge(len(self.places) // 8 + 1, 0)
         keys, values = _table_of_pairs(1 << 16)
         first = used = 0
@@ -220,6 +221,7 @@ class _Learner:
             if 2 * used >= len(keys):
                 keys, values = place_kernels.move_pairs(keys, values, *_table_of_pairs(2 * len(keys)))
         del keys, values
+        # Only now is it known how many there are, and so how much room their places take.
         number = int(self.state["candidates"][0])
         self._enlarge(number, len(self.places))
         place_kernels.store_pairs(self.places, self.candidates, self.state, self.rules.every_split)
