@@ -224,11 +224,13 @@ def run_command(
             say(text)
         done = sum(step.state == "done" for step in steps)
         console.print(f"\n{done} of {len(steps)} stages done in {place}", markup=False)
+    # Both after the table, so that a dry run shows where the run stands even where it would be refused.
     if damaged:
         raise UserError("\n".join(damaged))
     flow.foresee(steps, where)
     if dry_run:
         return
+    # Whatever ends the run, the progress line goes first: an error printed over it could not be read.
     todo = [step for step in steps if step.state != "done"]
     view = terminal.StageProgress(console, len(todo))
     try:

@@ -398,6 +398,7 @@ def run_stage(
     context.say = say or context.say
     for text in told(step):
         context.say(text)
+    # What an earlier try of these settings left is gone on from; the try of others is told above, and kept.
     scratch = take_up(step)
     context.progress = Recorder(scratch / PROGRESS, progress or context.progress)
     try:

@@ -254,6 +254,7 @@ def lay_out(stage: Training, config: DecoderConfig, cluster: Cluster) -> Executi
             f"which {parallel.tensor} share a layer, cannot be divided so"
         )
     ranks = left // parallel.context
+    # The largest share of a batch decides the time; without a micro-batch of its own it is taken in one.
     share = math.ceil(stage.batch_size / ranks)
     micro = min(stage.micro_batch_size or share, share)
     return Execution(

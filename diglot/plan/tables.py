@@ -76,6 +76,7 @@ def compute_table(plans: Sequence[StagePlan], cluster: Cluster, assumptions: Ass
         ]
         table.add(plan.name, *row, *([f"{plan.cost:,.0f}"] if plan.cost is not None else []))
     if len(plans) > 1:
+        # Rates have no sum: their columns stay empty.
         total = [short(sum(p.tokens for p in plans)), "", scientific(sum(p.flops for p in plans)), "", ""]
         total += [
             duration(sum(p.seconds for p in plans)),

@@ -293,6 +293,7 @@ def identity(
         tokens_before, tokens_after = tokens_before + len(before), tokens_after + len(after)
         if before != after:
             differing.append(line)
+    # A character that the base cannot write is the new language's gain, whatever script it is of.
     own |= lost_characters(base, extended, differing)
     foreign = [own.intersection(_compatible(line)) for line in differing]
     rests = ["".join(character for character in line if own.isdisjoint(_compatible(character))) for line in differing]

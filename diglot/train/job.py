@@ -107,6 +107,7 @@ def prepare(settings: Train, model_folder: Path, token_folders: list[Path], cont
         raise UserError(
             f"sequence_length is {settings.sequence_length}, but the model has {model.config.max_positions} positions"
         )
+    # The order goes round the data that the guard gave up: what was rolled back is read before it is laid out.
     rollbacks = Rollbacks(context.scratch / ROLLBACKS)
     order, record = open_order(settings, context.seed, token_folders, model_folder, rollbacks, tokenizer_hash=tokenizer)
     trained, optimizer = _what_moves(settings, model, model_folder)

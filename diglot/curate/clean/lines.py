@@ -330,6 +330,7 @@ def _write_whitespace(data, output, position, at_start, space):
 
     data, output uint8 [bytes]; position int64; at_start bool; space: six int64.
     """
+    # Line ends win over blanks: what stands before them is at the end of a line, and means nothing.
     newlines, blanks, _, single, indent_start, indent_end = space
     written = 0
     if at_start:
