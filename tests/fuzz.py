@@ -141,7 +141,7 @@ def work(name: str, start: int, count: int, seconds: float) -> None:
 
     with contextlib.suppress(BaseException):
         TARGETS[name](Random(f"{name}/warm"))  # what is imported late counts for no input
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_bytes()
     for number in range(start, start + count):
         faulthandler.dump_traceback_later(seconds, exit=True)
         print(json.dumps({"begun": number}), file=tell, flush=True)
@@ -154,12 +154,19 @@ def work(name: str, start: int, count: int, seconds: float) -> None:
         except BaseException:
             failure = traceback.format_exc()
         faulthandler.cancel_dump_traceback_later()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        if not failure and (peak - before) * 1024 > MEMORY:
-            failure = f"{(peak - before) / 1e6:.1f} GB of memory"
+        if not failure and (more := peak_bytes() - before) > MEMORY:
+            failure = f"{more / 1e9:.1f} GB of memory"
         if failure:
             print(json.dumps({"number": number, "failure": failure}), file=tell, flush=True)
             return
+
+
+def peak_bytes() -> int:
+    """Most memory that this process has held. `ru_maxrss` would begin with what its parent held, on Linux."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def hunt(name: str, count: int, start: int = 0, seconds: float = SECONDS) -> dict[int, str]:

@@ -82,7 +82,7 @@ def test_control_c_while_importing(module: str, tmp_path: Path) -> None:
     """As if it was pressed when a module begins to be imported; the last one is a stage's own."""
     (tmp_path / "sitecustomize.py").write_text(INTERRUPT)
     file = tmp_path / "recipe.yaml"
-    file.write_text("name: x\nstages: {world: {do: world, people: 5}}\n")
+    file.write_text("name: x\nstages: {world: {do: world, people: 30}}\n")
     paths = os.pathsep.join([str(tmp_path), str(ROOT)])
     done = subprocess.run(
         [sys.executable, "-m", "diglot", "run", str(file), "--run", str(tmp_path / "run")],

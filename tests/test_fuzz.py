@@ -23,7 +23,7 @@ FAULTS = {
     "a traceback": "{}['x']",
     "a message that says nothing": "(_ for _ in ()).throw(__import__('diglot.base.errors').base.errors.UserError(' '))",
     "a hang": "__import__('time').sleep(60)",
-    "memory": "bytes(1_300_000_000).count(b'x')",
+    "memory": "(b'x' * 1_300_000_000).count(b'y')",
     "a death": "__import__('os')._exit(9)",
 }
 

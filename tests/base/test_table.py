@@ -44,9 +44,9 @@ def test_the_page_has_the_same_cells() -> None:
     page = on_page(a_table())
     assert "<caption>Models</caption>" in page
     assert '<th>model</th><th class="n">tokens</th>' in page
-    assert '<td class="n"><small>20% → </small><bdi>26%</bdi><small>±6</small></td>' in page
+    assert '<td class="n" data-label="score"><small>20% → </small><bdi>26%</bdi><small>±6</small></td>' in page
     assert '<td class="strong"><bdi>tuned</bdi></td>' in page
-    assert '<td class="n good"><bdi>84%</bdi>' in page
+    assert '<td class="n good" data-label="score"><bdi>84%</bdi>' in page
     assert '<p class="note">± is half an interval.</p>' in page
 
 

@@ -111,7 +111,7 @@ def test_settings_that_cannot_be(folder, changes, message):
 
 
 def test_not_a_chat_model(folder, tmp_path):
-    with pytest.raises(UserError, match="not a model"):
+    with pytest.raises(UserError, match=r"config\.json is missing; give the folder of a whole"):
         chat(tmp_path, prompt="x", system=None, **settings())
     for file in folder.iterdir():
         if file.name != "chat_template.jinja":

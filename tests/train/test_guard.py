@@ -194,7 +194,7 @@ def test_used_up_remedies_stop_the_run_with_what_was_tried(inputs: Inputs, tmp_p
 @pytest.mark.slow
 def test_processes_skip_and_go_back_together(inputs: Inputs, tmp_path: Path) -> None:
     """A guard so strict that it finds spikes in good data: two processes decide as one does."""
-    strict = {"window": 8, "deviations": 0.5, "rollback_after": 2, "skip_data": 2, "max_rollbacks": 50}
+    strict = {"window": 8, "deviations": 0.3, "rollback_after": 2, "skip_data": 2, "max_rollbacks": 50}
     given = {"steps": 20, "checkpoint_every": 4, "evaluate_every": 20, "evaluate_tokens": 300, "guard": strict}
     given |= {"learning_rate": 1e-5, "phases": [Phase(name="all")]}
     alone = train(inputs, tmp_path / "one", settings(**given))
