@@ -53,6 +53,7 @@ class RawServer:
 def http(body: bytes | Any, status: str = "200 OK", **headers: str) -> bytes:
     """An HTTP answer; what is no bytes is sent as JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    lines = [f"HTTP/1.1 {status}", f"content-length: {len(content)}"]
+    # Said, as the connection is closed: else the client keeps it, and may learn too late that it has gone.
+    lines = [f"HTTP/1.1 {status}", f"content-length: {len(content)}", "connection: close"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
