@@ -1,12 +1,15 @@
 """The frame of the benchmarks: arguments, fair measuring, failures that speak, results that hold their promises."""
 
 import ast
+import importlib
 import json
 import subprocess
 import sys
 import time
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import common
 import pytest
@@ -255,3 +258,40 @@ def test_the_frame_is_light() -> None:
     code = "import sys, common; print({'numpy', 'torch', 'numba', 'pyarrow'} & set(sys.modules))"
     done = subprocess.run(python(code), capture_output=True, text=True, check=True, cwd=BENCHMARKS)
     assert done.stdout.strip() == "set()"
+
+
+# --- our own sides --------------------------------------------------------------------------------------------
+
+
+def test_what_our_own_sides_take_from_the_package_is_there() -> None:
+    """They run by hand, so a name that has moved would be found too late."""
+    missing = []
+    for script in sorted((BENCHMARKS / "peers").glob("diglot_*.py")):
+        tree = ast.parse(script.read_text())
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.ImportFrom) or (node.module or "").split(".")[0] != "diglot":
+                continue
+            for each in node.names:
+                found = taken(str(node.module), each.name)
+                used = {a.attr for a in ast.walk(tree) if isinstance(a, ast.Attribute) and is_name(a.value, each)}
+                wrong = [each.name] if found is None else [name for name in used if missing_in(found, name)]
+                missing += [f"{script.name}: {node.module}.{name}" for name in wrong]
+    assert missing == []
+
+
+def taken(module: str, name: str) -> object:
+    """What `from module import name` gives; None where there is nothing."""
+    place = importlib.import_module(module)
+    if not hasattr(place, name) and hasattr(place, "__path__") and find_spec(f"{module}.{name}"):
+        importlib.import_module(f"{module}.{name}")
+    return getattr(place, name, None)
+
+
+def is_name(node: ast.expr, imported: ast.alias) -> bool:
+    """Whether an expression is an imported thing."""
+    return isinstance(node, ast.Name) and node.id == (imported.asname or imported.name)
+
+
+def missing_in(found: object, name: str) -> bool:
+    """Whether a module lacks a name that is asked of it."""
+    return isinstance(found, ModuleType) and not hasattr(found, name)

@@ -16,8 +16,9 @@ import numpy as np
 
 from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.encode import stage as encode
+from diglot.encode.unspelled import Unspelled
 from diglot.recipe.encode import Encode
-from diglot.tokenizer.folder import special_ids
+from diglot.tokenizer.framing import special_ids
 
 
 def main() -> None:
@@ -34,10 +35,11 @@ def main() -> None:
     stage_seconds = time.process_time() - started
     origins = encode.find_sources(inputs, None)
     encoder, special = encode.checked_encoder(tokenizer, []), special_ids(tokenizer)
+    loses = Unspelled(tokenizer)
     started = time.process_time()
     for origin in origins:
         writer = encode.ShardWriter(output, origin, "train", np.dtype(np.uint16), [])
-        for texts in encode.encode_texts(origin, "train", [], encoder, special, np.dtype(np.uint16), context):
+        for texts in encode.encode_texts(origin, "train", [], encoder, loses, special, np.dtype(np.uint16), context):
             writer.append_texts(texts)
         entry = writer.close()
     cpu_seconds = time.process_time() - started
