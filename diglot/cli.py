@@ -383,7 +383,7 @@ def _check_model(folder: Path) -> None:
     """Refuse a model that is not as its stage wrote it; of what others wrote, other versions of Diglot too, nothing is known."""
     from diglot.base.hashes import MEMORY, FileHashes, check_whole
 
-    step = folder.name if folder.parent.name == STEPS else None
+    step = folder.name if folder.parent.name == STEPS and folder.name.isdecimal() else None
     place = folder.parents[1] if step else folder
     with contextlib.suppress(OtherFormat):
         if artifact := read_artifact(place):

@@ -30,7 +30,7 @@ from diglot.base.artifact import Artifact, Context, Inputs, OtherFormat, Progres
 from diglot.base.errors import UserError
 from diglot.base.files import expand_home, open_plain, remove, write_json
 from diglot.base.format import excerpt
-from diglot.base.hashes import MEMORY, FileHashes, check_whole, damage
+from diglot.base.hashes import MEMORY, FileHashes, check_whole, damage, not_as_written
 from diglot.base.interrupts import interrupts_wait
 from diglot.base.origin import origin_of
 from diglot.base.summaries.summary import Summary
@@ -231,12 +231,10 @@ def verify(steps: list[Step], hashes: FileHashes) -> list[str]:
     said = []
     artifacts = artifacts_of(steps)
     for step in steps:
-        try:
-            if step.name in artifacts:
-                check_whole(artifacts[step.name], hashes)
-        except UserError as error:
-            step.state, step.why = "damaged", damage(artifacts[step.name], hashes)
-            said.append(str(error))
+        artifact = artifacts.get(step.name)
+        if artifact and (found := damage(artifact, hashes)):
+            step.state, step.why = "damaged", found
+            said.append(not_as_written(artifact, found))
     return said
 
 

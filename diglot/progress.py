@@ -52,9 +52,10 @@ class Pace:
     @property
     def rate(self) -> float | None:
         """Amount a second; None before the second report."""
-        if self.number < 2:
+        marks = self.marks  # the live line asks from a thread of its own, and `add` may begin anew meanwhile
+        if len(marks) < 2:
             return None
-        (then, before), (now, done) = self.marks[(len(self.marks) - 1) // 2], self.last
+        (then, before), (now, done) = marks[(len(marks) - 1) // 2], self.last
         return (done - before) / max(now - then, 1e-6)
 
 
@@ -159,11 +160,5 @@ def recorded(scratch: Path) -> str | None:
         if unit == "steps":
             return f"step {short(done)}{of}"
         return f"{short(done)}{of} {unit}" if unit else ""
-    except (
-        UserError,
-        LookupError,
-        TypeError,
-        ValueError,
-        ArithmeticError,
-    ):  # a file of somebody else's: nothing is known
+    except (UserError, LookupError, TypeError, ValueError, ArithmeticError):  # somebody else's file: nothing is known
         return ""

@@ -66,6 +66,12 @@ def test_a_rollback_and_other_work_begin_anew():
     assert back.pace.rate is None
 
 
+def test_the_live_line_may_look_while_a_pace_begins_anew():
+    pace = tracker((1, 1, 50), (2, 2, 50)).pace
+    pace.marks = []  # as `add` leaves it before it has set the rest
+    assert pace.rate is None
+
+
 @given(st.lists(st.floats(0.01, 100), min_size=2, max_size=2000), st.integers(1, 3))
 @examples(30)
 def test_the_rate_is_that_of_the_later_half(seconds, size):

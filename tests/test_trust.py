@@ -11,7 +11,7 @@ from summaries import trained
 from test_flow import WHERE, curate, recipe, states, world
 
 from diglot import flow
-from diglot.base.artifact import MANIFEST, Inputs, read_artifact, writing
+from diglot.base.artifact import MANIFEST, SHAPING, Inputs, read_artifact, versions, writing
 from diglot.base.errors import UserError
 from diglot.base.hashes import MEMORY, FileHashes
 from diglot.base.summaries.text import TranslationSummary
@@ -203,13 +203,21 @@ def test_a_file_that_changes_while_a_stage_reads_it_is_said(tmp_path: Path) -> N
 def test_other_versions_are_shown_and_nothing_is_made_again(run: Path) -> None:
     file = run / "world" / MANIFEST
     manifest = json.loads(file.read_text())
-    manifest["provenance"]["versions"] = {"numpy": "1.0", "nothing-of-this-name": "2"}
+    manifest["provenance"]["versions"] = {"numpy": "1.0", "nothing-of-this-name": "2", "": "3"}
     file.write_text(json.dumps(manifest))
     assert states(recipe(STAGES), run)["world"] == (
         "done",
-        f"made with numpy 1.0 (here {__import__('numpy').__version__}), nothing-of-this-name 2 (here not installed)",
+        f"made with numpy 1.0 (here {__import__('numpy').__version__}), nothing-of-this-name 2 (here not installed),"
+        "  3 (here not installed)",
     )
     assert "made with numpy 1.0" in " ".join(diglot("show", run).stdout.split())
+
+
+def test_a_module_of_another_package_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a stage made is not lost over it: versions are asked for when its work is done."""
+    monkeypatch.setitem(SHAPING, "json", "nothing-of-this-name")
+    assert "json" not in versions()
+    assert "diglot" in versions()
 
 
 def test_another_server_is_shown_and_nothing_is_translated_again(tmp_path: Path) -> None:
@@ -265,6 +273,7 @@ def test_a_damaged_model_is_not_talked_to(tmp_path: Path) -> None:
             _check_model(place)
         (place / "config.json").write_text("{}")
     _check_model(tmp_path)  # nobody's
+    _check_model(tmp_path / "m" / "steps" / "best")  # somebody's own copy there
 
 
 # --- strange manifests ----------------------------------------------------------------------------------------

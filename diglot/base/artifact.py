@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -204,9 +205,8 @@ class OtherFormat(UserError):
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(
-        strict=True
-    )  # what is read is the value as it stands there, not what it could be made into
+    # What is read is the value as it stands there, not what it could be made into.
+    model_config = ConfigDict(strict=True)
 
 
 class _Origin(_Strict):
@@ -248,10 +248,10 @@ class MadeFrom(_Strict):
     stages: dict[str, dict[str, str]] = {}
 
 
-class _Manifest(BaseModel):
+class _Manifest(_Strict):
     """What a manifest must hold to be read; the summary is checked by its own class."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid")
 
     stage: str
     kind: str
@@ -308,9 +308,21 @@ def write_manifest(folder: Path, artifact: Artifact) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Diglot and the libraries that shape results, of those that this process has loaded, with their versions."""
-    loaded = {name: metadata.version(package) for name, package in SHAPING.items() if name in sys.modules}
+    """Diglot and the libraries that shape results, of those that this process has loaded, with their versions.
+
+    A module that came with another package than ours (fasttext has several) has no version here.
+    """
+    loaded = {name: found for name in SHAPING if name in sys.modules and (found := _installed(name))}
     return {"diglot": __version__, **loaded}
+
+
+@functools.cache  # each look reads a file of the package, and a plan asks for all of every stage
+def _installed(name: str) -> str | None:
+    """The version of a module's package, or None where it is not installed."""
+    try:
+        return metadata.version(SHAPING.get(name, name))
+    except (metadata.PackageNotFoundError, ValueError):  # ValueError: an empty name, in a manifest of somebody else's
+        return None
 
 
 def machine() -> dict[str, Any]:
@@ -338,10 +350,7 @@ def other_versions(artifact: Artifact) -> str:
     made = {"python": artifact.provenance.get("python"), **artifact.provenance.get("versions", {})}
     here, differ = {"python": platform.python_version(), "diglot": __version__}, []
     for name, then in made.items():
-        try:
-            now = here.get(name) or metadata.version(SHAPING.get(name, name))
-        except metadata.PackageNotFoundError:
-            now = "not installed"
+        now = here.get(name) or _installed(name) or "not installed"
         if then not in (None, now):
             differ.append(f"{name} {then} (here {now})")
     return f"made with {', '.join(differ)}" if differ else ""

@@ -197,10 +197,13 @@ def check_whole(artifact: Artifact, hashes: FileHashes) -> None:
         UserError: it is not; says which files, and how to make it anew.
     """
     if found := damage(artifact, hashes):
-        raise UserError(
-            f"{artifact.path} is not as it was written: {found}. Put that right, or make it anew: "
-            f"{command_to_make(artifact.path)}"
-        )
+        raise UserError(not_as_written(artifact, found))
+
+
+def not_as_written(artifact: Artifact, found: str) -> str:
+    """What to say of an artifact of which `damage` has found something, and how to make it anew."""
+    remedy = f"Put that right, or make it anew: {command_to_make(artifact.path)}"
+    return f"{artifact.path} is not as it was written: {found}. {remedy}"
 
 
 def command_to_make(folder: Path) -> str:
