@@ -11,11 +11,9 @@ from settings_classes import places_of
 
 from diglot.base.errors import UserError
 from diglot.base.files import expand_home
-from diglot.curate.rule_files import rule_set_names
 from diglot.flow import graph, plan
 from diglot.load import Where, apply_override, check, load_recipe, parse_yaml
 from diglot.recipe import STAGES, Recipe, json_schema
-from diglot.recipe.curate import RULE_SETS
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -281,10 +279,6 @@ def test_what_no_run_could_meet_is_refused_before_any(tmp_path: Path, stage: str
     with pytest.raises(UserError) as error:
         graph(*load_recipe(write(tmp_path, f"{GOOD}  last: {stage}\n")))
     assert says in str(error.value)
-
-
-def test_recipes_know_the_rule_sets() -> None:
-    assert list(RULE_SETS) == rule_set_names()
 
 
 def test_paths_that_cannot_be_read_are_named(tmp_path: Path) -> None:

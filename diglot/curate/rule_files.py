@@ -55,16 +55,11 @@ class RuleFile(NamedTuple):
     otherwise: str | None
 
 
-def rule_set_names() -> list[str]:
-    """The sets that come with the package."""
-    return sorted(file.stem for file in _FOLDER.glob("*.yaml"))
-
-
 def read_rule_file(name: str, base: Path | None) -> RuleFile:
     """Read a set by its name, or a file by its path.
 
     Args:
-        name: a name of `rule_set_names()`; a path has a slash or ends in .yaml or .yml.
+        name: one of `RULE_SETS`; a path has a slash or ends in .yaml or .yml.
         base: what a relative path is relative to; the working folder where there is none.
 
     Raises:
@@ -103,8 +98,8 @@ def parse_rule_file(text: str, shown: str) -> RuleFile:
     keys = reader.mapping(root, "the file", _KEYS)
     names = {"rules": [*rule_names(), SAMPLE_QUALITY], "lines": list(LINE_RULES)}
     otherwise = reader.text(keys["otherwise"], "otherwise") if "otherwise" in keys else None
-    if otherwise is not None and (otherwise not in rule_set_names() or "only" not in keys):
-        raise reader.error(keys["otherwise"], "otherwise", f"needs `only`, and is one of {', '.join(rule_set_names())}")
+    if otherwise is not None and (otherwise not in RULE_SETS or "only" not in keys):
+        raise reader.error(keys["otherwise"], "otherwise", f"needs `only`, and is one of {', '.join(RULE_SETS)}")
     return RuleFile(
         name=shown,
         description=reader.text(keys["description"], "description") if "description" in keys else "",

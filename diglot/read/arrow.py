@@ -24,7 +24,7 @@ def raw_batches(file: DataFile, reading: Reading) -> Iterator[Raw]:
     try:
         mapped = file.filesystem is None
         with pa.memory_map(os.fsencode(file.path)) if mapped else open_seekable(file, reading) as stream:
-            for batch in _batches(stream):
+            for batch, position in _batches(stream):
                 refuse_too_many(row + len(batch), stream.size())
                 # Of the buffers as they are: `nbytes` follows offsets, which may point anywhere.
                 size = max(1, batch.get_total_buffer_size() // max(1, len(batch)))
@@ -32,20 +32,22 @@ def raw_batches(file: DataFile, reading: Reading) -> Iterator[Raw]:
                 for place in range(len(batch)):
                     yield row + place + 1, size, functools.partial(part.read, row + place)
                 row += len(batch)
-                reading.seen(file, stream.tell())
+                reading.seen(file, position)
     except UNREADABLE as error:
         yield row + 1, 0, Broken(file.name, row + 1, "unreadable_file", first_line(error), "", 0)
 
 
-def _batches(stream: Any) -> Iterator[pa.RecordBatch]:
+def _batches(stream: Any) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """The batches, and how many bytes of the file each ends behind."""
     beginning = stream.read(len(MAGIC))
     stream.seek(0)
     if beginning == MAGIC:
         with pa.ipc.open_file(stream) as table:
             refuse_deep(table.schema)
-            for number in range(table.num_record_batches):
-                yield table.get_batch(number)
+            for number in range(table.num_record_batches):  # by their places, so that the stream does not move
+                yield table.get_batch(number), stream.size() * (number + 1) // table.num_record_batches
     else:
         with pa.ipc.open_stream(stream) as batches:
             refuse_deep(batches.schema)
-            yield from batches
+            for batch in batches:
+                yield batch, stream.tell()

@@ -59,7 +59,7 @@ class Slice:
         lines = range(self.begin + 1, self.end + 1)
         if (fault := _fault(part)) is None:
             return values_of(part, self.file, self.reading, lines)
-        rows = [part.slice(place, 1) for place in range(len(part))] if len(part) > 1 else [part]
+        rows = [part.slice(place, 1) for place in range(len(part))]
         found: list[dict[str, Any] | Broken] = []
         for row, line in zip(rows, lines, strict=True):  # one bad value spoils the batch
             fault = _fault(row)

@@ -69,8 +69,7 @@ def read_documents(
     wanted = list(dict.fromkeys([*columns, *asked_about]))
     for file in document_files(corpora, split, source):
         with pq.ParquetFile(file) as parquet:
-            if missing := sorted(set(wanted) - set(parquet.schema_arrow.names)):
-                raise UserError(f"{file}: no column {', '.join(missing)}; this is not a corpus made by curate")
+            _require(wanted, parquet, file)
             # Without Arrow's threads: stages have their own, and hold a batch each.
             for batch in parquet.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
                 if language is not None:
@@ -88,14 +87,25 @@ def read_schema(corpora: Sequence[Artifact], split: Split, source: str | None = 
 
 
 def read_sources(corpora: Sequence[Artifact]) -> dict[str, CorpusSource]:
-    """The sources that have training documents, in alphabetical order."""
+    """The sources that have training documents, in alphabetical order.
+
+    Raises:
+        UserError: a file does not say what it is of.
+    """
+    columns = ["source", "language", "domain"]
     found: dict[str, CorpusSource] = {}
     for file in document_files(corpora, "documents"):
         with pq.ParquetFile(file) as parquet:  # a file has documents of one source, so its first one tells
-            first = next(parquet.iter_batches(1, columns=["source", "language", "domain"], use_threads=False))
+            _require(columns, parquet, file)
+            first = next(parquet.iter_batches(1, columns=columns, use_threads=False))
         [row] = first.to_pylist()
         found.setdefault(row["source"], CorpusSource(row["language"], row["domain"]))
     return dict(sorted(found.items()))
+
+
+def _require(columns: Sequence[str], parquet: pq.ParquetFile, file: Path) -> None:
+    if missing := sorted(set(columns) - set(parquet.schema_arrow.names)):
+        raise UserError(f"{file}: no column {', '.join(missing)}; this is not a corpus made by curate")
 
 
 def _as_large_strings(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
 from typing import Any
 
 from diglot.read.files import listed
-from diglot.read.records import network
 
 PATIENCE = 20  # seconds; a network that lets nothing through would be waited for by minutes
 # Of what fsspec's filesystems know of a file, the first that there is: hashes of its content before dates.
@@ -25,24 +25,17 @@ def state_of(url: str) -> str | None:
     found: list[str] = []
 
     def ask() -> None:
-        with network(url, "a source", ""):
+        with contextlib.suppress(Exception):  # what cannot be reached now is said where it is read
             import fsspec  # start-up: only for a URL
 
             filesystem, path = fsspec.core.url_to_fs(url)
             found.append(_hash(listed(filesystem, path, url)))
 
     # A thread of its own, which is left behind where it hangs: not all filesystems have a timeout that can be set.
-    thread = threading.Thread(target=_quietly, args=(ask,), daemon=True)
+    thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(PATIENCE)
     return found[0] if found else None
-
-
-def _quietly(ask: Any) -> None:
-    try:
-        ask()
-    except Exception:  # what cannot be reached now is said where it is read
-        return
 
 
 def _hash(infos: dict[str, dict[str, Any]]) -> str:

@@ -144,11 +144,14 @@ def raw_pairs(file: DataFile, reading: Reading) -> Iterator[Raw]:
         UserError: one of them has more lines.
     """
     assert file.beside is not None
-    unseen = reading._replace(seen=lambda file, position: None)  # the first file tells how far both are
-    sides = [
-        raw_lines(one, text_of(one, how), reading.max_record_bytes, blank=True)
-        for one, how in ((file, reading), (file.beside, unseen))
-    ]
+    positions: dict[str, int] = {}
+
+    def seen(one: DataFile, position: int) -> None:  # a pair is as large as both, so both count
+        positions[one.path] = position
+        reading.seen(file, sum(positions.values()))
+
+    how = reading._replace(seen=seen)
+    sides = [raw_lines(one, text_of(one, how), reading.max_record_bytes, blank=True) for one in (file, file.beside)]
     number = 0
     for number, pair in enumerate(itertools.zip_longest(*sides), 1):
         faults = [side[2] for side in pair if side is not None and isinstance(side[2], Broken)]

@@ -32,7 +32,8 @@ HTML_TYPES = ("text/html", "application/xhtml+xml")
 DOCUMENT_TYPES = ("response", "resource", "conversion")
 META_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
 META_BYTES = 4096
-HTML_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+# Comments atomic and possessive: each could end at any later `-->`, and forty in a row would be tried for days.
+HTML_START = re.compile(rb"(?:\xef\xbb\xbf)?(?>\s*<!--.*?-->)*+\s*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 # Browsers read these labels as what they are taken for on most pages (WHATWG Encoding Standard, section 4.2).
 MEANT = {
     "iso-8859-1": "cp1252", "latin-1": "cp1252", "latin1": "cp1252", "us-ascii": "cp1252", "ascii": "cp1252",

@@ -29,16 +29,28 @@ def lines() -> bytes:
     return b"".join(json.dumps(record).encode() + b"\n" for record in RECORDS)
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.parquet"])
+def write(file) -> None:
+    table = pa.Table.from_pylist(RECORDS)
+    if file.suffix == ".parquet":
+        pq.write_table(table, file, row_group_size=500)
+    elif file.suffix in (".arrow", ".feather"):
+        new = pa.ipc.new_stream if file.suffix == ".arrow" else pa.ipc.new_file
+        with new(file, table.schema) as stream:
+            stream.write_table(table, max_chunksize=500)
+    else:
+        file.write_bytes(gzip.compress(lines()) if file.suffix == ".gz" else lines())
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.parquet", "a.arrow", "a.feather", "a.pairs"])
 def test_a_big_file_shows_more_than_nothing_before_its_end(tmp_path, often, name):
     file = tmp_path / name
-    if name.endswith("parquet"):
-        pq.write_table(pa.Table.from_pylist(RECORDS), file, row_group_size=500)
-    else:
-        file.write_bytes(lines() if name.endswith("l") else gzip.compress(lines()))
-    settings = Curate(sources={"web": {"path": str(file), "language": "en"}})
-    [unit] = units.units_of(settings, None, "corpus", 1)
-    size, heard = file.stat().st_size, []
+    write(file)
+    source = {"path": str(file), "language": "en"}
+    if name.endswith("pairs"):  # the same lines beside themselves, in another file
+        write(tmp_path / "b.pairs")
+        source |= {"target_path": str(tmp_path / "b.pairs"), "target_language": "ar"}
+    [unit] = units.units_of(Curate(sources={"web": source}), None, "corpus", 1)
+    size, heard = sum(each.stat().st_size for each in tmp_path.iterdir()), []
     context = Context("corpus", 0, tmp_path, progress=lambda *report: heard.append(report))
     progress = stage._Progress(context)
     (tmp_path / "measured").mkdir()

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.base.errors import UserError
 from diglot.base.summaries.quality import LearntRules
+from diglot.curate import rule_files
 from diglot.curate.clean.line_rules import LINE_RULES, LINE_RULES_WITH_LIMIT, LineRule
 from diglot.curate.learn_rules import learn
-from diglot.curate.rule_files import SAMPLE_QUALITY, Limit, parse_rule_file, read_rule_file, rule_set_names
+from diglot.curate.rule_files import SAMPLE_QUALITY, Limit, parse_rule_file, read_rule_file
 from diglot.curate.rules import (
     LANGUAGE_REASONS,
     Rule,
@@ -30,7 +31,7 @@ from diglot.curate.rules import (
     thresholds,
     unconditional,
 )
-from diglot.recipe.curate import LearnRules, Rules
+from diglot.recipe.curate import RULE_SETS, LearnRules, Rules
 from diglot.recipe.signals import NAMES, SIGNALS
 
 DOCS = Path(__file__).parents[2] / "docs" / "corpus.md"
@@ -63,8 +64,9 @@ def test_polylm_is_the_default_and_has_the_limits_it_always_had():
 
 
 def test_every_limit_of_the_package_has_a_source():
-    assert rule_set_names() == ["allam-english", "c4", "fineweb2-like", "gopher", "none", "polylm"]
-    for name in rule_set_names():
+    folder = Path(rule_files.__file__).parent / "rulesets"
+    assert sorted(file.stem for file in folder.iterdir()) == list(RULE_SETS)
+    for name in RULE_SETS:
         file = read_rule_file(name, None)
         assert file.description
         for limit in [*file.rules, *file.lines, *(limit for own in file.languages.values() for limit in own)]:
@@ -250,7 +252,7 @@ def test_first_broken_is_the_first_in_a_plain_loop(seed, name):
 
 def test_what_was_not_measured_passes():
     signals, nobody = table(5), np.zeros(5, np.int64)
-    for name in rule_set_names():
+    for name in RULE_SETS:
         rules = load_rule_set(Rules(set=name), None, None).rules_for("en", False)
         assert (first_broken(rules, signals, nobody, np.linspace(0, 0.999, 5)) == -1).all()
 
@@ -379,7 +381,7 @@ def documented(title: str) -> dict[str, str]:
     return dict(rows)
 
 
-@pytest.mark.parametrize("name", [name for name in rule_set_names() if name != "none"])
+@pytest.mark.parametrize("name", [name for name in RULE_SETS if name != "none"])
 def test_docs_tables_name_the_limits_of_the_files(name):
     file = read_rule_file(name, None)
     assert documented(name) == {limit.name: shown(limit) for limit in [*file.rules, *file.lines]}

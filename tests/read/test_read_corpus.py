@@ -74,3 +74,6 @@ def test_sources_and_columns(corpus):
 def test_a_missing_column_is_named(corpus):
     with pytest.raises(UserError, match=r"news-00000.parquet: no column quality; this is not a corpus"):
         next(read_documents([corpus], "documents", ["text", "quality"]))
+    pq.write_table(pa.table({"text": ["a"]}), corpus.path / "documents" / "a-00000.parquet")
+    with pytest.raises(UserError, match=r"a-00000.parquet: no column domain, language, source; this is not a corpus"):
+        read_sources([corpus])
