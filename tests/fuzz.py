@@ -763,7 +763,7 @@ def models(random: Random) -> None:
     from diglot.tokenizer.base import read_base
     from diglot.tokenizer.chat import load_chat
     from diglot.tokenizer.folder import generation_ids, load_tokenizer, pieces, tokenizer_hash
-    from diglot.tokenizer.framing import special_ids
+    from diglot.tokenizer.framing import find_framing
 
     files = dict(random.choice(_model_folders()))
     folder, out = (Path(f"{random.getrandbits(64):x}") for _ in range(2))
@@ -777,8 +777,8 @@ def models(random: Random) -> None:
         os.mkfifo(folder / "tokenizer.model") if "tokenizer.model" not in files else None
     readers = (
         lambda: run(ImportModel(path=str(folder)), Inputs({}), out, Context("model", 0, out)),
-        lambda: load_decoder(folder), lambda: LanguageModel.load(folder), lambda: load_chat(folder), lambda: special_ids(folder), lambda: read_base(folder),
-        lambda: (tokenizer_hash(folder), generation_ids(folder)), lambda: pieces(load_tokenizer(folder), WORDS),
+        lambda: load_decoder(folder), lambda: LanguageModel.load(folder), lambda: load_chat(folder), lambda: find_framing(folder, load_tokenizer(folder)), lambda: read_base(folder),
+        lambda: (tokenizer_hash(folder), generation_ids(folder, load_tokenizer(folder))), lambda: pieces(load_tokenizer(folder), WORDS),
     )  # fmt: skip
     try:
         for read in readers:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -164,9 +164,10 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> Tok
             nothing to train on; or there are conversations, and the tokenizer has no chat format known here.
     """
     folder = inputs.one("tokenizer").path
-    framing = find_framing(folder, settings.document_start, settings.document_end)
-    special = special_ids(folder, framing)
-    vocabulary_size = tokenizer_size(load_tokenizer(folder))
+    tokenizer = load_tokenizer(folder)  # once: a large one takes a second
+    framing = find_framing(folder, tokenizer, settings.document_start, settings.document_end)
+    special = special_ids(folder, tokenizer, framing)
+    vocabulary_size = tokenizer_size(tokenizer)
     # Two bytes a token where they are enough: the shards of a training are read from disk again and again.
     dtype = np.dtype(np.uint16 if vocabulary_size <= 1 << 16 else np.uint32)
     origins = find_sources(inputs, settings.sources)
@@ -175,7 +176,7 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> Tok
     conversations = {origin.name: Conversations(origin, chat, settings) for origin in said if chat}
     encoder = checked_encoder(folder, [origin for origin in origins if origin.form == "text"])
     total = sum(origin.documents[split] for origin in origins for split in SPLITS)
-    loses, unspelled = Unspelled(folder), Counter[str]()
+    loses, unspelled = Unspelled(tokenizer), Counter[str]()
     sources: dict[str, dict[str, Any]] = {}
     done = 0
     for origin in origins:
@@ -226,7 +227,7 @@ def checked_encoder(folder: Path, origins: list[Origin]) -> Encoder:
 
 def texts_to_check(origin: Origin) -> list[str]:
     """The beginnings of a source's first documents and of some spread over it."""
-    split: Literal["documents", "heldout"] = "documents" if origin.documents["train"] else "heldout"
+    split = SPLITS["train" if origin.documents["train"] else "heldout"]
     files = [parquet.ParquetFile(file) for file in document_files([origin.artifact], split, origin.name)]
     groups = [(file, group) for file in files for group in range(file.num_row_groups)]
     spread = [groups[len(groups) * part // 4] for part in range(min(4, len(groups)))]

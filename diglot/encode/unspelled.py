@@ -6,21 +6,19 @@ SmolLM2   \x04    ->  nothing     counted in bytes: byte-level vocabularies have
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from diglot.text.unicode import text_buffers
-from diglot.tokenizer.folder import bytes_without_token, load_tokenizer, unknown_id
+from diglot.tokenizer.folder import bytes_without_token, unknown_id
 
 
 class Unspelled:
     """Counts what a tokenizer loses."""
 
-    def __init__(self, folder: Path):
-        tokenizer = load_tokenizer(folder)
+    def __init__(self, tokenizer: Tokenizer):
         self._unknown, missing = unknown_id(tokenizer), bytes_without_token(tokenizer)
         self._is_missing = np.zeros(256, bool)
         self._is_missing[missing] = True

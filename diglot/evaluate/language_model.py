@@ -165,7 +165,7 @@ class LanguageModel:
     @functools.cached_property
     def prefix_id(self) -> int:
         """What an otherwise empty context consists of: what stands before a document in training."""
-        framing = find_framing(self.folder, start=self.document_start)
+        framing = find_framing(self.folder, load_tokenizer(self.folder), start=self.document_start)
         return self.tokenizer.convert_tokens_to_ids(framing.start)
 
     def encode(self, text: str, add_special_tokens: bool) -> list[int]:

@@ -80,8 +80,8 @@ def run(settings: Expand, inputs: Inputs, output: Path, context: Context) -> Exp
         UserError: the tokenizer lacks tokens of the model's own, so it is not an extension of it.
     """
     model, tokenizer = inputs.one("model").path, inputs.one("tokenizer").path
-    new_tokenizer = load_tokenizer(tokenizer)
-    alignment = align(load_tokenizer(model), new_tokenizer)
+    old_tokenizer, new_tokenizer = load_tokenizer(model), load_tokenizer(tokenizer)
+    alignment = align(old_tokenizer, new_tokenizer)
     before, weights = read_config(model), StoredWeights(model)
     # What the model will be, before any weight is read: rows with their padding, and layers with the added ones.
     rows = math.ceil(tokenizer_size(new_tokenizer) / settings.pad_vocabulary_to) * settings.pad_vocabulary_to
@@ -106,7 +106,9 @@ def run(settings: Expand, inputs: Inputs, output: Path, context: Context) -> Exp
     family = family_of(before)
     by_token = family.embedding_names(before)
     dtype = weights.shapes()[names[by_token[0]]].dtype
-    write_description(after, dtype, output, tokenizer, stops=_kept_stops(model, alignment))
+    write_description(
+        after, dtype, output, tokenizer, stops=_kept_stops(generation_ids(model, old_tokenizer)["stops"], alignment)
+    )
     write_model(output, after, weights, names, layers, grown, context)
     new_layers = [place for place, (_, is_new) in enumerate(layers) if is_new]
     facts = {"new_rows": ranges(alignment.new_ids), "new_layers": new_layers}
@@ -128,10 +130,10 @@ def run(settings: Expand, inputs: Inputs, output: Path, context: Context) -> Exp
     )
 
 
-def _kept_stops(model: Path, alignment: Alignment) -> list[int]:
+def _kept_stops(stops: list[int], alignment: Alignment) -> list[int]:
     """The ids that end the old model's generations, as they are called now."""
     new_ids = dict(alignment.kept)
-    return [new_ids[stop] for stop in generation_ids(model)["stops"] if stop in new_ids]
+    return [new_ids[stop] for stop in stops if stop in new_ids]
 
 
 def ranges(ids: list[int]) -> list[list[int]]:
@@ -189,7 +191,7 @@ def _distil(
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.set_num_threads(context.workers)
     decoder = load_decoder(model).to("cuda" if torch.cuda.is_available() else "cpu")
-    bos = generation_ids(model)["bos_token_id"]
+    bos = generation_ids(model, load_tokenizer(model))["bos_token_id"]
     seed = Random(f"{context.seed}/{settings.seed}/distillation").getrandbits(62)
     return distillation.distil(decoder, alignment, snippets, bos, settings.distillation, seed, context.progress)
 

@@ -209,13 +209,14 @@ def write_description(
         tokenizer: a folder with tokenizer.json.
         stops: ids that end a generation beside those that the tokenizer's folder names.
     """
-    size = tokenizer_size(load_tokenizer(tokenizer))
+    loaded = load_tokenizer(tokenizer)
+    size = tokenizer_size(loaded)
     if size > config.vocabulary_size:
         raise UserError(
             f"{tokenizer}: this tokenizer does not belong to this model: it has {size} entries, the model's "
             f"embedding {config.vocabulary_size} rows. Expand the model to it first (do: expand)."
         )
-    special = generation_ids(tokenizer)
+    special = generation_ids(tokenizer, loaded)
     stops = sorted({*special.pop("stops"), *stops})
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", config_json(config, dtype) | special, indent=2, sort_keys=True)

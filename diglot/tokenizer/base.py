@@ -13,6 +13,8 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tokenizers import Tokenizer
+
 from diglot.base.errors import UserError
 from diglot.base.files import write_json, write_text
 from diglot.tokenizer.byte_fallback import BYTES
@@ -208,9 +210,9 @@ def _extended_model(base: Base, chat_tokens: list[str]) -> bytes:
     return with_pieces(base.model, added)
 
 
-def describe_tokens(folder: Path) -> dict[str, Any]:
-    """What of a folder must not change: special tokens and what the processor puts around a text."""
-    specification = json.loads(load_tokenizer(folder).to_str())
+def describe_tokens(tokenizer: Tokenizer) -> dict[str, Any]:
+    """What of a tokenizer must not change: special tokens and what the processor puts around a text."""
+    specification = json.loads(tokenizer.to_str())
     return {
         "added_tokens": {token["content"]: token for token in specification["added_tokens"]},
         "post_processor": specification.get("post_processor"),

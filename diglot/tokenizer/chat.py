@@ -268,7 +268,7 @@ def load_chat(folder: Path) -> Chat:
         raise NoChatFormat(f"{folder}: the tokenizer has no chat template. {REMEDY}")
     names = ("bos_token", "eos_token", "unk_token", "pad_token")
     special = {name: token for name in names if (token := special_name(config, name)) is not None}
-    specification = {"added_tokens": [], **read_specification(folder)}
+    specification = read_specification(folder)
     added = {token["content"] for token in specification["added_tokens"]}
     try:
         template = Template(text, special)

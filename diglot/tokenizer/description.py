@@ -245,7 +245,7 @@ def read_settings(folder: Path, tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def ids_in(file: Path, key: str) -> list[int]:
-    """The ids that config.json or generation_config.json gives for a kind of token; -1 stands for none, as in old Llama folders.
+    """The ids that config.json or generation_config.json gives for a kind of token; -1 is none, as in old Llama folders.
 
     Raises:
         UserError: it is not a number or a list of numbers.

@@ -147,15 +147,18 @@ def tokenizer_size(tokenizer: Tokenizer) -> int:
 # --- special tokens -------------------------------------------------------------------------------------------
 
 
-def generation_ids(folder: Path) -> dict[str, Any]:
+def generation_ids(folder: Path, tokenizer: Tokenizer) -> dict[str, Any]:
     """What config.json and generation_config.json say of special tokens.
+
+    Args:
+        folder: of the tokenizer.
+        tokenizer: as `load_tokenizer` gives it.
 
     Returns:
         `bos_token_id`, `eos_token_id` and `pad_token_id` (None where the tokenizer has none), and `stops`: all ids that
         end a generation: end of sequence, the chat format's end of a turn, and those that the folder's own config.json
         and generation_config.json name.
     """
-    tokenizer = load_tokenizer(folder)
     ids = named_ids(read_settings(folder, tokenizer), tokenizer)
     stops = [ids["eos"], *(tokenizer.token_to_id(token) for token in ENDS)]
     stops += [stop for file in MODEL_FILES for stop in ids_in(folder / file, "eos_token_id")]

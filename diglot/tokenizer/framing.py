@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tokenizers import Tokenizer
+
 from diglot.base.errors import UserError
 from diglot.tokenizer.description import named_ids, read_settings, special_name
-from diglot.tokenizer.folder import load_tokenizer
 from diglot.tokenizer.special import END, ROLES, TEXT_ENDS, TEXT_STARTS, TURNS
 from diglot.tokenizer.template import read_template
 
@@ -36,18 +37,18 @@ class Framing(NamedTuple):
     remark: str
 
 
-def find_framing(folder: Path, start: str | None = None, end: str | None = None) -> Framing:
+def find_framing(folder: Path, tokenizer: Tokenizer, start: str | None = None, end: str | None = None) -> Framing:
     """What frames a document for a tokenizer.
 
     Args:
         folder: of the tokenizer.
+        tokenizer: as `load_tokenizer` gives it.
         start: the token before a document; found where it is None.
         end: the token behind it, likewise.
 
     Raises:
         UserError: a token that was given is not in the vocabulary, or none is found.
     """
-    tokenizer = load_tokenizer(folder)
     settings = read_settings(folder, tokenizer)
     bos, eos = (special_name(settings, f"{role}_token") for role in ("bos", "eos"))
     for key, token in (("document_start", start), ("document_end", end), ("bos_token", bos), ("eos_token", eos)):
@@ -82,20 +83,16 @@ def _choose(named: str | None, known: Sequence[str], chat: Sequence[str], added:
     return next((token for token in known if token in added), None)
 
 
-def special_ids(folder: Path, framing: Framing | None = None) -> dict[str, int]:
+def special_ids(folder: Path, tokenizer: Tokenizer, framing: Framing) -> dict[str, int]:
     """Ids of the special tokens, by role: bos, eos, pad, unk, system, user, assistant, end.
 
     bos and eos are what frames a document, and always there; a base model's tokenizer may lack the others.
 
     Args:
         folder: of the tokenizer.
-        framing: as `find_framing` gives it, which is asked where it is None.
-
-    Raises:
-        UserError: nothing is found that frames a document.
+        tokenizer: as `load_tokenizer` gives it.
+        framing: as `find_framing` gives it.
     """
-    tokenizer = load_tokenizer(folder)
-    framing = framing or find_framing(folder)
     names = {"bos": framing.start, "eos": framing.end, **ROLES, "end": END}
     ids: dict[str, int | None] = named_ids(read_settings(folder, tokenizer), tokenizer)
     ids |= {role: tokenizer.token_to_id(name) for role, name in names.items()}

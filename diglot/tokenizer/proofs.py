@@ -158,16 +158,17 @@ def prove_base_ids(base: tokenizers.Tokenizer, extended: tokenizers.Tokenizer) -
 
 def prove_special_tokens(base: Path, extended: Path, added: Sequence[str], our_chat: bool) -> SpecialTokens:
     """Special tokens and all that is done around the model must be the base's."""
-    before, after = describe_tokens(base), describe_tokens(extended)
+    was, now = load_tokenizer(base), load_tokenizer(extended)
+    before, after = describe_tokens(was), describe_tokens(now)
     for token in added:
         after["added_tokens"].pop(token)
     for part in before:
         if before[part] != after[part]:
             raise UserError(f"special tokens: the extended tokenizer's {part} is not the base's")
-    old, new = (read_settings(folder, load_tokenizer(folder)) for folder in (base, extended))
+    old, new = read_settings(base, was), read_settings(extended, now)
     for role in ("bos_token", "eos_token", "unk_token"):
-        if (was := special_name(old, role)) != (now := special_name(new, role)):
-            raise UserError(f"special tokens: {role} was {was!r} and is {now!r}")
+        if (first := special_name(old, role)) != (second := special_name(new, role)):
+            raise UserError(f"special tokens: {role} was {first!r} and is {second!r}")
     if not our_chat and read_template(base, old) != read_template(extended, new):
         raise UserError("special tokens: the chat template is not the base's")
     return SpecialTokens(passed=True, added=list(added), chat_template="ours" if our_chat else "the base's")
@@ -244,7 +245,8 @@ def unreachable_tokens(tokenizer: tokenizers.Tokenizer, ids: Iterable[int], text
 
     A token is reached when it is among the ids of some text. Tried are, until it is found: its own text, alone and
     behind others (`CONTEXTS`); the texts handed in; beside other letters, since GPT-4o's pattern ends no word before a
-    small letter; and, where it is only part of a character, the characters that it can be part of (`completions`). Special tokens are given by name and not by text: they are not asked of.
+    small letter; and, where it is only part of a character, the characters that it can be part of (`completions`).
+    Special tokens are given by name and not by text: they are not asked of.
     """
     special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
     read = reader_of_bytes(tokenizer)

@@ -3,8 +3,8 @@ r"""Reading texts that lie outside the corpus: a list of texts from one file, su
     ntrex.ar.txt                 plain text: a line is a text, and line 7 of one language translates line 7 of another
     ntrex.jsonl.zst:arb          JSON lines: the field `arb` of every line (`translation.ar`: a field within a field)
 
-Both may end in `.gz` or `.zst`. Text is UTF-8, or UTF-16 with its mark. Lines end in `\n` alone. An empty line of plain text is an empty text, so that the
-lines of parallel files stay side by side; in JSON lines an empty line is no record.
+Both may end in `.gz` or `.zst`. Text is UTF-8, or UTF-16 with its mark. Lines end in `\n` alone. An empty line of plain
+text is an empty text, so that the lines of parallel files stay side by side; in JSON lines an empty line is no record.
 
 Files are read whole: this is for sentences to measure on, thousands of them, not for a corpus.
 """

@@ -7,8 +7,9 @@ Templates of models that think before they answer write the thoughts of an answe
 
 So a model never reads earlier thoughts, and must not be trained as if it did. What a template does is learnt from it on
 conversations with answers that a question follows (`earlier`), and on the last one (`latest`), where thoughts are only set
-in lines of their own, and an answer without any may get empty ones (Qwen3: it was not thought about). Anything else that a template does to its tags shows when a conversation that holds one is
-compared with the template's own text (`Chat.difference`).
+in lines of their own, and an answer without any may get empty ones (Qwen3: it was not thought about). Anything else that
+a template does to its tags shows when a conversation that holds one is compared with the template's own text
+(`Chat.difference`).
 """
 
 from __future__ import annotations

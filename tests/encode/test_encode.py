@@ -22,7 +22,6 @@ from diglot.recipe.encode import Encode
 from diglot.recipe.train import DocumentWeight
 from diglot.tokenizer import byte_fallback
 from diglot.tokenizer.folder import load_tokenizer, tokenizer_hash
-from diglot.tokenizer.framing import special_ids
 from diglot.tokens.mixture import PhasePlan
 from diglot.tokens.order import Order
 from diglot.tokens.shards import open_tokens
@@ -146,7 +145,7 @@ def test_what_frames_a_document_can_be_set_and_is_said(
 def test_a_document_is_bos_its_text_and_eos(encoded: Callable, corpus: Artifact, tokenizer: Artifact) -> None:
     output, summary = encoded(corpus=[corpus])
     assert summary.sources["wiki"].train.documents == 6
-    loaded, special = load_tokenizer(tokenizer.path), special_ids(tokenizer.path)
+    loaded, special = load_tokenizer(tokenizer.path), base_tokenizers.special_ids_of(tokenizer.path)
     source = open_tokens([output], tokenizer_hash(tokenizer.path))["wiki"]
     assert source.tokens.dtype == np.uint16
     assert source.num_documents == 6
@@ -171,7 +170,9 @@ def test_only_answers_and_their_ends_are_predicted(
     predicted = source.tokens[source.targets == 1].tolist()
     text = load_tokenizer(tokenizer.path).decode(predicted, skip_special_tokens=False)
     assert text == "A baker.<|end|>خباز.<|end|>"
-    assert source.tokens.tolist().count(special_ids(tokenizer.path)["end"]) == len(CHAT)  # none from text
+    assert source.tokens.tolist().count(base_tokenizers.special_ids_of(tokenizer.path)["end"]) == len(
+        CHAT
+    )  # none from text
     assert source.bytes.tolist() == [len("A baker.خباز.".encode())]
 
 
@@ -235,9 +236,8 @@ def test_text_that_has_no_token_is_counted_by_source_and_said(
     encoded: Callable, corpus: Artifact, tmp_path: Path
 ) -> None:
     folder = base_tokenizers.gpt_2(tmp_path / "gpt-2", ["the bread"], 280)
-    specification = json.loads((folder / "tokenizer.json").read_text())
-    del specification["model"]["vocab"]["Ø"]  # D8, which many Arabic letters begin with
-    (folder / "tokenizer.json").write_text(json.dumps(specification))
+    with base_tokenizers.edited(folder) as specification:
+        del specification["model"]["vocab"]["Ø"]  # D8, which many Arabic letters begin with
     _, summary = encoded(corpus=[corpus], tokenizer=[artifact(folder, "tokenizer")])
     lost = sum(text.encode().count(b"\xd8") for text in [*TEXTS, *TEXTS[:2]])
     assert summary.unspelled == {"wiki": lost}

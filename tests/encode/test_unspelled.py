@@ -1,12 +1,11 @@
 """What a tokenizer loses is counted."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from base_tokenizers import BASES
+from base_tokenizers import BASES, edited
 
 from diglot.base.summaries.model import ImportedModel, ImportedTokenizer, Shape
 from diglot.encode.unspelled import Unspelled
@@ -18,16 +17,16 @@ TEXT = ["the baker's bread.\n\nNo?\n"] * 3
 
 def without_bytes(folder: Path, missing: list[int]) -> Path:
     BASES["gpt-2"](folder, TEXT, 300)
-    specification = json.loads((folder / "tokenizer.json").read_text())
-    for byte in missing:
-        del specification["model"]["vocab"][BYTE_LETTERS[byte]]
-    (folder / "tokenizer.json").write_text(json.dumps(specification))
+    with edited(folder) as specification:
+        for byte in missing:
+            del specification["model"]["vocab"][BYTE_LETTERS[byte]]
     return folder
 
 
 def count(folder: Path, texts: list[str]) -> int:
-    ids = [id_ for text in texts for id_ in load_tokenizer(folder).encode(text, add_special_tokens=False).ids]
-    return Unspelled(folder).count(pa.array(["\x04", *texts], pa.large_string())[1:], np.array(ids, np.uint32))
+    tokenizer = load_tokenizer(folder)
+    ids = [id_ for text in texts for id_ in tokenizer.encode(text, add_special_tokens=False).ids]
+    return Unspelled(tokenizer).count(pa.array(["\x04", *texts], pa.large_string())[1:], np.array(ids, np.uint32))
 
 
 def test_bytes_without_a_token_are_counted_where_text_has_them(tmp_path):

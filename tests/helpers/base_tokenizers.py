@@ -4,13 +4,18 @@ The files are the real ones of each kind (layout, normalizer, splitting, special
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
 import tokenizers
 import transformers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from diglot.tokenizer.folder import load_tokenizer
+from diglot.tokenizer.framing import find_framing, special_ids
 
 LLAMA_3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -106,6 +111,21 @@ def _write(folder: Path, tokenizer: tokenizers.Tokenizer, **settings: str) -> Pa
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 8192, **settings}
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     return folder
+
+
+@contextmanager
+def edited(folder: Path) -> Iterator[dict[str, Any]]:
+    """tokenizer.json of a folder, which is written as it is left."""
+    file = folder / "tokenizer.json"
+    specification = json.loads(file.read_text(encoding="utf-8"))
+    yield specification
+    file.write_text(json.dumps(specification), encoding="utf-8")
+
+
+def special_ids_of(folder: Path) -> dict[str, int]:
+    """The special tokens of a folder by role, as `encode` frames documents with them."""
+    tokenizer = load_tokenizer(folder)
+    return special_ids(folder, tokenizer, find_framing(folder, tokenizer))
 
 
 BASES: dict[str, Callable[[Path, Iterable[str], int], Path]] = {

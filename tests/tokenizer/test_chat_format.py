@@ -21,7 +21,6 @@ from diglot.base.errors import UserError
 from diglot.tokenizer import byte_fallback
 from diglot.tokenizer.chat import Chat, format_of, load_chat
 from diglot.tokenizer.folder import load_tokenizer
-from diglot.tokenizer.framing import special_ids
 from diglot.tokenizer.special import CHAT_TEMPLATE, END, ROLES, SPECIAL_TOKENS
 from diglot.tokenizer.thoughts import EMPTY, answer_of
 
@@ -528,7 +527,7 @@ def test_not_a_tokenizers_folder(tmp_path):
 
 def test_special_ids(ours):
     roles = ("unk", "bos", "eos", "pad", "system", "user", "assistant", "end")
-    assert special_ids(ours) == {role: number for number, role in enumerate(roles)}
+    assert base_tokenizers.special_ids_of(ours) == {role: number for number, role in enumerate(roles)}
 
 
 def test_content_is_encoded_as_it_is_alone(ours):

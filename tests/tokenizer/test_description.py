@@ -129,8 +129,13 @@ def unnamed(folder: Path) -> None:
 def test_special_tokens_that_only_the_map_names_are_found(folder):
     unnamed(folder)
     write(folder, special_tokens_map={"bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": False}})
-    assert generation_ids(folder) == {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": None, "stops": [2]}
-    assert find_framing(folder) == ("<s>", "</s>", "")
+    assert generation_ids(folder, load_tokenizer(folder)) == {
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": None,
+        "stops": [2],
+    }
+    assert find_framing(folder, load_tokenizer(folder)) == ("<s>", "</s>", "")
 
 
 def test_special_tokens_that_only_a_models_ids_name_are_found(folder):
@@ -139,7 +144,7 @@ def test_special_tokens_that_only_a_models_ids_name_are_found(folder):
     write(folder, generation_config={"pad_token_id": 0, "eos_token_id": [2, 11]})
     found = {key: settings_of(folder).get(key) for key in ("bos_token", "eos_token", "pad_token")}
     assert found == {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<unk>"}
-    assert generation_ids(folder)["stops"] == [2, 9, 11]
+    assert generation_ids(folder, load_tokenizer(folder))["stops"] == [2, 9, 11]
 
 
 def test_what_tokenizer_config_says_comes_first(folder):

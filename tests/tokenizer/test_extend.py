@@ -20,7 +20,6 @@ from diglot.tokenizer import byte_fallback, extend, proofs
 from diglot.tokenizer.byte_letters import BYTE_LETTERS
 from diglot.tokenizer.chat import load_chat
 from diglot.tokenizer.folder import load_tokenizer, pieces, reader_of_bytes, tokenizer_hash, tokenizer_size
-from diglot.tokenizer.framing import special_ids
 from diglot.tokenizer.plain_texts import plain_texts
 from diglot.tokenizer.proofs import round_trip_failures
 from diglot.tokenizer.special import CHAT_TEMPLATE
@@ -78,7 +77,7 @@ def test_every_new_merge_comes_after_the_bases(english, corpus, extend_tokenizer
     for part in ("normalizer", "pre_tokenizer", "decoder", "post_processor", "added_tokens"):
         assert after[part] == before[part]
     assert (artifact.path / "chat_template.jinja").read_text() == CHAT_TEMPLATE
-    assert special_ids(artifact.path) == special_ids(english.path)
+    assert base_tokenizers.special_ids_of(artifact.path) == base_tokenizers.special_ids_of(english.path)
 
 
 def test_any_text_survives_and_latin_text_is_cut_as_before(english, corpus, extend_tokenizer):
@@ -345,13 +344,12 @@ LACKING = "\x04\x1d"  # bytes that SmolLM2's vocabulary lacks, as F1 and F2
 def lacking_bytes(folder: Path) -> Path:
     """GPT-2's kind without tokens for some bytes, numbered through, as what was trained on text without them."""
     base_tokenizers.gpt_2(folder, list(corpora.ENGLISH), 400)
-    specification = json.loads((folder / "tokenizer.json").read_text())
-    vocabulary = specification["model"]["vocab"]
-    for byte in (0x04, 0x1D, 0xC0, 0xC1, 0xF1, *range(0xF5, 0x100)):
-        del vocabulary[BYTE_LETTERS[byte]]
-    specification["model"]["vocab"] = {token: number for number, token in enumerate(vocabulary)}
-    specification["added_tokens"][0]["id"] = len(vocabulary)
-    (folder / "tokenizer.json").write_text(json.dumps(specification))
+    with base_tokenizers.edited(folder) as specification:
+        vocabulary = specification["model"]["vocab"]
+        for byte in (0x04, 0x1D, 0xC0, 0xC1, 0xF1, *range(0xF5, 0x100)):
+            del vocabulary[BYTE_LETTERS[byte]]
+        specification["model"]["vocab"] = {token: number for number, token in enumerate(vocabulary)}
+        specification["added_tokens"][0]["id"] = len(vocabulary)
     return folder
 
 
@@ -376,11 +374,10 @@ def test_characters_that_the_base_drops_are_told_apart(tmp_path):
 def with_gaps(folder: Path) -> Path:
     """Special tokens far behind the others, as GPT-4o's: ids between them are of no token."""
     base_tokenizers.gpt_2(folder, list(corpora.ENGLISH), 400)
-    specification = json.loads((folder / "tokenizer.json").read_text())
-    vocabulary, (end,) = specification["model"]["vocab"], specification["added_tokens"]
-    end["id"] = vocabulary[end["content"]] = len(vocabulary) + 5
-    vocabulary["Ġbread"] = vocabulary.get("Ġbread", len(vocabulary) + 1)
-    (folder / "tokenizer.json").write_text(json.dumps(specification))
+    with base_tokenizers.edited(folder) as specification:
+        vocabulary, (end,) = specification["model"]["vocab"], specification["added_tokens"]
+        end["id"] = vocabulary[end["content"]] = len(vocabulary) + 5
+        vocabulary["Ġbread"] = vocabulary.get("Ġbread", len(vocabulary) + 1)
     return folder
 
 

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from base_tokenizers import special_ids_of
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from diglot.base.errors import UserError
-from diglot.tokenizer.framing import find_framing, special_ids
+from diglot.tokenizer.folder import load_tokenizer
+from diglot.tokenizer.framing import Framing, find_framing
 
 CHATML = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
 
@@ -21,6 +23,10 @@ def folder(path: Path, tokens: list[str], plain: tuple[str, ...] = (), **setting
     tokenizer.save(str(path / "tokenizer.json"))
     (path / "tokenizer_config.json").write_text(json.dumps(settings))
     return path
+
+
+def framing(folder: Path, *given: str, **named: str) -> Framing:
+    return find_framing(folder, load_tokenizer(folder), *given, **named)
 
 
 IM = ["<|im_start|>", "<|im_end|>"]
@@ -58,35 +64,35 @@ LLAMA_3 = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"]
     ],
 )
 def test_the_end_of_text_is_found(tmp_path, tokens, settings, wanted):
-    assert find_framing(folder(tmp_path, tokens, **settings))[:2] == wanted
+    assert framing(folder(tmp_path, tokens, **settings))[:2] == wanted
 
 
 def test_a_token_for_html_ends_no_document(tmp_path):
     gemma = folder(tmp_path, ["<eos>", "<end_of_turn>"], plain=("</s>",), eos_token="<end_of_turn>")
-    assert find_framing(gemma).end == "<eos>"
+    assert framing(gemma).end == "<eos>"
     tags_alone = folder(tmp_path, ["<end_of_turn>"], plain=("</s>",), eos_token="<end_of_turn>")
-    assert find_framing(tags_alone).end == "<end_of_turn>"
+    assert framing(tags_alone).end == "<end_of_turn>"
 
 
 def test_what_was_chosen_is_said(tmp_path):
     smol = folder(tmp_path, ["<|endoftext|>", *IM], bos_token=IM[0], eos_token=IM[1])
-    remark = find_framing(smol).remark
+    remark = framing(smol).remark
     assert remark == "the tokenizer's bos <|im_start|> and eos <|im_end|> belong to its chat format"
-    assert special_ids(smol) == {"bos": 256, "eos": 256}
+    assert special_ids_of(smol) == {"bos": 256, "eos": 256}
     base = folder(tmp_path, ["<s>", "</s>"], bos_token="<s>", eos_token="</s>")
-    assert find_framing(base).remark == ""
+    assert framing(base).remark == ""
 
 
 def test_it_can_be_set(tmp_path):
     smol = folder(tmp_path, ["<|endoftext|>", *IM], bos_token=IM[0], eos_token=IM[1])
-    assert find_framing(smol, *IM) == (*IM, "")
-    assert find_framing(smol, end="<|im_end|>")[:2] == ("<|im_end|>", "<|im_end|>")
+    assert framing(smol, *IM) == (*IM, "")
+    assert framing(smol, end="<|im_end|>")[:2] == ("<|im_end|>", "<|im_end|>")
     with pytest.raises(UserError, match="document_end: '</doc>' is not in the vocabulary"):
-        find_framing(smol, end="</doc>")
+        framing(smol, end="</doc>")
 
 
 def test_a_tokenizer_without_an_end_of_text_is_refused(tmp_path):
     with pytest.raises(UserError, match="eos_token is not defined"):
-        find_framing(folder(tmp_path, ["<x>"]))
+        framing(folder(tmp_path, ["<x>"]))
     with pytest.raises(UserError, match="eos_token: '<gone>' is not in the vocabulary"):
-        find_framing(folder(tmp_path, ["<x>"], eos_token="<gone>"))
+        framing(folder(tmp_path, ["<x>"], eos_token="<gone>"))
