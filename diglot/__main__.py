@@ -5,7 +5,7 @@ The command line is imported here, and not above, so that Ctrl-C ends it quietly
 
 import sys
 
-from diglot.base.interrupts import interrupts_wait
+from diglot.base.interrupts import INTERRUPTED, interrupts_wait
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
             from diglot.cli import main as run
         run()
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         sys.exit(130)
 
 

@@ -26,7 +26,7 @@ from diglot.base.artifact import MANIFEST_BYTES, STEPS, Artifact, OtherFormat, r
 from diglot.base.errors import UserError
 from diglot.base.files import read_json
 from diglot.base.format import excerpt
-from diglot.base.interrupts import interrupts_wait
+from diglot.base.interrupts import INTERRUPTED, interrupts_wait
 from diglot.base.plain_yaml import LARGEST
 from diglot.base.screen import say, say_json
 from diglot.base.table import drawn
@@ -147,7 +147,7 @@ def _main() -> None:
         say(shown.getvalue().rstrip("\n"), error=True)
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        say("\ninterrupted; the same command goes on from here", error=True)
+        say(INTERRUPTED, error=True)
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,8 +1,8 @@
 """What a running stage says of itself: how far it is, for how long, how long it will take, and the same for `diglot show`.
 
     progress = Tracker("[9/11] trunk")
-    progress(29, 44, "steps", "loss 3.21")
-    progress.line(80)  →  [9/11] trunk ━━━━━━━━╸──── 29/44 steps · 3 min 12 s, 1 min 40 s left · loss 3.21
+    progress(29, 44, "steps", "loss 3.21")  # after others
+    progress.line(90)  →  [9/11] trunk ━━━━━━━───── 29/44 steps · 3 min 12 s, 1 min 39 s left · loss 3.21 · 7 s each
 
 What remains follows from a rate that forgets the start. Remembered for the whole stage it gave hours for minutes: loading,
 compiling, the evaluation before the first step and what an earlier try had done all counted as steps.

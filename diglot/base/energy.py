@@ -42,10 +42,17 @@ class Counter:
         self.last = self.read()
 
     def look(self) -> None:
-        """Add what was used since the last look."""
+        """Add what was used since the last look.
+
+        Raises:
+            ValueError: the counter went back and has no turn, as where a GPU was reset.
+        """
         now = self.read()
-        used = now - self.last
-        self.joules += used + (self.turn or 0.0) if used < 0 else used
+        if (used := now - self.last) < 0:
+            if self.turn is None:
+                raise ValueError(f"{self.name} shows fewer joules than before")
+            used += self.turn
+        self.joules += used
         self.last = now
 
 

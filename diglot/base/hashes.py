@@ -50,7 +50,7 @@ class FileHashes:
         try:
             stored = read_json(memory, most=MANIFEST_BYTES)
             known = {name: ([int(number) for number in stamp], str(hashed)) for name, (stamp, hashed) in stored.items()}
-        except (OSError, UserError, ValueError, TypeError, AttributeError):
+        except (OSError, UserError, ValueError, TypeError, AttributeError, OverflowError):
             return  # hashed anew
         self._known = {name: value for name, value in known.items() if believe or "://" in name}
 

@@ -11,6 +11,8 @@ import signal
 import threading
 from collections.abc import Iterator
 
+INTERRUPTED = "\ninterrupted; the same command goes on from here"  # the last words of the program
+
 
 @contextlib.contextmanager
 def interrupts_wait() -> Iterator[None]:

@@ -83,6 +83,10 @@ def test_without_counters_or_with_one_that_fails_there_is_no_number(tmp_path: Pa
     with measured(counters) as energy:
         (powercap / "intel-rapl:0" / "energy_uj").unlink()
     assert energy == {}
+    shown = iter((5.0, 3.0))  # a GPU was reset: fewer than none would be no number that a manifest may hold
+    with measured([Counter("NVML", lambda: next(shown))]) as energy:
+        pass
+    assert energy == {}
 
 
 def test_gpus_are_read_through_the_drivers_library(tmp_path: Path) -> None:

@@ -71,7 +71,8 @@ def test_the_same_size_and_date_do_not_hide_other_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "memory", ["", "[]", "{", '{"x": 1}', '{"x": [["a"], "b"]}', '{"x": null}', "null", "[" * 5000]
+    "memory",
+    ["", "[]", "{", '{"x": 1}', '{"x": [["a"], "b"]}', '{"x": null}', "null", "[" * 5000, '{"x": [[1e999], "b"]}'],
 )
 def test_a_memory_that_cannot_be_read_is_none(tmp_path: Path, memory: str) -> None:
     (tmp_path / MEMORY).write_text(memory)
