@@ -17,7 +17,7 @@ from diglot.plan.memory import MASTER, Execution, memory, parameters
 from diglot.recipe import Recipe
 from diglot.recipe.common import at_step
 from diglot.recipe.evaluate import BYTES_A_TOKEN, MAX_BYTES, Evaluate
-from diglot.recipe.train import FORWARD_PASSES, Sweep, Train, Training
+from diglot.recipe.train import FORWARD_PASSES, Train, Training
 
 HELD_OUT = {"lm": ("corpus", "instructions"), "sft": ("corpus", "instructions"), "dpo": ("preferences",)}
 
@@ -45,11 +45,6 @@ class Beside:
     checkpoints: float = 0.0
     models: float = 0.0
 
-    @property
-    def disk(self) -> float:
-        """Bytes on disk at most."""
-        return self.checkpoints + self.models
-
 
 def held_out_sources(stage: Training, tokens: list[str], reads: Reads, recipe: Recipe) -> int:
     """The sources that a training evaluates: those of what its token stages encode, in the forms that it can read."""
@@ -60,9 +55,8 @@ def held_out_sources(stage: Training, tokens: list[str], reads: Reads, recipe: R
 
 def of_training(stage: Training, config: DecoderConfig, sources: int, tokens_per_second: float) -> Beside:
     """What a stage that trains takes beside its steps; `tokens_per_second` is that of its steps, on all devices."""
-    runs = len(stage.learning_rates) if isinstance(stage, Sweep) else 1
+    evaluations = stage.num_runs * stage.num_evaluations
     tokens = stage.tokens_an_evaluation(sources)
-    read = runs * stage.num_evaluations * sources * tokens
     state = checkpoint_bytes(config, stage.optimizer)
     saved = stage.steps // stage.checkpoint_every
     kept = min(saved, stage.keep_checkpoints + 1)
@@ -72,10 +66,10 @@ def of_training(stage: Training, config: DecoderConfig, sources: int, tokens_per
     if isinstance(stage, Train):
         models = len(stage.kept_steps()) * (state if stage.export_optimizer else weights)
     return Beside(
-        evaluations=runs * stage.num_evaluations,
+        evaluations=evaluations,
         sources=sources,
         tokens=tokens,
-        seconds=read / FORWARD_PASSES / tokens_per_second,
+        seconds=evaluations * sources * tokens / FORWARD_PASSES / tokens_per_second,
         copy=state if saved and stage.asynchronous_checkpoints else 0.0,
         checkpoints=kept * state,
         models=models,

@@ -69,9 +69,10 @@ def plan(
     assumptions = Assumptions(**{name: value for name, value in assumed.items() if value is not None})
     here = cluster.device.name == HERE
     measure = functools.cache(measured_speed) if here else None  # stages often train models of one shape
-    stages = plan_recipe(recipe, reads, where, cluster, assumptions, measure)
+    known = follow(recipe, reads, where)
+    stages = plan_recipe(recipe, reads, where, cluster, assumptions, measure, known)
     dry_runs = _dry_runs(stages, dry_run_ranks) if dry_run_ranks else {}
-    evaluations = of_evaluations(recipe, reads, follow(recipe, reads, where), cluster, stages[0].mfu)
+    evaluations = of_evaluations(recipe, reads, known, cluster, stages[0].mfu)
     free = free_disk(Path(recipe.run or f"runs/{recipe.name}")) if here else None
     return Plan(stages, cluster, assumptions, dry_runs, evaluations, free)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from diglot.base.devices import Cluster
 from diglot.base.errors import UserError
@@ -24,7 +25,7 @@ from diglot.plan.follow import Known, Reads, follow
 from diglot.plan.memory import Execution, Memory, memory, parameters
 from diglot.recipe import Recipe
 from diglot.recipe.common import at_step
-from diglot.recipe.train import Sweep, Training
+from diglot.recipe.train import Training
 
 # A model's shape, how it is trained, sequences of a step on a device, and the cluster: tokens/s, None if not to be had.
 Measure = Callable[[DecoderConfig, Execution, int, Cluster], float | None]
@@ -50,6 +51,21 @@ class Assumptions:
     price: float | None = None
     pue: float = PUE
     watts: float | None = None
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Throughput of a device, and the MFU that is the same thing.
+
+    Attributes:
+        tokens_per_second: of training.
+        mfu: model FLOPs utilisation.
+        origin: either of them is given, throughput is measured, or the MFU is the device's.
+    """
+
+    tokens_per_second: float
+    mfu: float
+    origin: Literal["given", "measured", "device"]
 
 
 @dataclass(frozen=True)
@@ -130,6 +146,7 @@ def plan_recipe(
     cluster: Cluster,
     assumptions: Assumptions | None = None,
     measure: Measure | None = None,
+    known: dict[str, Known] | None = None,
 ) -> list[StagePlan]:
     """Plan every stage of a recipe that trains, in running order.
 
@@ -140,11 +157,12 @@ def plan_recipe(
         cluster: what it would run on.
         assumptions: throughput and prices; published throughput and none if absent.
         measure: finds out the throughput of a model, where the cluster is at hand and none is given.
+        known: what `follow` says of the recipe, for who has asked: it reads tokenizers of imported models.
 
     Raises:
         UserError: no train stage, a model that cannot be found out, or a layout that cannot be.
     """
-    known = follow(recipe, reads, where)
+    known = known or follow(recipe, reads, where)
     plans = []
     for name, inputs in reads.items():
         stage = recipe.stages[name]
@@ -183,28 +201,56 @@ def plan_stage(
     Raises:
         UserError: sequences longer than the model's positions, or a layout that cannot be.
     """
-    config, device = model.shape(), cluster.device
+    config = model.shape()
     if stage.sequence_length > config.max_positions:
         raise UserError(
             f"sequence_length is {stage.sequence_length}, but the model has {config.max_positions} positions"
         )
     execution = lay_out(stage, config, cluster)
-    capacity = device.memory * (cluster.devices if device.one_process else 1)
+    speed = _speed(stage, config, execution, cluster, assumptions, measure)
+    return _planned(name, stage, model, cluster, assumptions, execution, speed, sources)
+
+
+def _speed(
+    stage: Training,
+    config: DecoderConfig,
+    execution: Execution,
+    cluster: Cluster,
+    assumptions: Assumptions,
+    measure: Measure | None,
+) -> Speed:
+    """What is given, else throughput as measured, else the device's MFU; the other of the two follows."""
+    peak = cluster.device.peak(stage.precision)
     per_token = flops_per_token(config, stage.sequence_length, stage.objective)
-    # Throughput or MFU is given, else throughput is measured, else the device's published MFU is taken; the other follows.
-    speed, peak = assumptions.tokens_per_second, device.peak(stage.precision)
-    given = speed or assumptions.mfu
+    if given := assumptions.tokens_per_second:
+        return Speed(given, given * per_token / peak, "given")
+    if mfu := assumptions.mfu:
+        return Speed(mfu * peak / per_token, mfu, "given")
     share = math.ceil(stage.batch_size / execution.data_parallel)
-    found = measure(config, execution, share, cluster) if measure and not given else None
-    speed = speed or found
-    mfu = speed * per_token / peak if speed else assumptions.mfu or device.mfu
-    speed = speed or mfu * peak / per_token
-    runs = len(stage.learning_rates) if isinstance(stage, Sweep) else 1
-    tokens = runs * stage.steps * stage.batch_size * stage.sequence_length
+    if measure and (found := measure(config, execution, share, cluster)):
+        return Speed(found, found * per_token / peak, "measured")
+    mfu = cluster.device.mfu
+    return Speed(mfu * peak / per_token, mfu, "device")
+
+
+def _planned(
+    name: str,
+    stage: Training,
+    model: Known,
+    cluster: Cluster,
+    assumptions: Assumptions,
+    execution: Execution,
+    speed: Speed,
+    sources: int,
+) -> StagePlan:
+    config, device, tokens = model.shape(), cluster.device, stage.num_runs * stage.tokens
+    # Cores of a machine share its memory; other devices have their own.
+    capacity = device.memory * (cluster.devices if device.one_process else 1)
     ranks = execution.data_parallel
     # Where the batch does not divide, some ranks wait in the last round.
     busy = stage.batch_size / (ranks * math.ceil(stage.batch_size / ranks))
-    seconds = tokens / (speed * cluster.devices * busy)
+    tokens_per_second = speed.tokens_per_second * cluster.devices * busy
+    seconds = tokens / tokens_per_second
     hours = seconds / 3600 * cluster.devices
     other = replace(execution, activation_checkpointing=not execution.activation_checkpointing)
     return StagePlan(
@@ -214,26 +260,22 @@ def plan_stage(
         config=config,
         parameters=parameters(config),
         tokens=tokens,
-        flops_per_token=per_token,
+        flops_per_token=flops_per_token(config, stage.sequence_length, stage.objective),
         execution=execution,
         memory=memory(config, execution),
         other_memory=memory(config, other),
         whole_loss=memory(config, replace(execution, loss="whole")).peak - memory(config, execution).peak,
         capacity=capacity,
-        mfu=mfu,
-        tokens_per_second=speed,
+        mfu=speed.mfu,
+        tokens_per_second=speed.tokens_per_second,
         seconds=seconds,
         device_hours=hours,
         cost=None if assumptions.price is None else hours * assumptions.price,
         energy_kwh=hours * (assumptions.watts or device.watts) / 1000 * assumptions.pue,
         verdict=judge(config, execution, cluster, capacity),
-        notes=(
-            *model.assumed,
-            *_notes(stage, execution, cluster, busy),
-            *_doubts(mfu, config, bool(given), bool(found)),
-        ),
-        beside=of_training(stage, config, sources, speed * cluster.devices * busy),
-        measured=found is not None,
+        notes=(*model.assumed, *_notes(stage, execution, cluster, busy), *_doubts(speed, config)),
+        beside=of_training(stage, config, sources, tokens_per_second),
+        measured=speed.origin == "measured",
     )
 
 
@@ -306,10 +348,10 @@ def _notes(stage: Training, execution: Execution, cluster: Cluster, busy: float)
         yield f"tensor parallel {execution.tensor_parallel} reaches across nodes, whose network will slow it down"
 
 
-def _doubts(mfu: float, config: DecoderConfig, given: bool, measured: bool) -> Iterator[str]:
-    if mfu > 0.75 and not measured:
-        yield f"an MFU of {mfu:.0%} is more than was ever published for such training"
-    if not (given or measured) and parameters(config)["total"] < SMALL:
+def _doubts(speed: Speed, config: DecoderConfig) -> Iterator[str]:
+    if speed.mfu > 0.75 and speed.origin != "measured":
+        yield f"an MFU of {speed.mfu:.0%} is more than was ever published for such training"
+    if speed.origin == "device" and parameters(config)["total"] < SMALL:
         yield "the MFU was measured on larger models; one this small will reach a fraction of it, so give --mfu"
 
 

@@ -1,6 +1,6 @@
 """The shape of every model in a recipe, found by following its stages through their settings alone.
 
-Nothing is read but the recipe, and config.json and tokenizer.json of models that are imported. What cannot be known
+Nothing is read but the recipe, and config.json and the tokenizer of models that are imported. What cannot be known
 before the stages have run is assumed, and each model says what was assumed for it:
 
     train-tokenizer   has vocabulary_size entries

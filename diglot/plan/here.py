@@ -84,7 +84,7 @@ def available_memory() -> int:
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/meminfo").read_text().split("\n")
         free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-        return min(free, *_left_of_limits(CGROUP), free)
+        return min([free, *_left_of_limits(CGROUP)])
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 

@@ -9,11 +9,10 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from diglot.recipe.common import Count, Language, Name, Role, Seed, Settings, Stage
-from diglot.recipe.train import EVALUATION_SHARE, FORWARD_PASSES, Sweep, Training
+from diglot.recipe.train import EVALUATION_SHARE, FORWARD_PASSES, Training
 
-BYTES_A_TOKEN = (
-    3  # of text, for the time that it takes: between English (4.5) and what a tokenizer has not learnt (1 to 2)
-)
+# Of text, for the time that it takes: between English (4.5) and what a tokenizer has not learnt (1 to 2).
+BYTES_A_TOKEN = 3
 FEWEST_BYTES, MAX_BYTES, MOST_BYTES = 2**14, 2**17, 2**19
 
 
@@ -83,11 +82,7 @@ class Evaluate(Stage):
         """With `max_bytes` that follow from the recipe's trainings: a power of two, so that it seldom changes."""
         if self.max_bytes is not None:
             return self
-        trained = sum(
-            stage.tokens * (len(stage.learning_rates) if isinstance(stage, Sweep) else 1)
-            for stage in stages.values()
-            if isinstance(stage, Training)
-        )
+        trained = sum(stage.num_runs * stage.tokens for stage in stages.values() if isinstance(stage, Training))
         sources = sum(stage._num_measured(stages) for stage in stages.values() if isinstance(stage, Evaluate))
         if not trained or not sources:
             return self.model_copy(update={"max_bytes": MAX_BYTES})

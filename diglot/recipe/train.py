@@ -268,8 +268,13 @@ class Training(Stage):
         return self
 
     @property
+    def num_runs(self) -> int:
+        """Trainings of the model: a sweep has one a learning rate."""
+        return 1
+
+    @property
     def tokens(self) -> int:
-        """That the stage reads, padding included; of a sweep, those of one run."""
+        """That a run reads, padding included."""
         return self.steps * self.batch_size * self.sequence_length
 
     @property
@@ -379,6 +384,11 @@ class Sweep(Training):
                     f"phase {phase.name!r} has a learning_rate of its own, which no run would change; leave it out"
                 )
         return self
+
+    @property
+    def num_runs(self) -> int:
+        """One a learning rate."""
+        return len(self.learning_rates)
 
     def at(self, rate: float) -> Train:
         """The train stage with one of the rates. A rate that the guard would roll back for is too high: it stops."""

@@ -199,19 +199,13 @@ def _with_baselines(
     found = []
     for item in comparisons:
         if item.before is not None and item.either.kind == "bits" and item.before.value >= UNIFORM:
-            key = (item.either.kind, item.either.name, item.either.language)
-            fit = (each for each in later if key in by_key(each) and by_key(each)[key].value < UNIFORM)
+            key = item.key
+            fit = (each for each in later if (bits := by_key(each).get(key)) and bits.value < UNIFORM)
             stage = next(fit, None)
             item = next(each for each in compare(stage, after) if each.key == key)
-            item = Comparison(item.before, item.after, item.error, item.paired, stage.stage if stage else "")
+            item = replace(item, since=stage.stage if stage else "")
         found.append(item)
     return found
-
-
-def _beside(stage: Artifact | None, after: Artifact, key: Key) -> Comparison:
-    """One number of a stage beside that of another; without the stage there is no `before`."""
-    found = next(item for item in compare(stage, after) if item.key == key)
-    return replace(found, since=stage.stage if stage else "")
 
 
 def scored_until(artifacts: Sequence[Artifact], after: Artifact) -> list[Artifact]:
@@ -229,15 +223,16 @@ def losses(artifacts: Sequence[Artifact], before: Artifact | None, after: Artifa
     lost = []
     stages = [stage for stage in scored_until(artifacts, after) if stage is not before]
     beside = {stage.stage: {item.key: item for item in compare(stage, after)} for stage in stages}
-    for key in by_key(after):
-        found = [(name, of[key]) for name, of in beside.items() if key in of and of[key].before is not None]
-        known = [(name, item) for name, item in found if item.before and item.before.is_known]
-        if not known:
-            continue
-        lower = known[0][1].either.lower_is_better
-        name, best = min(known, key=lambda each: each[1].before.value * (1 if lower else -1))  # type: ignore[union-attr]
-        if best.verdict == "worse":
-            lost.append(replace(best, since=name))
+    for key, now in by_key(after).items():
+        sign = 1 if now.lower_is_better else -1
+        known = [
+            (sign * item.before.value, replace(item, since=name))
+            for name, of in beside.items()
+            if (item := of.get(key)) and item.before and item.before.is_known
+        ]
+        best = min(known, key=lambda each: each[0])[1] if known else None
+        if best and best.verdict == "worse":
+            lost.append(best)
     return in_reading_order(lost, new_languages(artifacts))
 
 

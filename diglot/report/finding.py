@@ -9,22 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from diglot.base.artifact import Artifact
 from diglot.base.format import join
-from diglot.report.comparisons import Comparison, headline_comparisons, losses, new_languages
+from diglot.report.comparisons import Comparison
 from diglot.text.languages import shown_language
 
 MOST = 4  # named one by one; the table has the others
 
 
-def finding_of(artifacts: Sequence[Artifact], first: Artifact | None, last: Artifact) -> str:
-    """The finding between two evaluate stages; empty where nothing was measured."""
-    rows = headline_comparisons(artifacts, first, last)
-    return finding_of_comparisons(rows, new_languages(artifacts), losses(artifacts, first, last))
+def finding_of(rows: list[Comparison], new: list[str], lost: Sequence[Comparison]) -> str:
+    """A line a language, new ones first; empty where nothing was measured.
 
-
-def finding_of_comparisons(rows: list[Comparison], new: list[str], lost: Sequence[Comparison] = ()) -> str:
-    """The finding from comparisons and from what was lost since the best stage; a line a language, new ones first."""
+    Args:
+        rows: what `headline_comparisons` says of two evaluate stages.
+        new: the languages that the run adds.
+        lost: what the last model does worse than the best one (`losses`).
+    """
     lines = []
     no_tasks = not any(_is_task(row) for row in rows)
     for language in dict.fromkeys([*new, *(row.either.language for row in rows)]):

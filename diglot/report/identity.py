@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from diglot.base.artifact import Artifact
 from diglot.base.format import excerpt, join
-from diglot.report.reading import Run
 
 COMMIT = 10  # digits of a commit's hash that are shown
 
 
-def facts_of(run: Run) -> list[tuple[str, str]]:
+def facts_of(artifacts: Sequence[Artifact]) -> list[tuple[str, str]]:
     """Label and value of what tells a run from others; stages of several versions or commits name them all."""
-    recipes = [recipe for artifact in run.artifacts if (recipe := artifact.provenance.get("recipe"))]
+    recipes = [recipe for artifact in artifacts if (recipe := artifact.provenance.get("recipe"))]
     names = _different(recipe["name"] for recipe in recipes)
-    names = names or _different(artifact.path.parent.name for artifact in run.artifacts)
-    days = sorted(_different(str(artifact.provenance.get("started", ""))[:10] for artifact in run.artifacts))
-    versions = _different((artifact.provenance.get("versions") or {}).get("diglot") for artifact in run.artifacts)
-    seeds = _different(artifact.inputs.get("seed") for artifact in run.artifacts)
+    names = names or _different(artifact.path.parent.name for artifact in artifacts)
+    days = sorted(_different(str(artifact.provenance.get("started", ""))[:10] for artifact in artifacts))
+    versions = _different((artifact.provenance.get("versions") or {}).get("diglot") for artifact in artifacts)
+    seeds = _different(artifact.inputs.get("seed") for artifact in artifacts)
     overrides = _different(each for recipe in recipes for each in recipe["overrides"])
     facts = [
         ("run", join(names)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from diglot.base.artifact import Artifact
 from diglot.base.format import join
 from diglot.base.table import Cell, Table, left, right
-from diglot.report.comparisons import Comparison, before_and_after, headline_comparisons
+from diglot.report.comparisons import Comparison, before_and_after, headline_comparisons, losses, new_languages
 from diglot.report.finding import finding_of
 from diglot.text.languages import shown_language
 
@@ -40,7 +40,8 @@ def learnt_of(artifacts: Sequence[Artifact]) -> Learnt | None:
         return None
     title = f"What was learnt, from {first.stage} to {last.stage}" if first else f"Scores of {last.stage}"
     rows = headline_comparisons(artifacts, first, last)
-    return Learnt(learnt_table(rows, title, next_seed(artifacts)), finding_of(artifacts, first, last))
+    finding = finding_of(rows, new_languages(artifacts), losses(artifacts, first, last))
+    return Learnt(learnt_table(rows, title, next_seed(artifacts)), finding)
 
 
 def next_seed(artifacts: Sequence[Artifact]) -> int:

@@ -16,7 +16,7 @@ from diglot.base.format import duration, energy, join, megabytes, number, share
 from diglot.base.summaries.model import ModelSummary
 from diglot.base.table import Cell, Table, left, right
 from diglot.report import figures
-from diglot.report.comparisons import before_and_after, headline_comparisons, new_languages
+from diglot.report.comparisons import before_and_after, headline_comparisons, losses, new_languages
 from diglot.report.costs import Energy, energy_of, planned
 from diglot.report.figures import Colours
 from diglot.report.finding import finding_of
@@ -79,7 +79,8 @@ def headline(run: Run, colours: Colours, before: str | None, after: str | None) 
     if any(item.either.kind == "bits" for item in rows):
         caption = "Bits per byte of held-out text (lower is better): ○ before, ● after."
         plots.append(plot("headline-bits", figures.bits_before_after(rows, colours), caption))
-    finding = f"{finding_of(run.artifacts, first, last)}\nThe whole run took {duration(seconds)}{_on(run)}."
+    learnt = finding_of(rows, new_languages(run.artifacts), losses(run.artifacts, first, last))
+    finding = f"{learnt}\nThe whole run took {duration(seconds)}{_on(run)}."
     title = f"From {first.stage} to {last.stage}" if first else f"Scores of {last.stage}"
     table = learnt_table(rows, title, next_seed(run.artifacts))
     data = {

@@ -43,7 +43,7 @@ def run(settings: Report, inputs: Inputs, output: Path, context: Context) -> Rep
             raise UserError(f"{context.name}.{key}: no evaluate stage {wanted!r} in `from`; there are: {known}")
     sections = sections_of(artifacts, settings.before, settings.after)
     file = output / "report.html"
-    write_text(file, render(settings.title or "What this run learnt", sections, facts_of(Run(artifacts))))
+    write_text(file, render(settings.title or "What this run learnt", sections, facts_of(artifacts)))
     finding = sections[0].finding if sections else ""
     return ReportSummary(file.name, file.stat().st_size, [section.name for section in sections], finding)
 

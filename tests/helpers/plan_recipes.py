@@ -8,16 +8,18 @@ def train(model: str, tokens: str, **settings) -> dict:
     return {"do": "train", "from": {"model": model, "tokens": tokens}, **given, **settings}
 
 
+def new_model(preset: str, vocabulary_size: int) -> dict:
+    """The stages before a training from nothing: `init` and `tokens` are what it reads."""
+    return {
+        "corpus": CORPUS,
+        "tokenizer": {"do": "train-tokenizer", "from": "corpus", "vocabulary_size": vocabulary_size},
+        "tokens": {"do": "encode", "from": {"tokenizer": "tokenizer", "corpus": "corpus"}},
+        "init": {"do": "new-model", "from": "tokenizer", "preset": preset},
+    }
+
+
 def polylm(preset: str = "polylm-13b", **settings) -> dict:
     """PolyLM as a recipe: 640B tokens in batches of 2048 × 2048."""
     given = {"steps": 152_588, "batch_size": 2048, "micro_batch_size": 1}
-    return {
-        "name": "polylm",
-        "stages": {
-            "corpus": CORPUS,
-            "tokenizer": {"do": "train-tokenizer", "from": "corpus", "vocabulary_size": 256_000},
-            "tokens": {"do": "encode", "from": {"tokenizer": "tokenizer", "corpus": "corpus"}},
-            "init": {"do": "new-model", "from": "tokenizer", "preset": preset},
-            "pretrain": train("init", "tokens", **{**given, **settings}),
-        },
-    }
+    stages = new_model(preset, 256_000) | {"pretrain": train("init", "tokens", **{**given, **settings})}
+    return {"name": "polylm", "stages": stages}

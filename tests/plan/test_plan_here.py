@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import yaml
 from click.testing import CliRunner
-from plan_recipes import CORPUS, train
+from plan_recipes import new_model, train
 
 from diglot.base.devices import GIB, parse_cluster
 from diglot.base.errors import UserError
@@ -24,17 +24,9 @@ SMALL = {"steps": 100, "batch_size": 4, "sequence_length": 128, "precision": "fl
 
 
 def recipe(**settings) -> dict:
-    return {
-        "name": "small",
-        "stages": {
-            "corpus": CORPUS,
-            "tokenizer": {"do": "train-tokenizer", "from": "corpus", "vocabulary_size": 1000},
-            "tokens": {"do": "encode", "from": {"tokenizer": "tokenizer", "corpus": "corpus"}},
-            "init": {"do": "new-model", "from": "tokenizer", "preset": "tiny"},
-            "trained": train("init", "tokens", **SMALL | settings),
-            "scored": {"do": "evaluate", "from": {"model": "trained", "corpus": "corpus"}, "max_bytes": 3000},
-        },
-    }
+    trained = train("init", "tokens", **SMALL | settings)
+    scored = {"do": "evaluate", "from": {"model": "trained", "corpus": "corpus"}, "max_bytes": 3000}
+    return {"name": "small", "stages": new_model("tiny", 1000) | {"trained": trained, "scored": scored}}
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from small_run import by_stage, with_scores
 
 from diglot.base.artifact import Artifact
 from diglot.base.summaries.scores import Metric, TaskScore
-from diglot.report.comparisons import before_and_after
+from diglot.report.comparisons import before_and_after, headline_comparisons, losses, new_languages
 from diglot.report.finding import finding_of
 from diglot.report.results import scores_of
 
@@ -17,7 +17,8 @@ CHOICES = ("cloze-ar", "facts-ar", "transfer-ar")
 def finding(artifacts: list[Artifact]) -> str:
     first, last = before_and_after(artifacts)
     assert last
-    return finding_of(artifacts, first, last)
+    rows = headline_comparisons(artifacts, first, last)
+    return finding_of(rows, new_languages(artifacts), losses(artifacts, first, last))
 
 
 def changed(artifacts: list[Artifact], stage: str, **tasks: TaskScore | tuple[float, float]) -> list[Artifact]:

@@ -8,7 +8,6 @@ from small_run import by_stage
 
 from diglot.base.artifact import Artifact
 from diglot.report.identity import chat_command, facts_of
-from diglot.report.reading import Run
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -21,7 +20,7 @@ def made_by(artifact: Artifact, day: str = "2026-01-02", version: str = "0.1.0",
 
 
 def test_name_day_version_commit_and_seed_are_said(artifacts: list[Artifact]) -> None:
-    facts = dict(facts_of(Run([made_by(artifact) for artifact in artifacts])))
+    facts = dict(facts_of([made_by(artifact) for artifact in artifacts]))
     assert facts == {
         "run": "mine", "made": "2026-01-02", "Diglot": "0.1.0", "recipe": "mine.yaml of commit 0123456789", "seed": "0",
     }  # fmt: skip
@@ -30,7 +29,7 @@ def test_name_day_version_commit_and_seed_are_said(artifacts: list[Artifact]) ->
 def test_what_differs_between_stages_is_all_said(artifacts: list[Artifact]) -> None:
     first = made_by(artifacts[0])
     last = made_by(artifacts[-1], "2026-01-05", "0.2.0", changed=True, overrides=["trunk.steps=9"])
-    facts = dict(facts_of(Run([first, last])))
+    facts = dict(facts_of([first, last]))
     assert facts["made"] == "2026-01-02 to 2026-01-05"
     assert facts["Diglot"] == "0.1.0 and 0.2.0"
     assert facts["recipe"] == "mine.yaml of commit 0123456789 and mine.yaml changed after commit 0123456789"
@@ -38,12 +37,12 @@ def test_what_differs_between_stages_is_all_said(artifacts: list[Artifact]) -> N
 
 
 def test_a_run_without_a_recipe_or_a_repository(artifacts: list[Artifact]) -> None:
-    facts = dict(facts_of(Run(artifacts)))
+    facts = dict(facts_of(artifacts))
     assert facts["run"] == artifacts[0].path.parent.name
     assert "recipe" not in facts
     alone = made_by(artifacts[0], commit=None, changed=None)
-    assert dict(facts_of(Run([alone])))["recipe"] == "mine.yaml, not in a repository"
-    assert facts_of(Run([])) == []
+    assert dict(facts_of([alone]))["recipe"] == "mine.yaml, not in a repository"
+    assert facts_of([]) == []
 
 
 def test_the_command_to_chat(artifacts: list[Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
