@@ -8,6 +8,7 @@ texts are not read.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from diglot.base.devices import Cluster
 from diglot.model.decoder import DecoderConfig
@@ -57,7 +58,7 @@ def of_training(stage: Training, config: DecoderConfig, sources: int, tokens_per
     """What a stage that trains takes beside its steps; `tokens_per_second` is that of its steps, on all devices."""
     evaluations = stage.num_runs * stage.num_evaluations
     tokens = stage.tokens_an_evaluation(sources)
-    state = checkpoint_bytes(config, stage.optimizer)
+    state = _checkpoint_bytes(config, stage.optimizer)
     saved = stage.steps // stage.checkpoint_every
     kept = min(saved, stage.keep_checkpoints + 1)
     if stage.keep_checkpoint_every:
@@ -76,9 +77,9 @@ def of_training(stage: Training, config: DecoderConfig, sources: int, tokens_per
     )
 
 
-def checkpoint_bytes(config: DecoderConfig, optimizer: str) -> float:
+def _checkpoint_bytes(config: DecoderConfig, optimizer: Literal["adamw", "muon"]) -> float:
     """Bytes of weights and moments, of all processes together."""
-    whole = Execution(sharded=False, precision="float32", optimizer="muon" if optimizer == "muon" else "adamw")
+    whole = Execution(sharded=False, precision="float32", optimizer=optimizer)
     held = memory(config, whole, margin=False).categories
     return held["weights"] + held["optimizer"]
 
