@@ -58,7 +58,7 @@ def a_run(words: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     try:
         cli.main(words, standalone_mode=False)
     except UserError as error:
-        assert any(words in str(error) for words in NOT_DONE_YET), error
+        assert any(each in str(error) for each in NOT_DONE_YET), error
 
 
 @pytest.mark.parametrize(("where", "text"), EXAMPLES, ids=[f"{where}: {text}"[:80] for where, text in EXAMPLES])

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def run(made: Path, tmp_path: Path) -> Path:
 
 
 def seen(folder: Path) -> dict[str, tuple]:
-    """All that lies in a folder: times, sizes and where links point."""
+    """All that lies in a folder: times, sizes, and what is a link."""
     return {
         str(path.relative_to(folder)): (path.lstat().st_mtime_ns, path.lstat().st_size, path.is_symlink())
         for path in folder.rglob("*")
@@ -207,7 +208,7 @@ def test_other_versions_are_shown_and_nothing_is_made_again(run: Path) -> None:
     file.write_text(json.dumps(manifest))
     assert states(recipe(STAGES), run)["world"] == (
         "done",
-        f"made with numpy 1.0 (here {__import__('numpy').__version__}), nothing-of-this-name 2 (here not installed),"
+        f"made with numpy 1.0 (here {version('numpy')}), nothing-of-this-name 2 (here not installed),"
         "  3 (here not installed)",
     )
     assert "made with numpy 1.0" in " ".join(diglot("show", run).stdout.split())

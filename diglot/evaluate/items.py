@@ -5,10 +5,10 @@ A file holds one JSON object a line: `{"prompt", "choices", "answer"}` for choic
 
     prompt: "English: {prompt}\nArabic:"      # with {"prompt": "Hello"}  ->  "English: Hello⏎Arabic:"
 
-In plain form the model continues the prompt after one space, the choice's own where it begins with one; examples (shots) stand before it, separated by empty
-lines, as in lm-evaluation-harness. Spaces at the end of a prompt are removed: tokenizers bind a space to the word
-after it, and a prompt that ends in one moves scores by points. In chat form the prompt is a user's message, the
-answer the assistant's, and shots are earlier turns.
+In plain form the model continues the prompt after one space, the choice's own where it begins with one; examples
+(shots) stand before it, separated by empty lines, as in lm-evaluation-harness. Spaces at the end of a prompt are
+removed: tokenizers bind a space to the word after it, and a prompt that ends in one moves scores by points. In chat
+form the prompt is a user's message, the answer the assistant's, and shots are earlier turns.
 """
 
 from __future__ import annotations

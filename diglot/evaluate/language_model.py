@@ -27,16 +27,14 @@ from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteri
 from transformers.utils import logging as transformers_logging
 
 from diglot.base.errors import UserError
-from diglot.base.files import read_json
 from diglot.base.format import excerpt
 from diglot.model.families import read_raw_config
-from diglot.tokenizer.chat import Chat, load_chat
-from diglot.tokenizer.description import MODEL_FILES, ids_in, read_settings
+from diglot.tokenizer.chat import Chat, NoChatFormat, load_chat
+from diglot.tokenizer.description import MODEL_FILES, ids_in, read_json
 from diglot.tokenizer.export import as_transformers
 from diglot.tokenizer.folder import load_tokenizer
 from diglot.tokenizer.framing import find_framing
 from diglot.tokenizer.special import ENDS
-from diglot.tokenizer.template import read_template
 
 MAX_LOGITS_BYTES = 256 * 2**20
 Message = dict[str, str]
@@ -116,7 +114,6 @@ class LanguageModel:
         model.generation_config = GenerationConfig(
             do_sample=False, pad_token_id=pad, eos_token_id=sorted(self.end_ids) or None
         )
-        self._chat: Chat | None = None
 
     @classmethod
     def load(cls, folder: Path, batch_size: int = 1, document_start: str | None = None) -> LanguageModel:
@@ -177,21 +174,19 @@ class LanguageModel:
         """
         return self.tokenizer(text, add_special_tokens=add_special_tokens, split_special_tokens=True)["input_ids"]
 
-    @property
+    @functools.cached_property
     def chat(self) -> Chat:
         """The chat format of the model's tokenizer.
 
         Raises:
             UserError: the model has no chat template, or one that is no chat format known here.
         """
-        if self._chat is None:
-            if read_template(self.folder, read_settings(self.folder, load_tokenizer(self.folder))) is None:
-                raise UserError(
-                    f"{self.folder}: the tokenizer has no chat template, so the model cannot be used in chat form; "
-                    "evaluate it with `chat: false`, or train it on instructions first"
-                )
-            self._chat = load_chat(self.folder)
-        return self._chat
+        try:
+            return load_chat(self.folder)
+        except NoChatFormat as error:
+            raise UserError(
+                f"{error} Until the model is trained on instructions, evaluate it with `chat: false`."
+            ) from error
 
     def encode_chat(self, messages: list[Message], add_generation_prompt: bool = False) -> tuple[list[int], list[int]]:
         """Token ids of a conversation, and 1 where the assistant speaks; see `Chat.encode`."""
@@ -343,8 +338,7 @@ def _refuse_code(folder: Path) -> None:
         UserError: it does.
     """
     for name in ("config.json", "tokenizer_config.json"):
-        config = read_json(folder / name) if (folder / name).is_file() else {}
-        if isinstance(config, dict) and config.get("auto_map"):
+        if read_json(folder / name, optional=True).get("auto_map"):
             raise UserError(
                 f"{folder / name}: asks for code that comes with the model (auto_map), which is never run here; if its "
                 "architecture is one that transformers knows, take auto_map out of the file"

@@ -1,8 +1,8 @@
 """Metrics of generated text, and what every score would be without each item in turn: standard errors come from these.
 
 Corpus metrics come from sacrebleu (chrF2: characters up to 6-grams; BLEU: its 13a tokenisation, characters for
-languages that write no spaces), on its scale of 0 to 100. Each item's counts are kept once, and
-the score without an item only takes its counts off.
+languages that write no spaces), on its scale of 0 to 100. Each item's counts are kept once, and the score without an
+item only takes its counts off.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from diglot.evaluate.language_model import LanguageModel, Message, Report, Reque
 from diglot.evaluate.metrics import mean, mean_without_each
 
 Pair = dict[str, Any]
-FEWEST_PAIRS = 50  # of a source, where there are so many: fewer say little of an accuracy (± 7 points)
+FEWEST_PAIRS = 50  # of a source, where there are so many: of fewer an accuracy has a standard error above 7 points
 
 
 def read_pairs(preferences: Artifact) -> list[Pair]:
@@ -66,7 +66,7 @@ def within(pairs: list[Pair], max_bytes: int) -> list[Pair]:
             continue
         # The prompt is read with both answers.
         messages = [*pair["prompt"], *pair["chosen"], *pair["prompt"], *pair["rejected"]]
-        size = sum(len(message["content"].encode(errors="replace")) for message in messages)
+        size = sum(len(message["content"].encode()) for message in messages)
         read[source], number[source] = read.get(source, 0) + size, number.get(source, 0) + 1
         chosen.append(pair)
     return chosen
