@@ -279,6 +279,13 @@ def test_a_damaged_model_is_not_talked_to(tmp_path: Path) -> None:
 
 # --- strange manifests ----------------------------------------------------------------------------------------
 
+TASK = {"language": "en", "kind": "choice", "metric": "acc", "chance": 0.25, "items": 1}
+
+
+def _scores(**summary: object) -> dict[str, object]:
+    return {"do": "evaluate", "kind": "scores", "summary": summary}
+
+
 STRANGE = {
     "null": {"settings": None},
     "list": {"inputs": []},
@@ -296,6 +303,8 @@ STRANGE = {
     "deep": {"settings": json.loads('{"a":' * 200 + "1" + "}" * 200)},
     "summary": {"summary": None},
     "unknown": {"more": 1},
+    "no score": _scores(tasks={"x": {**TASK, "metrics": {}}}),
+    "no number": _scores(tasks={"x": {**TASK, "metrics": {"acc": {"value": float("nan")}}}}),
 }
 
 

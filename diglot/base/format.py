@@ -74,8 +74,8 @@ def number(value: float | None) -> str:
 
 def short(value: float | None) -> str:
     """A count where there is little room: 950, 12,300, 123k, 4.56M, 13.9B, 1.2T."""
-    if value is None:
-        return UNKNOWN
+    if value is None or not math.isfinite(value):  # a model that is broken scores NaN
+        return digits(value)
     for size, letter in LARGE:
         if abs(value) >= max(0.9995 * size, 1e5):  # 999,600 is 1M and not 1000k
             return f"{value / size:.3g}{letter}" if abs(value) < 999.5 * size else f"{value / size:,.0f}{letter}"
@@ -84,9 +84,9 @@ def short(value: float | None) -> str:
 
 def digits(value: float | None, count: int = 3) -> str:
     """A measured number in so many digits, whole from 1,000 on: 0.00412, 31.6, 51,200."""
-    if value is None:
+    if value is None or math.isnan(value):
         return UNKNOWN
-    if not math.isfinite(value):
+    if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{count}g}"
 

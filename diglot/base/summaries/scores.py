@@ -52,6 +52,15 @@ class TaskScore(Record):
     shots: int | None = None
     chat: bool | None = None
 
+    def __post_init__(self) -> None:
+        """Make sure that there is a headline.
+
+        Raises:
+            ValueError: there is none, in a manifest of somebody else's.
+        """
+        if self.metric not in self.metrics:
+            raise ValueError(f"the headline {self.metric!r} is not among the metrics")
+
     @property
     def score(self) -> Metric:
         """The headline."""
