@@ -18,7 +18,8 @@ from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.encode import stage as encode
 from diglot.encode.unspelled import Unspelled
 from diglot.recipe.encode import Encode
-from diglot.tokenizer.framing import special_ids
+from diglot.tokenizer.folder import load_tokenizer
+from diglot.tokenizer.framing import find_framing, special_ids
 
 
 def main() -> None:
@@ -34,8 +35,9 @@ def main() -> None:
     encode.run(Encode.model_validate({"do": "encode"}), inputs, output, context)  # loads what is compiled, too
     stage_seconds = time.process_time() - started
     origins = encode.find_sources(inputs, None)
-    encoder, special = encode.checked_encoder(tokenizer, []), special_ids(tokenizer)
-    loses = Unspelled(tokenizer)
+    encoder, loaded = encode.checked_encoder(tokenizer, []), load_tokenizer(tokenizer)
+    special = special_ids(tokenizer, loaded, find_framing(tokenizer, loaded))
+    loses = Unspelled(loaded)
     started = time.process_time()
     for origin in origins:
         writer = encode.ShardWriter(output, origin, "train", np.dtype(np.uint16), [])
