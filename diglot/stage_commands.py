@@ -26,6 +26,27 @@ from diglot.recipe.common import Settings, Stage
 from diglot.recipe.described import default_of, example_of, is_deep, settings_in, untold_choices
 
 
+class StageCommand(click.Command):
+    """A command that knows what its options were called before."""
+
+    def __init__(self, name: str, settings: type[Stage], **given: Any):
+        super().__init__(name, **given)
+        self.settings = settings
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Read the options.
+
+        Raises:
+            UserError: an option has another name now.
+        """
+        try:
+            return super().parse_args(context, args)
+        except click.NoSuchOption as error:
+            if now := self.settings.renamed.get(error.option_name.lstrip("-")):
+                raise UserError(f"{error.option_name} is called --{option_name((now,))} now") from error
+            raise
+
+
 def stage_command(kind: str, settings: type[Stage]) -> click.Command:
     """The command of a kind of stage."""
     parameters: list[click.Parameter] = [
@@ -38,8 +59,9 @@ def stage_command(kind: str, settings: type[Stage]) -> click.Command:
         text = f"Folder of {'a ' if not needs.many else ''}{needs}{' (may be given often)' if needs.many else ''}."
         names = [f"--{role}", f"input_{role}"]  # roles and settings may have the same name
         parameters.append(click.Option(names, multiple=True, metavar="DIR", help=text, required=needs.required))
-    return click.Command(
+    return StageCommand(
         kind,
+        settings=settings,
         params=parameters + _options(settings),
         callback=lambda **given: _run_stage_command(settings, **given),
         help=f"{settings.__doc__}\n\nThis is the stage `do: {kind}` of a recipe.",

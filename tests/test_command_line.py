@@ -23,6 +23,7 @@ INTERRUPTED = 130
         ("help", "did you mean `cli --help`?"),
         ("curat", "did you mean `cli curate`?"),
         ("gather-tasks", "did you mean `cli gather-instructions`?"),
+        ("encode --out x --tokenizer y --tasks z", "--tasks is called --instructions now"),
         ("recipes/arabic.yaml", "did you mean `cli run recipes/arabic.yaml`?"),
         ("qqqq", "there is no command 'qqqq'; `cli --help` lists them"),
         ("tokenizer mesure", "did you mean `cli tokenizer measure`?"),

@@ -213,6 +213,8 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> Tok
     write_json(output / INDEX, index)
     for text in itertools.chain.from_iterable(each.told() for each in conversations.values()):
         context.say(text)
+    if chat and chat.asks_for_date:
+        context.say("the chat template writes today's date; conversations have the one that it has for want of a clock")
     used = EncoderUsed(encoder.engine, encoder.checked, encoder.difference)
     return _summary(index, conversations, used, DocumentFrame(*framing), +unspelled)
 

@@ -141,6 +141,11 @@ class Chat:
         parts = "".join(before + content + self._format.end for before, content, *_ in self._parts(messages))
         return parts + self._closing(messages, add_generation_prompt)
 
+    @property
+    def asks_for_date(self) -> bool:
+        """Whether the template writes today's date where it has a clock; here it has none, and writes a fixed one."""
+        return "strftime_now" in self._template.text
+
     def forgetting(self, messages: Messages) -> list[int]:
         """The numbers of answers that lose their thoughts because a question follows: they are not predicted."""
         parts = enumerate(self._parts(messages))

@@ -495,7 +495,9 @@ def test_equal_text_with_other_ids_is_refused(qwen, tmp_path):
 def test_a_corpus_is_encoded_alike_on_every_day(tmp_path):
     folder = make(tmp_path, "llama-3", chat_templates.LLAMA_32, [])
     question = [{"role": "user", "content": "x"}]
-    assert "Today Date: 26 Jul 2024" in load_chat(folder).text(question)
+    chat = load_chat(folder)
+    assert chat.asks_for_date  # and encode says so
+    assert "Today Date: 26 Jul 2024" in chat.text(question)
     today = AutoTokenizer.from_pretrained(folder).apply_chat_template(question, tokenize=False)
     assert "Today Date: 26 Jul 2024" not in today
 
