@@ -18,6 +18,7 @@ All of it is counted, for the stage's summary.
 
 from __future__ import annotations
 
+import bisect
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -44,12 +45,14 @@ class Said(NamedTuple):
         """The system message, if there is one."""
         return [message for message in self.messages[:1] if message["role"] == "system"]
 
-    def without_oldest(self) -> Said | None:
-        """Without the oldest question and answer of what is not predicted; None where one question is left."""
-        turns = self.messages[len(self.system) :]
-        if len(turns) - (self.predicted or 0) < 3:
-            return None
-        return Said(self.system + turns[2:], self.predicted)
+    @property
+    def older(self) -> int:
+        """How many questions and answers stand before the question that is left at least."""
+        return (len(self.messages) - len(self.system) - (self.predicted or 0) - 1) // 2
+
+    def without_oldest(self, number: int) -> Said:
+        """Without so many of the `older` questions and answers, the oldest ones."""
+        return Said(self.system + self.messages[len(self.system) + 2 * number :], self.predicted)
 
 
 class Conversations:
@@ -110,13 +113,15 @@ class Conversations:
 
     def _shorter(self, id_: str, unit: list[Said]) -> list[Encoded]:
         """The unit without as many of its oldest turns as it takes."""
-        while True:
-            shorter = [said.without_oldest() for said in unit]
-            unit = [said for said in shorter if said]
-            if len(unit) < len(shorter):
-                return []
-            if self._fits(documents := [self._document(id_, said) for said in unit]):
-                return documents
+
+        def without(number: int) -> list[Encoded]:
+            return [self._document(id_, said.without_oldest(number)) for said in unit]
+
+        # Each turn that goes takes tokens with it, so the fewest that have to go are found by halving: with one after
+        # another, a conversation of 60 answers with thoughts took 7.8 s in place of 1.3.
+        most = min(said.older for said in unit)
+        number = bisect.bisect_left(range(most + 1), True, lo=1, key=lambda number: self._fits(without(number)))
+        return without(number) if number <= most else []
 
     def _pieces(self, id_: str, said: Said) -> list[Encoded]:
         """As many turns together as fit, each in one piece; a turn that does not fit alone is left out of them."""

@@ -125,6 +125,22 @@ def test_the_oldest_turns_of_a_long_pair_go(chat: Chat, tmp_path: Path) -> None:
     assert (documents, said.left_out) == ([], {"too_long": 1})
 
 
+@pytest.mark.parametrize("limit", range(14, 120, 7))
+def test_no_more_turns_go_than_have_to(chat: Chat, tmp_path: Path, limit: int) -> None:
+    turns = talk(*("a" * (number % 5 + 1) for number in range(13)))
+    record = {"prompt": [SYSTEM, *turns], "chosen": PAIR["chosen"], "rejected": PAIR["rejected"]}
+    wanted: list[list[int]] = []
+    for dropped in range(0, 13, 2):
+        prompt = [SYSTEM, *turns[dropped:]]
+        wanted = [chat.encode(prompt + record[answer])[0] for answer in ("chosen", "rejected")]
+        if sum(map(len, wanted)) <= limit:
+            break
+    else:
+        wanted = []
+    _, documents = encoding(tmp_path, chat, [record], pair_tokens=limit)
+    assert [document.ids for document in documents] == wanted
+
+
 def test_a_pair_is_cut_so_that_both_answers_share_the_row(chat: Chat, tmp_path: Path) -> None:
     pair = {"prompt": talk("a"), "chosen": talk("", "b" * 30)[1:], "rejected": talk("", "c")[1:]}
     said, documents = encoding(tmp_path, chat, [pair], pair_tokens=30, too_long="cut")
