@@ -19,6 +19,7 @@ All of it is counted, for the stage's summary.
 from __future__ import annotations
 
 import bisect
+import functools
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -127,21 +128,32 @@ class Conversations:
         """As many turns together as fit, each in one piece; a turn that does not fit alone is left out of them."""
         turns = said.messages[len(said.system) :]
         pieces: list[Encoded] = []
-        begin = lost = 0
-        while begin < len(turns):
-            end, longest = begin, None
-            while end < len(turns):
-                piece = self._document(id_, Said(said.system + turns[begin : end + 2], None))
-                if not self._fits([piece]):
-                    break
-                end, longest = end + 2, piece
-            if longest:
-                pieces.append(longest)
-            lost += longest is None
-            begin = max(end, begin + 2)
+        lost = 0
+        while turns:
+            number, longest = self._longest(id_, said.system, turns)
+            pieces += longest
+            lost += not longest
+            turns = turns[2 * max(number, 1) :]
         if pieces and lost:
             self.left_out["turn_too_long"] += lost
         return pieces
+
+    def _longest(self, id_: str, system: list[Message], turns: list[Message]) -> tuple[int, list[Encoded]]:
+        """How many of the first questions and answers fit together behind the system message, and the piece of them."""
+
+        @functools.cache
+        def piece(number: int) -> Encoded:
+            return self._document(id_, Said(system + turns[: 2 * number], None))
+
+        def too_long(number: int) -> bool:
+            return not self._fits([piece(number)])
+
+        # Doubled, then halved: with one more each time, 400 short turns in rows of 4,096 tokens took 1.3 s, not 0.13.
+        most, reach = (len(turns) + 1) // 2, 1
+        while reach < most and not too_long(reach):
+            reach = min(2 * reach, most)
+        number = bisect.bisect_left(range(reach + 1), True, lo=reach // 2 + 1, key=too_long) - 1
+        return number, [piece(number)] if number else []
 
     def _cut(self, documents: list[Encoded]) -> list[Encoded]:
         """Documents cut to a row: each gets an equal part of it, and what the other leaves over."""

@@ -125,7 +125,7 @@ def test_the_oldest_turns_of_a_long_pair_go(chat: Chat, tmp_path: Path) -> None:
     assert (documents, said.left_out) == ([], {"too_long": 1})
 
 
-@pytest.mark.parametrize("limit", range(14, 120, 7))
+@pytest.mark.parametrize("limit", range(14, 260, 13))
 def test_no_more_turns_go_than_have_to(chat: Chat, tmp_path: Path, limit: int) -> None:
     turns = talk(*("a" * (number % 5 + 1) for number in range(13)))
     record = {"prompt": [SYSTEM, *turns], "chosen": PAIR["chosen"], "rejected": PAIR["rejected"]}
