@@ -35,12 +35,18 @@ So what is gathered is exact too, and no larger mask is ever needed than a stret
 most two such stretches on a process, so that many rows of short documents make many small calls: context parallel is
 for long ones.
 
+Windows, soft caps and sinks: what a document sees is no more than causal where the window is as long, and goes the same
+way. Else its queries are taken in chunks, each with the keys of its window alone, so that work and memory grow with
+length times window. PyTorch's kernels know windows (as a mask of chunk by keys); soft caps and sinks are plain products,
+whose weights the backward pass computes again where there are more than one chunk's.
+
 Legend: B rows, T tokens of a row, N = B·T, M documents of a group, L its width, J its keys, H heads, K key-value heads,
 S size of a head, P slots of all groups, Q keys of all groups, R stretches.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -48,12 +54,18 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from diglot.model.context import RowCut
 
 # A document joins a group if it fills this share of the group's width. 0.75, 0.9 and 1 were within 10% of each
 # other on the batches above (1.15, 1.05 and 1 slots a token; 10, 19 and 78 groups); 0.5 was a third slower.
 GROUP_FILL = 0.9
+# Queries of one call where a window or a mask is needed: a call then has this many keys beside the window's.
+BAND = 512
+# Scores of a call where no kernel of PyTorch knows them (soft caps, sinks): 16 MB in float32, but not fewer queries.
+MAX_SCORES = 2**22
+MIN_QUERIES = 16
 
 
 class Group(NamedTuple):
@@ -215,22 +227,55 @@ def _cut(lengths: list[int]) -> list[tuple[int, int]]:
     return list(zip(cuts, [*cuts[1:], len(lengths)]))
 
 
-def attend(query_BTHS: Tensor, key_BTKS: Tensor, value_BTKS: Tensor, layout: DocumentLayout | None) -> Tensor:
-    """Causal attention within each document, with the softmax scaled by 1/sqrt(S).
+class _Scores(NamedTuple):
+    """What is done to the scores of queries and keys before they become weights; see `attend`."""
+
+    scale: float | None
+    window: int | None
+    soft_cap: float | None
+    sinks_H: Tensor | None
+
+    def are_plain(self, keys: int) -> bool:
+        """Whether a kernel of PyTorch needs no mask for them: documents no longer than the window need none."""
+        return self.by_kernel() and (self.window is None or self.window >= keys)
+
+    def by_kernel(self) -> bool:
+        """Whether PyTorch's attention can compute them, with a mask."""
+        return self.soft_cap is None and self.sinks_H is None
+
+
+def attend(
+    query_BTHS: Tensor,
+    key_BTKS: Tensor,
+    value_BTKS: Tensor,
+    layout: DocumentLayout | None,
+    *,
+    scale: float | None = None,
+    window: int | None = None,
+    soft_cap: float | None = None,
+    sinks_H: Tensor | None = None,
+) -> Tensor:
+    """Causal attention within each document.
 
     Args:
         query_BTHS: queries, H heads.
         key_BTKS: keys, K heads; H is a multiple of K.
-        value_BTKS: values, K heads.
+        value_BTKS: values, K heads; their size may differ from that of the keys.
         layout: the documents; None if every row is one document. Where it says that rows are cut, T is this process's
             tokens, and keys and values are gathered from the others.
+        scale: of the products of queries and keys; 1/sqrt(S) if absent.
+        window: tokens that a token sees, itself and those right before it (transformers' `sliding_window`); all if
+            absent.
+        soft_cap: scores become soft_cap · tanh(score / soft_cap) (Gemma 2, 2408.00118).
+        sinks_H: a logit a head that every softmax counts and that has no value (gpt-oss, 2508.10925): so weights
+            sum to less than 1.
 
     Returns:
         The attended values, BTHS; float32 on the CPU, elsewhere in the type of the queries.
     """
-    inputs = (query_BTHS, key_BTKS, value_BTKS)
+    inputs, scores = (query_BTHS, key_BTKS, value_BTKS), _Scores(scale, window, soft_cap, sinks_H)
     if layout is None:
-        return _causal(*inputs)
+        return _causal(*inputs, None, scores)
     query_NHS, key_NKS, value_NKS = (x.flatten(0, 1) for x in inputs)
     if layout.cut is not None:
         key_NKS, value_NKS = layout.cut.gather(key_NKS, value_NKS)
@@ -241,17 +286,22 @@ def attend(query_BTHS: Tensor, key_BTKS: Tensor, value_BTKS: Tensor, layout: Doc
     results = []
     for group, *parts in zip(layout.groups, queries.split(sizes), keys.split(key_sizes), values.split(key_sizes)):
         query_MLHS, key_MJKS, value_MJKS = (x.unflatten(0, (group.documents, -1)) for x in parts)
-        results.append(_causal(query_MLHS, key_MJKS, value_MJKS, group.mask).flatten(0, 1))
-    return torch.cat(results).index_select(0, layout.slot_of_token_N).view_as(query_BTHS)
+        results.append(_causal(query_MLHS, key_MJKS, value_MJKS, group.mask, scores).flatten(0, 1))
+    return torch.cat(results).index_select(0, layout.slot_of_token_N).unflatten(0, query_BTHS.shape[:2])
 
 
-def _causal(query_MLHS: Tensor, key_MJKS: Tensor, value_MJKS: Tensor, mask_LJ: Tensor | None = None) -> Tensor:
+def _causal(
+    query_MLHS: Tensor, key_MJKS: Tensor, value_MJKS: Tensor, mask_LJ: Tensor | None, scores: _Scores
+) -> Tensor:
     """Causal attention over documents of one width: of their last L tokens to all J."""
     query, key, value = (x.transpose(1, 2) for x in (query_MLHS, key_MJKS, value_MJKS))
     if query.device.type == "cpu":
         # bfloat16's backward pass took 1,780 ms where float32's takes 170 (last batch of the table).
         query, key, value = query.float(), key.float(), value.float()
     queries, keys = query.shape[2], key.shape[2]
+    if not scores.are_plain(keys):
+        with torch.autocast(query.device.type, enabled=False):
+            return _in_chunks(query, key, value.to(query.dtype), scores).transpose(1, 2)
     if mask_LJ is None and keys > queries:
         # start-up: torch._dynamo comes with it, 0.6 s
         from torch.nn.attention.bias import causal_lower_right
@@ -260,6 +310,68 @@ def _causal(query_MLHS: Tensor, key_MJKS: Tensor, value_MJKS: Tensor, mask_LJ: T
     with torch.autocast(query.device.type, enabled=False):
         value = value.to(query.dtype)
         out = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask_LJ, is_causal=mask_LJ is None, enable_gqa=query.shape[1] != key.shape[1]
+            query,
+            key,
+            value,
+            attn_mask=mask_LJ,
+            is_causal=mask_LJ is None,
+            scale=scores.scale,
+            enable_gqa=query.shape[1] != key.shape[1],
         )
     return out.transpose(1, 2)
+
+
+def _in_chunks(query_MHLS: Tensor, key_MKJS: Tensor, value_MKJS: Tensor, scores: _Scores) -> Tensor:
+    """Attention with windows, soft caps or sinks: some queries after others, each with the keys that they see alone."""
+    documents, heads, queries, _ = query_MHLS.shape
+    keys = key_MKJS.shape[2]
+    window, earlier = min(scores.window or keys, keys), keys - queries
+    size, attended = BAND, _by_kernel
+    if not scores.by_kernel():
+        size = min(BAND, max(MIN_QUERIES, MAX_SCORES // (documents * heads * min(keys, window + BAND))))
+        attended = _weighted
+        if size < queries and torch.is_grad_enabled():  # one chunk's weights may be kept, those of many not
+            attended = functools.partial(checkpoint, _weighted, use_reentrant=False, preserve_rng_state=False)
+    masks: dict[tuple[int, int], Tensor] = {}  # most chunks have the same
+    results = []
+    for start in range(0, queries, size):
+        end = min(start + size, queries)
+        seen = slice(max(0, earlier + start - window + 1), earlier + end)
+        query, key, value = query_MHLS[:, :, start:end], key_MKJS[:, :, seen], value_MKJS[:, :, seen]
+        shape = (end - start, key.shape[2])
+        if shape not in masks:
+            masks[shape] = _band(*shape, window, query)
+        results.append(attended(query, key, value, masks[shape], scores))
+    return torch.cat(results, dim=2)
+
+
+def _band(queries: int, keys: int, window: int, like: Tensor) -> Tensor:
+    """The mask of the last tokens of J: 0 where a query sees a key, -inf where that comes later or lies too far back."""
+    never_LJ = torch.full((queries, keys), -torch.inf, dtype=like.dtype, device=like.device)
+    return never_LJ.triu(keys - queries + 1) + never_LJ.tril(keys - queries - window)
+
+
+def _by_kernel(query_MHLS: Tensor, key_MKJS: Tensor, value_MKJS: Tensor, mask_LJ: Tensor, scores: _Scores) -> Tensor:
+    """PyTorch's attention with a mask."""
+    grouped = query_MHLS.shape[1] != key_MKJS.shape[1]
+    return F.scaled_dot_product_attention(
+        query_MHLS, key_MKJS, value_MKJS, attn_mask=mask_LJ, scale=scores.scale, enable_gqa=grouped
+    )
+
+
+def _weighted(query_MHLS: Tensor, key_MKJS: Tensor, value_MKJS: Tensor, mask_LJ: Tensor, scores: _Scores) -> Tensor:
+    """Attention as papers write it; all scores exist at once, in float32."""
+    groups, queries = key_MKJS.shape[1], query_MHLS.shape[2]
+    # The G heads that share keys stand one below the other, as if they were more queries: H = K·G.
+    query = query_MHLS.unflatten(1, (groups, -1)).flatten(2, 3)
+    products = query @ key_MKJS.transpose(-1, -2) * (scores.scale or query.shape[-1] ** -0.5)
+    logits = products.float().unflatten(2, (-1, queries))  # M K G L J
+    if scores.soft_cap is not None:
+        logits = torch.tanh(logits / scores.soft_cap) * scores.soft_cap
+    logits = logits + mask_LJ
+    normalizer = logits.logsumexp(-1, keepdim=True)
+    if scores.sinks_H is not None:
+        normalizer = torch.logaddexp(normalizer, scores.sinks_H.float().view(1, groups, -1, 1, 1))
+    weights = (logits - normalizer).exp().to(value_MKJS.dtype)
+    out = weights.flatten(2, 3) @ value_MKJS
+    return out.unflatten(2, (-1, queries)).flatten(1, 2)
