@@ -46,7 +46,7 @@ MIN_CHUNK = 256
 
 
 def cross_entropy(
-    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, z_loss: float = 0.0
+    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, z_loss: float = 0.0, soft_cap: float | None = None
 ) -> tuple[Tensor, Tensor]:
     """Sum of the cross-entropy over the valid tokens, in nats.
 
@@ -55,6 +55,7 @@ def cross_entropy(
         weight_VD: the output weight.
         targets_N: the next token of each position, or -100.
         z_loss: coefficient of log²Z, which the sum holds beside the cross-entropy.
+        soft_cap: logits become soft_cap · tanh(logit / soft_cap) (Gemma 2, 2408.00118); not for a weight that is cut.
 
     Returns:
         The sum (float32, differentiable, backward once), and losses_N (float32, detached, 0 where ignored; without
@@ -62,23 +63,27 @@ def cross_entropy(
     """
     hidden, targets, valid = _valid(hidden_ND, targets_N)
     if isinstance(weight_VD, DTensor):
+        assert soft_cap is None, "families with soft caps are not cut by tensor parallel"
         own_VD, part = cut_weight(weight_VD)
         loss_sum, losses = ShardedCrossEntropy.apply(hidden, own_VD, targets, part, z_loss, torch.is_grad_enabled())
     else:
         loss_sum, losses = _CrossEntropy.apply(
-            hidden, weight_VD, targets, _product_type(hidden_ND), z_loss, torch.is_grad_enabled()
+            hidden, weight_VD, targets, _product_type(hidden_ND), z_loss, soft_cap, torch.is_grad_enabled()
         )
     losses_N = losses.new_zeros(len(targets_N)).index_copy_(0, valid, losses)
     return loss_sum, losses_N
 
 
-def token_log_probabilities(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
+def token_log_probabilities(
+    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, soft_cap: float | None = None
+) -> Tensor:
     """Log-probability of each target, in nats.
 
     Args:
         hidden_ND: hidden states after the final norm.
         weight_VD: the output weight.
         targets_N: the next token of each position, or -100.
+        soft_cap: of the logits, as in `cross_entropy`.
 
     Returns:
         logprobs_N, float32, differentiable; 0 where ignored.
@@ -86,10 +91,11 @@ def token_log_probabilities(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Ten
     hidden, targets, valid = _valid(hidden_ND, targets_N)
     size, chunks = _chunk_size(weight_VD), []
     if isinstance(weight_VD, DTensor):
+        assert soft_cap is None, "families with soft caps are not cut by tensor parallel"
         own_VD, part = cut_weight(weight_VD)
         chunks = [ShardedLogProbabilities.apply(hidden, own_VD, targets, part)]
     chunks = chunks or [
-        checkpoint(_log_probabilities, h, weight_VD, t, use_reentrant=False, preserve_rng_state=False)
+        checkpoint(_log_probabilities, h, weight_VD, t, soft_cap, use_reentrant=False, preserve_rng_state=False)
         for h, t in zip(hidden.split(size), targets.split(size))
     ]
     zeros_N = torch.zeros(len(targets_N), dtype=torch.float32, device=hidden_ND.device)
@@ -104,10 +110,12 @@ def _valid(hidden_ND: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor, Tensor
     return hidden_ND.index_select(0, valid), targets_N.index_select(0, valid), valid
 
 
-def _log_probabilities(hidden_CD: Tensor, weight_VD: Tensor, targets_C: Tensor) -> Tensor:
+def _log_probabilities(hidden_CD: Tensor, weight_VD: Tensor, targets_C: Tensor, soft_cap: float | None) -> Tensor:
     dtype = _product_type(hidden_CD)
     with torch.autocast(hidden_CD.device.type, enabled=False):
         logits_CV = F.linear(hidden_CD.to(dtype), weight_VD.to(dtype)).float()
+    if soft_cap is not None:
+        logits_CV = soft_cap * torch.tanh(logits_CV / soft_cap)
     return -F.cross_entropy(logits_CV, targets_C, reduction="none")
 
 
@@ -139,6 +147,7 @@ def _walk(
     targets: Tensor,
     dtype: torch.dtype,
     z_loss: float,
+    soft_cap: float | None,
     for_hidden: bool,
     for_weight: bool,
 ) -> tuple[Tensor, Tensor, tuple[Tensor | None, Tensor | None]]:
@@ -153,6 +162,10 @@ def _walk(
         chunk = slice(start, start + size)
         hidden_CD, targets_C1 = hidden[chunk].to(dtype), targets[chunk, None]
         logits_CV = _product(hidden_CD, weight_cast, buffer[: len(hidden_CD)])
+        if soft_cap is not None:
+            capped_CV = logits_CV.div_(soft_cap).tanh_()
+            slope_CV = 1 - capped_CV.square()  # of the cap, which the logits' gradient is multiplied with
+            logits_CV = capped_CV.mul_(soft_cap)
         target_C = logits_CV.gather(1, targets_C1).squeeze(1)
         largest_C1 = logits_CV.amax(dim=1, keepdim=True)
         exponentials_CV = logits_CV.sub_(largest_C1).exp_()
@@ -165,6 +178,8 @@ def _walk(
         # The gradient of a token's loss by its logits: softmax minus one at the target.
         d_logits_CV = exponentials_CV.mul_((1 + 2 * z_loss * normalizer_C1) / sum_C1)
         d_logits_CV.scatter_add_(1, targets_C1, torch.full_like(targets_C1, -1.0, dtype=torch.float32))
+        if soft_cap is not None:
+            d_logits_CV.mul_(slope_CV)
         d_logits_CV = d_logits_CV.to(dtype)
         if d_hidden is not None:
             d_hidden[chunk] = d_logits_CV @ weight_cast
@@ -180,11 +195,18 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype, z_loss: float, gradients: bool
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        dtype: torch.dtype,
+        z_loss: float,
+        soft_cap: float | None,
+        gradients: bool,
     ) -> tuple[Tensor, Tensor]:
         wanted = [gradients and needed for needed in ctx.needs_input_grad[:2]]
         with torch.autocast(hidden.device.type, enabled=False):
-            loss_sum, losses, ctx.gradients = _walk(hidden, weight, targets, dtype, z_loss, *wanted)
+            loss_sum, losses, ctx.gradients = _walk(hidden, weight, targets, dtype, z_loss, soft_cap, *wanted)
         ctx.weight_dtype = weight.dtype
         ctx.mark_non_differentiable(losses)
         return loss_sum, losses
@@ -198,4 +220,4 @@ class _CrossEntropy(torch.autograd.Function):
             d_hidden.mul_(gradients[0])
         if d_weight is not None:
             d_weight = d_weight.mul_(gradients[0]).to(ctx.weight_dtype)
-        return d_hidden, d_weight, None, None, None, None
+        return d_hidden, d_weight, None, None, None, None, None

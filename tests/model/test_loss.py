@@ -96,6 +96,24 @@ def test_z_loss_equals_that_of_whole_logits(chunk, dtype):
         torch.testing.assert_close(a, b, atol=2e-2 if dtype == torch.bfloat16 else 1e-5, rtol=2 * exact)
 
 
+@pytest.mark.parametrize("z_loss", [0.0, 0.1])
+def test_soft_caps_equal_those_of_whole_logits(chunk, z_loss):
+    """As transformers' Gemma 2 computes them: divided, tanh, multiplied."""
+    hidden, weight, targets = draw(scale=3.0)
+    logits = torch.tanh((hidden @ weight.T) / 5.0) * 5.0
+    expected = F.cross_entropy(logits, targets, reduction="none")
+    total, losses = cross_entropy(hidden, weight, targets, z_loss, soft_cap=5.0)
+    torch.testing.assert_close(losses, expected.detach(), atol=1e-5, rtol=1e-5)
+    whole = expected.sum() + z_loss * (logits.logsumexp(dim=1)[targets != -100] ** 2).sum()
+    ours, theirs = (torch.autograd.grad(each / 7, (hidden, weight), retain_graph=True) for each in (total, whole))
+    for a, b in zip(ours, theirs):
+        torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-4)
+    by_token = token_log_probabilities(hidden, weight, targets, soft_cap=5.0)
+    torch.testing.assert_close(by_token, -expected, atol=1e-5, rtol=1e-5)
+    for a, b in zip(*(torch.autograd.grad(each.sum() / 7, (hidden, weight)) for each in (-by_token, expected))):
+        torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-4)
+
+
 def test_half_batches_add_up_to_the_whole():
     """Trap 6: sums divided once by the global count do not depend on how a batch is cut."""
     hidden, weight, targets = draw()
