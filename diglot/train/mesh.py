@@ -493,7 +493,7 @@ def train_in_float8(decoder: Decoder, device: torch.device) -> None:
             f"process runs on {found}. Set float8: false"
         )
     try:
-        from torchao.float8 import convert_to_float8_training  # type: ignore[import-not-found]  # extra: float8
+        from torchao.float8 import convert_to_float8_training  # extra: float8
     except ImportError as error:
         raise UserError("float8: true needs torchao: pip install torchao, or set float8: false") from error
     convert_to_float8_training(decoder, module_filter_fn=runs_in_float8)
