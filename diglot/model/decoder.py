@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from diglot.base.errors import UserError
 from diglot.base.files import own_temporary_folder
 from diglot.model.attention import DocumentLayout, attend
-from diglot.model.context import RowCut
+from diglot.model.causal import CausalModel, ModelConfig
 
 SIZES = (
     "vocabulary_size", "num_layers", "hidden_size", "intermediate_size", "num_heads", "num_key_value_heads", "head_size",
@@ -70,27 +70,16 @@ class RotaryScaling:
 
 
 @dataclass(frozen=True)
-class DecoderConfig:
-    """The shape of a decoder. Sizes are in rows, units or tokens.
+class DecoderConfig(ModelConfig):
+    """The shape of a decoder; the sizes are those of `ModelConfig`.
 
     Attributes:
-        vocabulary_size: rows of the embedding, padding rows included.
-        max_positions: longest document that the model is made for.
-        head_size: size of one head; num_heads × head_size need not be hidden_size (Qwen3).
         query_key_norm: RMSNorm over each head's queries and keys (Qwen3).
         query_key_value_bias, output_bias: biases of the attention's projections.
         feed_forward_bias: biases of the feed-forward projections.
-        tied_embeddings: the output weight is the embedding.
     """
 
-    vocabulary_size: int
-    num_layers: int
-    hidden_size: int
-    intermediate_size: int
-    num_heads: int
-    num_key_value_heads: int
-    head_size: int
-    max_positions: int
+    tied_embeddings: bool = True
     normalization: Literal["rms", "layer"] = "rms"
     norm_epsilon: float = 1e-5
     activation: Literal["swiglu", "gelu", "gelu-tanh"] = "swiglu"
@@ -101,7 +90,6 @@ class DecoderConfig:
     query_key_value_bias: bool = False
     output_bias: bool = False
     feed_forward_bias: bool = False
-    tied_embeddings: bool = True
 
     def __post_init__(self) -> None:
         """Refuse shapes that cannot be, before anything of them is made: a layer takes time even without memory.
@@ -219,14 +207,15 @@ class Layer(nn.Module):
         return x_BTD + self.feed_forward(self.feed_forward_norm(x_BTD).to(dtype))
 
 
-class Decoder(nn.Module):
+class Decoder(CausalModel):
     """A causal language model without its logits."""
+
+    config: DecoderConfig
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.config = config
         self.float32_residual = False  # see keep_float32
-        self.row_cut: RowCut | None = None  # context parallel: which tokens of a row lie on this process
         self.embedding = nn.Embedding(config.vocabulary_size, config.hidden_size)
         learned = config.positions == "learned"
         self.position_embedding = nn.Embedding(config.max_positions, config.hidden_size) if learned else None
@@ -305,10 +294,6 @@ class Decoder(nn.Module):
             assert isinstance(layer, Layer)
             layer.attention.attend = eager
             layer.forward = torch.compile(layer.forward, dynamic=True)  # type: ignore[method-assign]
-
-    def output_weight(self) -> Tensor:
-        """The weight (VD) that turns hidden states into logits: the embedding if tied, else the head."""
-        return self.embedding.weight if self.head is None else self.head.weight
 
 
 def rotary(positions_BT: Tensor, config: DecoderConfig) -> tuple[Tensor, Tensor]:
