@@ -108,6 +108,31 @@ class Parallel(Settings):
     replicas: Count = Field(1, description="Whole copies of the shards (hybrid sharding).")
 
 
+class Adapter(Settings):
+    """Small matrices beside the layers' own, which stay as they are (LoRA, 2106.09685); merged when the model is written.
+
+    New rows (see `trains`) are trained in full beside it.
+    """
+
+    kind: Literal["lora", "rslora", "dora"] = Field(
+        "lora", description="rslora: scaled by √rank (2312.03732); dora: with a magnitude a row (2402.09353)."
+    )
+    rank: Count = Field(64, description="Of the product of the two matrices; QLoRA (2305.14314).", examples=["16"])
+    alpha: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="The product counts alpha / rank times (rslora: alpha / √rank). If absent 2 × rank (2405.09673); "
+        "rslora: 16 (2312.03732).",
+    )
+    targets: Literal["all", "attention", "feed-forward"] = Field(
+        "all", description="Which of the layers' matrices have one; all do best (QLoRA, 2305.14314)."
+    )
+
+    @property
+    def scaled_by(self) -> float:
+        """Alpha, as given or by default."""
+        return self.alpha or (16.0 if self.kind == "rslora" else 2.0 * self.rank)
+
+
 class GuardSettings(Settings):
     """What is done about spikes of the loss and the gradient; see diglot/train/guard.py."""
 
@@ -139,6 +164,7 @@ class Training(Stage):
             "asynchronous_checkpoints",
             "parallel",
             "activation_checkpointing",
+            "offload",
         }
     )
 
@@ -177,8 +203,25 @@ class Training(Stage):
         "Logged losses are without.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Of products and gathered weights; sums over processes are float32."
+    )
+    adapter: Adapter | None = Field(
+        None,
+        description="Train small matrices beside the model's own, for little memory; the whole model if absent.",
+        examples=["{rank: 64, targets: all}"],
+    )
+    weights: Literal["float32", "bfloat16", "nf4"] = Field(
         "float32",
-        description="Of products and gathered weights; trained weights, moments and sums of gradients are float32.",
+        description="As they lie in memory. bfloat16: half of it, rounded at random so that small updates count "
+        "(2010.06192). nf4: four bits (QLoRA, 2305.14314), of layers that only an adapter changes. With an adapter, what "
+        "is trained stays float32.",
+    )
+    moments: Literal["float32", "8-bit"] = Field(
+        "float32", description="Of AdamW. 8-bit: a quarter of the memory, scaled in blocks of 256 (2110.02861)."
+    )
+    offload: bool = Field(
+        False,
+        description="Weights, gradients and moments lie in the CPU's memory and come to the GPU layer by layer (FSDP2).",
     )
     float32_residual: bool = Field(
         False,
@@ -247,6 +290,47 @@ class Training(Stage):
             )
         if self.z_loss and self.objective == "dpo":
             raise ValueError("z_loss is for lm and sft: dpo's loss has no Z")
+        return self
+
+    @model_validator(mode="after")
+    def _low_memory(self) -> Training:
+        if self.weights != "float32" and self.precision == "float32":
+            raise ValueError(f"weights: {self.weights} needs precision: bfloat16, the type that its products take")
+        if self.weights == "nf4" and self.adapter is None:
+            raise ValueError("weights: nf4 needs an adapter: weights of four bits cannot be trained themselves")
+        if self.moments == "8-bit" and self.parallel.tensor > 1:
+            raise ValueError("moments: 8-bit is for parallel.tensor 1: its blocks lie along the rows of whole matrices")
+        if self.moments == "8-bit" and self.continues != "weights":
+            raise ValueError("moments: 8-bit is for continues: weights; such moments are not kept with a model")
+        for name, usual in (("weights", "float32"), ("moments", "float32"), ("adapter", None)):
+            given = getattr(self, name)
+            if given != usual and self.optimizer == "muon":
+                raise ValueError(f"{name} is for optimizer: adamw; Muon was not tried with it")
+            if given not in (usual, "8-bit") and self.float8:
+                raise ValueError(f"{name} was not tried with float8; leave one of them out")
+        return self
+
+    @model_validator(mode="after")
+    def _what_an_adapter_allows(self) -> Training:
+        if self.adapter is None:
+            return self
+        if self.parallel.tensor > 1:
+            raise ValueError("adapter is for parallel.tensor 1: its matrices are not cut by heads")
+        if self.compile:
+            raise ValueError("adapter was not tried with compile; leave one of them out")
+        if self.continues != "weights":
+            raise ValueError(f"continues: {self.continues} has no optimizer's state to go on from under an adapter")
+        for phase in self.phases:
+            if phase.trains not in ("all", "new-rows"):
+                raise ValueError(
+                    f"phase {phase.name!r} trains {phase.trains}: with an adapter a phase trains all (the adapter, and "
+                    "new rows where there are some) or new-rows"
+                )
+            if phase.trains == "new-rows" and self.objective == "dpo":
+                raise ValueError(
+                    f"phase {phase.name!r} trains new-rows: dpo compares with the model without its adapter, whose rows "
+                    "must stay"
+                )
         return self
 
     @model_validator(mode="after")
@@ -329,6 +413,10 @@ class Train(Training):
 
     @model_validator(mode="after")
     def _exports_within_the_steps(self) -> Train:
+        if self.export_optimizer and self.adapter is not None:
+            raise ValueError("export_optimizer is not for an adapter: it is merged when the model is written")
+        if self.export_optimizer and self.moments == "8-bit":
+            raise ValueError("export_optimizer is for moments: float32")
         if self.export_every and self.steps // self.export_every > MOST_EXPORTS:
             raise ValueError(
                 f"export_every {self.export_every:,} would keep {self.steps // self.export_every:,} models of "

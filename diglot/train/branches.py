@@ -5,6 +5,7 @@
     ├── continue/               with `export_optimizer`: what a run needs to go on from here
     │   ├── optimizer.safetensors    moments, by the name of their parameter
     │   └── run.json                 the run so far: seed, phases and steps, sources, sizes
+    ├── adapter/                with `adapter`: what was merged, as peft has it (adapter_files.py)
     └── steps/400/              the model after 400 steps (`exports`, `export_every`), a folder like the stage's own
 
 A branch reads such a folder (`from: {model: trunk@400}`) and never writes there, so the trunk and all its other
@@ -40,10 +41,13 @@ from diglot.model.decoder import Decoder
 from diglot.model.weights import EXPANSION, StoredWeights, write_file
 from diglot.recipe.train import Train
 from diglot.tokens.mixture import PhasePlan, cut
-from diglot.train.mesh import Mesh, local, part_of, whole
+from diglot.train.adapter_files import save_adapter
+from diglot.train.freezing import read_expansion, trains_rows
+from diglot.train.mesh import Mesh
+from diglot.train.parts import local, part_of, whole
 from diglot.train.record import CONTINUE, RECORD, RunRecord, nothing_to_continue
 
-MOMENTS = "optimizer.safetensors"
+MOMENTS, ADAPTER = "optimizer.safetensors", "adapter"
 
 
 # --- going on from a run --------------------------------------------------------------------------------------
@@ -137,6 +141,10 @@ class Exports:
         self.mesh.save(model, folder, self.source)
         if self.mesh.is_first and (self.source / EXPANSION).is_file():
             shutil.copyfile(self.source / EXPANSION, folder / EXPANSION)
+        if self.settings.adapter is not None:
+            expansion = read_expansion(self.source, model.config)
+            rows = expansion.new_rows if trains_rows(self.settings, expansion) else ()
+            save_adapter(model, self.settings.adapter, rows, folder / ADAPTER, self.mesh)
         if self.settings.export_optimizer:
             save_optimizer(model, optimizer, folder / CONTINUE / MOMENTS, self.mesh)
         if self.settings.export_optimizer and self.mesh.is_first:

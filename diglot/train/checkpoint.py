@@ -47,7 +47,6 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
-from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
 from diglot.base.artifact import fingerprint, hash_file
 from diglot.base.errors import UserError
@@ -306,8 +305,6 @@ class Checkpoints:
                 f"{path}: does not fit this run's model and optimizer: {causes}. Delete {self.folder} to begin this "
                 "stage again"
             ) from error
-        # Weights and moments were read in place, but names and counts of steps are torch's to put back.
-        set_state_dict(model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
         torch.set_rng_state(state["random"])
         return stored
 
@@ -362,8 +359,14 @@ def _unfilled() -> Iterator[None]:
 
 
 def _state(model: nn.Module, optimizer: torch.optim.Optimizer, guard: dict[str, Tensor]) -> dict[str, Any]:
-    weights, moments = get_state_dict(model, optimizer)
-    return {"model": weights, "optimizer": moments, "random": torch.get_rng_state(), "guard": guard}
+    """What a checkpoint holds, as the tensors themselves: loading writes into them.
+
+    Weights that the optimizer does not have are those of the model that the run began with.
+    """
+    moved = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+    weights = {name: parameter.detach() for name, parameter in model.named_parameters() if parameter in moved}
+    moments = {name: optimizer.state[parameter] for name, parameter in model.named_parameters() if parameter in moved}
+    return {"model": weights, "optimizer": {"state": moments}, "random": torch.get_rng_state(), "guard": guard}
 
 
 def _read(path: Path) -> dict[str, Any]:

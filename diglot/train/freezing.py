@@ -7,6 +7,8 @@
     new-layers             the layers that `expand` added                                    Kuwain, 2504.15120
     new-rows-and-layers    both
 
+With an adapter (adapter.py), `all` is the adapter and the new rows; `new-rows` are they alone.
+
 Which rows and layers are new stands in the model's folder, in `diglot-expansion.json`; every train stage hands the file
 on. What a phase does not train gets no gradient, so it costs no gradient either (a phase of new rows still needs
 those of the hidden states, down to the embedding).
@@ -29,9 +31,10 @@ from diglot.base.errors import UserError
 from diglot.base.files import read_json
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.weights import EXPANSION
-from diglot.recipe.train import Phase
-from diglot.train.mesh import part_of
+from diglot.recipe.train import Phase, Training
+from diglot.train.adapter import adapter_parameters
 from diglot.train.optimizer import Rows, parameter_groups
+from diglot.train.parts import part_of
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,19 @@ def read_expansion(folder: Path, config: DecoderConfig) -> Expansion:
     return Expansion(rows, layers)
 
 
-def select(model: Decoder, expansion: Expansion, phase: Phase) -> Selection:
+def trains_rows(settings: Training, expansion: Expansion) -> bool:
+    """Whether a stage with an adapter trains new rows beside it: DPO's reference is the same model without its adapter."""
+    return bool(expansion.new_rows) and settings.objective != "dpo"
+
+
+def select(model: Decoder, expansion: Expansion, phase: Phase, rows: bool = True) -> Selection:
     """The parameters that a phase trains, and which of their rows.
+
+    Args:
+        model: the model.
+        expansion: what is new in it.
+        phase: the phase.
+        rows: whether `all` of an adapter has the new rows too, where there are some.
 
     Raises:
         UserError: the phase trains what the model does not have, or nothing at all.
@@ -91,11 +105,13 @@ def select(model: Decoder, expansion: Expansion, phase: Phase) -> Selection:
             )
         )
     selection: Selection = {}
+    adapter = adapter_parameters(model)
     if phase.trains == "all":
-        selection = dict.fromkeys(model.parameters())
+        selection = dict.fromkeys(adapter or model.parameters())
     if phase.trains == "embeddings":
         selection = dict.fromkeys([*groups["embeddings"], *groups.get("output", [])])
-    if phase.trains in ("new-rows", "new-rows-and-layers"):
+    beside_an_adapter = bool(adapter and rows and expansion.new_rows and phase.trains == "all")
+    if phase.trains in ("new-rows", "new-rows-and-layers") or beside_an_adapter:
         _require(expansion.new_rows, phase, "rows of new tokens", "whose tokenizer was extended")
         # A tied embedding is one parameter and is listed once.
         tables = [model.embedding.weight, *groups.get("output", [])]
@@ -104,6 +120,11 @@ def select(model: Decoder, expansion: Expansion, phase: Phase) -> Selection:
         _require(expansion.new_layers, phase, "new layers", "with new_layers above 0")
         for layer in expansion.new_layers:
             selection |= dict.fromkeys(model.layers[layer].parameters())
+    for name in phase.learning_rate_multipliers if adapter else ():
+        if not any(parameter in selection for parameter in groups[name]):
+            raise UserError(
+                f"phase {phase.name!r}: learning_rate_multipliers.{name} would do nothing beside the adapter"
+            )
     # A multiplier of 0 freezes what the phase would train.
     frozen = {
         p for name, multiplier in phase.learning_rate_multipliers.items() if multiplier == 0 for p in groups[name]

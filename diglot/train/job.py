@@ -18,10 +18,11 @@ from diglot.recipe.train import Train
 from diglot.tokenizer.folder import tokenizer_hash
 from diglot.tokens.order import Order
 from diglot.tokens.shards import TokenSource, open_tokens
+from diglot.train.adapter import initialise
 from diglot.train.branches import Exports, load_optimizer
 from diglot.train.checkpoint import Checkpoints
 from diglot.train.data import open_order
-from diglot.train.freezing import Selection, read_expansion, select
+from diglot.train.freezing import Selection, read_expansion, select, trains_rows
 from diglot.train.guard import Guard
 from diglot.train.mesh import Mesh
 from diglot.train.metrics import Speed
@@ -99,7 +100,7 @@ def prepare(settings: Train, model_folder: Path, token_folders: list[Path], cont
         UserError: tokens of another tokenizer, a mixture that names an unknown source, or a phase that trains what
             the model does not have.
     """
-    mesh = Mesh(settings.parallel)
+    mesh = Mesh(settings.parallel, settings.offload)
     mesh.check(settings)
     tokenizer = tokenizer_hash(model_folder)
     model = mesh.load(model_folder, settings)
@@ -110,6 +111,8 @@ def prepare(settings: Train, model_folder: Path, token_folders: list[Path], cont
     # The order goes round the data that the guard gave up: what was rolled back is read before it is laid out.
     rollbacks = Rollbacks(context.scratch / ROLLBACKS)
     order, record = open_order(settings, context.seed, token_folders, model_folder, rollbacks, tokenizer_hash=tokenizer)
+    if settings.adapter is not None:
+        initialise(model, record.seed)
     trained, optimizer = _what_moves(settings, model, model_folder)
     heldout = open_tokens(token_folders, tokenizer, "heldout")
     wanted = settings.objective == "dpo"  # pairs are for DPO, and DPO is for pairs
@@ -135,7 +138,8 @@ def prepare(settings: Train, model_folder: Path, token_folders: list[Path], cont
 def _what_moves(settings: Train, model: Decoder, folder: Path) -> tuple[dict[str, Selection], Optimizer]:
     """What each phase trains, and the optimizer of all of it, with the state that the stage continues."""
     expansion = read_expansion(folder, model.config)
-    trained = {phase.name: select(model, expansion, phase) for phase in settings.phases}
+    rows = trains_rows(settings, expansion)
+    trained = {phase.name: select(model, expansion, phase, rows) for phase in settings.phases}
     for parameter in model.parameters():  # what no phase trains has no moments
         parameter.requires_grad_(any(parameter in selection for selection in trained.values()))
     optimizer = build_optimizer(model, settings)
@@ -147,7 +151,9 @@ def _what_moves(settings: Train, model: Decoder, folder: Path) -> tuple[dict[str
 def _objective(settings: Train, model_folder: Path, mesh: Mesh) -> Objective:
     if settings.objective != "dpo":
         return functools.partial(language_modelling, z_loss=settings.z_loss)
-    reference = mesh.load(model_folder, settings).requires_grad_(False)
+    reference = None
+    if settings.adapter is None:
+        reference = mesh.load(model_folder, settings).requires_grad_(False)
     return lambda model, micro, count: direct_preference(model, reference, settings.beta, micro, count)
 
 

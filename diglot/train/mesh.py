@@ -26,6 +26,7 @@ Legend: B rows, T tokens of a row.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
 import os
@@ -42,8 +43,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
     ParallelStyle,
@@ -57,17 +58,14 @@ from torch.utils.checkpoint import checkpoint
 from diglot.base.errors import UserError
 from diglot.model.context import RowCut
 from diglot.model.decoder import Decoder, DecoderConfig
-from diglot.model.families import family_of, read_config
-from diglot.model.huggingface import (
-    huggingface_names,
-    huggingface_shapes,
-    load_decoder,
-    save_decoder,
-    write_description,
-)
-from diglot.model.weights import StoredWeights, write_weights
+from diglot.model.families import family_of
+from diglot.model.huggingface import huggingface_shapes, load_decoder, save_decoder, write_description
+from diglot.model.weights import write_weights
 from diglot.recipe.train import Parallel, Train
 from diglot.tokens.packing import IGNORED, Batch
+from diglot.train.adapter import adapted, plain_tensors
+from diglot.train.base import empty_decoder, fill
+from diglot.train.parts import axis_of, local
 
 CAPABILITY = (8, 9)  # float8 products: Ada, Hopper and later
 # Gathering a weight that is cut twice takes two steps, says torch each time.
@@ -89,14 +87,23 @@ class Mesh:
         row_cut: which tokens of its rows this process reads; None where it reads all.
     """
 
-    def __init__(self, parallel: Parallel) -> None:
+    def __init__(self, parallel: Parallel, offload: bool = False) -> None:
         """Lay out the processes of the default process group, or one process where there is none.
+
+        Args:
+            parallel: how they share the model.
+            offload: cut the model (FSDP2) though there be one process only: what is gathered can lie elsewhere.
 
         Raises:
             UserError: they can't be laid out so.
         """
-        self.parallel = parallel
-        together = dist.is_initialized()
+        self.parallel, self.offload = parallel, offload
+        if offload and not dist.is_initialized():
+            backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+            dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+            atexit.register(dist.destroy_process_group)
+        # A group of one that an earlier stage made means nothing to a stage that cuts nothing.
+        together = dist.is_initialized() and (dist.get_world_size() > 1 or offload)
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
         self.is_first = self.rank == 0
         kind = "cuda" if torch.cuda.is_available() else "cpu"
@@ -130,8 +137,13 @@ class Mesh:
         """Refuse what the processes can't share.
 
         Raises:
-            UserError: a batch that they can't share equally.
+            UserError: a batch that they can't share equally, or weights that can't be cut.
         """
+        if settings.weights == "nf4" and self.device_mesh is not None:
+            raise UserError(
+                "weights: nf4 is for one process without offload: such weights are not cut. Start one process, or set "
+                "weights: bfloat16"
+            )
         if settings.batch_size % self.data_size:
             raise UserError(
                 f"batch_size ({settings.batch_size}) is not a multiple of the {self.data_size} processes that read "
@@ -207,26 +219,20 @@ class Mesh:
     # --- the model --------------------------------------------------------------------------------------------
 
     def load(self, folder: Path, settings: Train) -> Decoder:
-        """A model, in float32, laid out over the processes.
+        """A model, in the types that the settings say, laid out over the processes; an adapter's matrices are empty.
 
         Raises:
             UserError: it is not a whole model of a supported kind, or its sizes can't be cut so.
         """
-        if self.world == 1:
+        usual = settings.adapter is None and settings.weights == "float32"
+        if self.device_mesh is None and usual:
             decoder = load_decoder(folder).to(self.device)
             self.wrap(decoder, settings)
             return decoder
-        config = read_config(folder)
-        with torch.device("meta"):
-            decoder = Decoder(config)
+        decoder = empty_decoder(folder, settings)
         self.wrap(decoder, settings)
-        decoder.to_empty(device=self.device)
-        family, weights = family_of(config), StoredWeights(folder)
-        parameters = dict(decoder.named_parameters())
-        for theirs, stored in huggingface_names(folder, config, weights).items():
-            for ours, whole in family.from_huggingface({theirs: weights.tensor(stored)}).items():
-                with torch.no_grad():
-                    local(parameters[ours]).copy_(part_of(whole, parameters[ours]))
+        decoder.to_empty(device=torch.device("cpu") if self.offload else self.device)
+        fill(decoder, folder, self.device)
         return decoder
 
     def wrap(self, decoder: Decoder, settings: Train) -> None:
@@ -254,11 +260,14 @@ class Mesh:
         if settings.precision == "bfloat16":
             # Casting a layer's inputs would round the rotary cosines and undo `float32_residual`.
             policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
+        offload = OffloadPolicy()
+        if self.offload:
+            offload = CPUOffloadPolicy(pin_memory=self.device.type == "cuda")
         for layer in decoder.layers:
-            fully_shard(layer, mesh=fsdp_mesh, mp_policy=policy)
+            fully_shard(layer, mesh=fsdp_mesh, mp_policy=policy, offload_policy=offload)
         # The embedding, the last norm and the output weight stay whole until the step's backward pass is over: the
         # loss reads the output weight after the model's forward pass.
-        fully_shard(decoder, mesh=fsdp_mesh, mp_policy=policy, reshard_after_forward=False)
+        fully_shard(decoder, mesh=fsdp_mesh, mp_policy=policy, reshard_after_forward=False, offload_policy=offload)
         for module in decoder.modules():
             if isinstance(module, FSDPModule):
                 # The loss is divided by the global number of units already; gloo knows only plain sums.
@@ -267,7 +276,7 @@ class Mesh:
 
     def autocast(self, precision: str) -> AbstractContextManager[None]:
         """Mixed precision in one process; where there are more, FSDP2 casts the weights that it gathers."""
-        if precision == "bfloat16" and self.world == 1:
+        if precision == "bfloat16" and self.device_mesh is None:
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
 
@@ -277,24 +286,34 @@ class Mesh:
             if isinstance(module, FSDPModule):
                 module.reshard()
 
-    def save(self, decoder: Decoder, folder: Path, tokenizer: Path) -> None:
+    def save(self, decoder: Decoder, folder: Path, source: Path) -> None:
         """Write a model's folder (see `save_decoder`): the first process, one tensor at a time; the others help.
+
+        An adapter is merged.
+
+        Args:
+            decoder: the model.
+            folder: where to; made if absent.
+            source: the folder that the model came from: its tokenizer is handed on, and what was made coarser to be
+                trained (four bits) is read there again.
 
         Raises:
             UserError: the tokenizer has more entries than the embedding has rows.
         """
-        if self.world == 1:
-            save_decoder(decoder, folder, tokenizer)
+        if self.device_mesh is None and not adapted(decoder):
+            save_decoder(decoder, folder, source)
             return
-        family, shapes = family_of(decoder.config), huggingface_shapes(decoder.config)
-        parameters = dict(decoder.named_parameters())
+        # The last norm has the type of all that is not trained beside an adapter.
+        family, dtype = family_of(decoder.config), decoder.norm.weight.dtype
+        shapes = {name: shape.to(dtype) for name, shape in huggingface_shapes(decoder.config).items()}
+        plain = plain_tensors(decoder, source)
 
         def gather(name: str) -> Tensor:
             ours = family.from_huggingface({name: shapes[name]})
-            return family.to_huggingface({each: whole(parameters[each]) for each in ours})[name]
+            return family.to_huggingface({each: plain(each) for each in ours})[name].to(dtype)
 
         def write(tensor: Callable[[str], Tensor]) -> None:
-            write_description(decoder.config, torch.float32, folder, tokenizer)
+            write_description(decoder.config, dtype, folder, source)
             write_weights(folder, shapes, tensor)
 
         self.stream(sorted(shapes), gather, write)
@@ -344,14 +363,14 @@ class Mesh:
         scale = (limit / (norm + 1e-6)).clamp(max=1.0).float()
         for group in groups.values():
             for gradient in group:
-                local(gradient).mul_(scale.to(gradient.dtype))
+                local(gradient).mul_(scale.to(local(gradient)))
         return dict(zip(groups, squares.sqrt().unbind())), norm
 
     def _squares(self, gradients: Iterable[Tensor]) -> Tensor:
         """The summed squares of the parts on this process, each divided by how many processes hold the same part."""
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for gradient in gradients:
-            norm = torch.linalg.vector_norm(local(gradient), dtype=torch.float32).double()
+            norm = torch.linalg.vector_norm(local(gradient), dtype=torch.float32).to(total)
             total += norm.square() / self._copies(gradient)
         return total
 
@@ -426,42 +445,6 @@ def _refuse_uneven(config: DecoderConfig, processes: int, sequence_length: int) 
     for name, (size, remedy) in sizes.items():
         if size % processes:
             raise UserError(f"parallel.tensor: {processes} does not divide the {name} ({size}); {remedy}")
-
-
-# --- parts of tensors -----------------------------------------------------------------------------------------
-
-
-def axis_of(placement: Placement) -> int | None:
-    """The axis that a placement cuts, if it cuts. (`is_shard` leaves out the strided cuts of FSDP2 over tensor parallel.)"""
-    return getattr(placement, "dim", None)
-
-
-def local(tensor: Tensor) -> Tensor:
-    """The part of a sharded tensor that lies on this process; a plain tensor as it is."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """A sharded tensor, gathered on every process; a plain tensor as it is."""
-    return tensor.full_tensor().detach() if isinstance(tensor, DTensor) else tensor.detach()
-
-
-def part_of(tensor: Tensor, like: Tensor) -> Tensor:
-    """The part of a whole tensor that this process holds of a parameter: cut by the last mesh dimension first.
-
-    That is FSDP2's order: tensor parallel cuts a weight first, and its shards cut what is left.
-    """
-    if not isinstance(like, DTensor):
-        return tensor
-    coordinate = like.device_mesh.get_coordinate()
-    assert coordinate is not None
-    for dim in reversed(range(like.device_mesh.ndim)):
-        axis = axis_of(like.placements[dim])
-        if axis is not None:
-            pieces = tensor.chunk(like.device_mesh.size(dim), axis)
-            empty = tensor.narrow(axis, 0, 0)
-            tensor = pieces[coordinate[dim]] if coordinate[dim] < len(pieces) else empty
-    return tensor
 
 
 # --- how layers compute ---------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from diglot.train.mesh import local, part_of
+from diglot.train.parts import local, part_of
 
 MOMENTUM = 0.95  # Jordan et al. 2024; Moonlight 2502.16982
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024: the steepest that still converge

@@ -8,6 +8,7 @@ Shapes: B sequences, T tokens, D hidden size, V vocabulary, N = B·T.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from diglot.model.attention import sent_to
 from diglot.model.decoder import Decoder
 from diglot.model.loss import cross_entropy, token_log_probabilities
 from diglot.tokens.packing import Batch
+from diglot.train.adapter import without_adapter
 
 
 @dataclass
@@ -118,16 +120,16 @@ def answer_log_probabilities(decoder: Decoder, micro: MicroBatch) -> tuple[Tenso
 
 
 def direct_preference(
-    decoder: Decoder, reference: Decoder, beta: float, micro: MicroBatch, num_sources: int
+    decoder: Decoder, reference: Decoder | None, beta: float, micro: MicroBatch, num_sources: int
 ) -> Outcome:
     """DPO (Rafailov et al. 2023, equation 7): −log σ(β · margin).
 
     The margin is how much more the model raises the chosen answer over the reference than it raises the rejected
-    one, in nats.
+    one, in nats. Without a reference it is the model itself, its adapter left out.
     """
     model_K, rows_K = answer_log_probabilities(decoder, micro)
-    with torch.no_grad():
-        reference_K, _ = answer_log_probabilities(reference, micro)
+    with torch.no_grad(), without_adapter(decoder) if reference is None else contextlib.nullcontext():
+        reference_K, _ = answer_log_probabilities(reference or decoder, micro)
     gain_K = model_K - reference_K
     margin_P = gain_K[0::2] - gain_K[1::2]
     losses_P = -F.logsigmoid(beta * margin_P)

@@ -26,10 +26,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
+from diglot.base.errors import UserError
 from diglot.model.decoder import Decoder
 from diglot.recipe.train import Train
-from diglot.train.mesh import local
 from diglot.train.muon import step_matrix
+from diglot.train.parts import local
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,13 @@ def build_optimizer(model: Decoder, settings: Train) -> Optimizer:
     """The optimizer that the settings name, by default AdamW with PolyLM 3.2's settings.
 
     Parameters that require a gradient get their state at once, so that the checkpoints of all phases hold the same
-    tensors; the others never get any.
+    tensors; the others never get any, and are in no group.
     """
+    if settings.moments != "float32" or (settings.weights != "float32" and settings.adapter is None):
+        raise UserError("weights: bfloat16 without an adapter, and moments: 8-bit, are not there yet")
     groups = [
         {
-            "params": parameters,
+            "params": [parameter for parameter in parameters if parameter.requires_grad],
             "name": name,
             "method": "muon" if settings.optimizer == "muon" and name == "matrices" else "adamw",
             "weight_decay": 0.0 if name == "vectors" else settings.weight_decay,
@@ -85,8 +88,7 @@ def build_optimizer(model: Decoder, settings: Train) -> Optimizer:
     optimizer = Optimizer(groups, {"lr": settings.learning_rate, "betas": settings.betas, "eps": settings.epsilon})
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            if parameter.requires_grad:
-                optimizer.state[parameter] = _fresh_state(parameter, group["method"])
+            optimizer.state[parameter] = _fresh_state(parameter, group["method"])
     return optimizer
 
 

@@ -27,9 +27,10 @@ from diglot.recipe.train import Parallel
 from diglot.train.branches import optimizer_state
 from diglot.train.checkpoint import FACTS, Checkpoints
 from diglot.train.checkpoint_files import INDEX, Planner, Reader, Writer
-from diglot.train.mesh import Mesh, local, part_of, whole
+from diglot.train.mesh import Mesh
 from diglot.train.metrics import read_metrics
 from diglot.train.optimizer import build_optimizer
+from diglot.train.parts import local, part_of, whole
 
 FACTS_OF_RUN = {"plan": "p", "tokenizer": "t"}
 

@@ -12,8 +12,9 @@ from tiny_run import settings
 from diglot.base.artifact import Inputs
 from diglot.model.attention import attend
 from diglot.model.loss import cross_entropy
-from diglot.train.mesh import Mesh, local
+from diglot.train.mesh import Mesh
 from diglot.train.optimizer import build_optimizer, take_step
+from diglot.train.parts import local
 
 MIXED, KEPT = {"precision": "bfloat16"}, {"precision": "bfloat16", "float32_residual": True}
 TENSOR = {"parallel": {"tensor": 2}}
