@@ -678,8 +678,8 @@ def _items(random: Random, folder: Path, name: str) -> None:
     from diglot.recipe.evaluate import Task
 
     prompt = random.choice(("{prompt}", "{text} {answer}", "{translation}"))
-    task = Task(path=name, language="en", kind=random.choice(("choice", "generation")), prompt=prompt)
-    for item in read_items(folder / name, task):
+    task = Task(path=str(folder / name), language="en", kind=random.choice(("choice", "generation")), prompt=prompt)
+    for item in read_items("items", task, None):
         json.dumps(item, ensure_ascii=False).encode()
 
 

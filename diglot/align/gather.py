@@ -85,7 +85,7 @@ def gather(
     waiting.unlink()
     for name, entry in ledger.items():
         entry.check(name)  # read = kept + held out + dropped, or this program is at fault
-        _refuse_empty(name, entry)
+        refuse_empty(name, entry)
     sources = {name: entry.as_json() for name, entry in ledger.items()}
     write_json(output / "ledger.json", {"sources": sources})
     return CorpusSummary.of_ledgers(ledger)
@@ -114,33 +114,39 @@ def _accept(
                         _check_language(record, source.language)
                         fields = read(record, settings.max_characters)
                         header = {"id": id_, "source": name, "language": source.language}
-                        line = _line({**header, **fields})
+                        line = line_of({**header, **fields})
                         # Equal after reading: two forms of one conversation are duplicates too.
-                        content = _digest(fields)
+                        content = digest(fields)
                         if content in seen:
                             raise Refused("duplicate")
                     except Refused as refused:
-                        _drop(ledger[name], refused, size, id_, "\n".join(_strings(record)))
+                        drop(ledger[name], refused, size, id_, "\n".join(strings(record)))
                         continue
                     seen.add(content)
                     stream.write(line + "\n")
-                    yield Accepted(name, _digest(prompt_of(fields)), size, is_held_out)
+                    yield Accepted(name, digest(prompt_of(fields)), size, is_held_out)
 
 
-def _drop(entry: SourceLedger, refused: Refused, size: Size, id_: str, text: str) -> None:
+def drop(entry: SourceLedger, refused: Refused, size: Size, id_: str, text: str) -> None:
+    """Count a record that cannot be used, with a sample of it."""
     entry.drop(refused.reason, *size)
-    sample = [_encodable(part) for part in (id_, excerpt(text), excerpt(refused.detail))]
+    sample = [encodable(part) for part in (id_, excerpt(text), excerpt(refused.detail))]
     entry.sample(refused.reason, [Sample(entry.dropped[refused.reason].documents, *sample)])
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     """JSON can spell half of a surrogate pair, which UTF-8 cannot."""
     return text.encode(errors="replace").decode()
 
 
-def _line(fields: dict[str, Any]) -> str:
+def line_of(fields: dict[str, Any]) -> str:
+    """A record as a line of JSON.
+
+    Raises:
+        Refused: it holds half of a surrogate pair, which JSON can spell and UTF-8 cannot.
+    """
     line = json.dumps(fields, ensure_ascii=False)
-    if _encodable(line) != line:
+    if encodable(line) != line:
         raise Refused("invalid_unicode", "half of a surrogate pair")
     return line
 
@@ -164,9 +170,9 @@ def _records(
         if isinstance(record, Broken):
             size = Size(1, 0, record.size)
             ledger[name].read.add(*size)
-            _drop(ledger[name], Refused(record.reason, record.detail), size, place, record.excerpt)
+            drop(ledger[name], Refused(record.reason, record.detail), size, place, record.excerpt)
             continue
-        size = _size(record.value)
+        size = size_of(record.value)
         ledger[name].read.add(*size)
         given = record.value.get("id")
         id_ = given if isinstance(given, str) and given else place
@@ -181,24 +187,26 @@ def _check_language(record: dict[str, Any], language: str) -> None:
         raise Refused("other_language", f"language is {given}, the source's is {language}")
 
 
-def _strings(value: Any) -> Iterator[str]:
+def strings(value: Any) -> Iterator[str]:
     """All strings in a JSON value, keys left out."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from _strings(item)
+            yield from strings(item)
 
 
-def _size(record: dict[str, Any]) -> Size:
+def size_of(record: Any) -> Size:
+    """The size of a JSON value that is one record."""
     characters = num_bytes = 0
-    for text in _strings(record):
+    for text in strings(record):
         characters += len(text)
         num_bytes += len(text.encode(errors="replace"))
     return Size(1, characters, num_bytes)
 
 
-def _digest(value: Any) -> bytes:
+def digest(value: Any) -> bytes:
+    """A hash of a JSON value, whatever the order of its keys."""
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).digest()
 
 
@@ -252,13 +260,14 @@ def _split(
             elif record.prompt in everywhere:
                 fields = json.loads(line)
                 refused = Refused("prompt_held_out", "held-out data have the same prompt")
-                _drop(entry, refused, record.size, fields["id"], "\n".join(_strings(fields)))
+                drop(entry, refused, record.size, fields["id"], "\n".join(strings(fields)))
             else:
                 entry.kept.add(*record.size)
                 train.write(line)
 
 
-def _refuse_empty(name: str, entry: SourceLedger) -> None:
+def refuse_empty(name: str, entry: SourceLedger) -> None:
+    """Refuse a source of which nothing is left, with the main reasons."""
     if entry.kept.documents:
         return
     reasons = sorted(entry.dropped.items(), key=lambda item: -item[1].documents)

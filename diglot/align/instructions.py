@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from diglot.align.gather import gather
-from diglot.align.messages import Message, read_conversation
+from diglot.align.messages import Message, read_conversation, refuse_vocalised
 from diglot.base.artifact import Context, Inputs
 from diglot.base.summaries.corpus import CorpusSummary
 from diglot.recipe.align import GatherInstructions
@@ -22,11 +22,13 @@ def run(settings: GatherInstructions, inputs: Inputs, output: Path, context: Con
     Raises:
         UserError: a path cannot be read, or nothing of a source can be used.
     """
-    return gather(settings, inputs, output, context, _read, _prompt)
 
+    def read(record: dict[str, Any], max_characters: int) -> dict[str, Any]:
+        messages = read_conversation(record, max_characters)
+        refuse_vocalised(messages, settings.max_vowel_marks)
+        return {"messages": messages}
 
-def _read(record: dict[str, Any], max_characters: int) -> dict[str, Any]:
-    return {"messages": read_conversation(record, max_characters)}
+    return gather(settings, inputs, output, context, read, _prompt)
 
 
 def _prompt(fields: dict[str, Any]) -> list[Message]:

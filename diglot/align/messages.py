@@ -43,6 +43,9 @@ SYSTEM_FIELDS = ("system", "system_prompt", "system_message")
 NOT_LEARNT = ("weight", "train", "loss")  # of a message: 0 or false where its words are not to be learnt
 MORE_THAN_TEXT = ("tool_calls", "function_call", "reasoning_content")
 NO_INPUT = {"noinput", "<noinput>"}  # MultiAlpaca and self-instruct leave such words behind
+# Arabic's short vowels, nunation, shadda, sukun and dagger alif, and Hebrew's points; the letters that carry them.
+VOWEL_MARKS = re.compile("[\u064b-\u0652\u0670\u05b0-\u05bc\u05c1\u05c2\u05c7]")
+WITH_MARKS = re.compile("[\u0621-\u063a\u0641-\u064a\u0671-\u06d3\u05d0-\u05ea]")
 TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")  # HH-RLHF
 
 
@@ -127,6 +130,21 @@ def check_conversation(messages: list[Message], max_characters: int) -> None:
     characters = sum(len(message["content"]) for message in messages)
     if characters > max_characters:
         raise Refused("too_long", f"{characters} characters, more than {max_characters}")
+
+
+def refuse_vocalised(messages: list[Message], limit: float | None) -> None:
+    """Refuse a conversation whose answers have more vowel marks a letter than `limit`; None: no limit.
+
+    Raises:
+        Refused: vowel_marks.
+    """
+    if limit is None:
+        return
+    text = "".join(message["content"] for message in messages if message["role"] == "assistant")
+    letters = len(WITH_MARKS.findall(text))
+    marks = len(VOWEL_MARKS.findall(text)) / max(1, letters)
+    if marks > limit:
+        raise Refused("vowel_marks", f"{marks:.2f} a letter, more than {limit:g}")
 
 
 def _conversation(record: dict[str, Any]) -> list[Message]:

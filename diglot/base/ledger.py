@@ -54,10 +54,11 @@ class Sample(NamedTuple):
 
 @dataclass
 class SourceLedger:
-    """The account of one source."""
+    """The account of one source; `origin`: who wrote it, where nobody did by nature (`made`)."""
 
     language: str
     domain: str
+    origin: str = "natural"
     read: Counts = field(default_factory=Counts)
     kept: Counts = field(default_factory=Counts)
     held_out: Counts = field(default_factory=Counts)
@@ -111,6 +112,8 @@ class SourceLedger:
         `unconditional` says how many documents each rule breaks, whatever other rules they break as well.
         """
         fields = asdict(self)
+        if self.origin == "natural":  # what most is goes without saying
+            del fields["origin"]
         for key in ("dropped", "corrected", "unconditional", "samples"):
             fields[key] = dict(sorted(fields[key].items()))
         for counts in fields["corrected"].values():

@@ -13,8 +13,8 @@ reasons. Where a source is sorted by language (`languages: [ar, en]`), `by_langu
     00002-00017.json                the shard's accounts; written last: a shard is done when it is there
 
 The first number is the group of files, the second the shard in it. Columns of the Arrow file: `id`, `text`, `compared`
-(what the signature is of, where it is not the text), `url`, `hash`, `id_hash`, `url_hash`, the sizes (`SIZES`), and the
-signals.
+(what the signature is of, where it is not the text), `title` (where it is kept), `url`, `hash`, `id_hash`, `url_hash`, the
+sizes (`SIZES`), and the signals.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Documents:
         languages: the language of each side, once each has one.
         number: of shard and language (49 bits), in the order of the corpus.
         ids, urls: `large_string` [documents]; a URL may be null.
+        titles: the same, where the source says which field they are in.
         read: `large_string` [documents] of each side, as it was read.
         texts: the same as corrected so far.
         compared: `large_string` [documents], what is measured and compared: the text, or both sides of a pair.
@@ -79,6 +80,7 @@ class Documents:
     number: int
     ids: pa.Array
     urls: pa.Array
+    titles: pa.Array | None
     read: list[pa.Array]
     texts: list[pa.Array]
     compared: pa.Array
@@ -100,8 +102,9 @@ class Documents:
 
     @classmethod
     def of_texts(
-        cls, source: str, expected: list[list[str]], number: int, ids: pa.Array, urls: pa.Array, read: list[pa.Array]
-    ) -> Documents:
+        cls, source: str, expected: list[list[str]], number: int, *, ids: pa.Array, urls: pa.Array,
+        titles: pa.Array | None = None, read: list[pa.Array],
+    ) -> Documents:  # fmt: skip
         """Documents as they were read, of which nothing is known yet."""
         # Every column is there from the start, at what "not known yet" means for it; steps fill them.
         length, id_hashes = len(ids), hash_names(ids)
@@ -113,6 +116,7 @@ class Documents:
             number=number,
             ids=ids,
             urls=urls,
+            titles=titles,
             read=read,
             # Until something is corrected the texts are those that were read: the same buffers, not copies.
             texts=read,
@@ -261,6 +265,8 @@ def write_signed(path: Path, documents: Documents, bands: np.ndarray) -> int:
     columns = {"id": documents.ids.take(chosen), "text": compared}
     if documents.is_parallel:
         columns |= {"text": _rendered(documents).take(chosen), "compared": compared}
+    if documents.titles is not None:
+        columns |= {"title": documents.titles.take(chosen)}
     columns |= {
         "url": urls,
         "hash": pa.array(documents.hashes[passed]),

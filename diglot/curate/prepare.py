@@ -65,6 +65,7 @@ def _documents_of(records: list[Record | Broken], name: str, source: Source, num
     good = [record for record in records if isinstance(record, Record)]
     urls = [record.value.get(source.url) for record in good]
     strings = pa.large_string()
+    titles = pa.array([_title_of(record, source.title) for record in good], strings) if source.title else None
     expected = [languages_of(source)]
     if source.target_language:
         expected.append([source.target_language])
@@ -74,6 +75,7 @@ def _documents_of(records: list[Record | Broken], name: str, source: Source, num
         number,
         ids=pa.array([_id_of(name, record) for record in good], strings),
         urls=pa.array([url if isinstance(url, str) and url else None for url in urls], strings),
+        titles=titles,
         read=[pa.array([field_of(record.value, field) for record in good], strings) for field in source.text_fields()],
     )
 
@@ -123,6 +125,12 @@ def _encodable(record: Record, url_field: str, fields: Sequence[str]) -> Record 
     if isinstance(url, str) and url.encode(errors="replace").decode() != url:
         return record._replace(value={**record.value, url_field: None})
     return record
+
+
+def _title_of(record: Record, field: str) -> str | None:
+    """The record's title; none where it is no text, or holds half of a surrogate pair."""
+    title = field_of(record.value, field)
+    return title if isinstance(title, str) and title.encode(errors="replace").decode() == title else None
 
 
 def _id_of(name: str, record: Record) -> str:

@@ -54,8 +54,9 @@ def units_of(settings: Curate, base: Path | None, stage: str, workers: int) -> l
         remedy = f"give a folder or file that can be read: diglot run RECIPE {stage}.sources.{name}.path=FOLDER"
         files = find_source(source.path, source.target_path, where, remedy, base)
         reading = Reading(
-            fields=list(source.text_fields()), url=source.url, html=source.html, limit=source.limit,
-            max_record_bytes=settings.max_record_bytes, where=where, remedy=remedy, **how_to_read(source),
+            fields=list(source.text_fields()), url=source.url, title=source.title, html=source.html,
+            limit=source.limit, max_record_bytes=settings.max_record_bytes, where=where, remedy=remedy,
+            **how_to_read(source),
         )  # fmt: skip
         groups += [(name, reading, group) for group in _grouped(files, source.limit)]
     units = []

@@ -79,7 +79,8 @@ def _write_shard(task: tuple[SignedShard, pa.RecordBatch, Path, Path]) -> None:
     batch = shard.batch()
     columns = {"id": pc.coalesce(decided["new_id"], batch["id"]), "text": batch["text"]}
     columns |= {name: decided[name] for name in FEW_VALUES[:4]}
-    columns |= {"url": batch["url"], "cluster_size": decided["cluster_size"]}
+    columns |= {name: batch[name] for name in ("title", "url") if name in batch.schema.names}
+    columns |= {"cluster_size": decided["cluster_size"]}
     columns |= {name: batch[f"signal_{name}"] for name in NAMES}
     result, decisions = pa.table(columns), decided["decision"].to_numpy()
     for decision, file in ((KEPT, kept), (HELD_OUT, held_out)):

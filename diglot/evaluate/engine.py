@@ -25,7 +25,7 @@ from diglot.base.intervals import jackknife_error
 from diglot.base.summaries.scores import Metric, ScoresSummary, TaskScore
 from diglot.evaluate.bits import bits_per_byte, cut, read_held_out
 from diglot.evaluate.heldout import held_out_tasks
-from diglot.evaluate.items import build_contexts, items_file, read_items
+from diglot.evaluate.items import build_contexts, read_items
 from diglot.evaluate.language_model import LanguageModel, Report
 from diglot.evaluate.metrics import chance_of_texts, mean, mean_without_each, text_metric, text_score_without_each
 from diglot.evaluate.preferences import read_pairs, score_pairs, within
@@ -59,7 +59,7 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> S
     # All inputs are read before the model is: what is wrong with them shows within a second.
     documents = [d for corpus in corpora for d in read_held_out(corpus, settings.max_documents, seed)]
     pairs = within([pair for pair_set in pair_sets for pair in read_pairs(pair_set)], max_bytes)
-    items = {name: read_items(items_file(task, inputs.maybe("items")), task) for name, task in settings.tasks.items()}
+    items = {name: read_items(name, task, inputs.maybe("items")) for name, task in settings.tasks.items()}
     made, made_items = held_out_tasks(documents, settings.continuations, settings.translations, seed)
     tasks, items = {**made, **settings.tasks}, {**made_items, **items}
     context.progress(0, None, "", "loading the model")

@@ -13,12 +13,12 @@ from __future__ import annotations
 from random import Random
 
 from diglot.evaluate.items import Item
+from diglot.read.corpus import two_sides
 from diglot.recipe.evaluate import Task
-from diglot.text.languages import NAMES, is_unspaced
+from diglot.text.languages import is_unspaced
 
 PROMPT_WORDS, CHOICE_WORDS, NUM_CHOICES = 30, 8, 4
 MAX_NEW_TOKENS = 96
-CODES = {title: code for code, title in NAMES.items()}
 
 
 def held_out_tasks(
@@ -57,12 +57,11 @@ def held_out_tasks(
 
 def _pair(text: str) -> tuple[str, str, str] | None:
     """A bilingual document cut before its second text: prompt, language and reference; None if not of two lines."""
-    lines = text.split("\n")
-    if len(lines) != 2 or ": " not in lines[1]:
+    sides = two_sides(text)
+    if sides is None:
         return None
-    title, reference = lines[1].split(": ", 1)
-    language = CODES.get(title)
-    return (f"{lines[0]}\n{title}:", language, reference) if language and reference.strip() else None
+    language, reference = sides[1]
+    return text[: -len(reference)].rstrip(" "), language, reference
 
 
 def _continuations(documents: list[dict[str, str]], random: Random) -> list[Item]:

@@ -1,7 +1,8 @@
 r"""Test items: reading them, and putting them into the form that the model sees.
 
-A file holds one JSON object a line: `{"prompt", "choices", "answer"}` for choice tasks (`answer` counts from 0),
-`{"prompt", "reference"}` for generation, `id` if wanted. A task's template may use any field of the item:
+They stand in the recipe, or in a file with one JSON object a line: `{"prompt", "choices", "answer"}` for choice tasks
+(`answer` counts from 0), `{"prompt", "reference"}` for generation, `id` if wanted. A task's template may use any field of
+the item:
 
     prompt: "English: {prompt}\nArabic:"      # with {"prompt": "Hello"}  ->  "English: Hello⏎Arabic:"
 
@@ -72,21 +73,27 @@ def read_lines(file: Path) -> list[tuple[str, dict[str, Any]]]:
     return objects
 
 
-def items_file(task: Task, items: Artifact | None) -> Path:
-    """Where a task's items lie: in the artifact of `from: {items: …}` where there is one, unless absolute."""
-    path = Path(task.path)
-    return items.file(task.path) if items is not None and not path.is_absolute() else path
-
-
-def read_items(file: Path, task: Task) -> list[Item]:
+def read_items(name: str, task: Task, folder: Artifact | None) -> list[Item]:
     """A task's items, checked, with `id`, the rendered `prompt`, and `choices` and `answer` or `reference`.
 
+    Args:
+        name: of the task.
+        task: holds the items, or says which file does.
+        folder: where that lies unless its path is absolute; None: in the working folder.
+
     Raises:
-        UserError: with file and line, for a missing or malformed item.
+        UserError: with file and line (of items in the recipe: task and number), for a missing or malformed item.
     """
-    items = [_item(value, place, task) for place, value in read_lines(file)]
+    if task.path is None:
+        where = f"tasks.{name}.items"
+        lines = [(f"{where}:{number}", value) for number, value in enumerate(task.items or [], start=1)]
+    else:
+        path = Path(task.path)
+        file = folder.file(task.path) if folder is not None and not path.is_absolute() else path
+        where, lines = str(file), read_lines(file)
+    items = [_item(value, place, task) for place, value in lines]
     if task.shots >= len(items):
-        raise UserError(f"{file}: {task.shots} shots need more than {len(items)} items")
+        raise UserError(f"{where}: {task.shots} shots need more than {len(items)} items")
     return items
 
 

@@ -23,8 +23,9 @@ MAX_ROWS_PER_BYTE = 100
 
 def wanted_columns(names: list[str], reading: Reading) -> list[str] | None:
     """The columns to read; None for all, where the first of the fields that are asked for is not there."""
-    roots = [field if field in names else field.partition(".")[0] for field in reading.fields]
-    if not roots or roots[0] not in names:
+    asked = [*reading.fields, *([reading.title] if reading.title else [])]
+    roots = [field if field in names else field.partition(".")[0] for field in asked]
+    if not reading.fields or roots[0] not in names:
         return None
     return [name for name in dict.fromkeys([*roots, "id", reading.url]) if name in names]
 

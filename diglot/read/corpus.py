@@ -23,10 +23,12 @@ import pyarrow.parquet as pq
 
 from diglot.base.artifact import Artifact
 from diglot.base.errors import UserError
+from diglot.text.languages import NAMES
 
 Split = Literal["documents", "heldout"]
 BATCH_ROWS = 1000
 PARALLEL = "parallel"  # the domain of documents in two languages
+_CODES = {name: code for code, name in NAMES.items()}
 
 
 class CorpusSource(NamedTuple):
@@ -101,6 +103,18 @@ def read_sources(corpora: Sequence[Artifact]) -> dict[str, CorpusSource]:
         [row] = first.to_pylist()
         found.setdefault(row["source"], CorpusSource(row["language"], row["domain"]))
     return dict(sorted(found.items()))
+
+
+def two_sides(text: str) -> list[tuple[str, str]] | None:
+    """Language and text of both sides of a bilingual document, in its order; None where it is not of two lines.
+
+    Args:
+        text: as curate writes pairs: `English: Good morning.` above or below `Arabic: صباح الخير.`
+    """
+    lines = [line.split(": ", 1) for line in text.split("\n")]
+    if len(lines) != 2 or any(len(line) != 2 or line[0] not in _CODES or not line[1].strip() for line in lines):
+        return None
+    return [(_CODES[name], side) for name, side in lines]
 
 
 def _require(columns: Sequence[str], parquet: pq.ParquetFile, file: Path) -> None:

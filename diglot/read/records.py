@@ -75,8 +75,9 @@ class Reading(NamedTuple):
 
     Attributes:
         fields: the field that holds the text, or both of a pair. Of Parquet files that have the first, only these,
-            `id` and the url are read; all columns if empty.
+            `id`, the url and the title are read; all columns if empty.
         url: the field that holds the address.
+        title: the field that holds the title, where it is wanted.
         html: the first of the fields holds an HTML page: its main text replaces it.
         encoding: of text files; None: UTF-8, or what a file's first bytes prove.
         columns: names of the columns of CSV and TSV files whose first line is none of names.
@@ -91,6 +92,7 @@ class Reading(NamedTuple):
 
     fields: list[str] = []  # noqa: RUF012 (never changed; a NamedTuple has no factories)
     url: str = "url"
+    title: str | None = None
     html: bool = False
     encoding: str | None = None
     columns: list[str] | None = None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from diglot.recipe.common import Count, Language, Name, Role, Seed, Settings, Stage
 from diglot.recipe.train import EVALUATION_SHARE, FORWARD_PASSES, Training
@@ -17,9 +17,17 @@ FEWEST_BYTES, MAX_BYTES, MOST_BYTES = 2**14, 2**17, 2**19
 
 
 class Task(Settings):
-    """Test items in JSONL: `{prompt, choices, answer}` or `{prompt, reference}`."""
+    """Test items, in JSONL or here: `{prompt, choices, answer}` or `{prompt, reference}`."""
 
-    path: str = Field(description="A JSONL file; relative to the artifact in `from: {items: …}` where there is one.")
+    path: str | None = Field(
+        None, description="A JSONL file; relative to the artifact in `from: {items: …}` where there is one."
+    )
+    items: list[dict[str, Any]] | None = Field(
+        None,
+        min_length=1,
+        description="Instead of `path`, the items themselves.",
+        examples=["[{prompt: The capital of Egypt is, choices: [Cairo, Rome], answer: 0}]"],
+    )
     language: Language = Field(description="What the items are in.")
     kind: Literal["choice", "generation"] = Field(
         "choice", description="choice: the likeliest of `choices`; generation: an answer compared with `reference`."
@@ -28,6 +36,12 @@ class Task(Settings):
     chat: bool = Field(False, description="Put the prompt into the chat template, as a user's message.")
     shots: int = Field(0, ge=0, description="Examples before the item, drawn from the other items by the seed.")
     max_new_tokens: Count = Field(64, description="Tokens of a generated answer at most.")
+
+    @model_validator(mode="after")
+    def _one_place_of_items(self) -> Task:
+        if (self.path is None) == (self.items is None):
+            raise ValueError("give either path or items")
+        return self
 
 
 class Evaluate(Stage):
@@ -100,5 +114,5 @@ class Evaluate(Stage):
     def outside_paths(self) -> dict[tuple, str]:
         """The tasks' files, where the items come from outside."""
         inside = isinstance(self.from_, dict) and "items" in self.from_
-        paths = {("tasks", name, "path"): task.path for name, task in self.tasks.items()}
+        paths = {("tasks", name, "path"): task.path for name, task in self.tasks.items() if task.path is not None}
         return {key: path for key, path in paths.items() if not inside or path.startswith(("/", "~"))}

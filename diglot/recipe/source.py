@@ -60,6 +60,12 @@ class Source(RawFiles):
     )
     html: bool = Field(False, description="The text is an HTML page: take its main text.")
     url: str = Field("url", description="The field that holds the document's address, if any.")
+    title: str | None = Field(
+        None,
+        description="The field that holds the document's title, where it is to be kept: a column of the corpus, of which "
+        "make-instructions makes headlines.",
+        examples=["title"],
+    )
     target_language: Language | None = Field(
         None, description="Parallel data: the records are pairs, written out as bilingual documents."
     )

@@ -23,7 +23,7 @@ def sources_table(entries: dict[str, dict[str, Any]], title: str = "") -> Table:
         table.add(
             Cell(name, link=f"source-{place}"),
             shown_language(language_of(entry)),
-            entry.get("domain", ""),
+            ", ".join(filter(None, (entry.get("domain"), entry.get("origin")))),
             number(read),
             number(kept),
             share(kept, read),

@@ -3,6 +3,8 @@ import random
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from corpus_files import ARABIC, ENGLISH, SPANISH, sentences, write_jsonl
 from curate_run import documents, run
@@ -200,6 +202,24 @@ def test_pairs_become_bilingual_documents(tmp_path):
     assert 150 < sum(forms[row["text"]] for row in rows) < 250
     assert {(row["language"], row["domain"], row["source"]) for row in rows} == {("en", "parallel", "pairs")}
     assert summary.dropped == {"empty_text": 1, "exact_duplicate": 1, "missing_text": 1, "untranslated": 1}
+
+
+def test_a_title_is_kept_where_the_source_names_its_field(tmp_path):
+    rows = [{"text": sentences(ENGLISH, i), "meta": {"title": f"Title {i}"}} for i in range(4)]
+    rows[1]["meta"], rows[2]["meta"]["title"] = None, "\ud800"
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    pq.write_table(pa.Table.from_pylist(rows[:1]), tmp_path / "b.parquet")
+    sources = {name: Source(path=str(tmp_path / name), language="en") for name in ("a.jsonl", "b.parquet")}
+    named = {"a": sources["a.jsonl"].model_copy(update={"title": "meta.title"}), "plain": sources["a.jsonl"]}
+    off = Deduplication(exact=False, minhash=False, url=False)
+    output, _, _ = run(tmp_path, named, held_out=0.0, deduplication=off)
+    titles = {(row["source"], row["text"]): row.get("title", "no column") for row in documents(output)}
+    texts = [row["text"] for row in rows]
+    assert [titles["a", text] for text in texts] == ["Title 0", None, None, "Title 3"]
+    assert [titles["plain", text] for text in texts] == ["no column"] * 4
+    parquet = {"b": sources["b.parquet"].model_copy(update={"title": "meta.title"})}
+    output, _, _ = run(tmp_path, parquet, held_out=0.0)
+    assert [row["title"] for row in documents(output)] == ["Title 0"]
 
 
 def test_ids_are_unique_and_stable(tmp_path):

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from diglot.base.errors import UserError
 from diglot.evaluate.items import ChatPrompt, build_contexts, read_items, separator
@@ -21,14 +22,29 @@ def task(**settings) -> Task:
     return Task(**{"path": "items.jsonl", "language": "en", **settings})
 
 
+def read(file, task):
+    return read_items("facts", task.model_copy(update={"path": str(file)}), None)
+
+
+def test_items_in_the_recipe_are_read_as_those_of_a_file(tmp_path):
+    items = [GOOD, {"prompt": "The smith sells", "choices": ["bread", "iron"], "answer": 1}]
+    there = Task(language="en", items=items)
+    assert read_items("facts", there, None) == read(write(tmp_path, *items), task())
+    with pytest.raises(UserError, match=r"tasks\.facts\.items:2: answer: the number of the right choice"):
+        read_items("facts", Task(language="en", items=[GOOD, {**GOOD, "answer": 5}]), None)
+    for both in ({}, {"items": items, "path": "x.jsonl"}):
+        with pytest.raises(ValidationError, match="give either path or items"):
+            Task(language="en", **both)
+
+
 def test_templates_fill_in_fields_and_line_ends(tmp_path):
     file = write(tmp_path, {**GOOD, "town": "Lorem", "year": 7})
-    items = read_items(file, task(prompt="{town} {year} {not a field} {{x}}\\nQ: {prompt}  ".replace("{{x}}", "{}")))
+    items = read(file, task(prompt="{town} {year} {not a field} {{x}}\\nQ: {prompt}  ".replace("{{x}}", "{}")))
     assert items[0]["prompt"] == "Lorem 7 {not a field} {}\nQ: The baker sells"
 
 
 def test_braces_in_an_item_are_not_a_template(tmp_path):
-    items = read_items(write(tmp_path, {**GOOD, "prompt": "{answer} {nothing}"}), task())
+    items = read(write(tmp_path, {**GOOD, "prompt": "{answer} {nothing}"}), task())
     assert items[0]["prompt"] == "{answer} {nothing}"
 
 
@@ -52,27 +68,27 @@ def test_braces_in_an_item_are_not_a_template(tmp_path):
 )
 def test_malformed_items_are_named_by_file_and_line(tmp_path, row, message):
     with pytest.raises(UserError, match=message):
-        read_items(write(tmp_path, GOOD, row), task())
+        read(write(tmp_path, GOOD, row), task())
 
 
 def test_a_missing_file_bad_bytes_and_nothing_at_all(tmp_path):
     with pytest.raises(UserError, match="cannot read the items"):
-        read_items(tmp_path / "absent.jsonl", task())
+        read(tmp_path / "absent.jsonl", task())
     (tmp_path / "bytes.jsonl").write_bytes(b'{"prompt": 1}\n\xff\n')
     with pytest.raises(UserError, match=r"bytes.jsonl:2: not UTF-8"):
-        read_items(tmp_path / "bytes.jsonl", task())
+        read(tmp_path / "bytes.jsonl", task())
     with pytest.raises(UserError, match="holds no items"):
-        read_items(write(tmp_path, ""), task())
+        read(write(tmp_path, ""), task())
     with pytest.raises(UserError, match="reference"):
-        read_items(write(tmp_path, {"prompt": "x"}), task(kind="generation"))
+        read(write(tmp_path, {"prompt": "x"}), task(kind="generation"))
     with pytest.raises(UserError, match="2 shots need more than 2 items"):
-        read_items(write(tmp_path, GOOD, GOOD), task(shots=2))
+        read(write(tmp_path, GOOD, GOOD), task(shots=2))
 
 
 def test_line_separators_inside_a_text_do_not_end_a_line(tmp_path):
     file = tmp_path / "items.jsonl"
     file.write_text(json.dumps({**GOOD, "prompt": "a\u2028b\x85c"}, ensure_ascii=False) + "\n")
-    assert read_items(file, task())[0]["prompt"] == "a\u2028b\x85c"
+    assert read(file, task())[0]["prompt"] == "a\u2028b\x85c"
 
 
 def rows(number):
@@ -81,7 +97,7 @@ def rows(number):
 
 def test_shots_come_from_other_items_and_from_the_seed(tmp_path, random_model):
     settings = task(shots=3)
-    items = read_items(write(tmp_path, *rows(6)), settings)
+    items = read(write(tmp_path, *rows(6)), settings)
     contexts = build_contexts(items, settings, random_model, 6, "seed")
     assert contexts == build_contexts(items, settings, random_model, 6, "seed")
     assert contexts != build_contexts(items, settings, random_model, 6, "another")
@@ -98,7 +114,7 @@ def test_shots_come_from_other_items_and_from_the_seed(tmp_path, random_model):
 
 def test_chat_contexts_are_messages_and_the_templates_text(tmp_path, random_model):
     settings = task(shots=1, chat=True)
-    items = read_items(write(tmp_path, *rows(2)), settings)
+    items = read(write(tmp_path, *rows(2)), settings)
     context = build_contexts(items, settings, random_model, 1, "seed")[0]
     assert isinstance(context, ChatPrompt)
     assert context == "<s><|user|>prompt 1<|end|><|assistant|>right 1<|end|><|user|>prompt 0<|end|><|assistant|>"
@@ -118,8 +134,8 @@ def test_a_choice_with_its_own_space_is_the_choice_without(tmp_path, random_mode
     spaced = [{**row, "choices": [" sells", " bakes"]} for row in plain]
     contexts = []
     for rows_of in (plain, spaced):
-        items = read_items(write(tmp_path, *rows_of), settings)
+        items = read(write(tmp_path, *rows_of), settings)
         contexts += [build_contexts(items, settings, random_model, 2, "seed")]
     assert contexts[0] == contexts[1]
     with pytest.raises(UserError, match="the same choice stands there twice"):
-        read_items(write(tmp_path, {**plain[0], "choices": [" sells", "sells"]}), task())
+        read(write(tmp_path, {**plain[0], "choices": [" sells", "sells"]}), task())
