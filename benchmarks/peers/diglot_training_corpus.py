@@ -84,4 +84,5 @@ def main() -> None:
     )
 
 
-main()
+if __name__ == "__main__":
+    main()

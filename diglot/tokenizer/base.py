@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from diglot.base.errors import UserError
@@ -205,9 +206,14 @@ def _extended_model(base: Base, chat_tokens: list[str]) -> bytes:
         if token in special:
             added.append(Piece(token, 0.0, CONTROL))
         else:
-            least -= 1  # in BPE the score is the rank
+            least = below(least)  # in BPE the score is the rank
             added.append(Piece(token, scores.get(token, least)))
     return with_pieces(base.model, added)
+
+
+def below(score: float) -> float:
+    """A score that is less by 1 or more, as the file keeps it: Mistral's runs of spaces have -1e9, where floats are 64 apart."""
+    return float(min(np.float32(score - 1), np.nextafter(np.float32(score), np.float32(-np.inf))))
 
 
 def describe_tokens(tokenizer: Tokenizer) -> dict[str, Any]:

@@ -155,7 +155,7 @@ def _base_script_table(base_script: NDArray[np.bool_] | None) -> NDArray[np.uint
     letters = np.array([is_letter(chr(code)) for code in codes.tolist()], bool)
     for flag, chosen in ((BASE, codes), (LETTER, codes[letters])):
         for missing, first in enumerate((0, 0x80, 0x800, 0x10000)):  # of those with so many more bytes
-            table[np.unique(chosen[chosen >= first] >> 6 * missing)] |= flag << missing
+            table[chosen[chosen >= first] >> 6 * missing] |= flag << missing
     return table
 
 
