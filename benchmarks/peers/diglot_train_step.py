@@ -36,8 +36,8 @@ class DenseMask:
         same_BTT = documents_BT[:, :, None] == documents_BT[:, None]
         self.mask_B1TT = same_BTT.tril()[:, None]
 
-    def attend(self, query_BTHS: Tensor, key_BTKS: Tensor, value_BTKS: Tensor, layout: None) -> Tensor:
-        """In the place of `diglot.model.attention.attend`, and in the same types."""
+    def attend(self, query_BTHS: Tensor, key_BTKS: Tensor, value_BTKS: Tensor, layout: None, window: None) -> Tensor:
+        """In the place of `diglot.model.attention.attend`, and in the same types; of models without windows."""
         inputs = (x.transpose(1, 2) for x in (query_BTHS, key_BTKS, value_BTKS))
         if query_BTHS.device.type == "cpu":
             inputs = (x.float() for x in inputs)

@@ -16,7 +16,7 @@ from train_step_clock import Clock, prepare_device, report
 
 from diglot.base.artifact import Context
 from diglot.model.attention import DocumentLayout, attend
-from diglot.model.decoder import rotary
+from diglot.model.rotary import rotary
 from diglot.recipe.train import Train
 from diglot.train.job import prepare
 from diglot.train.objectives import micro_batches
@@ -39,7 +39,7 @@ def main() -> None:
         layout, layer.attention.attend = None, dense.attend
     else:
         layout = DocumentLayout.of(micro.documents_BT)
-    rotation = rotary(micro.positions_BT, config)
+    rotation = rotary(micro.positions_BT, config.rotary_size, config.rotary_theta, config.rotary_scaling)
     heads = (config.num_heads, config.num_key_value_heads, config.num_key_value_heads)
     inputs = [torch.randn(*micro.tokens_BT.shape, number, config.head_size, requires_grad=True) for number in heads]
     x_BTD = torch.randn(*micro.tokens_BT.shape, config.hidden_size, requires_grad=True)

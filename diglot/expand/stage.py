@@ -86,7 +86,9 @@ def run(settings: Expand, inputs: Inputs, output: Path, context: Context) -> Exp
     # What the model will be, before any weight is read: rows with their padding, and layers with the added ones.
     rows = math.ceil(tokenizer_size(new_tokenizer) / settings.pad_vocabulary_to) * settings.pad_vocabulary_to
     layers = spread(before.num_layers, settings.new_layers)
-    after = replace(before, vocabulary_size=rows, num_layers=len(layers))
+    after = replace(before, vocabulary_size=rows, num_layers=len(layers), layer_attention=())
+    if before.layer_attention:  # a new layer attends as the one that it comes from
+        after = replace(after, layer_attention=tuple(before.layer_attention[layer] for layer, _ in layers))
     names = huggingface_names(model, before, weights)
     new = new_rows(settings, inputs, alignment, context)
     measured: dict[str, RowNorms] = {}

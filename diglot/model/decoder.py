@@ -1,10 +1,11 @@
 """One decoder for the models that Diglot trains: PolyLM's (GPT-2 with exact GELU) and the Llama family's.
 
-                     PolyLM, GPT-2                 Llama, Mistral, Qwen2, Qwen3
-    normalization    LayerNorm before each branch  RMSNorm before each branch
-    positions        learned                       rotary, with linear and Llama-3 scaling
+                     PolyLM, GPT-2                 Llama, Mistral, Qwen2, Qwen3, SmolLM3, OLMo 2 and 3, Phi-3 and 4
+    normalization    LayerNorm before each branch  RMSNorm before each branch; OLMo: behind it
+    positions        learned                       rotary (rotary.py); SmolLM3: none in some layers; Phi-4-mini: in part of a head
     feed-forward     GELU                          SwiGLU
-    attention        multi-head, biases            grouped heads; Qwen2: biases; Qwen3: RMSNorm on queries and keys
+    attention        multi-head, biases            grouped heads; Qwen2: biases; Qwen3, OLMo: RMSNorm on queries and keys;
+                                                   Mistral v0.1, OLMo 3, Phi-3: within a window, in all or in some layers
 
 The decoder ends with the hidden states after the final norm. Logits are `hidden_BTD @ decoder.output_weight().T`;
 training never makes them whole (see loss.py).
@@ -27,10 +28,10 @@ head, I intermediate size.
 
 from __future__ import annotations
 
-import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +41,7 @@ from diglot.base.errors import UserError
 from diglot.base.files import own_temporary_folder
 from diglot.model.attention import DocumentLayout, attend
 from diglot.model.causal import CausalModel, ModelConfig
+from diglot.model.rotary import RotaryScaling, in_longer_documents, rotary, rotate
 
 SIZES = (
     "vocabulary_size", "num_layers", "hidden_size", "intermediate_size", "num_heads", "num_key_value_heads", "head_size",
@@ -51,22 +53,16 @@ MAX_PARAMETERS = 10**13  # a hundred times the largest open model; 20 TB in bflo
 
 
 @dataclass(frozen=True)
-class RotaryScaling:
-    """How rotary frequencies were stretched for longer contexts.
+class LayerAttention:
+    """What the attention of one layer does otherwise than that of others.
 
     Attributes:
-        kind: `linear` divides all frequencies by `factor`; `llama3` (Llama 3.1) only the slow ones.
-        factor: the stretch.
-        low_frequency_factor: llama3: wavelengths above original_max_positions over this are stretched whole.
-        high_frequency_factor: llama3: wavelengths below original_max_positions over this stay.
-        original_max_positions: llama3: context before the stretch.
+        window: tokens that each token sees, itself included; None for all before it.
+        rotary: whether queries and keys are rotated, and `plain`: whether by frequencies that were not stretched (OLMo 3).
     """
 
-    kind: Literal["linear", "llama3"]
-    factor: float
-    low_frequency_factor: float = 1.0
-    high_frequency_factor: float = 4.0
-    original_max_positions: int = 8192
+    window: int | None = None
+    rotary: Literal["scaled", "plain", "none"] = "scaled"
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,12 @@ class DecoderConfig(ModelConfig):
     """The shape of a decoder; the sizes are those of `ModelConfig`.
 
     Attributes:
-        query_key_norm: RMSNorm over each head's queries and keys (Qwen3).
+        norm_placement: norms before each branch, or of its result, before that is added (OLMo 2).
+        rotary_share: the part of each head's units that is rotated (Phi-4-mini).
+        layer_attention: of each layer; empty where all see everything before them and are rotated alike.
+        query_key_norm: RMSNorm over each head's queries and keys (Qwen3), or over those of all heads at once (OLMo 2).
+        fused_projections: how weights are stored, not what is computed: query, key and value in one matrix, and gate and
+            up (Phi-3).
         query_key_value_bias, output_bias: biases of the attention's projections.
         feed_forward_bias: biases of the feed-forward projections.
     """
@@ -82,14 +83,18 @@ class DecoderConfig(ModelConfig):
     tied_embeddings: bool = True
     normalization: Literal["rms", "layer"] = "rms"
     norm_epsilon: float = 1e-5
+    norm_placement: Literal["before", "after"] = "before"
     activation: Literal["swiglu", "gelu", "gelu-tanh"] = "swiglu"
     positions: Literal["rotary", "learned"] = "rotary"
     rotary_theta: float = 10_000.0
     rotary_scaling: RotaryScaling | None = None
-    query_key_norm: bool = False
+    rotary_share: float = 1.0
+    layer_attention: tuple[LayerAttention, ...] = ()
+    query_key_norm: Literal["head", "projection"] | None = None
     query_key_value_bias: bool = False
     output_bias: bool = False
     feed_forward_bias: bool = False
+    fused_projections: bool = False
 
     def __post_init__(self) -> None:
         """Refuse shapes that cannot be, before anything of them is made: a layer takes time even without memory.
@@ -109,8 +114,31 @@ class DecoderConfig(ModelConfig):
             raise UserError(
                 f"num_heads ({self.num_heads}) must be a multiple of num_key_value_heads ({self.num_key_value_heads})"
             )
-        if self.positions == "rotary" and self.head_size % 2:
-            raise UserError(f"rotary positions need an even head_size, not {self.head_size}")
+        if self.positions == "rotary" and (self.head_size % 2 or self.rotary_size % 2 or not self.rotary_size):
+            part = "" if self.rotary_share == 1 else f", of which {self.rotary_size} units are rotated"
+            raise UserError(f"rotary positions need an even head_size, not {self.head_size}{part}")
+        if self.layer_attention and len(self.layer_attention) != self.num_layers:
+            raise UserError(f"layer_attention is of {len(self.layer_attention)} layers, not of {self.num_layers}")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> DecoderConfig:
+        """The inverse of `dataclasses.asdict`, also behind JSON, which knows no tuples."""
+        values = dict(values)
+        if scaling := values["rotary_scaling"]:
+            lists = {key: tuple(scaling[key]) for key in ("short_factors", "long_factors")}
+            values["rotary_scaling"] = RotaryScaling(**scaling | lists)
+        values["layer_attention"] = tuple(LayerAttention(**each) for each in values["layer_attention"])
+        return cls(**values)
+
+    @property
+    def rotary_size(self) -> int:
+        """Units of a head that are rotated."""
+        return int(self.head_size * self.rotary_share)
+
+    @property
+    def attention_by_layer(self) -> tuple[LayerAttention, ...]:
+        """One for each layer, also where all are alike."""
+        return self.layer_attention or (LayerAttention(),) * self.num_layers
 
     def matrix_values(self) -> int:
         """The number of parameters, but for biases and norms."""
@@ -141,31 +169,35 @@ class Norm(nn.Module):
 class Attention(nn.Module):
     """Multi-head or grouped-query attention within documents."""
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: DecoderConfig, window: int | None) -> None:
         super().__init__()
         size, bias = config.head_size, config.query_key_value_bias
-        self.head_size = size
+        self.head_size, self.window = size, window
         self.query = nn.Linear(config.hidden_size, config.num_heads * size, bias)
         self.key = nn.Linear(config.hidden_size, config.num_key_value_heads * size, bias)
         self.value = nn.Linear(config.hidden_size, config.num_key_value_heads * size, bias)
         self.output = nn.Linear(config.num_heads * size, config.hidden_size, config.output_bias)
-        self.query_norm = Norm(size, config) if config.query_key_norm else None
-        self.key_norm = Norm(size, config) if config.query_key_norm else None
+        self.norm_of_all_heads = config.query_key_norm == "projection"
+        num_heads, num_key_heads = (config.num_heads, config.num_key_value_heads) if self.norm_of_all_heads else (1, 1)
+        self.query_norm = Norm(num_heads * size, config) if config.query_key_norm else None
+        self.key_norm = Norm(num_key_heads * size, config) if config.query_key_norm else None
         self.float32 = False  # see Decoder.keep_float32
         self.attend = attend
 
     def forward(self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor] | None, layout: DocumentLayout | None) -> Tensor:
-        """Attend; `rotation` holds the cosines and sines (each ?T1S) of rotary positions."""
-        query_BTHS = self.query(x_BTD).unflatten(-1, (-1, self.head_size))
-        key_BTKS = self.key(x_BTD).unflatten(-1, (-1, self.head_size))
-        value_BTKS = self.value(x_BTD).unflatten(-1, (-1, self.head_size))
+        """Attend; `rotation` holds the cosines and sines (each ?T1R) of rotary positions."""
+        query, key, value = self.query(x_BTD), self.key(x_BTD), self.value(x_BTD)
         if self.float32:
-            query_BTHS, key_BTKS, value_BTKS = query_BTHS.float(), key_BTKS.float(), value_BTKS.float()
-        if self.query_norm is not None and self.key_norm is not None:
+            query, key, value = query.float(), key.float(), value.float()
+        # Norms of queries and keys: over all heads at once, or over each.
+        if self.query_norm is not None and self.key_norm is not None and self.norm_of_all_heads:
+            query, key = self.query_norm(query), self.key_norm(key)
+        query_BTHS, key_BTKS, value_BTKS = (x.unflatten(-1, (-1, self.head_size)) for x in (query, key, value))
+        if self.query_norm is not None and self.key_norm is not None and not self.norm_of_all_heads:
             query_BTHS, key_BTKS = self.query_norm(query_BTHS), self.key_norm(key_BTKS)
         if rotation is not None:
             query_BTHS, key_BTKS = rotate(query_BTHS, *rotation), rotate(key_BTKS, *rotation)
-        out_BTHS = self.attend(query_BTHS, key_BTKS, value_BTKS, layout)
+        out_BTHS = self.attend(query_BTHS, key_BTKS, value_BTKS, layout, window=self.window)
         return self.output(out_BTHS.flatten(2).to(x_BTD.dtype))
 
 
@@ -188,23 +220,30 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """A pre-norm layer: x + attention(norm(x)), then x + feed_forward(norm(x)).
+    """A layer with its norms before the branches: x + attention(norm(x)), then x + feed_forward(norm(x)).
 
-    The branches compute in the type of their weights, whatever that of the residual stream.
+    Or behind them: x + norm(attention(x)), then x + norm(feed_forward(x)). The branches compute in the type of their
+    weights, whatever that of the residual stream.
     """
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: DecoderConfig, kind: LayerAttention) -> None:
         super().__init__()
+        self.norms_before = config.norm_placement == "before"
         self.attention_norm = Norm(config.hidden_size, config)
-        self.attention = Attention(config)
+        self.attention = Attention(config, kind.window)
         self.feed_forward_norm = Norm(config.hidden_size, config)
         self.feed_forward = FeedForward(config)
 
     def forward(self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor] | None, layout: DocumentLayout | None) -> Tensor:
         """Add both branches to the residual stream."""
         dtype = self.attention_norm.weight.dtype
-        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD).to(dtype), rotation, layout)
-        return x_BTD + self.feed_forward(self.feed_forward_norm(x_BTD).to(dtype))
+        if self.norms_before:
+            x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD).to(dtype), rotation, layout)
+            return x_BTD + self.feed_forward(self.feed_forward_norm(x_BTD).to(dtype))
+        # A branch's result is normalised in the type of the residual stream, as the stream is above.
+        attended_BTD = self.attention(x_BTD.to(dtype), rotation, layout).to(x_BTD.dtype)
+        x_BTD = x_BTD + self.attention_norm(attended_BTD)
+        return x_BTD + self.feed_forward_norm(self.feed_forward(x_BTD.to(dtype)).to(x_BTD.dtype))
 
 
 class Decoder(CausalModel):
@@ -219,7 +258,7 @@ class Decoder(CausalModel):
         self.embedding = nn.Embedding(config.vocabulary_size, config.hidden_size)
         learned = config.positions == "learned"
         self.position_embedding = nn.Embedding(config.max_positions, config.hidden_size) if learned else None
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
+        self.layers = nn.ModuleList(Layer(config, kind) for kind in config.attention_by_layer)
         self.norm = Norm(config.hidden_size, config)
         self.head = (
             None if config.tied_embeddings else nn.Linear(config.hidden_size, config.vocabulary_size, bias=False)
@@ -256,16 +295,35 @@ class Decoder(CausalModel):
             places_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
             positions_BT = places_T[None] if layout is None else layout.positions_BT
         # Positions count within documents: learned ones are added once, rotary ones turn queries and keys in each layer.
-        x_BTD, rotation = self.embedding(tokens_BT), None
+        x_BTD, rotations = self.embedding(tokens_BT), {}
         if self.position_embedding is not None:
             x_BTD = x_BTD + self.position_embedding(positions_BT)
         else:
-            rotation = rotary(positions_BT, self.config)
+            rotations = self._rotations(positions_BT, documents_BT, longest)
         if self.float32_residual:
             x_BTD = x_BTD.float()
-        for layer in self.layers:
-            x_BTD = layer(x_BTD, rotation, layout)
+        for layer, kind in zip(self.layers, self.config.attention_by_layer):
+            x_BTD = layer(x_BTD, rotations.get(kind.rotary), layout)
         return self.norm(x_BTD).to(self.norm.weight.dtype)
+
+    def _rotations(
+        self, positions_BT: Tensor, documents_BT: Tensor | None, longest: int
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Cosines and sines by the kind of rotation, for those that some layer has."""
+        config, scaling, long_BT = self.config, self.config.rotary_scaling, None
+        if scaling is not None and scaling.kind == "longrope" and longest > scaling.original_max_positions:
+            # By document, as if each were alone; transformers asks for the longest of a batch.
+            if documents_BT is None:
+                documents_BT = torch.zeros(1, longest, dtype=torch.int64)
+            long_BT = in_longer_documents(documents_BT.cpu(), scaling.original_max_positions)
+            if self.row_cut is not None:
+                long_BT = long_BT[:, self.row_cut.columns(long_BT.shape[1])]
+        kinds = {kind.rotary for kind in config.attention_by_layer}
+        size, theta = config.rotary_size, config.rotary_theta
+        rotations = {"scaled": rotary(positions_BT, size, theta, scaling, long_BT)} if "scaled" in kinds else {}
+        if "plain" in kinds:
+            rotations["plain"] = rotary(positions_BT, size, theta, None)
+        return rotations
 
     def keep_float32(self) -> None:
         """Keep the residual stream, queries, keys, values and attention's softmax in float32 from now on.
@@ -294,36 +352,3 @@ class Decoder(CausalModel):
             assert isinstance(layer, Layer)
             layer.attention.attend = eager
             layer.forward = torch.compile(layer.forward, dynamic=True)  # type: ignore[method-assign]
-
-
-def rotary(positions_BT: Tensor, config: DecoderConfig) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of rotary positions (RoFormer), float32, each BT1S with the two halves of S equal."""
-    frequencies_S = rotary_frequencies(config).to(positions_BT.device)
-    angles_BTS = positions_BT[..., None].float() * frequencies_S
-    angles_BT1S = torch.cat([angles_BTS, angles_BTS], dim=-1)[:, :, None]
-    return angles_BT1S.cos(), angles_BT1S.sin()
-
-
-def rotary_frequencies(config: DecoderConfig) -> Tensor:
-    """The S/2 frequencies in radians per position, float32, in the same order of operations as transformers'."""
-    powers = torch.arange(0, config.head_size, 2, dtype=torch.int64).float() / config.head_size
-    frequencies = 1.0 / (config.rotary_theta**powers)
-    scaling = config.rotary_scaling
-    if scaling is None:
-        return frequencies
-    if scaling.kind == "linear":
-        return frequencies / scaling.factor
-    low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
-    wavelengths = 2 * math.pi / frequencies
-    smooth = (scaling.original_max_positions / wavelengths - low) / (high - low)
-    between = (1 - smooth) * frequencies / scaling.factor + smooth * frequencies
-    slow = wavelengths > scaling.original_max_positions / low
-    fast = wavelengths < scaling.original_max_positions / high
-    return torch.where(slow, frequencies / scaling.factor, torch.where(fast, frequencies, between))
-
-
-def rotate(x_BTHS: Tensor, cosines_BT1S: Tensor, sines_BT1S: Tensor) -> Tensor:
-    """Turn each head's pairs (i, i + S/2) by their position's angles, in float32."""
-    first, second = x_BTHS.chunk(2, dim=-1)
-    turned = torch.cat([-second, first], dim=-1)
-    return (x_BTHS * cosines_BT1S + turned * sines_BT1S).to(x_BTHS.dtype)

@@ -4,8 +4,9 @@
 
 with N the parameters that take part in products (all but the input embedding and learned positions; a tied embedding
 counts once, as the output weight), L layers, H S the size of all heads, T the sequence length. Attention counts whole
-although half of it is masked, and recomputation counts nothing. DPO adds its reference model's forward pass, a third
-more.
+although half of it is masked, and recomputation counts nothing. In a layer with a window of W < T tokens T is replaced by
+(2 W T - W²) / T: twice the tokens that are seen on average, as T is without a window. DPO adds its reference model's forward
+pass, a third more.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def flops_per_token(config: DecoderConfig, sequence_length: int, objective: str 
         in_products -= config.max_positions * config.hidden_size
     if not config.tied_embeddings:
         in_products -= config.vocabulary_size * config.hidden_size
-    attention = 12 * config.num_layers * config.num_heads * config.head_size * sequence_length
+    windows = [min(layer.window or sequence_length, sequence_length) for layer in config.attention_by_layer]
+    seen = sum(window * (2 * sequence_length - window) // sequence_length for window in windows)
+    attention = 12 * config.num_heads * config.head_size * seen
     return (6 * in_products + attention) * (4 / 3 if objective == "dpo" else 1)
 
 

@@ -25,7 +25,7 @@ from diglot.base.errors import UserError
 from diglot.base.files import expand_home, write_json
 from diglot.base.summaries.model import ImportedModel, ImportedTokenizer, Shape
 from diglot.model.decoder import Decoder, DecoderConfig
-from diglot.model.families import config_json, family_of, read_config
+from diglot.model.families import config_json, family_of, read_config, read_config_with_notes
 from diglot.model.weights import StoredWeights, write_weights
 from diglot.recipe.model import ImportModel
 from diglot.tokenizer.export import write_for_transformers
@@ -53,7 +53,7 @@ def run(settings: ImportModel, inputs: Inputs, output: Path, context: Context) -
         UserError: the folder is absent or the hub unreachable, or the model is not one that Diglot trains.
     """
     folder = find_model(settings.path)
-    config, weights = read_config(folder), StoredWeights(folder)
+    (config, ignored), weights = read_config_with_notes(folder), StoredWeights(folder)
     names, shapes = huggingface_names(folder, config, weights), weights.shapes()
     dtype = shapes[names[family_of(config).embedding_names(config)[0]]].dtype
     write_description(config, dtype, output, folder)
@@ -72,6 +72,7 @@ def run(settings: ImportModel, inputs: Inputs, output: Path, context: Context) -
         dtype=str(dtype).removeprefix("torch."),
         tokenizer=ImportedTokenizer(*tokenizer, bytes_without_token(load_tokenizer(folder))),
         weights_passed_over=weights.passed_over,
+        keys_passed_over=ignored,
     )
 
 

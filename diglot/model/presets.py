@@ -39,8 +39,9 @@ from torch import nn
 from diglot.base.artifact import Context, Inputs
 from diglot.base.errors import UserError
 from diglot.base.summaries.model import NewModelSummary
-from diglot.model.decoder import Decoder, DecoderConfig, RotaryScaling
+from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.huggingface import describe, save_decoder
+from diglot.model.rotary import RotaryScaling
 from diglot.recipe.model import NewModel, Shape
 from diglot.tokenizer.folder import load_tokenizer, tokenizer_size
 
@@ -95,7 +96,7 @@ _QWEN3: dict[str, Any] = {
     "max_positions": 40_960,
     "tied": True,
     "head_size": 128,
-    "query_key_norm": True,
+    "query_key_norm": "head",
     "rotary_theta": 1e6,
     "norm_epsilon": 1e-6,
 }

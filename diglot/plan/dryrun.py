@@ -30,7 +30,7 @@ from dataclasses import asdict
 from typing import Any
 
 from diglot.base.errors import UserError
-from diglot.model.decoder import DecoderConfig, RotaryScaling
+from diglot.model.decoder import DecoderConfig
 from diglot.plan.memory import Execution
 
 TIMEOUT = 900  # seconds
@@ -225,8 +225,7 @@ def _main() -> None:
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
     started, request = time.monotonic(), json.load(sys.stdin)
-    scaling = request["config"].pop("rotary_scaling")
-    config = DecoderConfig(**request["config"], rotary_scaling=RotaryScaling(**scaling) if scaling else None)
+    config = DecoderConfig.of(request["config"])
     execution = Execution(**request["execution"])
     distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=execution.ranks)
     _keep_what_a_gpu_keeps()

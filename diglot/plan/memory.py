@@ -23,7 +23,8 @@ Korthikanti et al. 2022, 2205.05198, without dropout and with attention that kee
 
 With activation checkpointing a layer keeps its input alone (D) and everything else is there for one layer at a time.
 Under tensor parallel with sequence parallel, all is divided but the inputs of query, key, value and up, which are
-gathered. Where c ranks share the tokens of a row (context parallel) each keeps what its own tokens need, and keys and
+gathered. Norms behind the branches keep as many inputs (2 D). A window narrower than the rows costs each layer that has one
+a mask (BAND queries by the keys that they see). Where c ranks share the tokens of a row (context parallel) each keeps what its own tokens need, and keys and
 values that they see: of a document that fills the row, (c + 1/2) times as many as it has tokens. The loss walks over
 chunks of tokens (diglot/model/loss.py): it holds a chunk's logits, the output weight's gradient in float32, and one
 product of its shape.
@@ -41,6 +42,7 @@ from typing import Literal
 
 import torch
 
+from diglot.model.attention import BAND
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.loss import CHUNK_LOGITS, MIN_CHUNK
 
@@ -221,10 +223,22 @@ def layer_activations(config: DecoderConfig, execution: Execution) -> int:
     if execution.packed or attention != compute:  # the output projection's input: put back in order, or cast
         split += heads * config.head_size * compute
     if config.query_key_norm:  # the norms' inputs
-        split += all_heads * (config.head_size * compute + statistics)
+        norms = all_heads if config.query_key_norm == "head" else 2
+        split += all_heads * config.head_size * compute + norms * statistics
     split += (4 if config.activation == "swiglu" else 2) * inner * compute
     gathered = 2 * hidden * compute
-    return execution.tokens * (math.ceil(split / execution.tensor_parallel) + gathered)
+    return execution.tokens * (math.ceil(split / execution.tensor_parallel) + gathered) + _window_mask(
+        config, execution
+    )
+
+
+def _window_mask(config: DecoderConfig, execution: Execution) -> int:
+    """Bytes of the mask of a layer with a window; all layers are taken for such where one is."""
+    window = max((layer.window or 0 for layer in config.layer_attention), default=0)
+    if not 0 < window < execution.sequence_length:
+        return 0
+    on_cpu = execution.host or execution.float32_residual
+    return min(BAND, execution.sequence_length) * (window + BAND) * (4 if on_cpu else execution.compute_bytes)
 
 
 def kept_activations(config: DecoderConfig, execution: Execution) -> int:
@@ -235,7 +249,8 @@ def kept_activations(config: DecoderConfig, execution: Execution) -> int:
         if execution.activation_checkpointing
         else layer_activations(config, execution)
     )
-    rotations = 2 * 4 * execution.tokens * config.head_size if config.positions == "rotary" else 0
+    kinds = {layer.rotary for layer in config.attention_by_layer} - {"none"} if config.positions == "rotary" else ()
+    rotations = 2 * 4 * execution.tokens * config.rotary_size * len(kinds)
     return math.ceil(config.num_layers * layer + hidden * execution.residual_bytes + rotations)
 
 

@@ -44,7 +44,7 @@ class NewModel(Stage):
 
 
 class ImportModel(Stage):
-    """Take in a Hugging Face model folder or hub name (Llama, Mistral, Qwen3, GPT-2/PolyLM; safetensors only)."""
+    """Take in a Hugging Face model folder or hub name (Llama, Mistral, Qwen, SmolLM, OLMo, Phi, GPT-2/PolyLM; safetensors only)."""
 
     makes: ClassVar[str] = "model"
     function: ClassVar[str] = "diglot.model.huggingface:run"

@@ -397,6 +397,11 @@ def cut_layers(decoder: Decoder, mesh: DeviceMesh, sequence_length: int) -> None
         UserError: a size that is no multiple of the number of processes.
     """
     _refuse_uneven(decoder.config, mesh.size(), sequence_length)
+    if decoder.config.query_key_norm == "projection" or decoder.config.norm_placement == "after":
+        raise UserError(
+            "parallel.tensor: this model's norms are over the queries of all heads at once (OLMo 2 and 3), which lie on "
+            "several processes; set parallel.tensor: 1"
+        )
     by_token, everywhere = Shard(1), Replicate()
     rows = RowwiseParallel(input_layouts=everywhere, output_layouts=by_token)
     top: dict[str, ParallelStyle] = {"embedding": rows, "position_embedding": rows, "norm": SequenceParallel()}

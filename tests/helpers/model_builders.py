@@ -19,7 +19,12 @@ SIZES = {
     "vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64
 }  # fmt: skip
 LLAMA_SIZES = {"intermediate_size": 48, "num_key_value_heads": 4, "head_dim": 8}  # of most families
-SIZES_OF = {"gpt2": {"activation_function": "gelu"}}  # of those that know no such keys
+SIZES_OF = {  # of those that know no such keys
+    "gpt2": {"activation_function": "gelu"},
+    "phi3": {"intermediate_size": 48, "num_key_value_heads": 2},
+}
+# Within the vocabulary where a family's defaults are not.
+SPECIAL_IDS = {kind: {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3} for kind in ("phi3", "smollm3")}
 NEW_MERGES = [("▁the", "r"), ("▁ther", "e"), ("ك", "ت"), ("كت", "ا"), ("كتا", "ب"), ("▁", "كتاب")]
 
 
@@ -69,7 +74,9 @@ def vocabulary(folder: Path) -> dict[str, int]:
 def transformers_model(kind: str, **changes) -> transformers.PreTrainedModel:
     """A tiny model of transformers' own with all weights, biases and norms drawn at random."""
     torch.manual_seed(0)
-    config = transformers.CONFIG_MAPPING[kind](**SIZES | SIZES_OF.get(kind, LLAMA_SIZES) | changes)
+    config = transformers.CONFIG_MAPPING[kind](
+        **SIZES | SIZES_OF.get(kind, LLAMA_SIZES) | SPECIAL_IDS.get(kind, {}) | changes
+    )
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
     with torch.no_grad():
         for parameter in model.parameters():

@@ -1,13 +1,15 @@
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from rounding import rounding
 
 from diglot.base.errors import UserError
-from diglot.model.decoder import Decoder, DecoderConfig
+from diglot.model.decoder import Decoder, DecoderConfig, LayerAttention
 from diglot.model.loss import cross_entropy
 from diglot.model.presets import PRESETS, initialize, shape
+from diglot.model.rotary import RotaryScaling, in_longer_documents
 
 LLAMA = DecoderConfig(
     vocabulary_size=97,
@@ -30,8 +32,31 @@ POLYLM = replace(
     head_size=8,
     max_positions=64,
 )
-QWEN3 = replace(LLAMA, query_key_norm=True, head_size=16, tied_embeddings=False)
-SHAPES = {"llama": LLAMA, "polylm": POLYLM, "qwen3": QWEN3}
+QWEN3 = replace(LLAMA, query_key_norm="head", head_size=16, tied_embeddings=False)
+WINDOW, PLAIN_WINDOW = LayerAttention(window=5), LayerAttention(window=5, rotary="plain")
+YARN = RotaryScaling("yarn", 4.0, original_max_positions=16)
+SHAPES = {
+    "llama": LLAMA,
+    "polylm": POLYLM,
+    "qwen3": QWEN3,
+    "mistral": replace(LLAMA, layer_attention=(WINDOW, WINDOW)),
+    "smollm3": replace(LLAMA, layer_attention=(LayerAttention(), LayerAttention(rotary="none"))),
+    "olmo3": replace(
+        LLAMA,
+        norm_placement="after",
+        query_key_norm="projection",
+        rotary_scaling=YARN,
+        layer_attention=(PLAIN_WINDOW, LayerAttention()),
+    ),
+    "phi3": replace(
+        LLAMA,
+        rotary_share=0.75,
+        rotary_scaling=RotaryScaling(
+            "longrope", 8.0, original_max_positions=10, short_factors=(1.0, 1.5, 2.0), long_factors=(2.0, 4.0, 8.0)
+        ),
+        fused_projections=True,
+    ),
+}
 
 
 def make(config: DecoderConfig) -> Decoder:
@@ -62,14 +87,14 @@ def test_packed_documents_equal_documents_alone(name):
         torch.testing.assert_close(packed_BTD[row, start : start + length], alone_1TD[0], atol=1e-5, rtol=1e-5)
 
 
-def test_packed_loss_and_gradient_equal_those_of_documents_alone():
+@pytest.mark.parametrize("name", SHAPES)
+def test_packed_loss_and_gradient_equal_those_of_documents_alone(name):
     """The whole of trap 5: no leak between documents, positions reset, padding without a trace."""
-    config = replace(LLAMA, num_layers=1)
-    packed, alone = make(config), make(config)
+    packed, alone = make(SHAPES[name]), make(SHAPES[name])
     tokens_BT = torch.randint(97, (1, 20), generator=torch.Generator().manual_seed(2))
-    documents_BT = torch.tensor([[0] * 6 + [1] * 9 + [-1] * 5])
+    documents_BT = torch.tensor([[0] * 5 + [1] * 11 + [-1] * 4])
     targets_BT = torch.full((1, 20), -100)
-    spans = [(0, 6), (6, 15)]
+    spans = [(0, 5), (5, 16)]
     for start, end in spans:
         targets_BT[0, start : end - 1] = tokens_BT[0, start + 1 : end]
     hidden = packed(tokens_BT, None, documents_BT).flatten(0, 1)
@@ -141,11 +166,42 @@ def test_too_long_a_document_is_refused_but_a_long_row_of_short_ones_is_not():
     assert decoder(tokens_BT, None, torch.arange(2).repeat_interleave(40)[None]).shape == (1, 80, 32)
 
 
+def test_which_documents_are_longer():
+    documents_BT = torch.tensor([[0, 0, 0, 1, 1, -1], [2, 3, 3, 3, 3, 3]])
+    expected = [[1, 1, 1, 0, 0, 0], [0, 1, 1, 1, 1, 1]]
+    assert in_longer_documents(documents_BT, 2).int().tolist() == expected
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_shape_survives_json(name):
+    assert DecoderConfig.of(json.loads(json.dumps(asdict(SHAPES[name])))) == SHAPES[name]
+
+
+@pytest.mark.full
+def test_compiled_layers_compute_the_same():
+    """Norms behind branches and over all heads, a window, and no rotation, which the other tests of compilation lack."""
+    config = replace(SHAPES["olmo3"], layer_attention=(PLAIN_WINDOW, LayerAttention(rotary="none")))
+    plain, compiled = make(config), make(config)
+    compiled.compile_layers()
+    tokens_BT = torch.arange(24)[None]
+    documents_BT = torch.tensor([[0] * 7 + [1] * 17])
+    outputs = [decoder(tokens_BT, None, documents_BT) for decoder in (plain, compiled)]
+    torch.testing.assert_close(*outputs, atol=1e-5, rtol=1e-5)
+    for output in outputs:
+        output.square().mean().backward()
+    for (parameter, one), other in zip(plain.named_parameters(), compiled.parameters()):
+        torch.testing.assert_close(one.grad, other.grad, atol=1e-5, rtol=1e-4, msg=parameter)
+
+
 def test_impossible_shapes_are_refused():
     with pytest.raises(UserError, match="multiple of num_key_value_heads"):
         replace(LLAMA, num_key_value_heads=3)
     with pytest.raises(UserError, match="even head_size"):
         replace(LLAMA, head_size=7)
+    with pytest.raises(UserError, match="even head_size, not 8, of which 3 units"):
+        replace(LLAMA, rotary_share=0.4)
+    with pytest.raises(UserError, match="layer_attention is of 1 layers, not of 2"):
+        replace(LLAMA, layer_attention=(WINDOW,))
 
 
 def test_the_output_weight_is_the_embedding_only_where_tied():

@@ -9,15 +9,17 @@ import transformers
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from model_builders import SPECIALS, inputs, save, transformers_model, write_tokenizer
+from model_builders import SPECIAL_IDS, SPECIALS, inputs, save, transformers_model, write_tokenizer
 from safetensors.torch import load_file, save_file
 
 from diglot.base.artifact import content_hash
 from diglot.base.errors import UserError
-from diglot.model.decoder import Decoder, rotary_frequencies
-from diglot.model.families import FAMILIES, config_json, family_of, read_config
+from diglot.model.decoder import Decoder
+from diglot.model.families import FAMILIES, config_json, family_of, read_config, read_config_with_notes
+from diglot.model.families.keys import is_read
 from diglot.model.huggingface import find_model, huggingface_shapes, load_decoder, run, save_decoder, write_description
 from diglot.model.presets import PRESETS
+from diglot.model.rotary import rotary_frequencies
 from diglot.model.weights import StoredWeights, write_weights
 from diglot.recipe.model import ImportModel
 from diglot.tokenizer.folder import load_tokenizer
@@ -28,6 +30,14 @@ LLAMA3 = {
     "factor": 8.0,
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 16}
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 1e4,
+    "short_factor": [1.0, 1.1, 1.5, 2.0],
+    "long_factor": [1.0, 2.0, 5.0, 9.0],
     "original_max_position_embeddings": 32,
 }
 MODELS = {  # a new family is tested by adding it here
@@ -47,8 +57,66 @@ MODELS = {  # a new family is tested by adding it here
     "qwen3": ("qwen3", {"num_key_value_heads": 2, "head_dim": 16}),
     "qwen3 tied": ("qwen3", {"tie_word_embeddings": True}),
     "qwen3 biases": ("qwen3", {"attention_bias": True}),
+    "llama yarn": ("llama", {"rope_parameters": YARN}),
+    "llama dynamic": ("llama", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}}),
+    "llama longrope": ("llama", {"rope_parameters": LONGROPE | {"factor": 2.0}}),
+    "mistral window": ("mistral", {"sliding_window": 7, "num_key_value_heads": 2}),
+    "qwen2 windows": ("qwen2", {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1}),
+    "qwen3 yarn": ("qwen3", {"num_key_value_heads": 2, "head_dim": 16, "rope_parameters": YARN | {"factor": 3.0}}),
+    "qwen3 windows": (
+        "qwen3",
+        {"use_sliding_window": True, "sliding_window": 9, "layer_types": ["sliding_attention", "full_attention"]},
+    ),
+    "smollm3": ("smollm3", {"no_rope_layer_interval": 2, "num_key_value_heads": 2}),
+    "smollm3 biases windows": (
+        "smollm3",
+        {
+            "no_rope_layers": [0, 1],
+            "use_sliding_window": True,
+            "sliding_window": 9,
+            "attention_bias": True,
+            "mlp_bias": True,
+            "tie_word_embeddings": False,
+        },
+    ),
+    "olmo2": ("olmo2", {"num_key_value_heads": 2}),
+    "olmo2 biases": ("olmo2", {"attention_bias": True, "tie_word_embeddings": True, "head_dim": 16}),
+    "olmo3": ("olmo3", {"sliding_window": 9, "layer_types": ["sliding_attention", "full_attention"]}),
+    "olmo3 yarn": (
+        "olmo3",
+        {
+            "sliding_window": 9,
+            "layer_types": ["full_attention", "sliding_attention"],
+            "rope_scaling": YARN | {"attention_factor": 1.3, "rope_theta": 5e5},
+        },
+    ),
+    "olmo3 wide": (
+        "olmo3",
+        {"layer_types": ["full_attention", "sliding_attention"], "rope_scaling": YARN | {"rope_theta": 5e5}},
+    ),
+    "olmo3 theta": (
+        "olmo3",
+        {
+            "sliding_window": 9,
+            "layer_types": ["full_attention", "sliding_attention"],
+            "rope_parameters": {kind: {"rope_theta": 1e4} for kind in ("full_attention", "sliding_attention")},
+        },
+    ),
+    "phi3": ("phi3", {}),
+    "phi3 window": ("phi3", {"sliding_window": 9, "num_key_value_heads": 4}),
+    "phi3 longrope": ("phi3", {"rope_scaling": LONGROPE, "original_max_position_embeddings": 32}),
+    "phi4 mini": (
+        "phi3",
+        {
+            "rope_scaling": LONGROPE | {"short_factor": [1.0, 1.5, 2.0], "long_factor": [2.0, 4.0, 9.0]},
+            "original_max_position_embeddings": 48,
+            "partial_rotary_factor": 0.75,
+            "tie_word_embeddings": True,
+        },
+    ),
     "polylm": ("gpt2", {}),
     "polylm rotary": ("starcoder2", {"hidden_act": "gelu", "head_dim": None}),
+    "starcoder2 window": ("starcoder2", {"sliding_window": 9, "hidden_act": "gelu_pytorch_tanh", "head_dim": None}),
     "starcoder2 grouped untied": (
         "starcoder2",
         {"num_key_value_heads": 2, "tie_word_embeddings": False, "use_bias": False, "head_dim": None},
@@ -56,7 +124,10 @@ MODELS = {  # a new family is tested by adding it here
     "gpt2 tanh untied": ("gpt2", {"activation_function": "gelu_new", "tie_word_embeddings": False}),
     "gpt2 wide": ("gpt2", {"n_inner": 40}),
 }
-WRITES_RESIDUAL = ("attention.output.weight", "attention.output.bias", "down.weight", "down.bias")
+WRITES_RESIDUAL = {  # by where the norms stand
+    "before": ("attention.output.weight", "attention.output.bias", "down.weight", "down.bias"),
+    "after": ("attention_norm.weight", "feed_forward_norm.weight"),
+}
 TOKENS = torch.randint(320, (2, 40), generator=torch.Generator().manual_seed(0))
 
 
@@ -83,7 +154,8 @@ def test_names_of_tensors_by_layer(folder):
     for name in set(names) - set(outside):
         assert family.in_layer(name, family.layer_of(name)) == name
         assert family.layer_of(family.in_layer(name, 11)) == 11
-    assert sum(map(family.writes_residual, names)) == sum(name.endswith(WRITES_RESIDUAL) for name in ours)
+    ends = WRITES_RESIDUAL[config.norm_placement]
+    assert sum(map(family.writes_residual, names)) == sum(name.endswith(ends) for name in ours)
 
 
 @pytest.fixture(params=MODELS)
@@ -257,16 +329,33 @@ def test_the_models_stops_are_written(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "changes", "message"),
     [
-        ("mistral", {"sliding_window": 32}, "sliding_window: attention within a window of 32"),
-        ("qwen2", {"use_sliding_window": True, "sliding_window": 32, "max_window_layers": 0}, "sliding_window"),
-        ("llama", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}}, "yarn"),
-        ("llama", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "dynamic"),
-        ("qwen2", {"rope_scaling": {"type": "yarn", "factor": 4.0}}, "yarn.*before it was stretched"),
+        ("llama", {"sliding_window": 32}, "sliding_window: unknown .*transformers reads it"),
+        ("qwen2", {"layer_types": ["sliding_attention"] * 2}, 'layer_types: "sliding_attention" is not supported'),
+        ("olmo3", {"layer_types": ["chunked_attention"] * 2}, "layer_types"),
+        (
+            "olmo3",
+            {"rope_parameters": {"full_attention": {"rope_theta": 1e4}}},
+            r"sliding_attention.rope_theta: 500000.0",
+        ),
+        ("smollm3", {"no_rope_layers": [1, 2]}, "no_rope_layers: 2 is not supported"),
+        ("smollm3", {"no_rope_layers": [1]}, "no_rope_layers: one number a layer"),
+        ("smollm3", {"layer_types": ["sliding_attention"] * 2, "sliding_window": 9}, "use_sliding_window"),
+        ("phi3", {"head_dim": 16}, "head_dim: 16 is not supported"),
+        (
+            "llama",
+            {"rope_scaling": {"rope_type": "proportional", "factor": 2.0}},
+            "proportional.*before it was stretched",
+        ),
+        ("qwen2", {"rope_scaling": {"type": "yarn", "factor": 4.0, "mrope_section": [1]}}, "mrope_section"),
+        ("llama", {"rope_scaling": LONGROPE | {"short_factor": [1.0]}}, "short_factor: a list of 4 numbers"),
         ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
         ("llama", {"hidden_act": "relu"}, "hidden_act"),
-        ("llama", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping: unknown"),
-        ("llama", {"quantization_config": {"bits": 4}}, "quantization_config: unknown"),
-        ("llama", {"auto_map": {"AutoModel": "modeling.Mine"}}, "auto_map: unknown"),
+        ("llama", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping: unknown .*other architectures"),
+        ("llama", {"rope_interleaved": True}, "rope_interleaved: unknown .*other architectures"),
+        ("llama", {"attention_chunk_size": 16}, "attention_chunk_size: unknown .*transformers reads it"),
+        ("phi3", {"attention_bias": True}, "attention_bias: unknown .*other architectures"),
+        ("llama", {"quantization_config": {"bits": 4}}, "quantization_config: unknown .*before it was quantized"),
+        ("llama", {"auto_map": {"AutoModel": "modeling.Mine"}}, "auto_map: unknown .*never run"),
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
         ("gpt2", {"activation_function": "relu"}, "activation_function"),
         ("llama", {"model_type": "bert"}, "'bert' is not supported; supported: gpt2, llama"),
@@ -285,6 +374,56 @@ def test_what_changes_the_maths_is_refused(tmp_path, kind, changes, message):
 def test_a_window_wider_than_the_context_is_no_window(tmp_path):
     folder = save(transformers_model("mistral"), tmp_path / "theirs", sliding_window=64)
     assert read_config(folder).max_positions == 64
+
+
+def test_keys_that_transformers_ignores_are_left_out_with_a_note(tmp_path, context):
+    """Those of SmolLM2-Instruct, and others that say nothing."""
+    changes = {
+        "_model_name_or_path": "Smollm2 135M 8k Lc100K Mix1 Ep2",
+        "is_llama_config": True,
+        "rope_interleaved": False,
+        "transformers.js_config": {"kv_cache_dtype": {"q4f16": "float16"}},
+        "quantization_config": None,
+        "embedding_multiplier": 1.0,
+    }
+    model = transformers_model("llama")
+    folder = save(model, tmp_path / "theirs", temperature=0.7, **changes)
+    output = tmp_path / "ours"
+    output.mkdir()
+    summary = run(ImportModel(do="import-model", path=str(folder)), inputs(), output, context)
+    assert summary.keys_passed_over == sorted(changes)
+    assert any("_model_name_or_path, embedding_multiplier, is_llama" in told for told in summary.warnings())
+    assert not changes.keys() & json.loads((output / "config.json").read_text()).keys()
+    assert read_config_with_notes(output)[1] == []
+    assert torch.equal(
+        transformers.AutoModelForCausalLM.from_pretrained(output).eval()(TOKENS).logits, model(TOKENS).logits
+    )
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_what_transformers_reads_of_its_configuration_is_read_here(kind):
+    """A key that its code mentions changes the model, or stands here with what it is for. A new one is found so."""
+    full = transformers.CONFIG_MAPPING[kind](**SPECIAL_IDS.get(kind, {}))
+    asked = set()
+
+    class Asked:
+        def __getattr__(self, name: str):
+            asked.add(full.attribute_map.get(name, name))
+            return getattr(full, name)
+
+    FAMILIES[kind].read(Path("config.json"), Asked())
+    own = {key for key in full.to_dict() if is_read(key, type(full))}
+    assert {"vocab_size", full.attribute_map.get("hidden_size", "hidden_size")} <= own & asked
+    not_of_the_forward_pass = {
+        "attention_dropout", "attn_pdrop", "embd_pdrop", "embedding_dropout", "resid_pdrop", "residual_dropout",
+        "chunk_size_feed_forward", "initializer_range", "is_encoder_decoder", "pad_token_id", "problem_type", "num_labels",
+        "output_attentions", "output_hidden_states", "return_dict", "use_cache", "dtype", "architectures", "model_type",
+        "_name_or_path", "bos_token_id", "eos_token_id", "reorder_and_upcast_attn", "summary_activation",
+        "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj",
+    }  # fmt: skip
+    through_others = {"original_max_position_embeddings": "rope_parameters", "use_sliding_window": "layer_types"}
+    asked |= {key for key, other in through_others.items() if other in asked}
+    assert own - asked - not_of_the_forward_pass == set()
 
 
 def test_bad_folders_are_refused_with_a_remedy(tmp_path, context):
@@ -337,24 +476,66 @@ def test_an_index_cannot_reach_outside_its_folder(tmp_path):
 
 
 @given(
-    st.sampled_from(["linear", "llama3"]),
+    st.sampled_from(["linear", "dynamic", "llama3", "yarn", "yarn untruncated", "longrope", "longrope long"]),
     st.floats(1.0, 64.0),
     st.sampled_from([64, 80, 128]),
     st.sampled_from([1e4, 5e5, 1e6]),
     st.sampled_from([2048, 8192]),
 )
-@examples(25)
-def test_rotary_frequencies_equal_transformers(kind, factor, head_size, theta, original):
+@examples(50)
+def test_rotary_frequencies_equal_transformers(form, factor, head_size, theta, original):
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-    parameters = {"rope_type": kind, "rope_theta": theta, "factor": factor}
-    if kind == "llama3":
-        parameters |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
-        parameters["original_max_position_embeddings"] = original
+    kind, long = form.split()[0], form.endswith("long")
+    own = {
+        "llama3": {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": original},
+        "yarn": {"truncate": form == "yarn", "beta_fast": 20, "original_max_position_embeddings": original},
+        "longrope": {
+            "short_factor": [1 + number / 7 for number in range(head_size // 2)],
+            "long_factor": [1 + number / 3 for number in range(head_size // 2)],
+            "original_max_position_embeddings": original,
+        },
+    }
+    parameters = {"rope_type": kind, "rope_theta": theta, "factor": factor} | own.get(kind, {})
     full = transformers.LlamaConfig(head_dim=head_size, max_position_embeddings=100_000, rope_parameters=parameters)
-    expected, _ = ROPE_INIT_FUNCTIONS[kind](full, "cpu")
+    expected, magnitude = ROPE_INIT_FUNCTIONS[kind](full, "cpu", seq_len=original + 1 if long else None)
     config = FAMILIES["llama"].read(Path("config.json"), full)
-    torch.testing.assert_close(rotary_frequencies(config), expected, rtol=1e-6, atol=0)
+    frequencies = rotary_frequencies(head_size, theta, config.rotary_scaling, long=long)
+    torch.testing.assert_close(frequencies, expected, rtol=1e-6, atol=0)
+    assert config.rotary_scaling.magnitude == magnitude
+    assert config.rotary_scaling.attention_factor is None
+    written = FAMILIES["llama"].write(config)["rope_scaling"] | {"rope_theta": theta}
+    again = transformers.LlamaConfig(head_dim=head_size, max_position_embeddings=100_000, rope_parameters=written)
+    assert FAMILIES["llama"].read(Path("config.json"), again) == config
+
+
+def test_deepseeks_two_scales_are_one_magnitude():
+    parameters = YARN | {"mscale": 0.707, "mscale_all_dim": 1.3}
+    full = transformers.LlamaConfig(head_dim=8, max_position_embeddings=64, rope_parameters=parameters)
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    _, magnitude = ROPE_INIT_FUNCTIONS["yarn"](full, "cpu")
+    assert magnitude != 1
+    assert FAMILIES["llama"].read(Path("config.json"), full).rotary_scaling.magnitude == pytest.approx(magnitude, 1e-12)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["llama", "phi3"])
+def test_longrope_is_chosen_by_document(tmp_path, kind):
+    """A row of a short and a long document: each as transformers computes it alone."""
+    changes = {"rope_scaling": LONGROPE, "original_max_position_embeddings": 32}
+    folder = save(transformers_model(kind, **changes), tmp_path / "theirs")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    decoder = load_decoder(folder)
+    tokens = torch.randint(320, (1, 74), generator=torch.Generator().manual_seed(0))
+    spans = [(0, 32), (32, 65), (65, 74)]  # the second is one token too long
+    documents = torch.tensor([number for number, (start, end) in enumerate(spans) for _ in range(start, end)])[None]
+    packed = decoder(tokens, None, documents) @ decoder.output_weight().T
+    for start, end in spans:
+        expected = theirs(tokens[:, start:end]).logits
+        torch.testing.assert_close(packed[:, start:end], expected, atol=1e-5, rtol=1e-5)
+        alone = decoder(tokens[:, start:end]) @ decoder.output_weight().T
+        torch.testing.assert_close(alone, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

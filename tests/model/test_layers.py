@@ -24,6 +24,9 @@ MODELS = {
     "qwen2 tied": ("qwen2", {"tie_word_embeddings": True}),
     "qwen3": ("qwen3", {"num_key_value_heads": 2}),
     "polylm": ("gpt2", {}),
+    "smollm3": ("smollm3", {"no_rope_layers": [1, 0, 1]}),
+    "olmo3": ("olmo3", {"sliding_window": 9, "layer_types": ["sliding_attention", "full_attention", "full_attention"]}),
+    "phi3": ("phi3", {"sliding_window": 9}),
 }
 TOKENS = torch.randint(285, (2, 30), generator=torch.Generator().manual_seed(0))
 
@@ -65,6 +68,29 @@ def test_new_layers_leave_the_logits_as_they_were(name, tmp_path, context):
     assert torch.equal(before(TOKENS).logits, after.eval()(TOKENS).logits)
     facts = json.loads((tmp_path / "out" / "diglot-expansion.json").read_text())
     assert facts == {"new_rows": [], "new_layers": [2, 4]}
+
+
+def test_a_new_layer_attends_as_the_one_below(tmp_path, context):
+    kinds = ["sliding_attention", "full_attention", "sliding_attention"]
+    changes = {"sliding_window": 9, "layer_types": kinds, "num_hidden_layers": 3, "vocab_size": 285}
+    model = save(transformers_model("olmo3", **changes), tmp_path / "model")
+    expand(model, model, tmp_path / "out", context, new_layers=3)
+    after = transformers.AutoConfig.from_pretrained(tmp_path / "out")
+    assert after.layer_types == [kind for kind in kinds for _ in range(2)]
+
+
+def test_new_layers_behind_norms_learn(tmp_path, context):
+    """OLMo's norms would multiply the gradients of projections of zeros by 1 / sqrt(epsilon): the norms are zero instead."""
+    model = save(transformers_model("olmo2", vocab_size=285, rms_norm_eps=1e-6), tmp_path / "model")
+    expand(model, model, tmp_path / "out", context, new_layers=1)
+    after = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    after(TOKENS, labels=TOKENS).loss.backward()
+    old, new = after.model.layers[1], after.model.layers[2]
+    assert new.self_attn.o_proj.weight.any()
+    for name in ("post_attention_layernorm", "post_feedforward_layernorm"):
+        weight, other = getattr(new, name).weight, getattr(old, name).weight
+        assert not weight.any()
+        assert 0 < weight.grad.norm() < 10 * other.grad.norm()
 
 
 def test_new_layers_learn(tmp_path, context):

@@ -14,6 +14,7 @@ from diglot.base.errors import UserError
 from diglot.cli import cli
 from diglot.flow import graph
 from diglot.load import Where, load_recipe
+from diglot.model.decoder import LayerAttention
 from diglot.model.families import config_json
 from diglot.model.flops import flops_per_token
 from diglot.model.presets import PRESETS
@@ -89,6 +90,18 @@ def test_polylms_days_follow_from_its_throughput(read):
     assert plan.cost == pytest.approx(2 * plan.device_hours)
     assert plan.energy_kwh == pytest.approx(plan.device_hours * 0.4 * 1.2)
     assert plan.fits
+
+
+def test_a_window_counts_twice_the_tokens_that_are_seen():
+    config = replace(PRESETS["tiny"], num_layers=2, layer_attention=(LayerAttention(window=100), LayerAttention()))
+    plain = replace(config, layer_attention=())
+    for length in (64, 100):  # within the window
+        assert flops_per_token(config, length) == flops_per_token(plain, length)
+    seen = (
+        sum(min(place + 0.5, 100) for place in range(512)) / 512
+    )  # half of a token's own product, as without a window
+    saved = flops_per_token(plain, 512) - flops_per_token(config, 512)
+    assert saved == pytest.approx(12 * config.num_heads * config.head_size * (512 - 2 * seen), rel=0.01)
 
 
 def test_torchtitans_mfu_is_met():

@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
 from diglot.base.devices import GIB
-from diglot.model.decoder import Decoder
+from diglot.model.decoder import Decoder, LayerAttention
 from diglot.model.huggingface import count_parameters
 from diglot.model.presets import PRESETS, shape
 from diglot.plan.memory import (
@@ -100,6 +101,41 @@ def test_a_real_step_holds_what_the_formula_says(preset, changes, over):
     # 1.17 and 1.24 times the sum, whatever else runs; with glibc's defaults 1.43 to 1.53, for which HOST_MARGIN is there.
     assert 1.1 < found["resident"] / held.peak < 1.3
     assert found["resident"] < held.total
+
+
+def saved_bytes(config, rows, length):
+    """What a forward pass of one document a row keeps, beside the weights."""
+    decoder = Decoder(config)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in decoder.parameters()}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    documents_BT = torch.arange(rows)[:, None].expand(rows, length)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        hidden_BTD = decoder(torch.zeros(rows, length, dtype=torch.int64), None, documents_BT)
+    assert hidden_BTD.requires_grad
+    return sum(kept.values())
+
+
+@pytest.mark.parametrize("length", [1024, 256])
+def test_windows_and_norms_behind_branches_keep_what_the_formula_says(length):
+    """As near as for what they differ from; a CPU keeps more than the formula's GPU, most of all of norms."""
+    llama = shape("tiny", 512, Shape(num_key_value_heads=4, num_heads=4, hidden_size=128, num_layers=3))
+    mistral = replace(llama, layer_attention=(LayerAttention(window=300),) * 3)
+    qwen3 = replace(mistral, query_key_norm="head")
+    olmo = replace(mistral, norm_placement="after", query_key_norm="projection")
+    execution = Execution(
+        micro_batch_size=4, sequence_length=length, precision="float32", sharded=False, packed=True, host=True
+    )
+    for config, plain in ((mistral, llama), (olmo, qwen3)):
+        found = saved_bytes(config, 4, length) / saved_bytes(plain, 4, length)
+        expected = kept_activations(config, execution) / kept_activations(plain, execution)
+        assert found == pytest.approx(expected, rel=0.03)
 
 
 # --- against torchtitan's table -------------------------------------------------------------------------------

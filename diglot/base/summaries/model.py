@@ -61,11 +61,19 @@ class ImportedTokenizer(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedModel(ModelSummary, of=("import-model",)):
-    """A model from elsewhere: the type of its weights, its tokenizer, and a second set of weights that was not read."""
+    """A model from elsewhere.
+
+    Attributes:
+        dtype: of its weights.
+        tokenizer: what became of it.
+        weights_passed_over: a second set of weights that was not read.
+        keys_passed_over: of config.json, which transformers' class of the model ignores.
+    """
 
     dtype: str
     tokenizer: ImportedTokenizer | None = None
     weights_passed_over: str | None = None
+    keys_passed_over: list[str] = field(default_factory=list)
 
     def warnings(self) -> list[str]:
         """What was taken of two, and what of the tokenizer is not as it was."""
@@ -73,6 +81,10 @@ class ImportedModel(ModelSummary, of=("import-model",)):
         if self.weights_passed_over:
             told.append(
                 f"weights are those of model.safetensors, as transformers takes them; {self.weights_passed_over} was not read"
+            )
+        if self.keys_passed_over:
+            told.append(
+                f"keys of config.json that transformers' class ignores were left out: {', '.join(self.keys_passed_over)}"
             )
         if (tokenizer := self.tokenizer) is None:
             return told

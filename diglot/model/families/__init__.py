@@ -5,9 +5,13 @@ understood by its family or an error that names the key. Defaults of keys that a
 
     gpt2        PolyLM (activation_function="gelu") and GPT-2
     llama       Llama 1 to 3
-    mistral     without a window; exported as llama
+    mistral     a window in all layers; without one it is exported as llama
     qwen2       biases on queries, keys and values
-    qwen3       norms on queries and keys
+    qwen3       norms on each head's queries and keys
+    smollm3     no rotary positions in some layers
+    olmo2       norms behind the branches, and over all queries and all keys
+    olmo3       the same with a window in some layers
+    phi3        Phi-3, Phi-4 and Phi-4-mini: fused projections, a window, LongRoPE, partial rotation
     starcoder2  LayerNorm, GELU and biases with rotary positions: PolyLM's rotary variant, which has no class of its own
 
 README.md beside this file says how to add one.
@@ -15,7 +19,6 @@ README.md beside this file says how to add one.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -25,34 +28,24 @@ from diglot.base.errors import UserError
 from diglot.base.files import read_json
 from diglot.base.format import excerpt
 from diglot.model.decoder import MAX_LAYERS, MAX_SIZE, DecoderConfig
-from diglot.model.families.common import ASKED, Family, check_types
+from diglot.model.families.common import Family
 from diglot.model.families.gpt2 import GPT2
+from diglot.model.families.keys import LABELS, ignored_keys
 from diglot.model.families.llama import Llama, Mistral
+from diglot.model.families.olmo import Olmo2, Olmo3
+from diglot.model.families.phi3 import Phi3
 from diglot.model.families.qwen2 import Qwen2
 from diglot.model.families.qwen3 import Qwen3
+from diglot.model.families.smollm3 import SmolLM3
 from diglot.model.families.starcoder2 import Starcoder2
+from diglot.model.families.values import ASKED, check_types
 
 FAMILIES: dict[str, Family] = {
-    family.model_type: family for family in (GPT2(), Llama(), Mistral(), Qwen2(), Qwen3(), Starcoder2())
+    family.model_type: family
+    for family in (GPT2(), Llama(), Mistral(), Qwen2(), Qwen3(), SmolLM3(), Olmo2(), Olmo3(), Phi3(), Starcoder2())
 }
 
-# Keys read here that transformers' classes do not list for every kind.
-READ = frozenset({"head_dim", "rope_parameters", "rope_scaling", "rope_theta"})
 LAYERS = ("num_hidden_layers", "n_layer")
-LABELS = ("num_labels", "id2label", "label2id")  # of classifiers
-# Keys of older or other writers of config.json that say nothing about the forward pass.
-HARMLESS = frozenset(
-    """
-    _attn_implementation _commit_hash _model_name_or_path attn_implementation bad_words_ids begin_suppress_tokens
-    cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample early_stopping
-    encoder_no_repeat_ngram_size exponential_decay_length_penalty finetuning_task forced_bos_token_id
-    forced_eos_token_id gradient_checkpointing is_decoder length_penalty max_length max_window_layers min_length n_ctx
-    no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_scores prefix pretraining_tp
-    remove_invalid_values repetition_penalty return_dict_in_generate sep_token_id suppress_tokens
-    task_specific_params temperature tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript typical_p
-    unsloth_version use_bfloat16
-    """.split()  # noqa: SIM905
-)
 
 
 def family_of(config: DecoderConfig) -> Family:
@@ -73,6 +66,15 @@ def read_config(folder: Path) -> DecoderConfig:
     Raises:
         UserError: config.json is missing or broken, or asks for something that the decoder does not do.
     """
+    return read_config_with_notes(folder)[0]
+
+
+def read_config_with_notes(folder: Path) -> tuple[DecoderConfig, list[str]]:
+    """The shape of the model in a Hugging Face folder, and the keys of config.json that are passed over (see keys.py).
+
+    Raises:
+        UserError: config.json is missing or broken, or asks for something that the decoder does not do.
+    """
     file, raw = folder / "config.json", read_raw_config(folder)
     kind = raw.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
@@ -85,10 +87,10 @@ def read_config(folder: Path) -> DecoderConfig:
         full = CONFIG_MAPPING[kind].from_dict({key: value for key, value in raw.items() if key not in LABELS})
     except Exception as error:  # transformers raises many kinds for a bad value
         raise UserError(f"{file}: transformers cannot read it: {excerpt(' '.join(str(error).split()))}") from error
-    _refuse_unknown(file, raw, full)
+    passed_over = ignored_keys(file, raw, full)
     check_types(file, {key: getattr(full, key) for key in ASKED if hasattr(full, key)})
     try:
-        return FAMILIES[kind].read(file, full)
+        return FAMILIES[kind].read(file, full), passed_over
     except UserError as error:
         raise error if str(error).startswith(str(file)) else UserError(f"{file}: {error}") from error
 
@@ -108,17 +110,6 @@ def read_raw_config(folder: Path) -> dict[str, Any]:
         if isinstance(value, int) and abs(value) > most and key not in LABELS:
             raise UserError(f"{file}: {key}: {excerpt(str(value), 20)} is more than any model has ({most:,})")
     return raw
-
-
-def _refuse_unknown(file: Path, raw: dict[str, Any], full: Any) -> None:
-    """Keys that transformers does not know for this kind may change the maths in code that we don't see."""
-    known = {*type(full)().to_dict(), *full.attribute_map, *READ, *HARMLESS, *LABELS}
-    for key, value in sorted(raw.items()):
-        if key not in known and value not in (None, False):
-            raise UserError(
-                f"{file}: {key}: unknown for model_type {full.model_type!r} (value {json.dumps(value)[:80]}). "
-                "It may change the maths, so the model is refused. If it does not, delete the key."
-            )
 
 
 def config_json(config: DecoderConfig, dtype: torch.dtype) -> dict[str, Any]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from diglot.base.errors import UserError
-from diglot.base.format import excerpt
-from diglot.model.decoder import DecoderConfig, RotaryScaling
+from diglot.model.decoder import DecoderConfig, LayerAttention
+from diglot.model.families.rotary import read_rotary, write_rotary
+from diglot.model.families.values import positive, require
 
 # Activations by Hugging Face's names, and the name that each is written with.
 GELUS = {"gelu": "gelu", "gelu_new": "gelu-tanh", "gelu_pytorch_tanh": "gelu-tanh"}
+FULL, SLIDING = "full_attention", "sliding_attention"  # Hugging Face's names of kinds of layers
 HIDDEN_ACT = {"swiglu": "silu", "gelu": "gelu", "gelu-tanh": "gelu_pytorch_tanh"}
 
 
@@ -114,121 +113,89 @@ def join_name(layers: str, layer: int | None, module: str, parameter: str) -> st
     return f"{module}.{parameter}" if layer is None else f"{layers}.{layer}.{module}.{parameter}"
 
 
-# --- what config.json says ------------------------------------------------------------------------------------
+def is_plain(config: DecoderConfig) -> bool:
+    """Whether norms stand before the branches, whole heads are rotated, and each projection is stored by itself."""
+    return (config.norm_placement, config.rotary_share, config.fused_projections) == ("before", 1.0, False)
 
 
-def require(file: Path, key: str, value: Any, allowed: tuple[Any, ...], remedy: str = "") -> None:
-    """Refuse a value that the decoder does not do.
-
-    Raises:
-        UserError: the value is none of those allowed.
-    """
-    if value not in allowed:
-        options = " or ".join(json.dumps(option) for option in allowed)
-        shown = excerpt(json.dumps(value, default=str), 80)
-        raise UserError(f"{file}: {key}: {shown} is not supported, only {options}. {remedy}".strip())
+# --- attention by layer ---------------------------------------------------------------------------------------
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-KEYS: tuple[tuple[list[str], str, Callable[[Any], bool]], ...] = (
-    (
-        [
-            "vocab_size",
-            "hidden_size",
-            "intermediate_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "num_key_value_heads",
-            "head_dim",
-            "max_position_embeddings",
-            "n_embd",
-            "n_layer",
-            "n_head",
-            "n_positions",
-            "n_inner",
-            "sliding_window",
-        ],
-        "a whole number from 1 on",
-        _is_size,
-    ),
-    (
-        ["rms_norm_eps", "layer_norm_epsilon", "norm_epsilon"],
-        "a number above 0",
-        lambda value: _is_number(value) and 0 < value < 1,
-    ),
-    (
-        ["tie_word_embeddings", "attention_bias", "mlp_bias", "use_bias"],
-        "true or false",
-        lambda value: isinstance(value, bool),
-    ),
-    (["rope_parameters"], "an object", lambda value: isinstance(value, dict)),
-    (["layer_types"], "a list", lambda value: isinstance(value, list)),
-)
-ASKED = frozenset(key for keys, _, _ in KEYS for key in keys)
-NULLABLE = ("n_inner", "head_dim", "sliding_window", "layer_types")
-
-
-def check_types(file: Path, values: Mapping[str, Any], nullable: Collection[str] = NULLABLE) -> None:
-    """Refuse values of keys read here that are of another type than they must be.
+def read_windows(file: Path, full: Any, *, wide: bool = False) -> list[int | None]:
+    """The window of each layer: all have it, or those that `layer_types` names.
 
     Args:
         file: named in errors.
-        values: by key; those that are not read here are not asked.
-        nullable: keys that may be null.
+        full: transformers' configuration.
+        wide: whether a window as wide as the context is one; else it is none.
 
     Raises:
-        UserError: one is of another type.
-    """
-    for keys, wanted, is_right in KEYS:
-        for key in values.keys() & keys:
-            value = values[key]
-            if not is_right(value) and not (value is None and key in nullable):
-                raise UserError(f"{file}: {key}: {wanted} is wanted, not {excerpt(json.dumps(value, default=str), 80)}")
-
-
-def positive(file: Path, key: str, value: Any) -> float:
-    """A number above zero.
-
-    Raises:
-        UserError: it is not.
-    """
-    if not _is_number(value) or not 0 < value < math.inf:
-        raise UserError(f"{file}: {key}: a number above 0 is wanted, not {excerpt(json.dumps(value, default=str), 80)}")
-    return float(value)
-
-
-def refuse_window(file: Path, full: Any) -> None:
-    """Refuse attention within a window that is narrower than the context; a wider one is no window.
-
-    Raises:
-        UserError: some layer attends within such a window.
+        UserError: layers of other kinds, or of a window whose width is not said.
     """
     window = getattr(full, "sliding_window", None)
-    if window is not None and window < full.max_position_embeddings:
-        raise UserError(
-            f"{file}: sliding_window: attention within a window of {window} tokens is not supported. Up to that "
-            f'length the model is the same without it: set "sliding_window": null and '
-            f'"max_position_embeddings": {window}.'
-        )
-    kinds = ("full_attention",) if window is None else ("full_attention", "sliding_attention")
-    for layer_type in getattr(full, "layer_types", None) or []:
-        require(file, "layer_types", layer_type, kinds)
+    types = getattr(full, "layer_types", None)
+    if types is None:
+        types = [SLIDING if window else FULL] * full.num_hidden_layers
+    for layer_type in types:
+        require(file, "layer_types", layer_type, (FULL,) if window is None else (FULL, SLIDING))
+    if window is not None and window >= full.max_position_embeddings and not wide:
+        window = None
+    return [window if layer_type == SLIDING else None for layer_type in types]
 
 
-def read_sizes_and_rotary(file: Path, full: Any) -> dict[str, Any]:
+def by_layer(windows: Sequence[int | None], rotary: Sequence[str] | None = None) -> tuple[LayerAttention, ...]:
+    """`DecoderConfig.layer_attention`: empty where no layer differs from what all do."""
+    kinds = ["scaled"] * len(windows) if rotary is None else rotary
+    layers = tuple(LayerAttention(window, kind) for window, kind in zip(windows, kinds))  # type: ignore[arg-type]
+    return () if set(layers) <= {LayerAttention()} else layers
+
+
+def window_of(config: DecoderConfig) -> int | None:
+    """The width of a shape's windows, None where it has none or has several, which no family is written with."""
+    widths = {layer.window for layer in config.layer_attention} - {None}
+    return widths.pop() if len(widths) == 1 else None
+
+
+def windows_fit(config: DecoderConfig, kinds: Collection[str] = ("scaled",)) -> bool:
+    """Whether a shape's windows are of one width, and its layers rotated in these ways."""
+    widths = {layer.window for layer in config.layer_attention} - {None}
+    return len(widths) <= 1 and {layer.rotary for layer in config.layer_attention} <= set(kinds)
+
+
+def in_all_layers(config: DecoderConfig) -> bool:
+    """Whether the layers of a shape have one window, or none."""
+    return windows_fit(config) and len(set(config.layer_attention)) <= 1
+
+
+def layer_types(config: DecoderConfig) -> list[str]:
+    """The value of `layer_types`."""
+    return [FULL if layer.window is None else SLIDING for layer in config.attention_by_layer]
+
+
+# --- sizes ----------------------------------------------------------------------------------------------------
+
+
+def read_sizes_and_rotary(
+    file: Path, full: Any, rope: dict[str, Any] | None = None, *, partial: bool = False
+) -> dict[str, Any]:
     """The fields of `DecoderConfig` that all families with rotary positions write alike.
+
+    Args:
+        file: named in errors.
+        full: transformers' configuration.
+        rope: its parameters of rotary positions, where they are not one set for all layers.
+        partial: whether transformers' class can rotate a part of each head.
 
     Raises:
         UserError: rotary positions of a kind that the decoder does not know.
     """
-    theta, scaling = read_rotary(file, dict(full.rope_parameters))
+    parameters = dict(full.rope_parameters if rope is None else rope)
+    share = parameters.pop("partial_rotary_factor", None)
+    share = 1.0 if share is None else positive(file, "partial_rotary_factor", share)
+    if share > 1 or not partial:
+        require(file, "partial_rotary_factor", share, (1.0,))
+    head_size = getattr(full, "head_dim", None) or full.hidden_size // full.num_attention_heads
+    theta, scaling = read_rotary(file, parameters, full.max_position_embeddings, int(head_size * share))
     return {
         "vocabulary_size": full.vocab_size,
         "num_layers": full.num_hidden_layers,
@@ -236,10 +203,11 @@ def read_sizes_and_rotary(file: Path, full: Any) -> dict[str, Any]:
         "intermediate_size": full.intermediate_size,
         "num_heads": full.num_attention_heads,
         "num_key_value_heads": full.num_key_value_heads,
-        "head_size": getattr(full, "head_dim", None) or full.hidden_size // full.num_attention_heads,
+        "head_size": head_size,
         "max_positions": full.max_position_embeddings,
         "rotary_theta": theta,
         "rotary_scaling": scaling,
+        "rotary_share": share,
         "tied_embeddings": full.tie_word_embeddings,
     }
 
@@ -257,54 +225,4 @@ def write_sizes_and_rotary(config: DecoderConfig) -> dict[str, Any]:
         "num_key_value_heads": config.num_key_value_heads,
         "rope_scaling": write_rotary(config.rotary_scaling),
         "rope_theta": config.rotary_theta,
-    }
-
-
-def read_rotary(file: Path, parameters: dict[str, Any]) -> tuple[float, RotaryScaling | None]:
-    """The base of the rotary frequencies, and how they were stretched for longer contexts.
-
-    Raises:
-        UserError: they were stretched in a way that the decoder does not know.
-    """
-
-    def number(key: str) -> float:
-        return positive(file, f"rope_scaling.{key}", parameters.pop(key, None))
-
-    theta = positive(file, "rope_theta", parameters.pop("rope_theta", None))
-    kind = parameters.pop("rope_type", "default")
-    parameters.pop("type", None)  # the older name of rope_type
-    remedy = "Take the model as it was before it was stretched, where there is one."
-    require(file, "rope_scaling.rope_type", kind, ("default", "linear", "llama3"), remedy)
-    require(file, "partial_rotary_factor", parameters.pop("partial_rotary_factor", 1.0), (1.0,))
-    if kind == "default":
-        scaling = None
-    elif kind == "linear":
-        scaling = RotaryScaling("linear", number("factor"))
-        parameters.pop("original_max_position_embeddings", None)
-    else:
-        scaling = RotaryScaling(
-            "llama3",
-            number("factor"),
-            number("low_freq_factor"),
-            number("high_freq_factor"),
-            int(number("original_max_position_embeddings")),
-        )
-    # Whatever is left over may change the frequencies.
-    for key, value in sorted(parameters.items()):
-        require(file, f"rope_scaling.{key}", value, (None,))
-    return theta, scaling
-
-
-def write_rotary(scaling: RotaryScaling | None) -> dict[str, Any] | None:
-    """The value of `rope_scaling`."""
-    if scaling is None:
-        return None
-    if scaling.kind == "linear":
-        return {"rope_type": "linear", "factor": scaling.factor}
-    return {
-        "rope_type": "llama3",
-        "factor": scaling.factor,
-        "low_freq_factor": scaling.low_frequency_factor,
-        "high_freq_factor": scaling.high_frequency_factor,
-        "original_max_position_embeddings": scaling.original_max_positions,
     }

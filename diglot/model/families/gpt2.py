@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from diglot.model.decoder import DecoderConfig
-from diglot.model.families.common import GELUS, Family, join_name, require, split_name
+from diglot.model.families.common import GELUS, Family, is_plain, join_name, split_name
+from diglot.model.families.values import require
 
 FUSED = ("attention.query", "attention.key", "attention.value")  # = attn.c_attn, in this order
 
@@ -62,9 +63,8 @@ class GPT2(Family):
         kind = (config.normalization, config.positions) == ("layer", "learned") and config.activation != "swiglu"
         biases = config.query_key_value_bias and config.output_bias and config.feed_forward_bias
         square = config.num_heads * config.head_size == config.hidden_size
-        return (
-            kind and biases and square and config.num_heads == config.num_key_value_heads and not config.query_key_norm
-        )
+        plain = is_plain(config) and not config.query_key_norm and not config.layer_attention
+        return kind and biases and square and plain and config.num_heads == config.num_key_value_heads
 
     def write(self, config: DecoderConfig) -> dict[str, Any]:
         return {

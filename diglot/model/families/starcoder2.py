@@ -9,12 +9,16 @@ from diglot.model.decoder import DecoderConfig
 from diglot.model.families.common import (
     GELUS,
     Family,
+    by_layer,
+    in_all_layers,
+    is_plain,
     read_sizes_and_rotary,
-    refuse_window,
-    require,
+    read_windows,
+    window_of,
     write_sizes_and_rotary,
 )
 from diglot.model.families.llama import Llama
+from diglot.model.families.values import require
 
 
 class Starcoder2(Family):
@@ -26,9 +30,9 @@ class Starcoder2(Family):
 
     def read(self, file: Path, full: Any) -> DecoderConfig:
         require(file, "hidden_act", full.hidden_act, tuple(GELUS))
-        refuse_window(file, full)
         return DecoderConfig(
             **read_sizes_and_rotary(file, full),
+            layer_attention=by_layer(read_windows(file, full)),
             normalization="layer",
             norm_epsilon=full.norm_epsilon,
             activation=GELUS[full.hidden_act],  # type: ignore[arg-type]
@@ -40,7 +44,7 @@ class Starcoder2(Family):
     def fits(self, config: DecoderConfig) -> bool:
         kind = (config.normalization, config.positions) == ("layer", "rotary") and config.activation != "swiglu"
         alike = config.query_key_value_bias == config.output_bias == config.feed_forward_bias
-        return kind and alike and not config.query_key_norm
+        return kind and alike and is_plain(config) and not config.query_key_norm and in_all_layers(config)
 
     def write(self, config: DecoderConfig) -> dict[str, Any]:
         return write_sizes_and_rotary(config) | {
@@ -48,6 +52,6 @@ class Starcoder2(Family):
             "embedding_dropout": 0.0,
             "residual_dropout": 0.0,
             "norm_epsilon": config.norm_epsilon,
-            "sliding_window": None,
+            "sliding_window": window_of(config),
             "use_bias": config.output_bias,
         }

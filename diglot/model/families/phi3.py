@@ -1,0 +1,111 @@
+"""Phi-3 and Phi-4: Llama with query, key and value in one matrix, and gate and up; a window, LongRoPE, partial rotation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from diglot.model.decoder import DecoderConfig
+from diglot.model.families.common import (
+    by_layer,
+    in_all_layers,
+    join_name,
+    read_sizes_and_rotary,
+    read_windows,
+    split_name,
+    window_of,
+    write_sizes_and_rotary,
+)
+from diglot.model.families.llama import NO_BIASES, Llama, biases_of
+from diglot.model.families.values import require
+
+FUSED = {  # of ours, in this order
+    "self_attn.qkv_proj": ("attention.query", "attention.key", "attention.value"),
+    "mlp.gate_up_proj": ("feed_forward.gate", "feed_forward.up"),
+}
+PARTS = {part for parts in FUSED.values() for part in parts}
+
+
+class Phi3(Llama):
+    """Queries have as many rows as the model is wide, so that the parts of a matrix are known from its shape."""
+
+    model_type = "phi3"
+    model_class = "Phi3ForCausalLM"
+    names: ClassVar[dict[str, str]] = {
+        ours: theirs
+        for ours, theirs in Llama.names.items()
+        if ours not in PARTS and not ours.endswith(("query_norm", "key_norm"))
+    }
+
+    def read(self, file: Path, full: Any) -> DecoderConfig:
+        size = full.hidden_size // full.num_attention_heads
+        require(file, "head_dim", getattr(full, "head_dim", None), (None, size))
+        config = self._read(file, full, read_sizes_and_rotary(file, full, partial=True))
+        return replace(config, fused_projections=True, layer_attention=by_layer(read_windows(file, full)))
+
+    def fits(self, config: DecoderConfig) -> bool:
+        kind = (config.normalization, config.positions, config.activation, config.norm_placement, config.query_key_norm)
+        square = config.num_heads * config.head_size == config.hidden_size
+        scaling = config.rotary_scaling is None or config.rotary_scaling.kind == "longrope"
+        plain = kind == ("rms", "rotary", "swiglu", "before", None) and biases_of(config) == NO_BIASES
+        return config.fused_projections and plain and square and scaling and in_all_layers(config)
+
+    def write(self, config: DecoderConfig) -> dict[str, Any]:
+        values = write_sizes_and_rotary(config)
+        del values["head_dim"]
+        original = config.max_positions
+        if scaling := config.rotary_scaling:
+            # transformers 4 takes these three keys and no other, and the original context from outside.
+            lists = {"short_factor": list(scaling.short_factors), "long_factor": list(scaling.long_factors)}
+            own = {} if scaling.attention_factor is None else {"attention_factor": scaling.attention_factor}
+            if scaling.factor != config.max_positions / scaling.original_max_positions:
+                own["factor"] = scaling.factor
+            values["rope_scaling"] = {"type": "longrope"} | lists | own
+            original = scaling.original_max_positions
+        return values | {
+            "attention_dropout": 0.0,
+            "embd_pdrop": 0.0,
+            "original_max_position_embeddings": original,
+            "partial_rotary_factor": config.rotary_share,
+            "resid_pdrop": 0.0,
+            "rms_norm_eps": config.norm_epsilon,
+            "sliding_window": window_of(config),
+        }
+
+    def to_huggingface(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Parts of one matrix are joined, and all must be there."""
+        fused = {parts[0]: (theirs, parts) for theirs, parts in FUSED.items()}
+        out = {}
+        for name, tensor in state.items():
+            layer, module, parameter = split_name(name, "layers")
+            if module in fused:
+                theirs, parts = fused[module]
+                tensor = torch.cat([state[join_name("layers", layer, part, parameter)] for part in parts])
+            elif module in PARTS:
+                continue  # taken with the first of them
+            else:
+                theirs = self.names[module]
+            out[join_name(self.names["layers"], layer, theirs, parameter)] = tensor
+        return out
+
+    def from_huggingface(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The inverse of `to_huggingface`; tensors come out contiguous."""
+        ours = {theirs: own for own, theirs in self.names.items()}
+        out = {}
+        for name, tensor in tensors.items():
+            layer, module, parameter = split_name(name, self.names["layers"])
+            if module not in FUSED:
+                out[join_name("layers", layer, ours[module], parameter)] = tensor
+                continue
+            rows, width = tensor.shape
+            # Gate and up are halves; queries are as many as columns, and keys and values halves of what is left.
+            first = rows // 2 if len(FUSED[module]) == 2 else width
+            sizes = [first, *[(rows - first) // (len(FUSED[module]) - 1)] * (len(FUSED[module]) - 1)]
+            for part, piece in zip(FUSED[module], tensor.split(sizes)):
+                out[join_name("layers", layer, part, parameter)] = piece.contiguous()
+        return out
