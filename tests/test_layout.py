@@ -13,7 +13,12 @@ PACKAGE = Path(__file__).resolve().parent.parent / "diglot"
 GROUND = ["base", "text", "recipe", "endpoint", "read", "tokenizer", "tokens", "model"]
 STAGES = ["world", "curate", "quality", "translate", "align", "encode", "expand", "merge", "train", "evaluate", "serve"]
 ABOVE = ["report", "plan"]  # they look at what stages made and will make
-LIBRARIES = {"curate": {"quality"}, "serve": {"evaluate"}, "report": {"plan"}}  # rooms that these may look into as well
+LIBRARIES = {
+    "curate": {"quality"},
+    "serve": {"evaluate"},
+    "report": {"plan"},
+    "plan": {"train"},
+}  # rooms that these may look into as well
 COMMAND = {"__init__", "__main__", "cli", "stage_commands", "terminal", "flow", "step", "tries", "load", "progress"}
 WITHOUT_TORCH = ["base", "text", "recipe", "endpoint", "read", "curate", "quality", "translate", "align", "world",
                  "tokenizer", "tokens", "encode"]  # fmt: skip

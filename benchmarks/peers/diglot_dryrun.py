@@ -5,7 +5,8 @@ import sys
 
 from diglot.model.presets import PRESETS
 from diglot.plan.dryrun import dry_run
-from diglot.plan.memory import Execution, memory
+from diglot.plan.execution import Execution
+from diglot.plan.memory import memory
 
 preset, ranks, rows, length, checkpointing = sys.argv[1], *map(int, sys.argv[2:])
 execution = Execution(

@@ -1,20 +1,20 @@
 """What a recipe takes beside its training steps: evaluations, within trainings and after them, and disk.
 
-An evaluation is forward passes, each a third of a training step on as many tokens. Checkpoints hold weights and moments
-in float32; one more than are kept is on the disk while it is written. Test items of evaluations are in no plan: their
+An evaluation is forward passes, each a third of a training step on as many tokens. Checkpoints hold the weights that are
+trained, and moments; one more than are kept is on the disk while it is written. Test items of evaluations are in no plan: their
 texts are not read.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 from diglot.base.devices import Cluster
 from diglot.model.decoder import DecoderConfig
 from diglot.model.flops import flops_per_token
+from diglot.plan.execution import MASTER, Execution
 from diglot.plan.follow import Known, Reads
-from diglot.plan.memory import MASTER, Execution, memory, parameters
+from diglot.plan.states import parameters, states
 from diglot.recipe import Recipe
 from diglot.recipe.common import at_step
 from diglot.recipe.evaluate import BYTES_A_TOKEN, MAX_BYTES, Evaluate
@@ -54,16 +54,27 @@ def held_out_sources(stage: Training, tokens: list[str], reads: Reads, recipe: R
     return max(1, sum(recipe.stages[at_step(name)[0]].num_sources() for name in names))
 
 
-def of_training(stage: Training, config: DecoderConfig, sources: int, tokens_per_second: float) -> Beside:
-    """What a stage that trains takes beside its steps; `tokens_per_second` is that of its steps, on all devices."""
+def of_training(
+    stage: Training, config: DecoderConfig, execution: Execution, sources: int, tokens_per_second: float
+) -> Beside:
+    """What a stage that trains takes beside its steps.
+
+    Args:
+        stage: its settings.
+        config: the model's shape.
+        execution: how it runs.
+        sources: of held-out text.
+        tokens_per_second: of its steps, on all devices.
+    """
     evaluations = stage.num_runs * stage.num_evaluations
     tokens = stage.tokens_an_evaluation(sources)
-    state = _checkpoint_bytes(config, stage.optimizer)
+    state = _checkpoint_bytes(config, execution)
     saved = stage.steps // stage.checkpoint_every
     kept = min(saved, stage.keep_checkpoints + 1)
     if stage.keep_checkpoint_every:
         kept += stage.steps // stage.keep_checkpoint_every
-    models, weights = 0.0, MASTER * parameters(config)["total"]
+    # A model is written in the type of its weights; an adapter that is merged leaves none of its own.
+    models, weights = 0.0, (MASTER if stage.weights == "float32" else 2) * parameters(config)["total"]
     if isinstance(stage, Train):
         models = len(stage.kept_steps()) * (state if stage.export_optimizer else weights)
     return Beside(
@@ -77,11 +88,10 @@ def of_training(stage: Training, config: DecoderConfig, sources: int, tokens_per
     )
 
 
-def _checkpoint_bytes(config: DecoderConfig, optimizer: Literal["adamw", "muon"]) -> float:
-    """Bytes of weights and moments, of all processes together."""
-    whole = Execution(sharded=False, precision="float32", optimizer=optimizer)
-    held = memory(config, whole, margin=False).categories
-    return held["weights"] + held["optimizer"]
+def _checkpoint_bytes(config: DecoderConfig, execution: Execution) -> float:
+    """Bytes of the weights that are trained and of moments, of all processes together; the most of any phase."""
+    whole = replace(execution, data_parallel=1, tensor_parallel=1, context_parallel=1, replicas=1)
+    return max(held.moved + held.optimizer for held in states(config, whole))
 
 
 def of_evaluations(

@@ -16,9 +16,10 @@ from diglot.base.table import drawn
 from diglot.plan.beside import Beside, of_evaluations
 from diglot.plan.dryrun import dry_run
 from diglot.plan.estimate import Assumptions, StagePlan, plan_recipe
+from diglot.plan.execution import Execution
 from diglot.plan.follow import Reads, follow
 from diglot.plan.here import free_disk, measured_speed
-from diglot.plan.memory import Execution, Memory, memory
+from diglot.plan.memory import Memory, memory
 from diglot.plan.tables import WIDTH, as_json, dry_run_table, plan_view
 from diglot.recipe import Recipe
 

@@ -31,7 +31,7 @@ from typing import Any
 
 from diglot.base.errors import UserError
 from diglot.model.decoder import DecoderConfig
-from diglot.plan.memory import Execution
+from diglot.plan.execution import Execution
 
 TIMEOUT = 900  # seconds
 # The tracker's categories in the plan's words.
@@ -91,6 +91,9 @@ def _build(config: DecoderConfig, execution: Execution) -> Any:
 
     from diglot.model.decoder import Decoder
     from diglot.model.loss import _CrossEntropy
+    from diglot.plan.states import trained
+    from diglot.recipe.train import Adapter
+    from diglot.train.adapter import add_adapter
 
     class Step(nn.Module):
         """Decoder and loss in one module, so that the output weight is whole while the loss uses it."""
@@ -102,10 +105,22 @@ def _build(config: DecoderConfig, execution: Execution) -> Any:
         def forward(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
             hidden_ND = self.decoder(tokens_BT).flatten(0, 1)
             weight_VD = self.decoder.output_weight()
-            return _CrossEntropy.apply(hidden_ND, weight_VD, targets_BT.flatten(), hidden_ND.dtype, 0.0, True)[0]
+            dtype = hidden_ND.dtype
+            return _CrossEntropy.apply(hidden_ND, weight_VD, targets_BT.flatten(), dtype, 0.0, None, True)[0]
 
     with torch.device("meta"):
         model = Step()
+    if execution.weights != "float32":
+        model.to(torch.bfloat16)
+    if execution.adapter_rank:
+        if execution.new_rows:  # in float32, as train/base.py has it
+            for table in (model.decoder.embedding, model.decoder.head):
+                _ = table and table.float()
+        kind, targets = execution.adapter_kind, execution.adapter_targets
+        add_adapter(model.decoder, Adapter(kind=kind, rank=execution.adapter_rank, targets=targets))
+    moves = trained(config, execution, execution.phases[0])
+    for name, parameter in model.decoder.named_parameters():
+        parameter.requires_grad_(name.replace(".base_layer.", ".") in moves)
     # Tensor parallel first, then checkpointing, then FSDP2 around it: the order of train/mesh.py.
     shape = (execution.data_parallel, execution.tensor_parallel)
     mesh = init_device_mesh("cpu", shape, mesh_dim_names=("data", "tensor"))
@@ -154,15 +169,15 @@ def _keep_what_a_gpu_keeps() -> None:
         """Keeps query, key, value, result, and one float32 number a head and token."""
 
         @staticmethod
-        def forward(ctx: Any, *inputs: Tensor) -> Tensor:
-            out_MLHS = torch.empty_like(inputs[0])
-            sums_MHL = inputs[0].new_empty(inputs[0].shape[:3], dtype=torch.float32)
-            ctx.save_for_backward(*inputs, out_MLHS, sums_MHL)
+        def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: None, scores: Any) -> Tensor:
+            out_MLHS = torch.empty_like(query)
+            sums_MHL = query.new_empty(query.shape[:3], dtype=torch.float32)
+            ctx.save_for_backward(query, key, value, out_MLHS, sums_MHL)
             return out_MLHS
 
         @staticmethod
         def backward(ctx: Any, *gradients: Tensor) -> Any:
-            return tuple(torch.empty_like(tensor) for tensor in ctx.saved_tensors[:3])
+            return *(torch.empty_like(tensor) for tensor in ctx.saved_tensors[:3]), None, None
 
     class FusedRmsNorm(torch.autograd.Function):
         """Keeps its input and one float32 number a row."""
@@ -199,7 +214,8 @@ def _track(model: Any, config: DecoderConfig, execution: Execution) -> dict[str,
     size = (execution.micro_batch_size, execution.sequence_length)
     with FakeTensorMode(allow_non_fake_inputs=True):
         model.to_empty(device="cpu")
-        optimizer = torch.optim.AdamW(model.parameters(), foreach=False)
+        moving = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(moving, foreach=False)
         tracker = FSDPMemTracker(model, optimizer)
         tracker.track_inputs(())
         with tracker:
@@ -208,7 +224,7 @@ def _track(model: Any, config: DecoderConfig, execution: Execution) -> dict[str,
             peak = tracker.get_tracker_snapshot("peak")  # before the step, whose own the tracker gets wrong (see above)
             optimizer.step()
         states = [tensor for state in optimizer.state.values() for tensor in state.values()]
-        gradients = [parameter.grad for parameter in model.parameters()]
+        gradients = [parameter.grad for parameter in moving]
         held = {"gradients": sum(map(_local, gradients)), "optimizer": sum(map(_local, states))}
     categories: dict[str, int] = {}
     for snapshot in peak.values():
@@ -226,7 +242,8 @@ def _main() -> None:
 
     started, request = time.monotonic(), json.load(sys.stdin)
     config = DecoderConfig.of(request["config"])
-    execution = Execution(**request["execution"])
+    phases = tuple(map(tuple, request["execution"].pop("phases")))
+    execution = Execution(**request["execution"], phases=phases)
     distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=execution.ranks)
     _keep_what_a_gpu_keeps()
     model = _build(config, execution)

@@ -21,11 +21,14 @@ from diglot.base.format import gibibytes
 from diglot.model.decoder import DecoderConfig
 from diglot.model.flops import flops_per_token
 from diglot.plan.beside import Beside, held_out_sources, of_training
+from diglot.plan.execution import Execution
 from diglot.plan.follow import Known, Reads, follow
-from diglot.plan.memory import Execution, Memory, memory, parameters
+from diglot.plan.memory import Memory, memory
+from diglot.plan.states import parameters
 from diglot.recipe import Recipe
 from diglot.recipe.common import at_step
-from diglot.recipe.train import Training
+from diglot.recipe.train import Train, Training
+from diglot.train.schedule import phase_steps
 
 # A model's shape, how it is trained, sequences of a step on a device, and the cluster: tokens/s, None if not to be had.
 Measure = Callable[[DecoderConfig, Execution, int, Cluster], float | None]
@@ -206,7 +209,7 @@ def plan_stage(
         raise UserError(
             f"sequence_length is {stage.sequence_length}, but the model has {config.max_positions} positions"
         )
-    execution = lay_out(stage, config, cluster)
+    execution = lay_out(stage, model, cluster)
     speed = _speed(stage, config, execution, cluster, assumptions, measure)
     return _planned(name, stage, model, cluster, assumptions, execution, speed, sources)
 
@@ -274,18 +277,18 @@ def _planned(
         energy_kwh=hours * (assumptions.watts or device.watts) / 1000 * assumptions.pue,
         verdict=judge(config, execution, cluster, capacity),
         notes=(*model.assumed, *_notes(stage, execution, cluster, busy), *_doubts(speed, config)),
-        beside=of_training(stage, config, sources, tokens_per_second),
+        beside=of_training(stage, config, execution, sources, tokens_per_second),
         measured=speed.origin == "measured",
     )
 
 
-def lay_out(stage: Training, config: DecoderConfig, cluster: Cluster) -> Execution:
+def lay_out(stage: Training, model: Known, cluster: Cluster) -> Execution:
     """How a stage would run.
 
     Raises:
         UserError: devices, heads or shards that `parallel` does not divide.
     """
-    parallel, devices = stage.parallel, 1 if cluster.device.one_process else cluster.devices
+    config, parallel, devices = model.shape(), stage.parallel, 1 if cluster.device.one_process else cluster.devices
     if refusal := _refuse_cut(config, parallel.tensor, devices):
         raise UserError(f"parallel.tensor is {parallel.tensor}: {refusal}")
     # Tensor parallel innermost, then context and replicas; what is left shards the model.
@@ -298,7 +301,7 @@ def lay_out(stage: Training, config: DecoderConfig, cluster: Cluster) -> Executi
     ranks = left // parallel.context
     # The largest share of a batch decides the time; without a micro-batch of its own it is taken in one.
     share = math.ceil(stage.batch_size / ranks)
-    micro = min(stage.micro_batch_size or share, share)
+    micro, adapter = min(stage.micro_batch_size or share, share), stage.adapter
     return Execution(
         data_parallel=ranks,
         tensor_parallel=parallel.tensor,
@@ -311,12 +314,32 @@ def lay_out(stage: Training, config: DecoderConfig, cluster: Cluster) -> Executi
         float32_residual=stage.float32_residual,
         optimizer=stage.optimizer,
         accumulates=share > micro,
-        reference=stage.objective == "dpo",
+        reference=stage.objective == "dpo" and adapter is None,
         packed=True,
-        sharded=devices > 1,
+        sharded=devices > 1 or stage.offload,
+        weights=stage.weights,
+        moments=stage.moments,
+        adapter_rank=adapter.rank if adapter else 0,
+        adapter_kind=adapter.kind if adapter else "lora",
+        adapter_targets=adapter.targets if adapter else "all",
+        new_rows=model.new_rows and stage.objective != "dpo",
+        new_layers=model.new_layers,
+        phases=_phases(stage),
+        keeps_moments=stage.continues != "weights" or (isinstance(stage, Train) and stage.export_optimizer),
+        offload=stage.offload,
         host=cluster.device.one_process,
         copies=cluster.device.one_process and stage.asynchronous_checkpoints and stage.steps >= stage.checkpoint_every,
     )
+
+
+def _phases(stage: Training) -> tuple[tuple[str, ...], ...]:
+    """What each phase that has steps trains, and which groups of parameters a multiplier of 0 freezes; each said once."""
+    found: list[tuple[str, ...]] = []
+    for phase, steps in zip(stage.phases, phase_steps(stage.phases, stage.steps)):
+        frozen = sorted(name for name, multiplier in phase.learning_rate_multipliers.items() if multiplier == 0)
+        if steps and (phase.trains, *frozen) not in found[-1:]:
+            found.append((phase.trains, *frozen))
+    return tuple(found)
 
 
 def _refuse_cut(config: DecoderConfig, tensor_parallel: int, devices: int) -> str | None:
@@ -342,8 +365,6 @@ def _notes(stage: Training, execution: Execution, cluster: Cluster, busy: float)
             f"precision is float32, at 1/{device.bfloat16 / device.float32:.0f} of the device's bfloat16 peak; "
             "with precision=bfloat16 weights stay in float32 all the same"
         )
-    if any(phase.trains != "all" for phase in stage.phases):
-        yield "a phase trains a part of the model; it is planned as if all were trained"
     if execution.tensor_parallel > cluster.devices_per_node:
         yield f"tensor parallel {execution.tensor_parallel} reaches across nodes, whose network will slow it down"
 

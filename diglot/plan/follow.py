@@ -43,12 +43,16 @@ class Known:
         config: the model's shape; None for a tokenizer.
         origin: how it came about, such as `polylm-13b` or `my/llama, expanded`.
         assumed: what had to be assumed.
+        new_rows: whether an expansion gave the model rows for new tokens.
+        new_layers: layers that it added.
     """
 
     entries: int
     config: DecoderConfig | None = None
     origin: str = ""
     assumed: tuple[str, ...] = ()
+    new_rows: bool = False
+    new_layers: int = 0
 
     def shape(self) -> DecoderConfig:
         """The model's shape."""
@@ -148,4 +152,12 @@ def _expand(stage: Expand, model: Known, tokenizer: Known) -> Known:
     assumed = tuple(dict.fromkeys((*model.assumed, *tokenizer.assumed)))
     grown = [f"{before.vocabulary_size:,} → {rows:,} rows"]
     grown += [f"{stage.new_layers} new layers"] if stage.new_layers else []
-    return Known(tokenizer.entries, config, f"{model.origin}, {', '.join(grown)}", assumed)
+    origin = f"{model.origin}, {', '.join(grown)}"
+    return Known(
+        tokenizer.entries,
+        config,
+        origin,
+        assumed,
+        tokenizer.entries > model.entries,
+        model.new_layers + stage.new_layers,
+    )

@@ -25,7 +25,8 @@ from diglot.base.devices import HERE, Cluster, Device, device_called
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.flops import flops_per_token, measured_peak
 from diglot.model.loss import cross_entropy
-from diglot.plan.memory import Execution, memory
+from diglot.plan.execution import Execution
+from diglot.plan.memory import memory
 
 SHALLOW, DEEP = 1, 3  # layers of the models that are timed
 PASS_SECONDS = 0.7  # that a timed pass is to take: with three of two models, some seconds

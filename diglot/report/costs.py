@@ -84,7 +84,7 @@ def planned(artifact: Artifact) -> tuple[float, str] | None:
     from diglot.model.decoder import DecoderConfig
     from diglot.plan.estimate import Assumptions, plan_stage
     from diglot.plan.follow import Known
-    from diglot.plan.memory import parameters
+    from diglot.plan.states import parameters
 
     about = artifact.summary
     gpus, cores = _gpus(artifact.provenance), artifact.provenance.get("cores")

@@ -13,7 +13,9 @@ from diglot.base.errors import UserError
 from diglot.cli import cli
 from diglot.model.presets import PRESETS, shape
 from diglot.plan.dryrun import dry_run
-from diglot.plan.memory import MASTER, Execution, local_size, memory, parameter_shapes
+from diglot.plan.execution import MASTER, Execution
+from diglot.plan.memory import memory
+from diglot.plan.states import local_size, parameter_shapes
 
 pytestmark = pytest.mark.slow
 

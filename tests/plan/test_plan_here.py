@@ -17,7 +17,9 @@ from diglot.model.flops import flops_per_token
 from diglot.model.presets import shape
 from diglot.plan import here
 from diglot.plan.estimate import plan_recipe
-from diglot.plan.memory import Execution, memory, parameters
+from diglot.plan.execution import Execution
+from diglot.plan.memory import memory
+from diglot.plan.states import parameters
 from diglot.recipe import Recipe
 
 SMALL = {"steps": 100, "batch_size": 4, "sequence_length": 128, "precision": "float32", "evaluate_tokens": 1000}

@@ -17,15 +17,9 @@ from diglot.base.devices import GIB
 from diglot.model.decoder import Decoder, LayerAttention
 from diglot.model.huggingface import count_parameters
 from diglot.model.presets import PRESETS, shape
-from diglot.plan.memory import (
-    Execution,
-    kept_activations,
-    layer_activations,
-    local_size,
-    memory,
-    parameter_shapes,
-    parameters,
-)
+from diglot.plan.execution import Execution
+from diglot.plan.memory import kept_activations, layer_activations, memory
+from diglot.plan.states import local_size, parameter_shapes, parameters
 from diglot.recipe.model import Shape
 from diglot.recipe.train import Train
 from diglot.train.optimizer import build_optimizer

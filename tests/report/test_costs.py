@@ -12,7 +12,7 @@ from diglot.base.devices import DEVICES, Cluster
 from diglot.model.decoder import DecoderConfig
 from diglot.plan.estimate import Assumptions, plan_stage
 from diglot.plan.follow import Known
-from diglot.plan.memory import parameters
+from diglot.plan.states import parameters
 from diglot.recipe.train import Train
 from diglot.report.costs import energy_of, planned
 from diglot.report.page import sections_of
