@@ -67,11 +67,12 @@ class Phi3(Llama):
                 own["factor"] = scaling.factor
             values["rope_scaling"] = {"type": "longrope"} | lists | own
             original = scaling.original_max_positions
+        if config.rotary_share != 1:
+            values["partial_rotary_factor"] = config.rotary_share
         return values | {
             "attention_dropout": 0.0,
             "embd_pdrop": 0.0,
             "original_max_position_embeddings": original,
-            "partial_rotary_factor": config.rotary_share,
             "resid_pdrop": 0.0,
             "rms_norm_eps": config.norm_epsilon,
             "sliding_window": window_of(config),

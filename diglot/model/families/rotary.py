@@ -9,6 +9,7 @@ from diglot.base.errors import UserError
 from diglot.model.families.values import positive, require
 from diglot.model.rotary import RotaryScaling, usual_magnitude
 
+YARN = {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": True}  # the paper's, which transformers takes
 KINDS = ("default", "linear", "dynamic", "llama3", "yarn", "longrope")
 
 
@@ -73,12 +74,11 @@ def _read_yarn_or_longrope(
             over, under = (positive(file, "rope_scaling.mscale", scale) for scale in scales)
             grown = usual_magnitude("yarn", factor, original) - 1
             given = (over * grown + 1) / (under * grown + 1)
-        rotations = {"fast_rotations": ("beta_fast", 32.0), "slow_rotations": ("beta_slow", 1.0)}
         own = {
-            name: positive(file, f"rope_scaling.{key}", parameters.pop(key, None) or usual)
-            for name, (key, usual) in rotations.items()
+            name: positive(file, f"rope_scaling.{key}", parameters.pop(key, None) or YARN[key])
+            for name, key in (("fast_rotations", "beta_fast"), ("slow_rotations", "beta_slow"))
         }
-        truncate = parameters.pop("truncate", True)
+        truncate = parameters.pop("truncate", YARN["truncate"])
         require(file, "rope_scaling.truncate", truncate, (True, False))
         own["truncate"] = bool(truncate)
     if given == usual_magnitude(kind, factor, original):
@@ -104,8 +104,12 @@ def write_rotary(scaling: RotaryScaling | None) -> dict[str, Any] | None:
     elif scaling.kind == "longrope":
         own = {"short_factor": list(scaling.short_factors), "long_factor": list(scaling.long_factors)}
     elif scaling.kind == "yarn":
-        own = {"beta_fast": scaling.fast_rotations, "beta_slow": scaling.slow_rotations}
-        own |= {} if scaling.truncate else {"truncate": False}
+        values = {
+            "beta_fast": scaling.fast_rotations,
+            "beta_slow": scaling.slow_rotations,
+            "truncate": scaling.truncate,
+        }
+        own = {key: value for key, value in values.items() if value != YARN[key]}
     if scaling.attention_factor is not None:
         own["attention_factor"] = scaling.attention_factor
     if scaling.kind in ("llama3", "yarn", "longrope"):
