@@ -141,12 +141,16 @@ def test_given_positions_are_used():
     assert not torch.allclose(counted, decoder(tokens_BT, spread, documents_BT), atol=1e-4)
 
 
+@pytest.mark.parametrize("keep_float32", [False, True])
 @pytest.mark.parametrize("name", SHAPES)
-def test_bfloat16_autocast_stays_near_float32_and_trains(name):
+def test_bfloat16_autocast_stays_near_float32_and_trains(name, keep_float32):
     decoder = make(SHAPES[name])
     tokens_BT = torch.randint(97, (2, 32), generator=torch.Generator().manual_seed(3))
     documents_BT = torch.tensor([[0] * 20 + [1] * 12, [2] * 32])
     exact = decoder(tokens_BT, None, documents_BT)
+    if keep_float32:
+        decoder.keep_float32()
+        assert torch.equal(decoder(tokens_BT, None, documents_BT), exact)
     with torch.autocast("cpu", torch.bfloat16):
         mixed = decoder(tokens_BT, None, documents_BT)
         loss, _ = cross_entropy(mixed.flatten(0, 1), decoder.output_weight(), tokens_BT.flatten())
