@@ -179,7 +179,7 @@ class Checkpoints:
         _sync_folder(self.folder)
         for old in self._finished()[: -self.settings.keep_checkpoints]:
             for_good = self.settings.keep_checkpoint_every
-            if not (for_good and _step_of(old) % for_good == 0):
+            if not (for_good and step_of(old) % for_good == 0):
                 self._remove(old)
 
     def _explained(self, error: BaseException, step: int) -> BaseException:
@@ -203,7 +203,7 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """The steps of the checkpoints that are there when the one in flight is whole, ascending."""
         self.wait()
-        return [_step_of(path) for path in self._finished()]
+        return [step_of(path) for path in self._finished()]
 
     def newest(
         self,
@@ -246,7 +246,7 @@ class Checkpoints:
     def drop_after(self, step: int) -> None:
         """Remove the checkpoints of later steps: the run goes on another way from here."""
         self.wait()
-        self._first(lambda: self._remove(*(path for path in reversed(self._finished()) if _step_of(path) > step)))
+        self._first(lambda: self._remove(*(path for path in reversed(self._finished()) if step_of(path) > step)))
 
     def _inspect(self, path: Path, usable: Callable[[dict[str, Any]], bool]) -> tuple[bool, str | None]:
         """Whether a checkpoint is wanted, and what is wrong with this process's share of its files."""
@@ -280,7 +280,7 @@ class Checkpoints:
         Args:
             path: of the checkpoint.
             model: filled.
-            optimizer: filled; it must have its moments already, and nothing may be frozen that has some.
+            optimizer: filled; it must have the moments of the checkpoint's phase already.
             guard: its tensors are filled.
             facts: what the checkpoint must say of itself (plan and tokenizer hashes).
 
@@ -331,7 +331,7 @@ class Checkpoints:
 
     def _finished(self) -> list[Path]:
         paths = [path for path in self.folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name)]
-        return sorted(paths, key=_step_of)
+        return sorted(paths, key=step_of)
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
@@ -365,7 +365,8 @@ def _state(model: nn.Module, optimizer: torch.optim.Optimizer, guard: dict[str, 
     """
     moved = {parameter for group in optimizer.param_groups for parameter in group["params"]}
     weights = {name: parameter.detach() for name, parameter in model.named_parameters() if parameter in moved}
-    moments = {name: optimizer.state[parameter] for name, parameter in model.named_parameters() if parameter in moved}
+    held = optimizer.state
+    moments = {name: held[parameter] for name, parameter in model.named_parameters() if parameter in held}
     return {"model": weights, "optimizer": {"state": moments}, "random": torch.get_rng_state(), "guard": guard}
 
 
@@ -380,7 +381,7 @@ def _read(path: Path) -> dict[str, Any]:
         check = stored.pop("check")
     except (OSError, KeyError, AttributeError) as error:
         raise UserError(f"{path}: {FACTS} cannot be read ({error})") from error
-    if check != fingerprint(stored) or stored["step"] != _step_of(path):
+    if check != fingerprint(stored) or stored["step"] != step_of(path):
         raise UserError(f"{path}: {FACTS} is not as it was written")
     return stored
 
@@ -401,7 +402,8 @@ def _problem(file: Path, size: int, digest: str) -> str | None:
         return f"cannot be read ({error})"
 
 
-def _step_of(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """The steps done, of a checkpoint's folder."""
     return int(path.name.removeprefix("step-"))
 
 

@@ -172,3 +172,18 @@ def restarts(selections: Sequence[Selection], index: int) -> list[Tensor]:
         if rows is None and before and before[-1] is not None:
             found.append(parameter)
     return found
+
+
+def held_moments(selections: Sequence[Selection], index: int) -> set[Tensor]:
+    """The parameters that have moments during a phase: those that it trains, and those with which a later phase goes on.
+
+    Args:
+        selections: what each phase trains; only phases that have steps.
+        index: of the phase.
+    """
+    found = set(selections[index])
+    for parameter in set().union(*selections[:index]) - found:
+        later = next((i for i, each in enumerate(selections) if i > index and parameter in each), None)
+        if later is not None and all(parameter is not restarted for restarted in restarts(selections, later)):
+            found.add(parameter)
+    return found

@@ -20,9 +20,9 @@ from diglot.tokens.order import Order
 from diglot.tokens.shards import TokenSource, open_tokens
 from diglot.train.adapter import initialise
 from diglot.train.branches import Exports, load_optimizer
-from diglot.train.checkpoint import Checkpoints
+from diglot.train.checkpoint import Checkpoints, step_of
 from diglot.train.data import open_order
-from diglot.train.freezing import Selection, read_expansion, select, trains_rows
+from diglot.train.freezing import Selection, held_moments, read_expansion, select, trains_rows
 from diglot.train.guard import Guard
 from diglot.train.mesh import Mesh
 from diglot.train.metrics import Speed
@@ -88,6 +88,21 @@ class Job:
         return rewarmed(planned, step, self.resumed_at, self.settings)
 
     @property
+    def phases(self) -> list[PhaseSchedule]:
+        """The phases that have steps."""
+        return [phase for phase in self.schedules if phase.steps]
+
+    def hold_moments(self, step: int) -> None:
+        """Have the moments that a step works with, or that a later phase goes on with; free the others.
+
+        All are held where another stage goes on with them, or this one goes on with another's.
+        """
+        if self.settings.continues == "weights" and not self.settings.export_optimizer:
+            phase = phase_at(self.phases, step)
+            selections = [self.trained[each.name] for each in self.phases]
+            self.optimizer.hold(held_moments(selections, self.phases.index(phase)))
+
+    @property
     def device(self) -> torch.device:
         """Where this process computes."""
         return self.mesh.device
@@ -113,7 +128,7 @@ def prepare(settings: Train, model_folder: Path, token_folders: list[Path], cont
     order, record = open_order(settings, context.seed, token_folders, model_folder, rollbacks, tokenizer_hash=tokenizer)
     if settings.adapter is not None:
         initialise(model, record.seed)
-    trained, optimizer = _what_moves(settings, model, model_folder)
+    trained, optimizer = _what_moves(settings, model, model_folder, record.seed)
     heldout = open_tokens(token_folders, tokenizer, "heldout")
     wanted = settings.objective == "dpo"  # pairs are for DPO, and DPO is for pairs
     return Job(
@@ -135,14 +150,16 @@ def prepare(settings: Train, model_folder: Path, token_folders: list[Path], cont
     )
 
 
-def _what_moves(settings: Train, model: Decoder, folder: Path) -> tuple[dict[str, Selection], Optimizer]:
+def _what_moves(settings: Train, model: Decoder, folder: Path, seed: int) -> tuple[dict[str, Selection], Optimizer]:
     """What each phase trains, and the optimizer of all of it, with the state that the stage continues."""
     expansion = read_expansion(folder, model.config)
     rows = trains_rows(settings, expansion)
     trained = {phase.name: select(model, expansion, phase, rows) for phase in settings.phases}
     for parameter in model.parameters():  # what no phase trains has no moments
         parameter.requires_grad_(any(parameter in selection for selection in trained.values()))
-    optimizer = build_optimizer(model, settings)
+    keeps_all = settings.continues != "weights" or settings.export_optimizer
+    first = next(trained[phase.name] for phase in schedule(settings) if phase.steps)
+    optimizer = build_optimizer(model, settings, seed, None if keeps_all else first)
     if settings.continues != "weights":
         load_optimizer(model, optimizer, folder, settings)
     return trained, optimizer
@@ -160,8 +177,6 @@ def _objective(settings: Train, model_folder: Path, mesh: Mesh) -> Objective:
 def resume(job: Job) -> tuple[int, list[str]]:
     """Take up the newest whole checkpoint, if there is one; returns the steps done, and what was damaged.
 
-    Before any phase is entered: torch leaves out the moments of parameters that are frozen when it loads them.
-
     Raises:
         UserError: all checkpoints are damaged, or the one found is of other data or another model.
     """
@@ -176,5 +191,7 @@ def resume(job: Job) -> tuple[int, list[str]]:
     found = job.checkpoints.newest(is_of_use, damaged.append)
     if found is None:
         return 0, damaged
+    # It holds the moments of its own phase; those of the next one, where that begins here, come with it.
+    job.hold_moments(step_of(found) - 1)
     stored = job.checkpoints.load(found, job.model, job.optimizer, job.guard.state(), job.facts)
     return stored["step"], damaged

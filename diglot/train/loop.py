@@ -204,8 +204,9 @@ def measure(job: Job, step: int, metrics: Metrics, context: Context) -> None:
 
 def enter(job: Job, step: int) -> None:
     """Freeze what the phase of a step does not train; its first step starts some moments afresh (see `restarts`)."""
-    phases = [phase for phase in job.schedules if phase.steps]
+    phases = job.phases
     phase = phase_at(phases, step)
+    job.hold_moments(step)
     trained = job.trained[phase.name]
     for parameter in job.model.parameters():
         parameter.requires_grad_(parameter in trained)

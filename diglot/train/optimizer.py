@@ -13,12 +13,15 @@ rows: given a zero gradient for the others, AdamW would still move them by weigh
 A step can be skipped by a number on the device, so that nothing waits for it: AdamW's kernel takes it as the sign of
 gradients that overflowed, which it has for mixed precision.
 
+Weights in bfloat16 and moments of 8 bits are stepped in low_memory.py. Moments of what the present phase does not train are
+held only where a later phase goes on with them (`held_moments` in freezing.py).
+
 Sharded parameters are stepped by the part that lies on each process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +29,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-from diglot.base.errors import UserError
+from diglot.base.randomness import key_hash
 from diglot.model.decoder import Decoder
 from diglot.recipe.train import Train
+from diglot.train.low_memory import AdamW, fresh_moments, is_lean, step_lean
 from diglot.train.muon import step_matrix
 from diglot.train.parts import local
 
@@ -65,17 +69,36 @@ class Optimizer(torch.optim.Optimizer):
     """Groups and state, in the form that checkpoints know; `take_step` steps them.
 
     Every group has `name`, `method` (`adamw` or `muon`), `lr` and `weight_decay`.
+
+    Attributes:
+        in_8_bits: whether matrices' moments are in 8 bits.
+        seeds: of the random numbers that round each parameter; see low_memory.py.
     """
 
+    in_8_bits: bool
+    seeds: dict[Tensor, int]
 
-def build_optimizer(model: Decoder, settings: Train) -> Optimizer:
+    def hold(self, parameters: Collection[Tensor]) -> None:
+        """Have moments for these parameters alone: what is new begins at zero, what is no longer among them is freed."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter not in parameters:
+                    self.state.pop(parameter, None)
+                elif parameter not in self.state:
+                    self.state[parameter] = _fresh_state(parameter, group["method"], self.in_8_bits)
+
+
+def build_optimizer(
+    model: Decoder, settings: Train, seed: int = 0, hold: Collection[Tensor] | None = None
+) -> Optimizer:
     """The optimizer that the settings name, by default AdamW with PolyLM 3.2's settings.
 
-    Parameters that require a gradient get their state at once, so that the checkpoints of all phases hold the same
-    tensors; the others never get any, and are in no group.
+    Args:
+        model: its parameters that require a gradient are in the groups.
+        settings: of the stage.
+        seed: of the rounding at random.
+        hold: the parameters that get their state at once (see `Optimizer.hold`); all where it is None.
     """
-    if settings.moments != "float32" or (settings.weights != "float32" and settings.adapter is None):
-        raise UserError("weights: bfloat16 without an adapter, and moments: 8-bit, are not there yet")
     groups = [
         {
             "params": [parameter for parameter in parameters if parameter.requires_grad],
@@ -86,20 +109,19 @@ def build_optimizer(model: Decoder, settings: Train) -> Optimizer:
         for name, parameters in parameter_groups(model).items()
     ]
     optimizer = Optimizer(groups, {"lr": settings.learning_rate, "betas": settings.betas, "eps": settings.epsilon})
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            optimizer.state[parameter] = _fresh_state(parameter, group["method"])
+    optimizer.in_8_bits = settings.moments == "8-bit"
+    optimizer.seeds = {
+        parameter: key_hash(f"{seed}/rounding/{name}") % 2**31 for name, parameter in model.named_parameters()
+    }
+    optimizer.hold({parameter for parameter in model.parameters() if hold is None or parameter in hold})
     return optimizer
 
 
-def _fresh_state(parameter: nn.Parameter, method: str) -> dict[str, Tensor]:
+def _fresh_state(parameter: nn.Parameter, method: str, in_8_bits: bool) -> dict[str, Tensor]:
     if method == "muon":
         return {"momentum": torch.zeros_like(parameter, requires_grad=False)}
-    return {
-        "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-        "exp_avg": torch.zeros_like(parameter, requires_grad=False),
-        "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
-    }
+    count = torch.zeros((), dtype=torch.float32, device=parameter.device)
+    return {"step": count, **fresh_moments(parameter, in_8_bits)}
 
 
 def restart(optimizer: torch.optim.Optimizer, parameter: Tensor) -> None:
@@ -154,7 +176,8 @@ def take_step(optimizer: Optimizer, by_rows: Mapping[Tensor, Rows], skip: Tensor
         moving = [parameter for parameter in group["params"] if parameter.grad is not None]
         if not moving:
             continue
-        skipped = torch.zeros((), device=moving[0].device) if skip is None else skip
+        device = moving[0].device  # the CPU, where weights are offloaded
+        skipped = torch.zeros((), device=device) if skip is None else skip.to(device)
         if group["method"] == "muon":
             for parameter in moving:
                 step_matrix(
@@ -166,10 +189,14 @@ def take_step(optimizer: Optimizer, by_rows: Mapping[Tensor, Rows], skip: Tensor
                     skip=skipped,
                 )
             continue
-        _step_adamw(optimizer, group, [p for p in moving if p not in by_rows], None, skipped)
+        lean = {parameter for parameter in moving if is_lean(parameter, optimizer.state[parameter])}
+        _step_adamw(optimizer, group, [p for p in moving if p not in by_rows and p not in lean], None, skipped)
         for parameter in moving:
-            if parameter in by_rows:
-                _step_adamw(optimizer, group, [parameter], by_rows[parameter].trained, skipped)
+            rows = by_rows[parameter].trained if parameter in by_rows else None
+            if parameter in lean:
+                _step_lean(optimizer, group, parameter, rows, skipped)
+            elif rows is not None:
+                _step_adamw(optimizer, group, [parameter], rows, skipped)
 
 
 def _step_adamw(
@@ -205,3 +232,11 @@ def _step_adamw(
     if rows is not None:
         for count in counts:
             count.add_(1 - skip)
+
+
+def _step_lean(
+    optimizer: Optimizer, group: dict[str, Any], parameter: Tensor, rows: list[slice] | None, skip: Tensor
+) -> None:
+    numbers = AdamW(group["lr"], group["betas"], group["eps"], group["weight_decay"])
+    state, seed = optimizer.state[parameter], optimizer.seeds[parameter]
+    step_lean(parameter, gradient(parameter), state, rows, numbers, skip, seed)

@@ -252,13 +252,22 @@ def test_a_later_train_stage_knows_the_new_rows_too(expanded: Inputs, tmp_path: 
         assert not changed(dict(start.layers.named_parameters()), dict(model.layers.named_parameters()))
 
 
-def test_what_no_phase_trains_has_no_moments(expanded: Inputs, tmp_path: Path) -> None:
-    job = prepare(expanded, tmp_path, settings(phases=phases("new-rows", "new-layers")))
-    assert {name.partition("/")[0] for name in snapshot(job) if "/" in name} == {
-        "embedding.weight",
-        "head.weight",
-        *(name for name, _ in job.model.named_parameters() if name.startswith(f"layers.{NEW_LAYER}.")),
-    }
+def moments_of(job: Job) -> set[str]:
+    return {name for name, parameter in job.model.named_parameters() if parameter in job.optimizer.state}
+
+
+def test_moments_are_of_what_a_phase_trains_or_a_later_one_goes_on_with(expanded: Inputs, tmp_path: Path) -> None:
+    """The layer's are kept over the third phase; those of rows are freed, as the tables' begin anew with the last one."""
+    kinds = ["new-rows", "new-layers", "new-rows", "new-layers", "embeddings"]
+    job = prepare(expanded, tmp_path, settings(steps=10, phases=phases(*kinds)))
+    tables = {"embedding.weight", "head.weight"}
+    layer = {name for name, _ in job.model.named_parameters() if name.startswith(f"layers.{NEW_LAYER}.")}
+    assert moments_of(job) == tables
+    for number, wanted in enumerate([tables, tables | layer, tables | layer, layer, tables]):
+        walk(job, range(2 * number, 2 * number + 2))
+        assert moments_of(job) == wanted
+    every = settings(phases=phases("new-rows", "new-layers"), export_optimizer=True)
+    assert moments_of(prepare(expanded, tmp_path, every)) == tables | layer  # another stage may go on with them
 
 
 @pytest.mark.parametrize(
