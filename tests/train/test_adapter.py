@@ -5,18 +5,28 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import artifact, settings
+from mesh_work import run_on
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from tiny_run import artifact, losses, settings, train
+from transformers import AutoModelForCausalLM
 
-from diglot.base.artifact import Context, Inputs
+from diglot.base.artifact import Context, Inputs, content_hash
+from diglot.base.errors import UserError
 from diglot.model import presets
+from diglot.model.families import family_of
 from diglot.model.huggingface import load_decoder
+from diglot.model.loss import cross_entropy
 from diglot.model.weights import EXPANSION
 from diglot.recipe.model import NewModel, Shape
 from diglot.recipe.train import Adapter, Phase, Train
 from diglot.train import loop
+from diglot.train.adapter import adapted, adapter_parameters, base_weight, four_bit, plain_parameters
+from diglot.train.job import Job, prepare
+from diglot.train.objectives import direct_preference, micro_batches
 
-pytest.importorskip("peft")
-
+PeftModel = pytest.importorskip("peft").PeftModel
+SMALL = {"num_layers": 2, "hidden_size": 64, "intermediate_size": 96, "num_heads": 4}
 NEW_ROWS = [[290, 310], [320, 328]]
 IS_NEW = torch.zeros(330, dtype=torch.bool)
 for start, end in NEW_ROWS:
@@ -40,29 +50,278 @@ def adapting(kind: str = "lora", **changes) -> Train:
     return settings(**{**given, **changes})
 
 
+def prepared(given: Train, inputs: Inputs, folder: Path) -> Job:
+    tokens = [tokens.path for tokens in inputs.many("tokens")]
+    return prepare(given, inputs.one("model").path, tokens, Context("x", 0, folder, workers=1))
+
+
 def logits(folder: Path, tokens_BT: torch.Tensor) -> torch.Tensor:
     decoder = load_decoder(folder)
     return decoder(tokens_BT) @ decoder.output_weight().T
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_merged_model_and_the_peft_folder_both_answer_as_the_trained_one(
-    expanded: Inputs, tmp_path: Path, kind: str
-) -> None:
-    """The model that was trained, as it is in memory, against two that were read from disk."""
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
+def model_of(inputs: Inputs, folder: Path, preset: str, **shape) -> Inputs:
+    """A model of another family, with the same tokenizer and new rows."""
+    tokenizer = artifact(inputs.one("model").path, "tokenizer")
+    (folder / "scratch").mkdir(parents=True)
+    new = NewModel(preset=preset, shape=Shape(**SMALL, **shape), **{"from": "tokenizer"})
+    presets.run(new, Inputs({"tokenizer": [tokenizer]}), folder / "model", Context("model", 0, folder / "scratch"))
+    (folder / "model" / EXPANSION).write_text(json.dumps({"new_rows": NEW_ROWS, "new_layers": []}))
+    return Inputs({"model": [artifact(folder / "model", "model")], "tokens": inputs.many("tokens")})
 
-    job = loop.walk(adapting(kind), expanded, Context("train", 0, tmp_path / "scratch", "print", workers=1))
-    output = tmp_path / "out"
-    job.exports.finish(job.model, job.optimizer, output)
+
+def walk(given: Train, inputs: Inputs, folder: Path) -> tuple[Job, Path]:
+    """Train, and write the model: the job as it ended, and the artifact."""
+    job = loop.walk(given, inputs, Context("train", 0, folder / "scratch", "print", workers=1))
+    job.exports.finish(job.model, job.optimizer, folder / "out")
+    return job, folder / "out"
+
+
+def assert_all_answer_alike(job: Job, output: Path, base: Path, tolerance: float = 2e-5) -> None:
+    """The model that was trained, as it is in memory; the merged one; and the base in transformers with peft's folder."""
     tokens_BT = torch.randint(0, 330, (3, 40))
     with torch.no_grad():
         trained = job.model(tokens_BT) @ job.model.output_weight().T
-        merged = logits(output, tokens_BT)
-        base = logits(expanded.one("model").path, tokens_BT)
-        theirs = AutoModelForCausalLM.from_pretrained(expanded.one("model").path, dtype=torch.float32)
+        theirs = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+        before = theirs(tokens_BT).logits
         peft = PeftModel.from_pretrained(theirs, output / "adapter")(tokens_BT).logits
-    assert (trained - base).abs().max() > 0.1
-    torch.testing.assert_close(merged, trained, atol=2e-5, rtol=2e-5)
-    torch.testing.assert_close(peft, trained, atol=2e-5, rtol=2e-5)
+        merged = logits(output, tokens_BT)
+        theirs_merged = AutoModelForCausalLM.from_pretrained(output, dtype=torch.float32)(tokens_BT).logits
+    assert (trained - before).abs().max() > 0.1
+    for found in (merged, theirs_merged, peft):
+        torch.testing.assert_close(found, trained, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_merged_model_and_the_peft_folder_answer_as_the_trained_one(
+    expanded: Inputs, tmp_path: Path, kind: str
+) -> None:
+    job, output = walk(adapting(kind), expanded, tmp_path)
+    assert_all_answer_alike(job, output, expanded.one("model").path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gpt2_keeps_three_matrices_in_one(inputs: Inputs, tmp_path: Path, kind: str) -> None:
+    """Their adapters become one of three times the rank; the output weight is the embedding."""
+    given = model_of(inputs, tmp_path, "polylm-1.7b", num_key_value_heads=4, max_positions=64)
+    job, output = walk(adapting(kind, steps=3), given, tmp_path)
+    assert_all_answer_alike(job, output, given.one("model").path)
+
+
+@pytest.mark.parametrize(("targets", "number"), [("attention", 4), ("feed-forward", 3), ("all", 7)])
+def test_only_the_adapter_and_the_new_rows_move(expanded: Inputs, tmp_path: Path, targets: str, number: int) -> None:
+    given = adapting(adapter=Adapter(rank=2, targets=targets), weight_decay=0.5)
+    job, output = walk(given, expanded, tmp_path)
+    base, merged = load_decoder(expanded.one("model").path), load_decoder(output)
+    found = plain_parameters(job.model)
+    for name, parameter in base.named_parameters():
+        moved = found[name] != parameter
+        if name in ("embedding.weight", "head.weight"):
+            assert torch.equal(moved.any(dim=1), IS_NEW)
+        else:
+            assert not moved.any()
+    moved = {
+        name for name, parameter in base.named_parameters() if not torch.equal(merged.get_parameter(name), parameter)
+    }
+    assert len(moved) == number * base.config.num_layers + 2
+    assert {name.partition(".")[0] for name in moved} == {"layers", "embedding", "head"}
+    words = {"attention": ["attention"], "feed-forward": ["feed_forward"], "all": ["attention", "feed_forward"]}[
+        targets
+    ]
+    assert {name.split(".")[2] for name in moved if name.startswith("layers")} == set(words)
+
+
+def test_loss_and_gradients_are_pefts(expanded: Inputs, tmp_path: Path) -> None:
+    """On the module of transformers, from the peft folder of a run: so both A and B have gradients."""
+    job, output = walk(adapting("dora"), expanded, tmp_path)
+    theirs = AutoModelForCausalLM.from_pretrained(expanded.one("model").path, dtype=torch.float32)
+    peft = PeftModel.from_pretrained(theirs, output / "adapter", is_trainable=True)
+    tokens_BT = torch.randint(0, 330, (2, 33))
+    wanted = peft(tokens_BT, labels=tokens_BT).loss
+    wanted.backward()
+    hidden = job.model(tokens_BT[:, :-1])
+    loss, _ = cross_entropy(hidden.flatten(0, 1), job.model.output_weight(), tokens_BT[:, 1:].flatten())
+    job.model.zero_grad()
+    (loss / 64).backward()
+    assert float(loss.detach()) / 64 == pytest.approx(float(wanted.detach()), abs=1e-5)
+    ours = {name: parameter.grad for name, parameter in job.model.named_parameters() if parameter.requires_grad}
+    gradients = {name: parameter.grad for name, parameter in peft.named_parameters() if "lora_" in name}
+    assert len(gradients) == 7 * 3 * job.model.config.num_layers
+    family = family_of(job.model.config)
+    for name, parameter in gradients.items():
+        module, _, part = name.removeprefix("base_model.model.").partition(".lora_")
+        (own,) = family.from_huggingface({f"{module}.weight": parameter})
+        mine = ours[f"{own.removesuffix('.weight')}.lora_{part}"]
+        torch.testing.assert_close(mine, parameter, atol=1e-6, rtol=1e-4)
+
+
+def test_it_begins_as_the_model_it_came_from(expanded: Inputs, tmp_path: Path) -> None:
+    tokens_BT = torch.randint(0, 330, (2, 30))
+    base = load_decoder(expanded.one("model").path)
+    for kind in KINDS:
+        job = prepared(adapting(kind), expanded, tmp_path / kind)
+        torch.testing.assert_close(job.model(tokens_BT), base(tokens_BT), atol=1e-5, rtol=1e-5)
+
+
+# --- runs -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"weights": "nf4", "precision": "bfloat16", "moments": "8-bit"}, {"objective": "dpo", "batch_size": 4}],
+    ids=["usual", "nf4", "dpo"],
+)
+def test_a_killed_run_ends_as_if_it_was_not(
+    expanded: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict
+) -> None:
+    phases = [Phase(name="all", share=0.5), Phase(name="rows", share=0.5, trains="new-rows")]
+    given = adapting("dora", exports=[2, 4], phases=phases if not changes else [Phase(name="a")], **changes)
+    whole = train(expanded, tmp_path / "whole", given)
+    real, calls = loop.update, []
+
+    def failing(*given):
+        calls.append(given)
+        if len(calls) in (4, 6):
+            raise RuntimeError("killed")
+        return real(*given)
+
+    monkeypatch.setattr(loop, "update", failing)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="killed"):
+            train(expanded, tmp_path / "cut", given)
+    resumed = train(expanded, tmp_path / "cut", given)
+    assert content_hash(resumed) == content_hash(whole)
+    assert losses(resumed) == losses(whole)
+    assert sorted(path.name for path in (whole / "steps" / "2").iterdir() if path.is_dir()) == ["adapter"]
+    branch = Inputs({"model": [artifact(whole / "steps" / "2", "model")], "tokens": expanded.many("tokens")})
+    assert len(losses(train(branch, tmp_path / "branch", adapting(steps=2, **changes)))) == 2
+
+
+def test_a_checkpoint_holds_what_is_trained_alone(expanded: Inputs, tmp_path: Path) -> None:
+    train(expanded, tmp_path, adapting())
+    (newest,) = [path for path in (tmp_path / "scratch" / "checkpoints").glob("step-*") if path.name.endswith("6")]
+    held = json.loads((newest / "index.json").read_text())
+    names = {name for name in _names(held) if name.startswith("model.")}
+    assert names
+    assert all(".lora_" in name or name in ("model.embedding.weight", "model.head.weight") for name in names)
+
+
+def _names(index: dict) -> list[str]:
+    return [name for value in index.values() if isinstance(value, dict) for name in value]
+
+
+def test_the_reference_of_dpo_is_the_model_without_its_adapter(expanded: Inputs, tmp_path: Path) -> None:
+    """Loss and gradients after some steps, against a second model that lies beside it."""
+    given = adapting("dora", objective="dpo", batch_size=4, phases=[Phase(name="a")])
+    job, _ = walk(given, expanded, tmp_path)
+    beside = load_decoder(expanded.one("model").path)
+    (micro,) = micro_batches(job.order.batch(2), 4, job.device)
+    outcomes = []
+    for reference in (None, beside):
+        job.model.zero_grad()
+        found = direct_preference(job.model, reference, 0.1, micro, 1)
+        found.loss.backward()
+        outcomes.append((found.loss, found.margins, [p.grad.clone() for p in adapter_parameters(job.model)]))
+    (loss, margins, gradients), (their_loss, their_margins, their_gradients) = outcomes
+    assert abs(margins) > 1e-3
+    assert (float(loss.detach()), margins) == pytest.approx((float(their_loss.detach()), their_margins), rel=1e-5)
+    for one, other in zip(gradients, their_gradients):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+    start, ended = load_decoder(expanded.one("model").path), plain_parameters(job.model)
+    assert torch.equal(ended["embedding.weight"], start.embedding.weight)  # rows of the reference must stay
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(expanded: Inputs, tmp_path: Path) -> None:
+    folders = {role: expanded.one(role).path for role in ("model", "tokens")}
+    bfloat16 = {"weights": "bfloat16", "precision": "bfloat16"}
+    runs = [
+        {"adapter": Adapter(**KINDS["dora"])},
+        {"adapter": Adapter(**KINDS["lora"]), "activation_checkpointing": True, "offload": True},
+        {"adapter": Adapter(**KINDS["lora"]), "objective": "dpo", "batch_size": 4},
+        {"adapter": Adapter(**KINDS["lora"])} | bfloat16,
+    ]
+    runs = [{"phases": [Phase(name="a")], "learning_rate": 1e-2} | run for run in runs]
+    run_on(2, folders, tmp_path / "together", runs)
+    for number, run in enumerate(runs):
+        alone = train(expanded, tmp_path / str(number), settings(**{k: v for k, v in run.items() if k != "offload"}))
+        together = tmp_path / "together" / str(number) / "out"
+        tolerance = 0.02 if "weights" in run else 2e-4
+        assert losses(together) == pytest.approx(losses(alone), abs=tolerance)
+        for file in ("model.safetensors", "adapter/adapter_model.safetensors"):
+            mine, theirs = load_file(alone / file), load_file(together / file)
+            assert mine.keys() == theirs.keys()
+            assert {name: one.dtype for name, one in mine.items()} == {name: one.dtype for name, one in theirs.items()}
+        assert (alone / "adapter" / "adapter_config.json").read_text() == (
+            together / "adapter" / "adapter_config.json"
+        ).read_text()
+
+
+# --- types ----------------------------------------------------------------------------------------------------
+
+
+def test_four_bits_are_merged_into_the_weights_as_they_were(expanded: Inputs, tmp_path: Path) -> None:
+    """What was trained beside coarse weights is put to the stored ones, in bfloat16."""
+    given = adapting(weights="nf4", precision="bfloat16")
+    job, output = walk(given, expanded, tmp_path)
+    coarse = four_bit(job.model)
+    # 352 columns are no multiple of 64: bitsandbytes' kernel would give other values back.
+    names = {
+        name for name, _ in load_decoder(expanded.one("model").path).layers.named_parameters() if "norm" not in name
+    }
+    assert set(coarse) == {f"layers.{name}" for name in names if not name.endswith("down.weight")}
+    assert all(module.weight.dtype == torch.uint8 for module in coarse.values())
+    base, merged = load_decoder(expanded.one("model").path), load_decoder(output, dtype=None)
+    assert {parameter.dtype for parameter in merged.parameters()} == {torch.bfloat16}
+    for name, module in adapted(job.model).items():
+        stored = base.get_parameter(f"{name}.weight").detach()
+        own = stored if f"{name}.weight" in coarse else stored.bfloat16()
+        wanted = (own + module.get_delta_weight("default").detach()).bfloat16()
+        assert torch.equal(merged.get_parameter(f"{name}.weight"), wanted)
+        share = float((base_weight(module).detach().float() - stored).norm() / stored.norm())
+        assert 0.08 < share < 0.11 if f"{name}.weight" in coarse else share < 0.004
+    usual = losses(train(expanded, tmp_path / "usual", adapting(precision="bfloat16")))
+    assert losses(train(expanded, tmp_path / "four", given)) == pytest.approx(usual, abs=0.1)
+
+
+def test_a_base_in_bfloat16_is_merged_in_bfloat16(expanded: Inputs, tmp_path: Path) -> None:
+    job, output = walk(adapting(weights="bfloat16", precision="bfloat16"), expanded, tmp_path)
+    types = {name: parameter.dtype for name, parameter in job.model.named_parameters()}
+    assert {name for name, dtype in types.items() if dtype == torch.float32} == {
+        "embedding.weight",
+        "head.weight",
+        *(name for name in types if ".lora_" in name),
+    }
+    merged = load_decoder(output, dtype=None)
+    assert {parameter.dtype for parameter in merged.parameters()} == {torch.bfloat16}
+    with torch.no_grad():
+        tokens_BT = torch.randint(0, 330, (2, 30))
+        with torch.autocast("cpu", torch.bfloat16):
+            trained = job.model(tokens_BT).float() @ job.model.output_weight().T
+        found = logits(output, tokens_BT)
+    assert (trained - found).norm() / found.norm() < 0.03
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer": "muon"}, "adapter is for optimizer: adamw"),
+        ({"compile": True}, "adapter was not tried with compile"),
+        ({"float8": True, "precision": "bfloat16"}, "adapter was not tried with float8"),
+        ({"parallel": {"tensor": 2}}, "adapter is for parallel.tensor 1"),
+        ({"continues": "optimizer"}, "continues: optimizer has no optimizer's state"),
+        ({"export_optimizer": True}, "export_optimizer is not for an adapter"),
+        ({"phases": [Phase(name="a", trains="new-layers")]}, "with an adapter a phase trains all"),
+        ({"objective": "dpo", "phases": [Phase(name="a", trains="new-rows")]}, "whose rows must stay"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(changes: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        adapting(**changes)
+
+
+def test_multipliers_of_what_stays_are_refused(expanded: Inputs, tmp_path: Path) -> None:
+    phases = [Phase(name="a", learning_rate_multipliers={"vectors": 0.5})]
+    with pytest.raises(UserError, match=r"learning_rate_multipliers\.vectors would do nothing beside the adapter"):
+        prepared(adapting(phases=phases), expanded, tmp_path)
+    assert prepared(adapting("dora", phases=phases), expanded, tmp_path)  # its lengths are vectors
