@@ -508,6 +508,7 @@ Examples:
   diglot tokenizer measure runs/arabic/tokenizer llama=models/llama-2 \\
     --text en=ntrex.jsonl.zst:eng --text ar=ntrex.jsonl.zst:arb --baseline llama --out measured
   diglot tokenizer measure runs/quickstart/tokenizer --corpus runs/quickstart/corpus
+  diglot tokenizer measure models/llama-2 --corpus runs/arabic/corpus --advise ar
 """
 
 
@@ -521,6 +522,7 @@ def tokenizer_group() -> None:
 @click.option("--text", "texts", multiple=True, metavar="LANGUAGE=FILE[:FIELD]", help="Text in a language: plain, a line each, or a field of JSON lines; .gz and .zst too. Languages with equally many lines are taken as parallel.")  # fmt: skip
 @click.option("--corpus", "corpora", multiple=True, type=click.Path(path_type=Path), metavar="DIR", help="Held-out documents of a corpus.")  # fmt: skip
 @click.option("--baseline", metavar="NAME", help="The tokenizer whose compression is 1.  [default: the first]")
+@click.option("--advise", "advised", multiple=True, metavar="LANGUAGE", help="Also say whether an extension by this language is worth it, and by how many tokens; learns them from --corpus, about a minute each.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Write measures.json and a page with pictures, measure.html.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON object.")
 def measure_command(
@@ -528,6 +530,7 @@ def measure_command(
     texts: tuple[str, ...],
     corpora: tuple[Path, ...],
     baseline: str | None,
+    advised: tuple[str, ...],
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -542,13 +545,21 @@ def measure_command(
     from diglot.report.tokenizer_tables import tables
     from diglot.tokenizer import compare
 
+    if advised and not corpora:
+        raise UserError("--advise: new tokens are learnt from text; give --corpus DIR, the folder of a curate stage")
     folders = compare.named_tokenizers(tokenizers)
     given, parallel = compare.texts_to_compare(texts, corpora)
     console = _console()
     with make_console(stderr=True).status("reading") as status:  # stdout is for the result: it may be JSON
-        result = compare.compare(
-            folders, given, parallel, baseline, lambda done, total, unit, note="": status.update(note)
-        )
+
+        def progress(done: float, total: float | None, unit: str, note: str = "") -> None:
+            status.update(note or unit)
+
+        result = compare.compare(folders, given, parallel, baseline, progress)
+        if advised:
+            from diglot.tokenizer.gain import advice_on  # start-up: the kernels that learn tokens
+
+            result["advice"] = advice_on(folders, compare.read_corpora(corpora), advised, progress)
     if as_json:
         say_json(result)
     else:

@@ -13,9 +13,11 @@ from diglot.base.files import write_json, write_text
 from diglot.base.format import join
 from diglot.report.page import render
 from diglot.report.section import Section, plot
-from diglot.report.tokenizer_figures import gini_bars, side_by_side
+from diglot.report.tokenizer_figures import gain_curves, gini_bars, side_by_side
 from diglot.report.tokenizer_tables import (
+    ADVICE_TITLE,
     Measure,
+    advice_table,
     best_of,
     fairest_of,
     gini_table,
@@ -24,6 +26,7 @@ from diglot.report.tokenizer_tables import (
     measures_of,
 )  # fmt: skip
 from diglot.report.tokenizers import direction, piece_parts
+from diglot.text.languages import shown_language
 
 
 def write_measures(result: Mapping[str, Any], folder: Path) -> Path:
@@ -40,6 +43,8 @@ def measure_page(result: Mapping[str, Any]) -> str:
     sections = [_section(measure, result) for measure in measures_of(result)]
     if result["cost"]:
         sections.append(_gini(result))
+    if "advice" in result:
+        sections.append(_advice(result))
     sections.append(_examples(result))
     return render("Tokenizers side by side", sections)
 
@@ -86,6 +91,18 @@ def _gini(result: Mapping[str, Any]) -> Section:
     )
     data = {"plot": plot("gini", gini_bars(gini), caption), "table": gini_table(result)}
     return Section("gini", "Inequality between languages", finding, data, layout="measured")
+
+
+def _advice(result: Mapping[str, Any]) -> Section:
+    """What an extension would gain, as a curve a tokenizer and language, and the verdicts."""
+    lines = {
+        f"{name}, {shown_language(language)}": (found["curve"], found["new_tokens"])
+        for name, of in result["advice"].items()
+        for language, found in of.items()
+    }
+    caption = "Tokens per word of held-out text with so many new tokens; a dot where the advice ends."
+    data = {"plot": plot("advice", gain_curves(lines), caption), "table": advice_table(result)}
+    return Section("advice", ADVICE_TITLE, "", data, layout="measured")
 
 
 def _examples(result: Mapping[str, Any]) -> Section:

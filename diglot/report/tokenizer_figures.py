@@ -35,26 +35,55 @@ def fertility_bars(before: Mapping[str, float], after: Mapping[str, float], colo
     return fig
 
 
-def growth_curve(curve: Mapping[str, Sequence[Sequence[float]]], colours: Colours) -> go.Figure:
+def growth_curve(
+    curve: Mapping[str, Sequence[Sequence[float]]], colours: Colours, advised: Mapping[str, tuple[float, float]]
+) -> go.Figure:
     """Tokens per word of each language over the number of new tokens.
 
     Args:
         curve: by language: [new tokens, tokens per word], in order.
         colours: one a language.
+        advised: by language, the point that is advised: a dot.
     """
+    lines = [
+        (shown_language(language), points, colours.of(language), advised.get(language))
+        for language, points in curve.items()
+    ]
+    return _curves(lines)
+
+
+def gain_curves(curves: Mapping[str, tuple[Sequence[Sequence[float]], int]]) -> go.Figure:
+    """The same of several tokenizers.
+
+    Args:
+        curves: by name, [new tokens, tokens per word] in order, and the number that is advised; 0: none.
+    """
+    lines = [
+        (name, points, PALETTE[index % len(PALETTE)], next(((x, y) for x, y in points if x == advised > 0), None))
+        for index, (name, (points, advised)) in enumerate(curves.items())
+    ]
+    return _curves(lines)
+
+
+def _curves(lines: Sequence[tuple[str, Sequence[Sequence[float]], str, tuple[float, float] | None]]) -> go.Figure:
+    """Lines with their names at their ends: name, [new tokens, tokens per word], colour and the point of the dot."""
     fig = figure(280, right=110, top=10)
     ends: list[tuple[float, float, str, str]] = []
-    for language, points in curve.items():
+    for name, points, colour, advised in lines:
         if not points:
             continue
         x, y = [point[0] for point in points], [point[1] for point in points]
-        name = shown_language(language)
         fig.add_scatter(
-            x=x, y=y, mode="lines", name=escape(name), line={"color": colours.of(language), "width": 2},
+            x=x, y=y, mode="lines", name=escape(name), line={"color": colour, "width": 2},
             hovertemplate=f"{escape(name)} %{{y:.3f}}<extra></extra>",
         )  # fmt: skip
-        ends.append((x[-1], y[-1], name, colours.of(language)))
-    every = [point[1] for points in curve.values() for point in points]
+        if advised:
+            fig.add_scatter(
+                x=[advised[0]], y=[advised[1]], mode="markers", marker={"color": colour, "size": 9},
+                cliponaxis=False, hovertemplate=f"advised for {escape(name)}: %{{x:,}}<extra></extra>",
+            )  # fmt: skip
+        ends.append((x[-1], y[-1], name, colour))
+    every = [point[1] for _, points, _, _ in lines for point in points]
     label_ends(fig, ends, gap=0.07 * max(every, default=0))
     fig.update_layout(hovermode="x unified")
     longest = max((x for x, _, _, _ in ends), default=1)

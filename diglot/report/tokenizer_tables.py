@@ -13,11 +13,12 @@ from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.text import Text
 
-from diglot.base.format import join, one_line, share
+from diglot.base.format import join, one_line, share, short
 from diglot.base.table import Cell, Column, Table, left
 from diglot.text.languages import is_right_to_left, shown_language
 
 LOSSY_NOTE = "† loses text: over 1% of the tokens stand for the unknown, so numbers look better than they are."
+ADVICE_TITLE = "Would an extension be worth it? Tokens per word by new tokens"
 LOSSY = 0.01  # share of tokens that are unknown, above which a tokenizer loses text
 RIGHT_TO_LEFT_ISOLATE, END_OF_ISOLATE = "\u2067", "\u2069"
 
@@ -135,6 +136,8 @@ def tables(result: Mapping[str, Any], width: int = 100) -> Iterator[Table | Rend
         yield measure_table(measure, labels, measure.title)
     if result["cost"]:
         yield gini_table(result, "Inequality between languages")
+    if "advice" in result:
+        yield advice_table(result, ADVICE_TITLE)
     yield from _examples(result, width)
 
 
@@ -170,6 +173,32 @@ def gini_table(result: Mapping[str, Any], title: str = "") -> Table:
         table.add(name, gini, f"{labels[dearest]} {of['premium'][dearest]:.2f} ×")
     table.notes = [LOSSY_NOTE] if any(loses.values()) else []
     return table
+
+
+def advice_table(result: Mapping[str, Any], title: str = "") -> Table:
+    """What an extension would gain: tokens per word by new tokens, and the verdict; a row a language and tokenizer."""
+    steps = sorted({step for of in result["advice"].values() for found in of.values() for step, _ in found["curve"]})
+    heads = ["now", *(f"+{short(step)}" for step in steps[1:]), "advised", "saves"]
+    table = Table([*left("", "tokenizer"), *(Column(head, align="right") for head in heads)], title)
+    sentences = []
+    for name, of in result["advice"].items():
+        for language, found in of.items():
+            curve, advised = dict(map(tuple, found["curve"])), found["new_tokens"]
+            cells = [
+                Cell(f"{curve[step]:.2f}" if step in curve else "–", style="good" if step == advised > 0 else "")
+                for step in steps
+            ]
+            table.add(
+                shown_language(language), name, *cells, short(advised) if advised else "none", share(found["saved"])
+            )
+            sentences.append(f"{name}, {advice_sentence(language, found['grade'], found['reason'])}")
+    table.notes = sentences
+    return table
+
+
+def advice_sentence(language: str, grade: str, reason: str) -> str:
+    """A verdict in words."""
+    return f"{shown_language(language)}: {grade}. {reason}"
 
 
 def fairest_of(result: Mapping[str, Any]) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from diglot.base.artifact import Artifact
 from diglot.base.format import join, number
+from diglot.base.summaries.model import ModelSummary
 from diglot.base.summaries.tokenizer import (
     BaseIds,
     ExtendedTokenizer,
@@ -27,7 +28,9 @@ from diglot.report import tokenizer_figures
 from diglot.report.figures import Colours
 from diglot.report.reading import Run
 from diglot.report.section import Plot, Section, plot
+from diglot.report.tokenizer_tables import advice_sentence
 from diglot.text.languages import is_right_to_left, shown_language
+from diglot.tokenizer.advice import Advice, BaseModel, advise, at_steps
 
 MAX_EXAMPLES = 3
 MEASURES = (
@@ -57,13 +60,15 @@ def _tokenizer(run: Run, artifact: Artifact, colours: Colours) -> dict[str, Any]
     facts = artifact.summary
     assert isinstance(facts, TokenizerSummary), f"{artifact.stage} is no tokenizer"
     extended = any(artifact in run.parents(other) for other in run.of_do("extend-tokenizer"))
+    advice = _advice(run, artifact, facts) if isinstance(facts, ExtendedTokenizer) else {}
     return {
         "name": artifact.stage,
         "do": artifact.do,
         "tiles": _tiles(facts),
         "finding": _finding(artifact.stage, facts),
         "proofs": _proofs(facts.proofs),
-        "plots": _plots(artifact.stage, facts, colours, extended),
+        "plots": _plots(artifact.stage, facts, colours, extended, advice),
+        "advice": [advice_sentence(language, found.grade, found.reason) for language, found in advice.items()],
         "measures": _measures(facts),
         "examples": [] if extended else _examples(facts.examples),
     }
@@ -93,7 +98,31 @@ def _finding(name: str, facts: TokenizerSummary) -> str:
     return f"{entries}; tokens per word: {join(needs)}."
 
 
-def _plots(stage: str, facts: TokenizerSummary, colours: Colours, extended: bool) -> list[Plot]:
+def _advice(run: Run, artifact: Artifact, facts: ExtendedTokenizer) -> dict[str, Advice]:
+    """What would have been advised, by language: from the curve of the extension's own merges."""
+    model = _base_model(run, artifact, facts)
+    found = {}
+    for language, points in facts.curve.items():
+        before = (0, facts.fertility_before[language])
+        found[language] = advise(at_steps([before, *(point for point in points if point[0] > 0)]), model)
+    return found
+
+
+def _base_model(run: Run, artifact: Artifact, facts: ExtendedTokenizer) -> BaseModel | None:
+    """The model that the tokenizer is extended for: one it was made from, or one that is expanded to it."""
+    expanded = [other for other in run.of_do("expand") if artifact in run.parents(other)]
+    for other in (*run.parents(artifact), *expanded):
+        if isinstance(other.summary, ModelSummary):
+            shape = other.summary.shape
+            model = BaseModel(shape.hidden_size, shape.tied_embeddings, other.summary.parameters)
+            added = max(shape.vocabulary_size - facts.base_vocabulary_size, 0) if other in expanded else 0
+            return model._replace(parameters=model.parameters - model.rows(added))
+    return None
+
+
+def _plots(
+    stage: str, facts: TokenizerSummary, colours: Colours, extended: bool, advice: Mapping[str, Advice]
+) -> list[Plot]:
     """Tokens per word by language, and how they fell while the vocabulary grew."""
     plots = []
     if not extended:  # an extension's figure shows its base too
@@ -104,9 +133,16 @@ def _plots(stage: str, facts: TokenizerSummary, colours: Colours, extended: bool
     if facts.curve:
         caption = (
             "Tokens per word by language while tokens are added: counted on the text that they are learnt from, scaled "
-            "to end where held-out text does. Where a curve flattens, more tokens gain little."
+            "to end where held-out text does. Where a curve flattens, more tokens gain little"
+            + ("; a dot is as many as are advised." if advice else ".")
         )
-        plots.append(plot(f"curve-{stage}", tokenizer_figures.growth_curve(facts.curve, colours), caption))
+        dots = {
+            language: point
+            for language, found in advice.items()
+            for point in found.curve
+            if point[0] == found.new_tokens > 0
+        }
+        plots.append(plot(f"curve-{stage}", tokenizer_figures.growth_curve(facts.curve, colours, dots), caption))
     return plots
 
 

@@ -79,8 +79,8 @@ def texts_of_files(given: Sequence[str]) -> dict[str, Texts]:
     return found
 
 
-def texts_of_corpora(folders: Sequence[Path]) -> dict[str, Texts]:
-    """Held-out documents of each language of some corpora (training documents where nothing is held out).
+def read_corpora(folders: Sequence[Path]) -> list[Artifact]:
+    """The corpora in some folders.
 
     Raises:
         UserError: a folder is no corpus.
@@ -91,6 +91,11 @@ def texts_of_corpora(folders: Sequence[Path]) -> dict[str, Texts]:
         if artifact is None or artifact.kind != "corpus":
             raise UserError(f"--corpus {folder}: there is no corpus; give the folder of a curate stage")
         corpora.append(artifact)
+    return corpora
+
+
+def texts_of_corpora(corpora: Sequence[Artifact]) -> dict[str, Texts]:
+    """Held-out documents of each language of some corpora (training documents where nothing is held out)."""
     found = {}
     for language in languages_of(corpora):
         split, texts = texts_to_measure(corpora, language, CORPUS_BYTES)
@@ -107,7 +112,7 @@ def texts_to_compare(files: Sequence[str], corpora: Sequence[Path]) -> tuple[dic
     """
     texts = texts_of_files(files)
     parallel = parallel_languages(texts)
-    for language, found in texts_of_corpora(corpora).items():
+    for language, found in texts_of_corpora(read_corpora(corpora)).items():
         if language in texts:
             raise UserError(f"--text {language}: the corpus has this language too; measure one after the other")
         texts[language] = found

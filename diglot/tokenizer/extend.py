@@ -23,14 +23,14 @@ How many tokens: as many as asked for (`new_tokens`), or until another 1,000 low
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tokenizers
 
-from diglot.base.artifact import Context, Inputs
+from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.base.errors import UserError
 from diglot.base.files import write_json
 from diglot.base.summaries.tokenizer import (
@@ -104,20 +104,7 @@ def run(settings: ExtendTokenizer, inputs: Inputs, output: Path, context: Contex
     corpora = inputs.many("corpus")
     base = base_folder.read_base(inputs.one("tokenizer").path)
     was = load_tokenizer(base.folder)  # `base.kind.add` changes the specification that `base.kind` holds
-    available = languages_of(corpora)
-    base_languages = [
-        language for language, sizes in available.items() if sizes[False] and language not in settings.languages
-    ]
-    seed = f"{context.seed}/{settings.seed}/tokenizer"
-    # Words are cut as the base cuts them, so that new merges continue what it does.
-    sample = Sample(corpora, settings.languages, settings.max_bytes, ALPHA, seed)
-    split = base.kind.splitter()
-    new_words = count_by_splitting(sample, split, _progress(sample, context))
-    base_words: dict[str, Counter[str]] = {}
-    if base_languages:
-        base_sample = Sample(corpora, base_languages, BASE_BYTES, 1.0, seed)
-        base_words = count_by_splitting(base_sample, split, _progress(base_sample, context))
-
+    sample, base_languages, new_words, base_words = count_words(base, corpora, settings, context)
     extension = find_new_tokens(base.kind, new_words, base_words, settings, context)
     base.kind.add(extension.characters, extension.joined)
     our_chat = settings.chat == "diglot" or not base_folder.keeps_its_chat(base)
@@ -154,6 +141,37 @@ def run(settings: ExtendTokenizer, inputs: Inputs, output: Path, context: Contex
     )
     write_json(output / "diglot.json", {"hash": tokenizer_hash(output), **summary.as_json()}, indent=2)
     return summary
+
+
+class Counted(NamedTuple):
+    """Words, as the base cuts them, of the new languages and of the base languages, and the sample of the former."""
+
+    sample: Sample
+    base_languages: list[str]
+    new_words: dict[str, Counter[str]]
+    base_words: dict[str, Counter[str]]
+
+
+def count_words(base: Base, corpora: Sequence[Artifact], settings: ExtendTokenizer, context: Context) -> Counted:
+    """Count the words to learn from, and those to check against; every language that is not new is the base's.
+
+    Raises:
+        UserError: a language has no text.
+    """
+    available = languages_of(corpora)
+    base_languages = [
+        language for language, sizes in available.items() if sizes[False] and language not in settings.languages
+    ]
+    seed = f"{context.seed}/{settings.seed}/tokenizer"
+    # Words are cut as the base cuts them, so that new merges continue what it does.
+    sample = Sample(corpora, settings.languages, settings.max_bytes, ALPHA, seed)
+    split = base.kind.splitter()
+    new_words = count_by_splitting(sample, split, _progress(sample, context))
+    base_words: dict[str, Counter[str]] = {}
+    if base_languages:
+        base_sample = Sample(corpora, base_languages, BASE_BYTES, 1.0, seed)
+        base_words = count_by_splitting(base_sample, split, _progress(base_sample, context))
+    return Counted(sample, base_languages, new_words, base_words)
 
 
 def _progress(sample: Sample, context: Context) -> Callable[[int], None]:
@@ -285,7 +303,7 @@ def learn(
     Returns:
         What was learnt, and the token of every id in it.
     """
-    with_characters = type(kind)(_copy(kind.specification), kind.every_split)
+    with_characters = copied(kind)
     with_characters.add(characters, [])
     ids = with_characters.ids
     strings = sorted(ids, key=ids.__getitem__)
@@ -309,11 +327,11 @@ def learn(
     return learnt, [*strings, *map(kind.piece_of, learnt.pieces)]
 
 
-def _copy(specification: dict[str, Any]) -> dict[str, Any]:
-    """A specification whose vocabulary and merges can be changed."""
-    model = specification["model"]
+def copied(kind: TokenizerKind) -> TokenizerKind:
+    """A tokenizer that can be added to while the other stays as it is."""
+    model = kind.specification["model"]
     parts = {key: model[key].copy() for key in ("vocab", "merges") if key in model}
-    return {**specification, "model": {**model, **parts}}
+    return type(kind)({**kind.specification, "model": {**model, **parts}}, kind.every_split)
 
 
 def _as_symbols(kind: TokenizerKind, new_words: dict[str, Counter[str]], base_words: Counter[str]) -> Words:

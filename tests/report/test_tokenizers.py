@@ -184,3 +184,20 @@ def test_tables_in_the_terminal(result: dict) -> None:
 def test_text_keeps_its_direction() -> None:
     assert isolated("سلام", True) == "\u2067سلام\u2069"
     assert isolated("hello", False) == "hello"
+
+
+def test_the_report_says_what_would_be_advised(artifacts: list[Artifact]) -> None:
+    """From the extension's own curve: 4.0 → 2.0 tokens per word with 2,000, and nothing with as many more."""
+    curve = {"ar": [(100, 3.5), (1000, 2.5), (2000, 2.0), (4000, 1.99)]}
+    run = Run(changed(artifacts, "tokenizer", curve=curve, fertility_before={"ar": 4.0, "en": 1.5}))
+    section = tokenizer(run, Colours(run.languages(), run.source_languages()))
+    assert section is not None
+    trained, extended = section.data["stages"]
+    assert (trained["advice"], len(extended["advice"])) == ([], 1)
+    assert extended["advice"][0].startswith("Arabic: worth it. 2,000 new tokens take 4.00 tokens per word to 2.00")
+    assert "50.0% fewer tokens" in extended["advice"][0]
+    assert "million parameters in new rows" in extended["advice"][0]  # of the model that is expanded to it
+    (curves,) = (item for item in extended["plots"] if item.name == "curve-tokenizer")
+    assert "a dot is as many as are advised" in curves.caption
+    assert '"x":[2000],"y":[2.0]' in curves.json
+    assert extended["advice"][0] in render("Report", [section])
