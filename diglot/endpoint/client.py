@@ -210,17 +210,18 @@ def _parse(line: bytes) -> tuple[str, Completion]:
 class Client:
     """Asks a server, many requests at a time."""
 
-    def __init__(self, settings: Endpoint, max_cost: float | None = None):
+    def __init__(self, settings: Endpoint, max_cost: float | None = None, max_total_tokens: int | None = None):
         """Prepare; nothing is sent yet.
 
         Args:
             settings: the server, and how to treat it.
             max_cost: no more requests are sent once this is spent; what is under way then is still paid for.
+            max_total_tokens: the same for tokens, of prompts and answers.
 
         Raises:
             UserError: the address, the key or the prices cannot be right.
         """
-        self.settings, self.max_cost = settings, max_cost
+        self.settings, self.max_cost, self.max_total_tokens = settings, max_cost, max_total_tokens
         if max_cost is not None and not (settings.price_in or settings.price_out):
             raise UserError("max_cost: costs are not known without endpoint.price_in and endpoint.price_out")
         self._key = os.environ.get(settings.key_variable, "").strip()
@@ -305,7 +306,7 @@ class Client:
                         key = self.key(request)
                         if key in journal or key in asked:
                             continue
-                        self._check_cost(journal)
+                        self._check_budget(journal)
                         asked.add(key)
                         pending.add(pool.submit(self._answer, key, request, journal))
                         if len(pending) == self.settings.concurrency:
@@ -343,20 +344,23 @@ class Client:
         journal.add(key, completion)
         return completion
 
-    def _check_cost(self, journal: Journal) -> None:
-        if self.max_cost is None:
-            return
-        spent = self.cost(journal.prompt_tokens, journal.completion_tokens)
-        if journal.uncounted:
-            raise UserError(
-                f"max_cost: {self.address} does not say how many tokens it takes (no `usage` in its answers), so "
-                "costs cannot be watched; leave max_cost out"
-            )
-        if spent >= self.max_cost:
-            raise UserError(
-                f"{spent:.4g} is spent, and max_cost is {self.max_cost:g}: {len(journal):,} answers are kept; raise "
-                "max_cost and run again to go on from there"
-            )
+    def _check_budget(self, journal: Journal) -> None:
+        limits = {"max_cost": self.max_cost, "max_total_tokens": self.max_total_tokens}
+        taken = journal.prompt_tokens + journal.completion_tokens
+        spent = {"max_cost": self.cost(journal.prompt_tokens, journal.completion_tokens), "max_total_tokens": taken}
+        for name, limit in limits.items():
+            if limit is None:
+                continue
+            if journal.uncounted:
+                raise UserError(
+                    f"{name}: {self.address} does not say how many tokens it takes (no `usage` in its answers), so "
+                    f"they cannot be watched; leave {name} out"
+                )
+            if spent[name] >= limit:
+                raise UserError(
+                    f"{spent[name]:,.10g} is spent, and {name} is {limit:,.10g}: {len(journal):,} answers are kept; raise "
+                    f"{name} and run again to go on from there"
+                )
 
     def _send(self, messages: list[dict[str, str]], options: dict[str, Any]) -> Completion:
         """Ask once.

@@ -5,12 +5,15 @@
 It "translates" the last paragraphs of the prompt (after the first blank line): every word becomes an Arabic word, always
 the same one. behaviour.json: `delay` (seconds), `key` (required), `usage` (false: says none), `newer` (knows the limit
 as max_completion_tokens only), and `rules`: for texts that contain `word`, for the first `times` of each text: `do`.
+
+A prompt that shows tasks gets tasks for an answer, some of them bad.
 """
 
 import contextlib
 import hashlib
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -59,6 +62,29 @@ def translated(text: str, words: list[str] = ARABIC) -> str:
         return words[int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest(), "little") % len(words)]
 
     return "\n".join(" ".join(one(word) for word in line.split()) + "." for line in text.split("\n"))
+
+
+def written(text: str) -> str:
+    """Seventeen tasks in Arabic, always the same for a text; some of them planted faults, by their number."""
+    rng = random.Random(text)
+    tasks = []
+    for number in range(4, 21):
+        words = [" ".join(rng.choices(ARABIC, k=rng.randint(7, 12))) for _ in range(3)]
+        instruction, given, output = words[0] + "؟", rng.choice(["<noinput>", words[1]]), words[2] + "."
+        if number == 5:
+            output += " https://example.org"
+        if number == 6:
+            output = ""
+        if number == 7:
+            instruction = " ".join(rng.choices(ENGLISH, k=60)) + "?"
+        if number == 8:
+            instruction = tasks[0].partition("Instruction: ")[2].partition("\n")[0]
+        if number == 9:
+            given = " ".join(instruction.split()[:3])
+        if number == 10:
+            given = instruction + " " + words[1]
+        tasks.append(f"{number}. Instruction: {instruction}\n{number}. Input:\n{given}\n{number}. Output:\n{output}\n")
+    return "\n".join(tasks)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -132,14 +158,15 @@ class Handler(BaseHTTPRequestHandler):
                 "cut off": translated(text)[:20], "english": translated(text, ENGLISH), "copy": text, "nothing": "",
                 "half a character": translated(text) + "\ud83d", "a list": [translated(text)],
                 "chatter": translated(text + " word" * 500), "blank lines": "\n\n".join(ARABIC[:3]),
+                "cut tasks": written(text)[:-9],
             }  # fmt: skip
-            answer = answers.get(what, translated(text))
+            answer = answers.get(what, written(text) if "Instruction: " in text else translated(text))
             usage = {
                 "prompt_tokens": "NaN" if what == "no count" else len(text),
                 "completion_tokens": len(answer),
                 "total_tokens": 0,
             }
-            finish = "length" if what == "cut off" else "stop"
+            finish = "length" if what in ("cut off", "cut tasks") else "stop"
             message = {"role": "assistant", "content": answer}
             choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
             fields = {"usage": usage} if BEHAVIOUR.get("usage", True) else {}

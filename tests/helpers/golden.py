@@ -67,6 +67,7 @@ def recipe(server: str) -> dict[str, Any]:
         "translated": {"do": "translate", "from": "corpus", "endpoint": {"url": server, "model": "tiny"}, "target_language": "ar", "sources": ["en"], "documents": 5},
         "instructions": {"do": "gather-instructions", **gathered("instructions")},
         "made": {"do": "make-instructions", "from": "corpus", "sources": {"continuations": {"kind": "continuation", "language": "en", "limit": 20}}},
+        "written": {"do": "self-instruct", "endpoint": {"url": server, "model": "tiny"}, "languages": ["ar"], "rounds": 2, "first_prompts": 1, "prompts": 2},
         "preferences": {"do": "gather-preferences", **gathered("preferences")},
         "tokenizer": {"do": "train-tokenizer", "from": "corpus", "languages": ["en"], "vocabulary_size": 500},
         "extended": {"do": "extend-tokenizer", "from": {"tokenizer": "tokenizer", "corpus": "corpus"}, "languages": ["ar"], "new_tokens": 100},

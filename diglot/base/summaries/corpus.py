@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Self
+from dataclasses import dataclass, field, fields
+from typing import ClassVar, Self
 
 from diglot.base.ledger import UNKNOWN_LANGUAGE, Counts, SourceLedger, dropped_documents, lost
 from diglot.base.summaries.summary import Record, Summary
@@ -57,7 +57,7 @@ class CorpusSummary(Summary, of=("corpus", "instructions", "preferences")):
         evaluation_sets: what was kept out of it.
     """
 
-    headline = ("documents", "dropped")
+    headline: ClassVar[tuple[str, ...]] = ("documents", "dropped")
 
     documents: DocumentCounts
     dropped: dict[str, int]
@@ -93,3 +93,47 @@ class CorpusSummary(Summary, of=("corpus", "instructions", "preferences")):
         names = [each.name for each in fields(DocumentCounts)]
         documents = DocumentCounts(*(sum(getattr(source, name) for source in sources.values()) for name in names))
         return cls(documents, dropped_documents(ledgers.values()), languages, sources, evaluation_sets)
+
+
+@dataclass(frozen=True)
+class Round(Record):
+    """What came of a round of self-instruct.
+
+    Attributes:
+        prompts: that were asked.
+        refused: of them, without an answer.
+        tasks: that stood in the answers, whole or not.
+        rejected: tasks that were not taken, by reason.
+        revised: tasks whose input was taken away, since the instruction holds it.
+        kept: tasks that joined the pool.
+    """
+
+    prompts: int
+    refused: int
+    tasks: int
+    rejected: dict[str, int]
+    revised: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class SelfInstructSummary(CorpusSummary, of=("self-instruct",)):
+    """Tasks that a model wrote.
+
+    Attributes:
+        rounds: by language, in order.
+        requests: to the model.
+        tokens: of prompts and completions.
+        cost: in the currency of the endpoint's prices.
+        model: that wrote them.
+        server: its address, and what it said of the model.
+    """
+
+    headline: ClassVar[tuple[str, ...]] = ("documents", "requests", "tokens", "cost")
+
+    rounds: dict[str, list[Round]] = field(default_factory=dict)
+    requests: int = 0
+    tokens: dict[str, int] = field(default_factory=dict)
+    cost: float = 0.0
+    model: str = ""
+    server: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,188 @@
+"""The stage self-instruct, against a server in a process of its own: what is taken, counted, resumed; nothing is lost."""
+
+import json
+import random
+import time
+from collections import Counter
+
+import pytest
+from chat_server import Server
+from commands import Command, diglot
+
+from diglot.align import self_instruct
+from diglot.align.rouge import cut_words, rouge_l
+from diglot.base.artifact import Context, Inputs, content_hash
+from diglot.base.errors import UserError
+from diglot.recipe.endpoint import Endpoint
+from diglot.recipe.self_instruct import SelfInstruct
+
+SEEDS = [
+    ("اكتب رسالة قصيرة إلى صديقك عن رحلتك الأخيرة إلى الجبل.", "", "صديقي العزيز، كانت الرحلة جميلة جدا."),
+    ("ما هي عاصمة مصر؟", "", "القاهرة."),
+    ("رتب هذه الأعداد من الأصغر إلى الأكبر.", "7، 3، 9", "3، 7، 9"),
+    ("صحح الخطأ في هذه الجملة.", "ذهبت الولد إلى المدرسة.", "ذهب الولد إلى المدرسة."),
+]
+
+
+@pytest.fixture
+def serve(tmp_path):
+    servers = []
+
+    def start(name="server", **behaviour):
+        servers.append(Server(tmp_path / name, **behaviour))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def seeds(tmp_path):
+    file = tmp_path / "ar.jsonl"
+    fields = [{"instruction": a, "input": b, "output": c} for a, b, c in SEEDS]
+    file.write_text("".join(json.dumps(each, ensure_ascii=False) + "\n" for each in fields))
+    return str(file)
+
+
+def run(folder, server, seeds, name="made", scratch=None, **settings):
+    output, scratch = folder / name, folder / (scratch or f"{name}.scratch")
+    output.mkdir()
+    scratch.mkdir(exist_ok=True)
+    endpoint = Endpoint(url=server.url, model="tiny", concurrency=4, retries=0)
+    given = {"rounds": 3, "first_prompts": 2, "prompts": 4, "held_out": 0.1} | settings
+    stage = SelfInstruct(endpoint=endpoint, languages=["ar"], seed_tasks={"ar": seeds}, **given)
+    context = Context(name="made", seed=1, scratch=scratch)
+    return output, self_instruct.run(stage, Inputs({}), output, context)
+
+
+def lines(file):
+    return [json.loads(line) for line in file.read_text().split("\n") if line]
+
+
+def test_rounds_fill_the_pool(serve, seeds, tmp_path):
+    server = serve()
+    output, summary = run(tmp_path, server, seeds)
+    rounds = summary.rounds["ar"]
+    assert [each.prompts for each in rounds] == [2, 4, 4]
+    assert len(server.requests) == summary.requests == 10
+    for each in rounds:
+        assert each.tasks == 17 * each.prompts == each.kept + sum(each.rejected.values())
+        for reason in ("link", "format", "wrong_language"):  # one of each is planted in every answer
+            assert each.rejected[reason] == each.prompts
+        for reason in ("input_repeated", "similar"):  # chance adds to those
+            assert each.rejected[reason] >= each.prompts
+        assert each.revised == each.prompts
+    kept = sum(each.kept for each in rounds)
+    tasks, train, heldout = (lines(output / name) for name in ("tasks/ar.jsonl", "train.jsonl", "heldout.jsonl"))
+    assert len(tasks) == kept == len(train) + len(heldout)
+    assert len(heldout) == int(0.1 * kept)
+    assert {record["id"] for record in tasks} == {record["id"] for record in [*train, *heldout]}
+    assert {(record["source"], record["origin"], record["kind"]) for record in train} == {
+        ("self-instruct-ar", "made", "self-instruct")
+    }
+    for task in tasks:
+        assert "http" not in task["output"]
+        assert "noinput" not in task["input"]
+    ledger = json.loads((output / "ledger.json").read_text())["sources"]["self-instruct-ar"]
+    assert ledger["origin"] == "made"
+    assert ledger["read"]["documents"] == 170
+
+
+def test_no_two_instructions_are_alike(serve, seeds, tmp_path):
+    output, _ = run(tmp_path, serve(), seeds, rounds=2, prompts=3)
+    words = cut_words([task["instruction"] for task in lines(output / "tasks/ar.jsonl")], "ar")
+    words += cut_words([seed[0] for seed in SEEDS], "ar")
+    for place, first in enumerate(words):
+        assert max((rouge_l(first, second) for second in words[:place]), default=0) < 0.7
+
+
+def test_prompts_show_two_seeds_and_one_task_of_the_pool(serve, seeds, tmp_path):
+    server = serve()
+    output, _ = run(tmp_path, server, seeds)
+    instructions = {task["instruction"]: task["round"] for task in lines(output / "tasks/ar.jsonl")}
+    of_seeds = {seed[0] for seed in SEEDS}
+    shown = [
+        [line.partition("Instruction: ")[2] for line in text.split("\n") if "Instruction: " in line]
+        for text in server.texts
+    ]
+    kinds = Counter((sum(one in of_seeds for one in each), sum(one in instructions for one in each)) for each in shown)
+    assert kinds == {(3, 0): 2, (2, 1): 8}
+    assert all(
+        request["body"]["temperature"] == 1 and request["body"]["max_tokens"] == 3072 for request in server.requests
+    )
+
+
+def test_answers_that_never_come_are_counted(serve, seeds, tmp_path):
+    server = serve(rules=[{"word": SEEDS[1][0], "times": 99, "do": "refuse"}])
+    _, summary = run(tmp_path, server, seeds)
+    refused = sum(SEEDS[1][0] in text for text in server.texts)
+    assert sum(each.refused for each in summary.rounds["ar"]) == refused > 0
+
+
+def test_an_answer_cut_off_loses_its_last_task(serve, seeds, tmp_path):
+    server = serve(rules=[{"word": "", "times": 99, "do": "cut tasks"}])
+    _, summary = run(tmp_path, server, seeds, rounds=1)
+    [only] = summary.rounds["ar"]
+    assert only.rejected["cut_off"] == only.prompts
+
+
+def test_budgets_stop_and_go_on(serve, seeds, tmp_path):
+    server = serve()
+    with pytest.raises(UserError, match="is spent, and max_total_tokens is"):
+        run(tmp_path, server, seeds, "first", scratch="kept", max_total_tokens=8000)
+    before = len(server.requests)
+    assert 0 < before < 10
+    output, _ = run(tmp_path, server, seeds, "second", scratch="kept", max_total_tokens=10**9)
+    assert len(server.requests) == 10
+    whole, _ = run(tmp_path, serve("other"), seeds, "third")
+    assert content_hash(output) == content_hash(whole)
+
+
+def test_refusals(serve, seeds, tmp_path):
+    server = serve()
+    with pytest.raises(UserError, match="tasks_a_prompt"):
+        run(tmp_path, server, seeds, "first", tasks_a_prompt=3)
+    with pytest.raises(UserError, match="nowhere"):
+        run(tmp_path, server, "nowhere.jsonl", "second")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [4, pytest.param(50, marks=pytest.mark.full)])
+def test_killed_again_and_again_it_makes_the_same(serve, seeds, tmp_path, kills):
+    """Client and server die in turn; what was answered and journalled is not asked again, and the result is the same."""
+    options = [
+        "--seed-tasks",
+        f"{{ar: {seeds}}}",
+        "--languages",
+        "[ar]",
+        "--rounds",
+        "3",
+        "--first-prompts",
+        "4",
+        "--prompts",
+        "30",
+    ]
+    server = serve(delay=0.15)
+    rng = random.Random(kills)
+
+    def command(to):
+        return ["self-instruct", *options, "--endpoint.url", server.url, "--endpoint.model", "tiny", "--endpoint.concurrency",
+                "4", "--endpoint.retries", "0", "--out", str(to)]  # fmt: skip
+
+    for number in range(kills):
+        process = Command(*command(tmp_path / "made"))
+        time.sleep(rng.uniform(0.5, 2.0))
+        if number % 2:
+            server.stop()
+            server = Server(server.folder, delay=0.15, port=server.port)
+        process.kill()
+    diglot(*command(tmp_path / "made"))
+    asked = Counter(json.dumps(request["body"], sort_keys=True) for request in server.requests)
+    server = whole = serve("other")
+    diglot(*command(tmp_path / "whole"))
+    assert content_hash(tmp_path / "made") == content_hash(tmp_path / "whole")
+    wanted = Counter(json.dumps(request["body"], sort_keys=True) for request in whole.requests)
+    assert asked.keys() == wanted.keys()
+    # What was under way when one of the two died is asked once more.
+    assert (asked - wanted).total() <= 4 * kills
