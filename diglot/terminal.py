@@ -93,6 +93,8 @@ def _fact(name: str, value: Any) -> str:
         value = vars(value)
     if isinstance(value, int | float):
         return f"{words(name)} {short(value)}"
+    if isinstance(value, str):
+        return f"{words(name)} {value}"
     if isinstance(value, dict) and value:
         shown = [f"{words(key)} {short(item)}" for key, item in list(value.items())[:MOST_IN_A_LINE]]
         more = f" and {len(value) - len(shown)} more" if len(value) > len(shown) else ""

@@ -757,7 +757,8 @@ def models(random: Random) -> None:
     from diglot.base.artifact import Context, Inputs
     from diglot.base.errors import UserError
     from diglot.evaluate.language_model import LanguageModel
-    from diglot.model.huggingface import load_decoder, run
+    from diglot.model.huggingface import load_decoder
+    from diglot.model.imported import run
     from diglot.recipe.model import ImportModel
     from diglot.tokenizer.base import read_base
     from diglot.tokenizer.chat import load_chat

@@ -45,6 +45,7 @@ from diglot.expand.initialization import (
     sub_token_weights,
 )
 from diglot.expand.sampled import TokenSample
+from diglot.model.causal import ModelConfig
 from diglot.model.decoder import DecoderConfig
 from diglot.model.families import family_of, read_config
 from diglot.model.families.common import Family
@@ -86,9 +87,7 @@ def run(settings: Expand, inputs: Inputs, output: Path, context: Context) -> Exp
     # What the model will be, before any weight is read: rows with their padding, and layers with the added ones.
     rows = math.ceil(tokenizer_size(new_tokenizer) / settings.pad_vocabulary_to) * settings.pad_vocabulary_to
     layers = spread(before.num_layers, settings.new_layers)
-    after = replace(before, vocabulary_size=rows, num_layers=len(layers), layer_attention=())
-    if before.layer_attention:  # a new layer attends as the one that it comes from
-        after = replace(after, layer_attention=tuple(before.layer_attention[layer] for layer, _ in layers))
+    after = shape_after(before, settings, rows, layers)
     names = huggingface_names(model, before, weights)
     new = new_rows(settings, inputs, alignment, context)
     measured: dict[str, RowNorms] = {}
@@ -213,6 +212,28 @@ def spread(num_layers: int, new_layers: int) -> list[tuple[int, bool]]:
     return layers
 
 
+def shape_after(before: ModelConfig, settings: Expand, rows: int, layers: list[tuple[int, bool]]) -> ModelConfig:
+    """The sizes of the expanded model.
+
+    Raises:
+        UserError: the settings ask for what only our own decoder can.
+    """
+    if isinstance(before, DecoderConfig):
+        attention = tuple(before.layer_attention[layer] for layer, _ in layers) if before.layer_attention else ()
+        # A new layer attends as the one that it comes from.
+        return replace(before, vocabulary_size=rows, num_layers=len(layers), layer_attention=attention)
+    asked = {
+        "new_layers": settings.new_layers > 0,
+        "initialization: distillation": settings.initialization == "distillation",
+    }
+    if refused := [name for name, is_asked in asked.items() if is_asked]:
+        raise UserError(
+            f"{', '.join(refused)}: not for models of the family {family_of(before).model_type}, which run as transformers' "
+            "module (docs/bases.md says what such models can)"
+        )
+    return replace(before, vocabulary_size=rows)
+
+
 def stored_tensor(
     family: Family, weights: StoredWeights, names: dict[str, str], layers: list[tuple[int, bool]], name: str
 ) -> Tensor:
@@ -227,7 +248,7 @@ def stored_tensor(
 
 def write_model(
     folder: Path,
-    config: DecoderConfig,
+    config: ModelConfig,
     weights: StoredWeights,
     names: dict[str, str],
     layers: list[tuple[int, bool]],

@@ -23,7 +23,7 @@ from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.base.errors import UserError
 from diglot.base.summaries.model import MergedModel
 from diglot.merge.methods import DENSITY, merger
-from diglot.model.decoder import DecoderConfig
+from diglot.model.causal import ModelConfig
 from diglot.model.families import family_of, read_config
 from diglot.model.huggingface import describe, huggingface_names, write_description
 from diglot.model.weights import EXPANSION, StoredWeights, write_weights
@@ -149,7 +149,7 @@ def model_weights(settings: Merge, stages: list[str]) -> list[float]:
     return [weight / total for weight in settings.weights]
 
 
-def part(first: Artifact, config: DecoderConfig, model: Artifact) -> Part:
+def part(first: Artifact, config: ModelConfig, model: Artifact) -> Part:
     """A model made ready to be merged with the first.
 
     Raises:

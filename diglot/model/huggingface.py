@@ -20,16 +20,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diglot.base.artifact import Context, Inputs
 from diglot.base.errors import UserError
 from diglot.base.files import expand_home, write_json
-from diglot.base.summaries.model import ImportedModel, ImportedTokenizer, Shape
+from diglot.base.summaries.model import Shape
+from diglot.model.causal import CausalModel, ModelConfig
 from diglot.model.decoder import Decoder, DecoderConfig
-from diglot.model.families import config_json, family_of, read_config, read_config_with_notes
+from diglot.model.families import config_json, family_of, read_config
+from diglot.model.families.foreign import ForeignConfig
+from diglot.model.foreign import ForeignModel, foreign_on_meta, load_foreign
 from diglot.model.weights import StoredWeights, write_weights
-from diglot.recipe.model import ImportModel
-from diglot.tokenizer.export import write_for_transformers
-from diglot.tokenizer.folder import bytes_without_token, generation_ids, load_tokenizer, tokenizer_size
+from diglot.tokenizer.folder import generation_ids, load_tokenizer, tokenizer_size
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -42,38 +42,6 @@ TOKENIZER_FILES = (
     "merges.txt",
     "diglot.json",
 )
-
-
-def run(settings: ImportModel, inputs: Inputs, output: Path, context: Context) -> ImportedModel:
-    """Take in a model folder or a model of the Hugging Face hub, checked and rewritten in Diglot's form.
-
-    The weights stream through, one tensor at a time.
-
-    Raises:
-        UserError: the folder is absent or the hub unreachable, or the model is not one that Diglot trains.
-    """
-    folder = find_model(settings.path)
-    (config, ignored), weights = read_config_with_notes(folder), StoredWeights(folder)
-    names, shapes = huggingface_names(folder, config, weights), weights.shapes()
-    dtype = shapes[names[family_of(config).embedding_names(config)[0]]].dtype
-    write_description(config, dtype, output, folder)
-    tokenizer = write_for_transformers(folder, output)
-    done = 0
-
-    def stored(name: str) -> Tensor:
-        nonlocal done
-        done += 1
-        context.progress(done, len(names), "tensors", name)
-        return weights.tensor(names[name])
-
-    write_weights(output, {name: shapes[own] for name, own in names.items()}, stored)
-    return ImportedModel(
-        **describe(config),
-        dtype=str(dtype).removeprefix("torch."),
-        tokenizer=ImportedTokenizer(*tokenizer, bytes_without_token(load_tokenizer(folder))),
-        weights_passed_over=weights.passed_over,
-        keys_passed_over=ignored,
-    )
 
 
 def find_model(path: str) -> Path:
@@ -103,7 +71,7 @@ def find_model(path: str) -> Path:
         ) from error
 
 
-def describe(config: DecoderConfig) -> dict[str, Any]:
+def describe(config: ModelConfig) -> dict[str, Any]:
     """What every summary of a model says: architecture, parameters and shape."""
     return {
         "architecture": family_of(config).model_type,
@@ -112,17 +80,38 @@ def describe(config: DecoderConfig) -> dict[str, Any]:
     }
 
 
-def count_parameters(config: DecoderConfig) -> int:
+def count_parameters(config: ModelConfig) -> int:
     """Number of trained values; nothing is allocated."""
+    return sum(parameter.numel() for parameter in model_on_meta(config).parameters())
+
+
+def count_active_parameters(config: ModelConfig) -> float:
+    """Those that a token passes: all, but of a mixture's experts only as many as it is sent to."""
+    if not isinstance(config, ForeignConfig):
+        return count_parameters(config)
+    settings = config.settings()
+    # transformers holds all experts of a layer in tensors of three axes, the first of which counts them.
+    chosen = getattr(settings, "num_experts_per_tok", None) or getattr(settings, "moe_topk", None) or 1
+    return sum(
+        parameter.numel() * (min(1, chosen / parameter.shape[0]) if parameter.ndim == 3 and ".experts." in name else 1)
+        for name, parameter in model_on_meta(config).named_parameters()
+    )
+
+
+def model_on_meta(config: ModelConfig) -> CausalModel:
+    """A model without memory: names and shapes."""
+    if isinstance(config, ForeignConfig):
+        return foreign_on_meta(config)
+    assert isinstance(config, DecoderConfig)
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in Decoder(config).parameters())
+        return Decoder(config)
 
 
 # --- weights --------------------------------------------------------------------------------------------------
 
 
-def load_decoder(folder: Path, dtype: torch.dtype | None = torch.float32) -> Decoder:
-    """Load a model.
+def load_model(folder: Path, dtype: torch.dtype | None = torch.float32) -> CausalModel:
+    """Load a model of any family.
 
     Args:
         folder: a Hugging Face model folder.
@@ -132,6 +121,21 @@ def load_decoder(folder: Path, dtype: torch.dtype | None = torch.float32) -> Dec
         UserError: the folder is not a whole model of a supported kind.
     """
     config = read_config(folder)
+    if not isinstance(config, ForeignConfig):
+        return load_decoder(folder, dtype)
+    huggingface_names(folder, config, StoredWeights(folder))  # says better than transformers what is wrong
+    return load_foreign(folder, config, dtype)
+
+
+def load_decoder(folder: Path, dtype: torch.dtype | None = torch.float32) -> Decoder:
+    """Load a model that our decoder computes; see `load_model`.
+
+    Raises:
+        UserError: it is not one, or not whole.
+    """
+    config = read_config(folder)
+    if not isinstance(config, DecoderConfig):
+        raise UserError(f"{folder}: {family_of(config).model_type} is no family that our own decoder computes")
     weights = StoredWeights(folder)
     stored_names = huggingface_names(folder, config, weights)
     tensors = {name: weights.tensor(stored) for name, stored in stored_names.items()}
@@ -144,13 +148,19 @@ def load_decoder(folder: Path, dtype: torch.dtype | None = torch.float32) -> Dec
     return decoder
 
 
-def huggingface_shapes(config: DecoderConfig) -> dict[str, Tensor]:
+def huggingface_shapes(config: ModelConfig) -> dict[str, Tensor]:
     """Every tensor of the exported model by its Hugging Face name, on the meta device."""
     with torch.device("meta"):
-        return family_of(config).to_huggingface(Decoder(config).state_dict())
+        return exported_tensors(model_on_meta(config), config)
 
 
-def huggingface_names(folder: Path, config: DecoderConfig, weights: StoredWeights) -> dict[str, str]:
+def exported_tensors(model: CausalModel, config: ModelConfig) -> dict[str, Tensor]:
+    """A model's tensors by their Hugging Face names."""
+    state = model.module.state_dict() if isinstance(model, ForeignModel) else model.state_dict()
+    return family_of(config).to_huggingface(state)
+
+
+def huggingface_names(folder: Path, config: ModelConfig, weights: StoredWeights) -> dict[str, str]:
     """The stored name of each tensor of the exported model.
 
     Raises:
@@ -182,8 +192,8 @@ def huggingface_names(folder: Path, config: DecoderConfig, weights: StoredWeight
     return names
 
 
-def save_decoder(decoder: Decoder, folder: Path, tokenizer: Path) -> None:
-    """Write a model folder: weights in the decoder's type, configuration, and the tokenizer's files.
+def save_decoder(decoder: CausalModel, folder: Path, tokenizer: Path) -> None:
+    """Write a model folder: weights in the model's type, configuration, and the tokenizer's files.
 
     Args:
         decoder: the model.
@@ -194,12 +204,12 @@ def save_decoder(decoder: Decoder, folder: Path, tokenizer: Path) -> None:
         UserError: the tokenizer has more entries than the embedding has rows.
     """
     write_description(decoder.config, decoder.embedding.weight.dtype, folder, tokenizer)
-    tensors = family_of(decoder.config).to_huggingface(decoder.state_dict())
+    tensors = exported_tensors(decoder, decoder.config)
     write_weights(folder, tensors, lambda name: tensors[name].cpu())
 
 
 def write_description(
-    config: DecoderConfig, dtype: torch.dtype, folder: Path, tokenizer: Path, stops: Iterable[int] = ()
+    config: ModelConfig, dtype: torch.dtype, folder: Path, tokenizer: Path, stops: Iterable[int] = ()
 ) -> None:
     """Write all of a model folder but the weights; see `save_decoder`.
 

@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from diglot.base.errors import UserError
 from diglot.base.files import expand_home
+from diglot.model.causal import ModelConfig
 from diglot.model.decoder import DecoderConfig
 from diglot.model.families import read_config
+from diglot.model.huggingface import count_active_parameters, count_parameters
 from diglot.model.presets import shape
 from diglot.recipe import Recipe
 from diglot.recipe.common import at_step
@@ -121,11 +123,28 @@ def _new_model(stage: NewModel, tokenizer: Known) -> Known:
 
 def _import_model(stage: ImportModel) -> Known:
     folder = _folder_of(stage.path)
-    config = read_config(folder)
+    config, assumed = _like_ours(read_config(folder), stage.path)
     if is_tokenizer(folder):
-        return Known(tokenizer_size(load_tokenizer(folder)), config, stage.path)
-    assumed = (f"the tokenizer of {stage.path} has an entry for each of the model's rows",)
+        return Known(tokenizer_size(load_tokenizer(folder)), config, stage.path, assumed)
+    assumed = (*assumed, f"the tokenizer of {stage.path} has an entry for each of the model's rows")
     return Known(config.vocabulary_size, config, stage.path, assumed)
+
+
+def _like_ours(config: ModelConfig, path: str) -> tuple[DecoderConfig, tuple[str, ...]]:
+    """A shape that our decoder computes; for another family's a Llama of its sizes and of as many parameters.
+
+    What layers keep for their backward pass is known of our own layers alone. So the feed-forward layers are made as wide
+    as the parameters tell; a mixture's tokens pass fewer, so that its plan is one of more work than there is.
+    """
+    if isinstance(config, DecoderConfig):
+        return config, ()
+    whole, active = count_parameters(config), count_active_parameters(config)
+    sizes = {each.name: getattr(config, each.name) for each in fields(ModelConfig)}
+    narrow = DecoderConfig(**sizes | {"intermediate_size": 1})
+    more = (whole - narrow.matrix_values()) / (3 * config.num_layers * config.hidden_size)
+    said = f"{path} runs as transformers' module; it is planned as a Llama of its sizes with its {whole:,} parameters"
+    passed = "" if active == whole else f", though a token passes {active:,.0f} of them"
+    return DecoderConfig(**sizes | {"intermediate_size": max(1, round(more) + 1)}), (said + passed,)
 
 
 def _folder_of(path: str) -> Path:

@@ -44,12 +44,12 @@ class NewModel(Stage):
 
 
 class ImportModel(Stage):
-    """Take in a Hugging Face model folder or hub name (Llama, Mistral, Qwen, SmolLM, OLMo, Phi, GPT-2/PolyLM; safetensors only)."""
+    """Take in a Hugging Face model folder or hub name (any causal language model of transformers'; safetensors only)."""
 
     makes: ClassVar[str] = "model"
-    function: ClassVar[str] = "diglot.model.huggingface:run"
+    function: ClassVar[str] = "diglot.model.imported:run"
     position: ClassVar[int] = 71
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     do: Literal["import-model"] = "import-model"
     path: str = Field(

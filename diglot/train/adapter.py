@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from diglot.base.errors import UserError
 from diglot.base.randomness import key_hash
-from diglot.model.decoder import Decoder, DecoderConfig
+from diglot.model.causal import CausalModel, ModelConfig
 from diglot.model.families import family_of
 from diglot.model.huggingface import huggingface_names, huggingface_shapes
 from diglot.model.weights import StoredWeights
@@ -133,7 +133,7 @@ def four_bit(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-def plain_tensors(model: Decoder, source: Path) -> Callable[[str], Tensor]:
+def plain_tensors(model: CausalModel, source: Path) -> Callable[[str], Tensor]:
     """What gives the tensors of the model that does alone what this one does with its adapter.
 
     Args:
@@ -154,7 +154,7 @@ def plain_tensors(model: Decoder, source: Path) -> Callable[[str], Tensor]:
     return tensor
 
 
-def _stored(source: Path, config: DecoderConfig) -> dict[str, Callable[[], Tensor]]:
+def _stored(source: Path, config: ModelConfig) -> dict[str, Callable[[], Tensor]]:
     """What reads each of our tensors in a model's folder."""
     family, weights, shapes = family_of(config), StoredWeights(source), huggingface_shapes(config)
     names = huggingface_names(source, config, weights)

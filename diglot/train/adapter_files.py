@@ -24,9 +24,11 @@ import torch
 from torch import Tensor
 
 from diglot.base.files import write_json
-from diglot.model.decoder import Decoder
+from diglot.model.causal import CausalModel
 from diglot.model.families import family_of
 from diglot.model.families.common import split_name
+from diglot.model.families.foreign import ends_of
+from diglot.model.foreign import ForeignModel
 from diglot.model.huggingface import huggingface_shapes
 from diglot.model.weights import write_file
 from diglot.recipe.train import Adapter
@@ -39,7 +41,7 @@ TRANSPOSED = "gpt2"  # the family whose matrices are stored the other way round
 
 
 def save_adapter(
-    model: Decoder, adapter: Adapter, new_rows: Sequence[tuple[int, int]], folder: Path, mesh: Mesh
+    model: CausalModel, adapter: Adapter, new_rows: Sequence[tuple[int, int]], folder: Path, mesh: Mesh
 ) -> None:
     """Write the folder: the first process, one tensor at a time; the others help.
 
@@ -72,9 +74,11 @@ def _rows_of(table_VD: Tensor, rows: list[int]) -> Tensor:
     return whole(table_VD)[rows]
 
 
-def joined_matrices(model: Decoder) -> dict[str, list[str]]:
+def joined_matrices(model: CausalModel) -> dict[str, list[str]]:
     """Hugging Face's names of the matrices that have adapters, each with ours that it is made of, in order."""
     family, modules = family_of(model.config), adapted(model)
+    if isinstance(model, ForeignModel):  # a module of transformers: peft's names are its own
+        return {name.removeprefix("module."): [name] for name in modules}
     found = {}
     for name, shape in huggingface_shapes(model.config).items():
         ours = [each.removesuffix(".weight") for each in family.from_huggingface({name: shape})]
@@ -83,7 +87,7 @@ def joined_matrices(model: Decoder) -> dict[str, list[str]]:
     return found
 
 
-def parts(model: Decoder, ours: Sequence[str]) -> list[tuple[str, Callable[[], Tensor]]]:
+def parts(model: CausalModel, ours: Sequence[str]) -> list[tuple[str, Callable[[], Tensor]]]:
     """What is stored of a matrix's adapter: names, and what gives the tensors whole; all processes must take part."""
     modules = [adapted(model)[name] for name in ours]
 
@@ -99,15 +103,17 @@ def parts(model: Decoder, ours: Sequence[str]) -> list[tuple[str, Callable[[], T
     return found
 
 
-def row_tables(model: Decoder) -> dict[str, Tensor]:
+def row_tables(model: CausalModel) -> dict[str, Tensor]:
     """The tables with a row a token, by Hugging Face's module name; a tied output weight is the embedding."""
     names = family_of(model.config).names
+    if isinstance(model, ForeignModel):  # stored under other names, now and then
+        names = dict(zip(("embedding", "head"), (name.removesuffix(".weight") for name in ends_of(model.module))))
     tables = {names["embedding"]: model.embedding.weight}
     return tables if model.head is None else tables | {names["head"]: model.head.weight}
 
 
 def peft_config(
-    model: Decoder, adapter: Adapter, joined: dict[str, list[str]], rows: dict[str, list[int]]
+    model: CausalModel, adapter: Adapter, joined: dict[str, list[str]], rows: dict[str, list[int]]
 ) -> dict[str, Any]:
     """The content of adapter_config.json.
 

@@ -22,9 +22,10 @@ import torch
 from torch import nn
 
 from diglot.base.errors import UserError
+from diglot.model.causal import CausalModel
 from diglot.model.decoder import Decoder
 from diglot.model.families import family_of, read_config
-from diglot.model.huggingface import huggingface_names
+from diglot.model.huggingface import huggingface_names, model_on_meta
 from diglot.model.weights import StoredWeights
 from diglot.recipe.train import Training
 from diglot.train.adapter import add_adapter, four_bit, is_plain_linear, plain_parameters
@@ -40,21 +41,29 @@ def empty_decoder(folder: Path, settings: Training) -> Decoder:
     Raises:
         UserError: its config.json is not of a supported kind, or a package is missing.
     """
-    config = read_config(folder)
-    with torch.device("meta"):
-        decoder = Decoder(config)
+    decoder = model_on_meta(read_config(folder))
+    assert isinstance(decoder, Decoder)
     if settings.weights != "float32":
         decoder.to(torch.bfloat16)
-    if settings.adapter is None:
-        return decoder
-    if trains_rows(settings, read_expansion(folder, config)):
-        decoder.embedding.float()
-        if decoder.head is not None:
-            decoder.head.float()
-    add_adapter(decoder, settings.adapter)
+    with_adapter(decoder, folder, settings)
     if settings.weights == "nf4":
         _make_four_bit(decoder)
     return decoder
+
+
+def with_adapter(model: CausalModel, folder: Path, settings: Training) -> None:
+    """Put in the settings' adapter, if there is one; rows that are trained beside it are float32.
+
+    Raises:
+        UserError: a package is missing, or the layers have no such matrices.
+    """
+    if settings.adapter is None:
+        return
+    if trains_rows(settings, read_expansion(folder, model.config)):
+        model.embedding.float()
+        if model.head is not None:
+            model.head.float()
+    add_adapter(model, settings.adapter)
 
 
 def _make_four_bit(decoder: Decoder) -> None:

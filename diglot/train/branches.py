@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from diglot.base.artifact import STEPS
 from diglot.base.errors import UserError
 from diglot.base.files import remove, write_json
-from diglot.model.decoder import Decoder
+from diglot.model.causal import CausalModel
 from diglot.model.weights import EXPANSION, StoredWeights, write_file
 from diglot.recipe.train import Train
 from diglot.tokens.mixture import PhasePlan, cut
@@ -119,7 +119,7 @@ class Exports:
             (self.scratch / STEPS / str(kept)).is_dir() for kept in self.settings.kept_steps()[:-1] if kept <= step
         )
 
-    def keep(self, model: Decoder, optimizer: torch.optim.Optimizer, step: int) -> None:
+    def keep(self, model: CausalModel, optimizer: torch.optim.Optimizer, step: int) -> None:
         """Write the model after a step, whole or not at all."""
         final, partial = self.scratch / STEPS / str(step), self.scratch / STEPS / "partial"
         if self.mesh.is_first:
@@ -129,14 +129,14 @@ class Exports:
         if self.mesh.is_first:
             partial.rename(final)
 
-    def finish(self, model: Decoder, optimizer: torch.optim.Optimizer, output: Path) -> None:
+    def finish(self, model: CausalModel, optimizer: torch.optim.Optimizer, output: Path) -> None:
         """Write the last model, and the kept ones beside it."""
         self.write(output, model, optimizer, self.settings.steps)
         for step in self.settings.kept_steps()[:-1] if self.mesh.is_first else ():
             kept = self.scratch / STEPS / str(step)
             shutil.copytree(kept, output / STEPS / str(step), copy_function=_link_or_copy)
 
-    def write(self, folder: Path, model: Decoder, optimizer: torch.optim.Optimizer, step: int) -> None:
+    def write(self, folder: Path, model: CausalModel, optimizer: torch.optim.Optimizer, step: int) -> None:
         """Write a model's folder, with what a run needs to go on from it where that is asked for."""
         self.mesh.save(model, folder, self.source)
         if self.mesh.is_first and (self.source / EXPANSION).is_file():

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from diglot.base.errors import UserError
 from diglot.base.files import read_json
-from diglot.model.decoder import Decoder, DecoderConfig
+from diglot.model.causal import CausalModel, ModelConfig
 from diglot.model.weights import EXPANSION
 from diglot.recipe.train import Phase, Training
 from diglot.train.adapter import adapter_parameters
@@ -53,7 +53,7 @@ class Expansion:
 Selection = dict[Tensor, Rows | None]  # what a phase trains; None: the parameter whole
 
 
-def read_expansion(folder: Path, config: DecoderConfig) -> Expansion:
+def read_expansion(folder: Path, config: ModelConfig) -> Expansion:
     """What was added to the model in a folder; nothing where the file is absent.
 
     Raises:
@@ -82,7 +82,7 @@ def trains_rows(settings: Training, expansion: Expansion) -> bool:
     return bool(expansion.new_rows) and settings.objective != "dpo"
 
 
-def select(model: Decoder, expansion: Expansion, phase: Phase, rows: bool = True) -> Selection:
+def select(model: CausalModel, expansion: Expansion, phase: Phase, rows: bool = True) -> Selection:
     """The parameters that a phase trains, and which of their rows.
 
     Args:

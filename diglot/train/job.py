@@ -13,7 +13,7 @@ import torch
 
 from diglot.base.artifact import Context
 from diglot.base.errors import UserError
-from diglot.model.decoder import Decoder
+from diglot.model.causal import CausalModel
 from diglot.recipe.train import Train
 from diglot.tokenizer.folder import tokenizer_hash
 from diglot.tokens.order import Order
@@ -31,7 +31,7 @@ from diglot.train.optimizer import Optimizer, build_optimizer
 from diglot.train.rollbacks import ROLLBACKS, Rollbacks
 from diglot.train.schedule import PhaseSchedule, phase_at, rewarmed, schedule
 
-Objective = Callable[[Decoder, MicroBatch, int], Outcome]
+Objective = Callable[[CausalModel, MicroBatch, int], Outcome]
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Job:
 
     settings: Train
     mesh: Mesh
-    model: Decoder
+    model: CausalModel
     objective: Objective
     optimizer: Optimizer
     order: Order
@@ -150,7 +150,7 @@ def prepare(settings: Train, model_folder: Path, token_folders: list[Path], cont
     )
 
 
-def _what_moves(settings: Train, model: Decoder, folder: Path, seed: int) -> tuple[dict[str, Selection], Optimizer]:
+def _what_moves(settings: Train, model: CausalModel, folder: Path, seed: int) -> tuple[dict[str, Selection], Optimizer]:
     """What each phase trains, and the optimizer of all of it, with the state that the stage continues."""
     expansion = read_expansion(folder, model.config)
     rows = trains_rows(settings, expansion)

@@ -27,7 +27,6 @@ Legend: B rows, T tokens of a row.
 from __future__ import annotations
 
 import atexit
-import functools
 import logging
 import os
 import shutil
@@ -53,18 +52,21 @@ from torch.distributed.tensor.parallel import (
     SequenceParallel,
     parallelize_module,
 )
-from torch.utils.checkpoint import checkpoint
 
 from diglot.base.errors import UserError
+from diglot.model.causal import CausalModel
 from diglot.model.context import RowCut
 from diglot.model.decoder import Decoder, DecoderConfig
-from diglot.model.families import family_of
+from diglot.model.families import family_of, read_config
+from diglot.model.families.foreign import ForeignConfig
+from diglot.model.foreign import ForeignModel, layer_checkpoint
 from diglot.model.huggingface import huggingface_shapes, load_decoder, save_decoder, write_description
 from diglot.model.weights import write_weights
 from diglot.recipe.train import Parallel, Train
 from diglot.tokens.packing import IGNORED, Batch
 from diglot.train.adapter import adapted, plain_tensors
 from diglot.train.base import empty_decoder, fill
+from diglot.train.foreign import check_foreign, load_whole, save_whole
 from diglot.train.parts import axis_of, local
 
 CAPABILITY = (8, 9)  # float8 products: Ada, Hopper and later
@@ -218,12 +220,18 @@ class Mesh:
 
     # --- the model --------------------------------------------------------------------------------------------
 
-    def load(self, folder: Path, settings: Train) -> Decoder:
+    def load(self, folder: Path, settings: Train) -> CausalModel:
         """A model, in the types that the settings say, laid out over the processes; an adapter's matrices are empty.
 
         Raises:
             UserError: it is not a whole model of a supported kind, or its sizes can't be cut so.
         """
+        if isinstance(config := read_config(folder), ForeignConfig):
+            check_foreign(config, settings, self.parallel, self.world)
+            model = load_whole(folder, config, settings)
+            model = model if self.offload else model.to(self.device)
+            self.wrap(model, settings)
+            return model
         usual = settings.adapter is None and settings.weights == "float32"
         if self.device_mesh is None and usual:
             decoder = load_decoder(folder).to(self.device)
@@ -235,25 +243,27 @@ class Mesh:
         fill(decoder, folder, self.device)
         return decoder
 
-    def wrap(self, decoder: Decoder, settings: Train) -> None:
+    def wrap(self, decoder: CausalModel, settings: Train) -> None:
         """Make a model run as the settings say, in place, and cut its parameters where there are more processes."""
         decoder.row_cut = self.row_cut
         if self.device_mesh is not None and self.parallel.tensor > 1:
+            assert isinstance(decoder, Decoder)
             cut_layers(decoder, self.device_mesh["tensor"], settings.sequence_length // self.parallel.context)
         if settings.float32_residual:
+            assert isinstance(decoder, Decoder)
             decoder.keep_float32()
         if settings.float8:
             train_in_float8(decoder, self.device)
         if settings.compile:
+            assert isinstance(decoder, Decoder)
             compile_layers(decoder)
         if settings.activation_checkpointing:
             for layer in decoder.layers:  # within FSDP2's hooks: what is recomputed is not gathered once more
-                again = functools.partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
-                layer.forward = again
+                layer.forward = layer_checkpoint(layer)
         if self.device_mesh is not None:
             self._shard(decoder, settings, self.device_mesh)
 
-    def _shard(self, decoder: Decoder, settings: Train, device_mesh: DeviceMesh) -> None:
+    def _shard(self, decoder: CausalModel, settings: Train, device_mesh: DeviceMesh) -> None:
         names = ("replicas", "shards") if self.parallel.replicas > 1 else ("shards",)
         fsdp_mesh = device_mesh[names]
         policy = MixedPrecisionPolicy()
@@ -286,7 +296,7 @@ class Mesh:
             if isinstance(module, FSDPModule):
                 module.reshard()
 
-    def save(self, decoder: Decoder, folder: Path, source: Path) -> None:
+    def save(self, decoder: CausalModel, folder: Path, source: Path) -> None:
         """Write a model's folder (see `save_decoder`): the first process, one tensor at a time; the others help.
 
         An adapter is merged.
@@ -303,6 +313,10 @@ class Mesh:
         if self.device_mesh is None and not adapted(decoder):
             save_decoder(decoder, folder, source)
             return
+        if isinstance(decoder, ForeignModel):
+            save_whole(decoder, folder, source, self.is_first)
+            return
+        assert isinstance(decoder, Decoder)
         # The last norm has the type of all that is not trained beside an adapter.
         family, dtype = family_of(decoder.config), decoder.norm.weight.dtype
         shapes = {name: shape.to(dtype) for name, shape in huggingface_shapes(decoder.config).items()}
@@ -467,7 +481,7 @@ def compile_layers(decoder: Decoder) -> None:
     decoder.compile_layers()
 
 
-def train_in_float8(decoder: Decoder, device: torch.device) -> None:
+def train_in_float8(decoder: nn.Module, device: torch.device) -> None:
     """Let the layers' linear maps compute in float8, scaled tensor by tensor (torchao); weights stay what they are.
 
     Raises:

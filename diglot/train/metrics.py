@@ -20,7 +20,7 @@ from torch import Tensor
 
 from diglot.base.devices import device_called
 from diglot.base.files import read_log, write_lines
-from diglot.model.decoder import DecoderConfig
+from diglot.model.causal import ModelConfig
 from diglot.model.flops import flops_per_token, measured_peak
 from diglot.recipe.train import Train
 from diglot.train.mesh import Mesh
@@ -182,7 +182,7 @@ class Speed:
     device: torch.device
 
     @classmethod
-    def of(cls, settings: Train, config: DecoderConfig, mesh: Mesh) -> Speed:
+    def of(cls, settings: Train, config: ModelConfig, mesh: Mesh) -> Speed:
         """For a train stage."""
         tokens = settings.batch_size * settings.sequence_length
         flops = tokens * flops_per_token(config, settings.sequence_length, settings.objective)

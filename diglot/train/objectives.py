@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diglot.model.attention import sent_to
-from diglot.model.decoder import Decoder
+from diglot.model.causal import CausalModel
 from diglot.model.loss import cross_entropy, token_log_probabilities
 from diglot.tokens.packing import Batch
 from diglot.train.adapter import without_adapter
@@ -81,14 +81,16 @@ def _by_source(values_N: Tensor, sources_N: Tensor, num_sources: int) -> Tensor:
     return sums_S.index_add_(0, sources_N.long(), values_N.detach().double())
 
 
-def language_modelling(decoder: Decoder, micro: MicroBatch, num_sources: int, z_loss: float = 0.0) -> Outcome:
+def language_modelling(decoder: CausalModel, micro: MicroBatch, num_sources: int, z_loss: float = 0.0) -> Outcome:
     """Cross-entropy of the next token; with masked targets this is supervised fine-tuning too.
 
     The z-loss is part of the loss that is trained on, not of the sums by source, which metrics and evaluations show.
     """
     hidden_BTD = decoder(micro.tokens_BT, micro.positions_BT, micro.documents_BT)
     targets_N = micro.targets_BT.flatten()
-    loss, losses_N = cross_entropy(hidden_BTD.flatten(0, 1), decoder.output_weight(), targets_N, z_loss)
+    loss, losses_N = cross_entropy(
+        hidden_BTD.flatten(0, 1), decoder.output_weight(), targets_N, z_loss, decoder.soft_cap
+    )
     sources_N = micro.sources_B.repeat_interleave(micro.targets_BT.shape[1])
     return Outcome(
         loss,
@@ -97,14 +99,15 @@ def language_modelling(decoder: Decoder, micro: MicroBatch, num_sources: int, z_
     )
 
 
-def answer_log_probabilities(decoder: Decoder, micro: MicroBatch) -> tuple[Tensor, Tensor]:
+def answer_log_probabilities(decoder: CausalModel, micro: MicroBatch) -> tuple[Tensor, Tensor]:
     """Summed log-probability of each document's answer, and its row.
 
     Returns:
         log_probabilities_K and rows_K of the K documents, in order: chosen, rejected, chosen, rejected, …
     """
     hidden_BTD = decoder(micro.tokens_BT, micro.positions_BT, micro.documents_BT)
-    tokens_N = token_log_probabilities(hidden_BTD.flatten(0, 1), decoder.output_weight(), micro.targets_BT.flatten())
+    targets_N = micro.targets_BT.flatten()
+    tokens_N = token_log_probabilities(hidden_BTD.flatten(0, 1), decoder.output_weight(), targets_N, decoder.soft_cap)
     documents_N = micro.documents_BT.to(tokens_N.device).flatten()
     inside_N = documents_N >= 0
     # A micro-batch does not begin with document 0, and one of padding (of uneven evaluations) has none.
@@ -120,7 +123,7 @@ def answer_log_probabilities(decoder: Decoder, micro: MicroBatch) -> tuple[Tenso
 
 
 def direct_preference(
-    decoder: Decoder, reference: Decoder | None, beta: float, micro: MicroBatch, num_sources: int
+    decoder: CausalModel, reference: CausalModel | None, beta: float, micro: MicroBatch, num_sources: int
 ) -> Outcome:
     """DPO (Rafailov et al. 2023, equation 7): −log σ(β · margin).
 

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from diglot.base.randomness import key_hash
-from diglot.model.decoder import Decoder
+from diglot.model.causal import CausalModel
 from diglot.recipe.train import Train
 from diglot.train.low_memory import AdamW, fresh_moments, is_lean, step_lean
 from diglot.train.muon import step_matrix
@@ -45,7 +45,7 @@ class Rows:
     frozen: list[slice]
 
 
-def parameter_groups(model: Decoder) -> dict[str, list[nn.Parameter]]:
+def parameter_groups(model: CausalModel) -> dict[str, list[nn.Parameter]]:
     """Parameters by what they are.
 
     Returns:
@@ -89,7 +89,7 @@ class Optimizer(torch.optim.Optimizer):
 
 
 def build_optimizer(
-    model: Decoder, settings: Train, seed: int = 0, hold: Collection[Tensor] | None = None
+    model: CausalModel, settings: Train, seed: int = 0, hold: Collection[Tensor] | None = None
 ) -> Optimizer:
     """The optimizer that the settings name, by default AdamW with PolyLM 3.2's settings.
 

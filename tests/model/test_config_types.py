@@ -14,7 +14,8 @@ from diglot.base.artifact import Context, Inputs
 from diglot.base.errors import UserError
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.families import read_config
-from diglot.model.huggingface import run, save_decoder
+from diglot.model.huggingface import save_decoder
+from diglot.model.imported import run
 from diglot.model.weights import INDEX, StoredWeights
 from diglot.recipe.model import ImportModel
 from diglot.tokenizer.base import read_base

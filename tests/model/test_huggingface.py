@@ -17,7 +17,8 @@ from diglot.base.errors import UserError
 from diglot.model.decoder import Decoder
 from diglot.model.families import FAMILIES, config_json, family_of, read_config, read_config_with_notes
 from diglot.model.families.keys import is_read
-from diglot.model.huggingface import find_model, huggingface_shapes, load_decoder, run, save_decoder, write_description
+from diglot.model.huggingface import find_model, huggingface_shapes, load_decoder, save_decoder, write_description
+from diglot.model.imported import run
 from diglot.model.presets import PRESETS
 from diglot.model.rotary import rotary_frequencies
 from diglot.model.weights import StoredWeights, write_weights
@@ -358,7 +359,8 @@ def test_the_models_stops_are_written(tmp_path):
         ("llama", {"auto_map": {"AutoModel": "modeling.Mine"}}, "auto_map: unknown .*never run"),
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
         ("gpt2", {"activation_function": "relu"}, "activation_function"),
-        ("llama", {"model_type": "bert"}, "'bert' is not supported; supported: gpt2, llama"),
+        ("llama", {"model_type": "t5"}, 'model_type: "t5" is no causal language model of transformers'),
+        ("llama", {"model_type": "bert"}, "bert: its output weight has a bias"),
         ("llama", {"intermediate_size": 52}, r"shape \(48, 32\); config.json asks for \(52, 32\)"),
         ("llama", {"num_hidden_layers": 1}, "9 tensors that config.json does not call for"),
         ("llama", {"num_hidden_layers": 3}, "lack 9 tensors"),

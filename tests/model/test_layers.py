@@ -162,19 +162,20 @@ from pathlib import Path
 from model_builders import inputs, megabytes
 from diglot.base.artifact import Context
 from diglot.expand import stage as expand
-from diglot.model import huggingface
+from diglot.model import imported, proof
 from diglot.recipe.expand import Expand
 from diglot.recipe.model import ImportModel
 from diglot.tokenizer.folder import load_tokenizer
 from transformers import CONFIG_MAPPING; CONFIG_MAPPING["llama"]  # loaded before, as it is not the model's memory
 
+proof.MAX_PARAMETERS = 0  # comparing logits loads the model: that is not what is measured
 what, model, tokenizer, output = sys.argv[1], *map(Path, sys.argv[2:])
 context = Context("x", 0, output)
 load_tokenizer(tokenizer)
 Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
 before = megabytes("VmRSS")
 if what == "import":
-    huggingface.run(ImportModel(do="import-model", path=str(model)), inputs(), output, context)
+    imported.run(ImportModel(do="import-model", path=str(model)), inputs(), output, context)
 else:
     settings = Expand(do="expand", new_layers=2, initialization=what, pad_vocabulary_to=40_000)
     expand.run(settings, inputs(model=model, tokenizer=tokenizer), output, context)

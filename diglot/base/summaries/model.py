@@ -59,6 +59,34 @@ class ImportedTokenizer(Record):
     bytes_without_token: list[int] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Proof(Record):
+    """What came of comparing an imported model's logits with transformers' (see diglot/model/proof.py).
+
+    Attributes:
+        tokens: of the probe; 0 where nothing was compared.
+        difference: how far logits differ, in all tokens but the three that differ most.
+        typical, largest: the same in half of the tokens, and in all.
+        scale: the largest logit.
+        documents: `packed`: several in a row; `alone`: each is run by itself.
+        reason: why they run alone, or why nothing was compared.
+    """
+
+    tokens: int = 0
+    difference: float = 0.0
+    typical: float = 0.0
+    largest: float = 0.0
+    scale: float = 0.0
+    documents: str = "packed"
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        """In a few words."""
+        if not self.tokens:
+            return "not compared with transformers'"
+        return f"as transformers' to {self.difference:.0e} of {self.scale:.1f}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImportedModel(ModelSummary, of=("import-model",)):
     """A model from elsewhere.
@@ -68,12 +96,21 @@ class ImportedModel(ModelSummary, of=("import-model",)):
         tokenizer: what became of it.
         weights_passed_over: a second set of weights that was not read.
         keys_passed_over: of config.json, which transformers' class of the model ignores.
+        proof: its logits beside transformers'.
     """
+
+    headline = ("parameters", "logits")
 
     dtype: str
     tokenizer: ImportedTokenizer | None = None
     weights_passed_over: str | None = None
     keys_passed_over: list[str] = field(default_factory=list)
+    proof: Proof | None = None
+
+    @property
+    def logits(self) -> str | None:
+        """What the comparison of logits came to."""
+        return None if self.proof is None else str(self.proof)
 
     def warnings(self) -> list[str]:
         """What was taken of two, and what of the tokenizer is not as it was."""
@@ -86,6 +123,11 @@ class ImportedModel(ModelSummary, of=("import-model",)):
             told.append(
                 f"keys of config.json that transformers' class ignores were left out: {', '.join(self.keys_passed_over)}"
             )
+        if self.proof is not None and self.proof.reason:
+            what = (
+                "documents are run one by one" if self.proof.tokens else "logits were not compared with transformers'"
+            )
+            told.append(f"{what}: {self.proof.reason}")
         if (tokenizer := self.tokenizer) is None:
             return told
         if tokenizer.named not in (None, tokenizer.written, "TokenizersBackend"):

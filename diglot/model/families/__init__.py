@@ -14,6 +14,8 @@ understood by its family or an error that names the key. Defaults of keys that a
     phi3        Phi-3, Phi-4 and Phi-4-mini: fused projections, a window, LongRoPE, partial rotation
     starcoder2  LayerNorm, GELU and biases with rotary positions: PolyLM's rotary variant, which has no class of its own
 
+    any other   a causal language model of transformers': foreign.py
+
 README.md beside this file says how to add one.
 """
 
@@ -27,8 +29,10 @@ import torch
 from diglot.base.errors import UserError
 from diglot.base.files import read_json
 from diglot.base.format import excerpt
+from diglot.model.causal import ModelConfig
 from diglot.model.decoder import MAX_LAYERS, MAX_SIZE, DecoderConfig
 from diglot.model.families.common import Family
+from diglot.model.families.foreign import ForeignConfig, foreign_family, read_foreign
 from diglot.model.families.gpt2 import GPT2
 from diglot.model.families.keys import LABELS, ignored_keys
 from diglot.model.families.llama import Llama, Mistral
@@ -48,28 +52,30 @@ FAMILIES: dict[str, Family] = {
 LAYERS = ("num_hidden_layers", "n_layer")
 
 
-def family_of(config: DecoderConfig) -> Family:
+def family_of(config: ModelConfig) -> Family:
     """The family that a shape is exported as.
 
     Raises:
         UserError: transformers has no such model.
     """
+    if isinstance(config, ForeignConfig):
+        return foreign_family(config)
     for family in FAMILIES.values():
-        if family.fits(config):
+        if isinstance(config, DecoderConfig) and family.fits(config):
             return family
     raise UserError(f"no Hugging Face architecture has this shape, so it cannot be written: {config}")
 
 
-def read_config(folder: Path) -> DecoderConfig:
-    """The shape of the model in a Hugging Face folder.
+def read_config(folder: Path) -> ModelConfig:
+    """The shape of the model in a Hugging Face folder: a `DecoderConfig`, or a `ForeignConfig` of other families.
 
     Raises:
-        UserError: config.json is missing or broken, or asks for something that the decoder does not do.
+        UserError: config.json is missing or broken, or asks for something that neither we nor transformers do.
     """
     return read_config_with_notes(folder)[0]
 
 
-def read_config_with_notes(folder: Path) -> tuple[DecoderConfig, list[str]]:
+def read_config_with_notes(folder: Path) -> tuple[ModelConfig, list[str]]:
     """The shape of the model in a Hugging Face folder, and the keys of config.json that are passed over (see keys.py).
 
     Raises:
@@ -78,7 +84,7 @@ def read_config_with_notes(folder: Path) -> tuple[DecoderConfig, list[str]]:
     file, raw = folder / "config.json", read_raw_config(folder)
     kind = raw.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
-        raise UserError(f"{file}: model_type: {kind!r} is not supported; supported: {', '.join(FAMILIES)}")
+        return read_foreign(file, raw), []
 
     from transformers import CONFIG_MAPPING  # start-up: a second
 
@@ -112,7 +118,7 @@ def read_raw_config(folder: Path) -> dict[str, Any]:
     return raw
 
 
-def config_json(config: DecoderConfig, dtype: torch.dtype) -> dict[str, Any]:
+def config_json(config: ModelConfig, dtype: torch.dtype) -> dict[str, Any]:
     """The content of config.json, but for special tokens; read alike by transformers 4 and 5 and by vLLM.
 
     Raises:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from diglot.model.causal import ModelConfig
 from diglot.model.decoder import DecoderConfig, LayerAttention
 from diglot.model.families.rotary import read_rotary, write_rotary
 from diglot.model.families.values import positive, require
@@ -53,7 +54,7 @@ class Family(ABC):
         """Whether models of this shape are exported as this family. At most one family fits a shape."""
 
     @abstractmethod
-    def write(self, config: DecoderConfig) -> dict[str, Any]:
+    def write(self, config: Any) -> dict[str, Any]:
         """The family's own keys of config.json; transformers 4 and 5 and vLLM must read them alike."""
 
     # --- tensors ----------------------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ class Family(ABC):
         """The name that a tensor found in a folder has when we write it; older exports left out a prefix."""
         return stored
 
-    def embedding_names(self, config: DecoderConfig) -> list[str]:
+    def embedding_names(self, config: ModelConfig) -> list[str]:
         """The tensors that have one row a token: the embedding, and the output weight where it is untied."""
         names = [f"{self.names['embedding']}.weight", f"{self.names['head']}.weight"]
         return names[:1] if config.tied_embeddings else names
