@@ -13,13 +13,13 @@ from diglot.recipe.endpoint import Endpoint
 from diglot.recipe.source import Source, source_paths
 
 
-class Translate(Stage):
-    """Translate a corpus, paragraph by paragraph, through an endpoint (ALLaM: half of its Arabic is translated)."""
+class Translating(Stage):
+    """What all stages that translate through an endpoint share.
 
-    makes: ClassVar[str] = "text"
-    reads: ClassVar[dict[str, Role]] = {"corpus": Role(("corpus",))}
-    function: ClassVar[str] = "diglot.translate.stage:run"
-    position: ClassVar[int] = 30
+    Attributes:
+        in_prompt: the fields that a prompt may have beside {text}, which it must have.
+    """
+
     not_in_fingerprint: ClassVar[frozenset[str]] = frozenset(
         {"max_cost"}
         | {f"endpoint.{name}" for name in ("url", "key_variable", "price_in", "price_out", "concurrency")}
@@ -27,19 +27,14 @@ class Translate(Stage):
     )
     told: ClassVar[tuple[str, ...]] = ("endpoint.url",)
     extra: ClassVar[str | None] = "translate"
+    in_prompt: ClassVar[tuple[str, ...]] = ("source_language", "target_language")
 
-    do: Literal["translate"] = "translate"
     endpoint: Endpoint = Field(description="The server that translates.")
     target_language: Language = Field(description="Translate into this language.", examples=["ar"])
-    sources: list[Name] | None = Field(
-        None, description="Translate these sources of the corpus only.", examples=["[wiki, news]"]
-    )
-    documents: Count | None = Field(None, description="At most this many of each source.")
     prompt: str = Field(
         "Translate this text from {source_language} to {target_language}. Answer with the translation only.\n\n{text}",
         description="With {source_language}, {target_language} and {text}.",
     )
-    max_characters: Count = Field(2000, description="Longer paragraphs are cut at the ends of sentences.")
     max_tokens: Count = Field(2048, description="Tokens of an answer at most.")
     temperature: Annotated[float, Field(ge=0)] = Field(0.0, description="Of sampling; 0: the likeliest answer.")
     language_confidence: Share = Field(0.6, description="Answers identified as another language are dropped.")
@@ -52,13 +47,29 @@ class Translate(Stage):
         except ValueError as error:
             yield "prompt", f"{error}; write {{{{ and }}}} for braces that are meant"
             return
-        if names - {"source_language", "target_language", "text"} or "text" not in names:
+        if names - {*self.in_prompt, "text"} or "text" not in names:
             has = ", ".join(f"{{{name}}}" for name in sorted(names)) or "no fields"
+            may = " and ".join(f"{{{name}}}" for name in self.in_prompt)
             yield (
                 "prompt",
-                f"has {has}; {{text}} must be in it, {{source_language}} and {{target_language}} may be, and no others "
-                "({{ and }} for braces that are meant)",
+                f"has {has}; {{text}} must be in it, {may} may be, and no others ({{{{ and }}}} for braces that are meant)",
             )
+
+
+class Translate(Translating):
+    """Translate a corpus, paragraph by paragraph, through an endpoint (ALLaM: half of its Arabic is translated)."""
+
+    makes: ClassVar[str] = "text"
+    reads: ClassVar[dict[str, Role]] = {"corpus": Role(("corpus",))}
+    function: ClassVar[str] = "diglot.translate.stage:run"
+    position: ClassVar[int] = 30
+
+    do: Literal["translate"] = "translate"
+    sources: list[Name] | None = Field(
+        None, description="Translate these sources of the corpus only.", examples=["[wiki, news]"]
+    )
+    documents: Count | None = Field(None, description="At most this many of each source.")
+    max_characters: Count = Field(2000, description="Longer paragraphs are cut at the ends of sentences.")
 
 
 class MakeParallel(Stage):

@@ -22,7 +22,6 @@ form; both are chosen by keyed hashes of the document's id. The documents of a s
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,13 +37,7 @@ from diglot.read.files import Broken, Record, read_records
 from diglot.recipe.source import Source
 from diglot.recipe.translate import MakeParallel
 from diglot.text.languages import language_name
-
-# One ideograph or kana stands for about 2.5 letters, a Korean syllable for 2. With these the median ratio of lengths to
-# English is 0.77 to 1.2 in 17 languages of real pairs, and 0.01% to 0.1% of the pairs are beyond the limits below
-# (French 0.5%, for being misaligned).
-DENSE = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
-SYLLABLES = re.compile("[\uac00-\ud7af]")
-MAX_RATIO, SLACK = 2.5, 20
+from diglot.text.parallel import lengths_differ
 
 
 class Pair(NamedTuple):
@@ -165,14 +158,6 @@ def pair_of(record: Record | Broken, source: Source, group: str | None) -> Pair 
     # A pair whose group is not known is a document of its own; True is an int, and no name.
     known = isinstance(value, (str, int)) and not isinstance(value, bool) and value != ""
     return Pair(place, str(value) if known else None, left, right)
-
-
-def lengths_differ(one: str, other: str) -> bool:
-    """Whether two texts are too unlike in length to say the same (one above 2.5 times the other and 20 letters)."""
-    shorter, longer = sorted(
-        len(text) + 1.5 * len(DENSE.findall(text)) + len(SYLLABLES.findall(text)) for text in (one, other)
-    )
-    return longer > MAX_RATIO * shorter + SLACK
 
 
 def _nothing_left(name: str, ledger: SourceLedger, source: Source, context: Context) -> str:

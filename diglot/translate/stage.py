@@ -36,10 +36,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-import pyarrow as pa
+from typing import Any
 
 from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.base.errors import UserError
@@ -48,24 +45,15 @@ from diglot.base.ledger import Sample, SourceLedger, dropped_documents, least
 from diglot.base.randomness import key_hash
 from diglot.base.summaries.text import TranslationSummary
 from diglot.endpoint.client import Client, Completion, Journal, Refused, Request
+from diglot.endpoint.translation import RETRY_TEMPERATURE, Failure, check_language, check_settings, judge
 from diglot.read.corpus import PARALLEL, CorpusSource, read_documents, read_sources
 from diglot.recipe.translate import Translate
-from diglot.text.language_id import LOW_CONFIDENCE, SHORT_BYTES, WRONG_LANGUAGE, load_identifier
 from diglot.text.languages import language_name
-from diglot.translate.pairs import lengths_differ, write_json
+from diglot.translate.pairs import write_json
 from diglot.translate.paragraphs import Piece, join, split
 
-COPY_CHARACTERS = 30  # shorter texts, such as names, may well be the same in both languages
-RETRY_TEMPERATURE = 0.5  # the same request at temperature 0 has the same answer
 COLUMNS = ["id", "text", "language", "domain", "source"]
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-
-
-class Failure(NamedTuple):
-    """Why a document, or a piece of it, has no translation."""
-
-    reason: str
-    detail: str
 
 
 def run(settings: Translate, inputs: Inputs, output: Path, context: Context) -> TranslationSummary:
@@ -75,7 +63,7 @@ def run(settings: Translate, inputs: Inputs, output: Path, context: Context) -> 
         UserError: the settings cannot be met, the endpoint cannot be used, max_cost is spent, or not one document
             could be translated.
     """
-    _check(settings)
+    check_settings(settings)
     corpus = inputs.one("corpus")
     chosen, left_out = _choose_sources(corpus, settings)
     with Journal(context.scratch / "answers.jsonl") as journal, Client(settings.endpoint, settings.max_cost) as client:
@@ -104,16 +92,6 @@ def run(settings: Translate, inputs: Inputs, output: Path, context: Context) -> 
         server=server,
         left_out=left_out,
     )
-
-
-def _check(settings: Translate) -> None:
-    for key, wrong in settings.impossible():
-        raise UserError(f"{key}: {wrong}")
-    if settings.language_confidence > 0 and not load_identifier().knows(settings.target_language):
-        raise UserError(
-            f"target_language: the built-in identifier does not know {settings.target_language!r}; correct it, or set "
-            "language_confidence: 0 to take the answers in whatever language they are"
-        )
 
 
 # --- the corpus -----------------------------------------------------------------------------------------------
@@ -213,45 +191,19 @@ class Translator:
         return [str(next(translated)) if piece.asks else piece.text for piece in pieces]
 
     def check_language(self, texts: list[str], source_language: str) -> list[Failure | None]:
-        """What is wrong with the language of answers.
-
-        Short ones fail only if they are in the source language: of real translations under 200 bytes up to 2%
-        (Japanese) are identified as a third language, a neighbour mostly.
-        """
+        """What is wrong with the language of answers."""
         settings = self.settings
-        if settings.language_confidence == 0:
-            return [None] * len(texts)
-        array, wanted, identifier = (pa.array(texts, pa.large_string()), [settings.target_language], load_identifier())
-        identified = identifier.identify(array, wanted)
-        verdicts, _ = identifier.verdicts(array, identified, wanted, [settings.language_confidence])
-        foreign = identifier.differs(identified, [source_language])
-        reasons = {WRONG_LANGUAGE: "wrong_language", LOW_CONFIDENCE: "low_confidence"}
-        failures: list[Failure | None] = [None] * len(texts)
-        for place in np.flatnonzero(verdicts).tolist():
-            if len(texts[place].encode()) >= SHORT_BYTES or not foreign[place]:
-                details = identifier.describe(identified, place, wanted)
-                failures[place] = Failure(reasons[int(verdicts[place])], details)
-        return failures
+        return check_language(texts, source_language, settings.target_language, settings.language_confidence)
 
 
 def accept(source: str, answer: Completion | None) -> str | Failure:
-    """A translation, as far as can be said without knowing languages.
+    """A paragraph's translation, as far as can be said without knowing languages.
 
     Blank lines in it become line ends, and line ends become spaces where the source has none: paragraphs stay aligned.
     """
-    if answer is None or answer.finish_reason == "content_filter":
-        return Failure("refused", "the server did not answer this" if answer is None else "content_filter")
-    text = answer.text.strip()
-    if answer.finish_reason == "length":
-        return Failure(
-            "cut_off", f"after {answer.completion_tokens} tokens (max_tokens, max_characters): …{text[-60:]}"
-        )
-    if not text:
-        return Failure("empty_answer", "")
-    if len(source) >= COPY_CHARACTERS and " ".join(text.split()) == " ".join(source.split()):
-        return Failure("untranslated", "the answer is the source")
-    if lengths_differ(source, text):
-        return Failure("length_ratio", f"{len(source):,} characters became {len(text):,}: {excerpt(text[:120])}")
+    text = judge(source, answer)
+    if isinstance(text, Failure):
+        return text
     return re.sub(r"\n\s*\n" if "\n" in source else r"\s*\n\s*", "\n" if "\n" in source else " ", text)
 
 

@@ -121,6 +121,23 @@ def test_arabic_has_its_own_punctuation_and_hardly_any_vowel_marks() -> None:
     assert marks / letters < 0.01
 
 
+def test_the_page_says_what_is_there() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "alignment.md").read_text()
+    english = seed_tasks("en")
+    kinds = Counter(task.kind for task in english)
+    counted = {language: len(seed_tasks(language)) for language in shipped_languages()}
+    assert {code: int(number) for code, number in re.findall(r"^\| `(\w+)\.jsonl` \| (\d+) \|", page, re.M)} == counted
+    assert (
+        f"{len(kinds)} kinds with {min(kinds.values())} to {max(kinds.values())} tasks each; "
+        f"{sum(task.is_classification for task in english)} are classifications, "
+        f"{sum(bool(task.input) for task in english)} have an input" in page
+    )
+    assert f"In {sum(bool(task.keep) for task in english)} tasks a part is kept" in page
+    assert Counter(task.only for task in english if task.only) == {("en",): 8, ("en", "ar", "id"): 4}
+    [example] = re.findall(r"^```json\n(.*)\n```$", page, re.M)
+    assert json.loads(example) in [task.as_json() for task in english]
+
+
 # --- anybody's ----------------------------------------------------------------------------------------------------
 
 

@@ -65,6 +65,7 @@ def recipe(server: str) -> dict[str, Any]:
         "classifier": {"do": "train-classifier", "from": {"corpus": "corpus", "negatives": "worse"}, "languages": ["en"], "epochs": 1, "buckets": 1000, "dimension": 4, "held_out_texts": 20},
         "parallel": {"do": "make-parallel", "from": "world", "sources": {"pairs": pairs}},
         "translated": {"do": "translate", "from": "corpus", "endpoint": {"url": server, "model": "tiny"}, "target_language": "ar", "sources": ["en"], "documents": 5},
+        "seeds": {"do": "translate-seed-tasks", "endpoint": {"url": server, "model": "tiny"}, "target_language": "ar"},
         "instructions": {"do": "gather-instructions", **gathered("instructions")},
         "made": {"do": "make-instructions", "from": "corpus", "sources": {"continuations": {"kind": "continuation", "language": "en", "limit": 20}}},
         "written": {"do": "self-instruct", "endpoint": {"url": server, "model": "tiny"}, "languages": ["ar"], "rounds": 2, "first_prompts": 1, "prompts": 2},

@@ -11,8 +11,9 @@ from diglot.base.errors import UserError
 from diglot.read.files import Broken, Record, read_records
 from diglot.recipe.source import Source
 from diglot.recipe.translate import MakeParallel
+from diglot.text.parallel import lengths_differ
 from diglot.translate import pairs
-from diglot.translate.pairs import Pair, grouped, lengths_differ, rendered
+from diglot.translate.pairs import Pair, grouped, rendered
 
 PARTS = ["lines", "blocks"]
 

@@ -63,6 +63,33 @@ class TranslationSummary(Summary, of=("translate",)):
 
 
 @dataclass(frozen=True)
+class SeedTasksSummary(Summary, of=("translate-seed-tasks",)):
+    """Translated seed tasks.
+
+    Attributes:
+        tasks: that came out.
+        read: tasks.
+        dropped: tasks by reason.
+        requests: to the model.
+        tokens: of prompts and completions.
+        cost: in the currency of the endpoint's prices.
+        model: that translated.
+        server: its address, and what it said of the model.
+    """
+
+    headline = ("tasks", "read", "requests", "tokens", "cost")
+
+    tasks: int
+    read: int
+    dropped: dict[str, int]
+    requests: int
+    tokens: dict[str, int]
+    cost: float
+    model: str
+    server: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class PairsSummary(Summary, of=("make-parallel",)):
     """Parallel documents made of pairs: `sources` has the documents of each, `dropped` pairs by reason."""
 
