@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from diglot.model.loss import cross_entropy, is_slow_in_bfloat16
+from diglot.model.loss import cross_entropy
+from diglot.model.processor import is_slow_in_bfloat16
 
 HIDDEN, VOCABULARY, CHUNK = 256, 256_000, 1024
 

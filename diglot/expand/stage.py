@@ -50,6 +50,7 @@ from diglot.model.decoder import DecoderConfig
 from diglot.model.families import family_of, read_config
 from diglot.model.families.common import Family
 from diglot.model.huggingface import describe, huggingface_names, load_decoder, write_description
+from diglot.model.processor import training_ways
 from diglot.model.weights import EXPANSION, StoredWeights, write_weights
 from diglot.tokenizer.folder import generation_ids, load_tokenizer, tokenizer_size
 
@@ -189,12 +190,12 @@ def _distil(
     settings: Expand, model: Path, alignment: Alignment, snippets: distillation.Snippets, context: Context
 ) -> tuple[dict[str, dict[int, Tensor]], list[float]]:
     """Run the old model over the snippets, on the GPU where there is one."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
     torch.set_num_threads(context.workers)
     decoder = load_decoder(model).to("cuda" if torch.cuda.is_available() else "cpu")
     bos = generation_ids(model, load_tokenizer(model))["bos_token_id"]
     seed = Random(f"{context.seed}/{settings.seed}/distillation").getrandbits(62)
-    return distillation.distil(decoder, alignment, snippets, bos, settings.distillation, seed, context.progress)
+    with training_ways():
+        return distillation.distil(decoder, alignment, snippets, bos, settings.distillation, seed, context.progress)
 
 
 # --- layers ---------------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
+from diglot.model.processor import is_slow_in_bfloat16
 from diglot.model.sharded_loss import ShardedCrossEntropy, ShardedLogProbabilities, cut_weight
 
 IGNORE = -100  # a target that is not to be predicted
@@ -124,11 +125,6 @@ def _product_type(hidden: Tensor) -> torch.dtype:
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
     slow = device == "cpu" and dtype == torch.bfloat16 and is_slow_in_bfloat16()
     return torch.float32 if slow else dtype
-
-
-def is_slow_in_bfloat16() -> bool:
-    """Whether this processor lacks AVX-512: its products in bfloat16 took 7 to 100 times as long as in float32."""
-    return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _chunk_size(weight_VD: Tensor) -> int:

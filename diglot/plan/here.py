@@ -25,6 +25,7 @@ from diglot.base.devices import HERE, Cluster, Device, device_called
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.flops import flops_per_token, measured_peak
 from diglot.model.loss import cross_entropy
+from diglot.model.processor import training_ways
 from diglot.plan.execution import Execution
 from diglot.plan.memory import memory
 
@@ -158,7 +159,7 @@ def extrapolated(seconds: dict[int, float], layers: int) -> float:
 def _times(config: DecoderConfig, execution: Execution, rows: int) -> tuple[float, float]:
     """Seconds of a forward and backward pass of so many rows, and of an optimizer step; the fastest of some."""
     device = _device()
-    with _as_training(), torch.random.fork_rng(devices=[]):
+    with training_ways(), torch.random.fork_rng(devices=[]):
         decoder = Decoder(config).to(device)
         if execution.float32_residual:
             decoder.keep_float32()
@@ -181,17 +182,6 @@ def _times(config: DecoderConfig, execution: Execution, rows: int) -> tuple[floa
         passes = min(_seconds(both_ways, device) for _ in range(TIMES))
         _seconds(optimizer.step, device)
         return passes, min(_seconds(optimizer.step, device) for _ in range(TIMES))
-
-
-@contextlib.contextmanager
-def _as_training() -> Iterator[None]:
-    """The deterministic ways that training takes; they fill new memory, which takes time."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -31,7 +31,7 @@ from torch import Tensor
 from diglot.base.artifact import LOGS, Context, Inputs
 from diglot.base.screen import say
 from diglot.base.summaries.model import TrainedModel
-from diglot.model.loss import is_slow_in_bfloat16
+from diglot.model.processor import is_slow_in_bfloat16, training_ways
 from diglot.recipe.train import Train, Training
 from diglot.tokens.packing import Batch, left_out, too_long
 from diglot.train import launch
@@ -79,9 +79,8 @@ def run(settings: Train, inputs: Inputs, output: Path, context: Context) -> Trai
 def on_all_processes(settings: Training, inputs: Inputs, output: Path, context: Context) -> Iterator[None]:
     """Let the other processes of a launcher do the same stage; the same bits each time."""
     launch.together(settings, inputs, output, context)
-    torch.use_deterministic_algorithms(True, warn_only=True)
     torch.set_num_threads(launch.threads(context.workers))
-    with launch.explained():
+    with launch.explained(), training_ways():
         yield
 
 

@@ -1,17 +1,22 @@
 """What has which type under bfloat16. Nothing fails where a type is wrong, so hooks look: on one process and on two."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from tiny_run import settings
+from safetensors.torch import load_file
+from tiny_run import settings, train
 
 from diglot.base.artifact import Inputs
 from diglot.model.attention import attend
 from diglot.model.loss import cross_entropy
+from diglot.model.processor import training_ways
+from diglot.train import loop
 from diglot.train.mesh import Mesh
 from diglot.train.optimizer import build_optimizer, take_step
 from diglot.train.parts import local
@@ -125,3 +130,23 @@ def test_settings_that_would_do_nothing_are_refused() -> None:
             settings(**MIXED | TENSOR | {name: True})
     with pytest.raises(ValueError, match="z_loss is for lm and sft"):
         settings(objective="dpo", z_loss=1e-4)
+
+
+def test_new_memory_need_not_be_filled(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's deterministic ways fill new memory with NaN; training turns that off, and the weights are the same bits."""
+    weights = {}
+    for filled in (True, False):
+        with monkeypatch.context() as patch:
+            if filled:
+                patch.setattr(loop, "training_ways", filling)
+            output = train(inputs, tmp_path / str(filled), settings(steps=4))
+        weights[filled] = load_file(output / "model.safetensors")
+    for name, tensor in weights[True].items():
+        assert torch.equal(tensor, weights[False][name]), name
+
+
+@contextlib.contextmanager
+def filling() -> Iterator[None]:
+    with training_ways():
+        torch.utils.deterministic.fill_uninitialized_memory = True
+        yield

@@ -1,0 +1,107 @@
+"""What a processor is good at, and how a process that trains on it makes use of that.
+
+    with training_ways():
+        steps
+
+holds until it is left:
+
+    memory that is freed stays with the process     see `keeping_memory`
+    float32 products of oneDNN, where they are exact see `exact_products`
+    new memory is not filled                         torch's deterministic ways fill it with NaN, so that code that reads
+                                                     what it never wrote is found. No result depends on it
+                                                     (tests/model/test_processor.py trains with and without)
+
+Nothing here changes what is computed: at most in which order the terms of a product are added.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import platform
+from collections.abc import Iterator
+
+import torch
+
+# glibc's names (malloc.h), and what they are again when training is over: the largest values that glibc's own adapting
+# rule reaches, since a process that sets one of them loses that rule for good.
+TRIM_THRESHOLD, MMAP_MAX, MMAP_THRESHOLD = -1, -4, -3
+NEVER = 2**31 - 1  # bytes at the heap's end before any is given back; an int, the largest
+AFTERWARDS = {MMAP_MAX: 65_536, MMAP_THRESHOLD: 32 * 2**20, TRIM_THRESHOLD: 64 * 2**20}
+
+
+def is_slow_in_bfloat16() -> bool:
+    """Whether this processor lacks AVX-512: its products in bfloat16 took 7 to 100 times as long as in float32."""
+    return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+@contextlib.contextmanager
+def training_ways() -> Iterator[None]:
+    """Deterministic algorithms, and all that makes steps faster without changing them."""
+    before = torch.are_deterministic_algorithms_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        with keeping_memory(), exact_products():
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def keeping_memory() -> Iterator[None]:
+    """Keep what is freed within the process (Linux with glibc; elsewhere nothing happens).
+
+    glibc gives each large tensor pages of its own and hands them back when it is freed, so that in the next step the kernel
+    fills them with zeros anew: 350,000 pages, 1.4 GB, a step of SmolLM2-135M with 1,024 tokens, a sixth of its time in
+    bfloat16 (benchmarks/train_step_real.py). From one heap that never shrinks the same step takes no new page at all,
+    at the same peak.
+    """
+    libc = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+    if libc is not None:
+        libc.mallopt(MMAP_MAX, 0)
+        libc.mallopt(TRIM_THRESHOLD, NEVER)
+    try:
+        yield
+    finally:
+        if libc is not None:
+            for name, value in AFTERWARDS.items():
+                libc.mallopt(name, value)
+            libc.malloc_trim(0)
+
+
+@contextlib.contextmanager
+def exact_products() -> Iterator[None]:
+    """Let oneDNN compute float32 products, where it rounds them no more than float32 does.
+
+    On a processor of AMD oneDNN's products took 3 to 12% less time than MKL's, which PyTorch calls for float32. The
+    one way to ask for them also allows products of bfloat16; processors with units for those (AMX) then take them, and
+    there all stays as it was: a product beside its float64 twin tells.
+    """
+    matmul = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "bf16"
+    if not _are_exact():
+        matmul.fp32_precision = before
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
+
+
+def _are_exact() -> bool:
+    """Whether products of both layouts, single and in batches, are as near to float64's as float32 can be."""
+    left, right = (
+        torch.linspace(-1, 1, 256 * 256).view(1, 256, 256).sin(),
+        torch.arange(2.0**16).view(1, 256, 256).cos(),
+    )
+    for one in (left, left.mT):
+        for other in (right, right.mT):
+            exact = one.double() @ other.double()
+            for product in ((one[0] @ other[0])[None], one.expand(4, -1, -1) @ other.expand(4, -1, -1)):
+                # bfloat16 keeps 8 bits and is 4e-3 off at most, float32 1e-6.
+                if float((product - exact).abs().max() / exact.abs().max()) > 1e-5:
+                    return False
+    return True
