@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diglot.align.messages import read_conversation
 from diglot.align.seeds import SeedTask, read_seed_tasks, seed_tasks, shipped_languages
 from diglot.base.errors import UserError
 from diglot.text.language_id import RIGHT, load_identifier
@@ -75,11 +76,11 @@ def test_no_task_is_there_twice(language: str) -> None:
     assert max(rouge_l(one, other) for one, other in combinations(words, 2)) < 0.7
 
 
-def rouge_l(one: list[str], other: list[str]) -> float:
-    """ROUGE-L F1 of two lists of words, or its upper bound where that is low."""
+def rouge_l(one: list[str], other: list[str], asked: float = 0.7) -> float:
+    """ROUGE-L F1 of two lists of words, or an upper bound of it where that is below what is asked."""
     total = len(one) + len(other)
     bound = 2 * (Counter(one) & Counter(other)).total() / total
-    if bound < 0.7:
+    if bound < asked:
         return bound
     longest = [0] * (len(other) + 1)
     for word in one:
@@ -111,6 +112,21 @@ def test_texts_are_plain_and_of_the_length_that_the_paper_asks_for(language: str
             assert text == text.strip(), task.id
             assert not MARKUP.search(text), (task.id, text)
         assert not task.input or task.input not in task.instruction
+
+
+def test_inputs_say_what_instructions_do_not(language: str) -> None:
+    """Appendix A: ROUGE-L of instruction and input of 0.5 at most, in Arabic of 0.2."""
+    most = 0.2 if language == "ar" else 0.5
+    for task in seed_tasks(language):
+        words = [re.findall(r"\w+", text.lower()) for text in (task.instruction, task.input)]
+        assert rouge_l(*words, most) <= most, task.id
+
+
+def test_they_are_instructions_that_a_model_can_be_trained_on(language: str) -> None:
+    for task in seed_tasks(language):
+        [question, answer] = read_conversation(task.as_json(), 8000)
+        assert question["content"] == f"{task.instruction}\n\n{task.input}".strip()
+        assert answer["content"] == task.output
 
 
 def test_arabic_has_its_own_punctuation_and_hardly_any_vowel_marks() -> None:

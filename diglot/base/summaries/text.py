@@ -77,7 +77,7 @@ class SeedTasksSummary(Summary, of=("translate-seed-tasks",)):
         server: its address, and what it said of the model.
     """
 
-    headline = ("tasks", "read", "requests", "tokens", "cost")
+    headline = ("tasks", "read", "dropped", "requests", "tokens", "cost")
 
     tasks: int
     read: int
