@@ -220,9 +220,8 @@ def shape_after(before: ModelConfig, settings: Expand, rows: int, layers: list[t
         UserError: the settings ask for what only our own decoder can.
     """
     if isinstance(before, DecoderConfig):
-        attention = tuple(before.layer_attention[layer] for layer, _ in layers) if before.layer_attention else ()
         # A new layer attends as the one that it comes from.
-        return replace(before, vocabulary_size=rows, num_layers=len(layers), layer_attention=attention)
+        return replace(before.with_layers(layer for layer, _ in layers), vocabulary_size=rows)
     asked = {
         "new_layers": settings.new_layers > 0,
         "initialization: distillation": settings.initialization == "distillation",

@@ -29,8 +29,8 @@ head, I intermediate size.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -129,6 +129,12 @@ class DecoderConfig(ModelConfig):
             values["rotary_scaling"] = RotaryScaling(**scaling | lists)
         values["layer_attention"] = tuple(LayerAttention(**each) for each in values["layer_attention"])
         return cls(**values)
+
+    def with_layers(self, layers: Iterable[int]) -> DecoderConfig:
+        """The shape of a model of these of its layers, by number; they may come several times."""
+        layers = list(layers)
+        attention = tuple(self.layer_attention[layer] for layer in layers) if self.layer_attention else ()
+        return replace(self, num_layers=len(layers), layer_attention=attention)
 
     @property
     def rotary_size(self) -> int:

@@ -345,6 +345,8 @@ def _phases(stage: Training) -> tuple[tuple[str, ...], ...]:
 def _refuse_cut(config: DecoderConfig, tensor_parallel: int, devices: int) -> str | None:
     if devices % tensor_parallel:
         return f"{devices} devices cannot be divided by it"
+    if tensor_parallel > 1 and config.query_key_norm == "projection":
+        return "the model's norms are over the queries of all heads at once (OLMo 2 and 3)"
     for what in ("num_heads", "num_key_value_heads", "intermediate_size"):
         if getattr(config, what) % tensor_parallel:
             return f"the model's {what} ({getattr(config, what)}) cannot be divided by it"

@@ -167,7 +167,10 @@ def _folder_of(path: str) -> Path:
 
 def _expand(stage: Expand, model: Known, tokenizer: Known) -> Known:
     before, rows = model.shape(), _rows(tokenizer.entries, stage.pad_vocabulary_to)
-    config = replace(before, vocabulary_size=rows, num_layers=before.num_layers + stage.new_layers)
+    config = replace(before, vocabulary_size=rows)
+    if isinstance(config, DecoderConfig):  # which layers the new ones stand on matters to nothing here
+        num_layers = config.num_layers + stage.new_layers
+        config = config.with_layers(layer * config.num_layers // num_layers for layer in range(num_layers))
     assumed = tuple(dict.fromkeys((*model.assumed, *tokenizer.assumed)))
     grown = [f"{before.vocabulary_size:,} → {rows:,} rows"]
     grown += [f"{stage.new_layers} new layers"] if stage.new_layers else []

@@ -121,13 +121,13 @@ def measured_speed(config: DecoderConfig, execution: Execution, batch_size: int,
         cluster: this machine.
     """
     rows = timed_rows(config, execution, cluster.device)
-    deep = replace(config, num_layers=min(DEEP, config.num_layers))
+    deep = config.with_layers(range(min(DEEP, config.num_layers)))
     needed = memory(deep, replace(execution, micro_batch_size=max(rows, 1), reference=False, copies=False)).total
     if not rows or needed > cluster.device.memory:
         return None
     times = {}
     for layers in (SHALLOW, deep.num_layers):
-        times[layers] = _times(replace(config, num_layers=layers), execution, rows)
+        times[layers] = _times(config.with_layers(range(layers)), execution, rows)
     forward_and_backward, update = (
         extrapolated({layers: both[part] for layers, both in times.items()}, config.num_layers) for part in (0, 1)
     )
@@ -139,7 +139,7 @@ def measured_speed(config: DecoderConfig, execution: Execution, batch_size: int,
 
 def timed_rows(config: DecoderConfig, execution: Execution, device: Device) -> int:
     """Sequences of a timed pass: no more than training has in memory; 0 where even one would take too long."""
-    deep = replace(config, num_layers=min(DEEP, config.num_layers))
+    deep = config.with_layers(range(min(DEEP, config.num_layers)))
     one = execution.sequence_length * flops_per_token(deep, execution.sequence_length)
     one /= ASSUMED_MFU * device.peak(execution.precision)
     if one > LONGEST_PASS:

@@ -197,6 +197,14 @@ def test_compiled_layers_compute_the_same():
         torch.testing.assert_close(one.grad, other.grad, atol=1e-5, rtol=1e-4, msg=parameter)
 
 
+def test_a_shape_of_some_of_its_layers():
+    olmo = SHAPES["olmo3"]
+    assert olmo.with_layers([0, 1]) == olmo
+    assert olmo.with_layers([1]).layer_attention == (LayerAttention(),)
+    assert olmo.with_layers([0, 0, 1]).layer_attention == (PLAIN_WINDOW, PLAIN_WINDOW, LayerAttention())
+    assert LLAMA.with_layers(range(5)) == replace(LLAMA, num_layers=5)
+
+
 def test_impossible_shapes_are_refused():
     with pytest.raises(UserError, match="multiple of num_key_value_heads"):
         replace(LLAMA, num_key_value_heads=3)

@@ -19,11 +19,13 @@ from diglot.model.families import FAMILIES, config_json, family_of, read_config,
 from diglot.model.families.keys import is_read
 from diglot.model.huggingface import find_model, huggingface_shapes, load_decoder, save_decoder, write_description
 from diglot.model.imported import run
+from diglot.model.loss import cross_entropy
 from diglot.model.presets import PRESETS
 from diglot.model.rotary import rotary_frequencies
 from diglot.model.weights import StoredWeights, write_weights
 from diglot.recipe.model import ImportModel
 from diglot.tokenizer.folder import load_tokenizer
+from diglot.tokens.packing import IGNORED
 
 LLAMA3 = {
     "rope_type": "llama3",
@@ -182,6 +184,37 @@ def test_import_and_export_agree_with_transformers(folder, tmp_path, context):
     for (name, mine), original in zip(sorted(again.state_dict().items()), sorted(theirs.state_dict().items())):
         assert name == original[0]
         assert torch.equal(mine, original[1]), name
+
+
+@pytest.mark.parametrize(
+    "name", ["mistral window", "smollm3", "olmo3 yarn", "phi4 mini", "qwen3 yarn", "starcoder2 window"]
+)
+def test_gradients_of_packed_documents_are_those_of_transformers(name, tmp_path):
+    """One row of documents shorter and longer than windows and contexts, against each alone in transformers' module."""
+    kind, changes = MODELS[name]
+    folder = save(transformers_model(kind, **changes), tmp_path / "theirs")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    decoder = load_decoder(folder)
+    spans = [(0, 6), (6, 56), (56, 80)]
+    # Not the token of padding, 3, for which transformers' embedding has no gradient.
+    tokens = torch.randint(4, 320, (1, 80), generator=torch.Generator().manual_seed(0))
+    documents, targets = torch.full((1, 80), -1), torch.full((1, 80), IGNORED)
+    loss = torch.zeros(())
+    for number, (start, end) in enumerate(spans):
+        documents[:, start:end] = number
+        targets[:, start : end - 1] = tokens[:, start + 1 : end]
+        mean = theirs(tokens[:, start:end], labels=tokens[:, start:end]).loss
+        loss = loss + mean * (end - start - 1)
+    loss.backward()
+    found, _ = cross_entropy(decoder(tokens, None, documents)[0], decoder.output_weight(), targets[0])
+    found.backward()
+    torch.testing.assert_close(found, loss, rtol=1e-6, atol=0)
+    gradients = {key: parameter.grad for key, parameter in decoder.named_parameters()}
+    wanted = {key: parameter.grad for key, parameter in theirs.named_parameters()}
+    for key, gradient in family_of(decoder.config).to_huggingface(gradients).items():
+        torch.testing.assert_close(
+            gradient, wanted[key], atol=1e-5 * float(wanted[key].abs().max()), rtol=1e-5, msg=key
+        )
 
 
 def test_weights_round_trip_bit_for_bit_in_any_type(tmp_path):

@@ -177,6 +177,41 @@ def test_shapes_are_followed_through_every_kind_of_stage(read, tmp_path):
     assert "tokens" not in known
 
 
+def test_layers_that_differ_are_planned(read, tmp_path):
+    """OLMo 3: new layers among its own, and norms that tensor parallel cannot cut, as training refuses it."""
+    window = LayerAttention(window=64)
+    config = replace(
+        PRESETS["tiny"],
+        num_layers=2,
+        norm_placement="after",
+        query_key_norm="projection",
+        layer_attention=(window, LayerAttention()),
+    )
+    (tmp_path / "olmo").mkdir()
+    (tmp_path / "olmo" / "config.json").write_text(json.dumps(config_json(config, dtype="float32")))
+    stages = {
+        "corpus": CORPUS,
+        "base": {"do": "import-model", "path": str(tmp_path / "olmo")},
+        "longer": {
+            "do": "extend-tokenizer",
+            "from": {"tokenizer": "base", "corpus": "corpus"},
+            "languages": ["ar"],
+            "new_tokens": 500,
+        },
+        "tokens": {"do": "encode", "from": {"tokenizer": "longer", "corpus": "corpus"}},
+        "expanded": {"do": "expand", "from": {"model": "base", "tokenizer": "longer"}, "new_layers": 2},
+        "trained": train("expanded", "tokens"),
+    }
+    known = follow(*read({"name": "r", "stages": stages}))
+    assert known["base"].config == config
+    expected = (window, window, LayerAttention(), LayerAttention())
+    assert known["trained"].config.layer_attention == expected
+    assert plan_recipe(*read({"name": "r", "stages": stages}), parse_cluster("h100:2"))[0].flops_per_token > 0
+    stages["trained"]["parallel"] = {"tensor": 2}
+    with pytest.raises(UserError, match=r"parallel\.tensor is 2: .*OLMo 2 and 3"):
+        plan_recipe(*read({"name": "r", "stages": stages}), parse_cluster("h100:2"))
+
+
 def test_a_new_model_has_a_row_for_each_entry(read):
     value = polylm("tiny")
     value["stages"]["init"] |= {"pad_vocabulary_to": 1000, "shape": {"num_layers": 5}}
