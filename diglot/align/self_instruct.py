@@ -120,11 +120,11 @@ def _seeds(settings: SelfInstruct, inputs: Inputs, language: str) -> list[Task]:
     Raises:
         UserError: there are none, or too few for a prompt.
     """
-    translated = inputs.maybe("seeds")
+    translated = {artifact.settings.get("target_language"): artifact.path for artifact in inputs.many("seeds")}
     if language in settings.seed_tasks:
         found = read_seed_tasks(expand_home(settings.seed_tasks[language]))
-    elif translated is not None and (translated.path / f"{language}.jsonl").is_file():
-        found = read_seed_tasks(translated.path / f"{language}.jsonl")
+    elif language in translated:
+        found = read_seed_tasks(translated[language] / "seed_tasks.jsonl")
     else:
         found = seed_tasks(language)
     seeds = [Task(one.instruction, one.input, one.output) for one in found if not one.only or language in one.only]

@@ -9,6 +9,15 @@ from pydantic import Field, field_serializer
 from diglot.base.format import public_address
 from diglot.recipe.common import Count, Settings
 
+# What a server's answers don't depend on.
+NEUTRAL = frozenset(
+    {"max_cost", "max_total_tokens"}
+    | {
+        f"endpoint.{name}"
+        for name in ("url", "key_variable", "price_in", "price_out", "concurrency", "timeout", "retries")
+    }
+)
+
 
 class Endpoint(Settings):
     """An OpenAI-compatible model server."""

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from diglot.recipe.common import Count, Language, Role, Seed, Share, Stage
-from diglot.recipe.endpoint import Endpoint
+from diglot.recipe.endpoint import NEUTRAL, Endpoint
 
 # PolyLM A.2: ROUGE-L of instruction and input above which a task says everything twice.
 INPUT_SIMILARITY, INPUT_SIMILARITY_BY_LANGUAGE = 0.5, {"ar": 0.2, "ko": 0.3, "vi": 0.3}
@@ -17,14 +17,10 @@ class SelfInstruct(Stage):
     """Let a model write instructions in other languages, from seed tasks and its own earlier ones (PolyLM 4)."""
 
     makes: ClassVar[str] = "instructions"
-    reads: ClassVar[dict[str, Role]] = {"seeds": Role(("seed-tasks",), required=False)}
+    reads: ClassVar[dict[str, Role]] = {"seeds": Role(("text",), required=False, many=True)}
     function: ClassVar[str] = "diglot.align.self_instruct:run"
     position: ClassVar[int] = 41
-    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset(
-        {"max_cost", "max_total_tokens"}
-        | {f"endpoint.{name}" for name in ("url", "key_variable", "price_in", "price_out", "concurrency")}
-        | {"endpoint.timeout", "endpoint.retries"}
-    )
+    not_in_fingerprint: ClassVar[frozenset[str]] = NEUTRAL
     told: ClassVar[tuple[str, ...]] = ("endpoint.url",)
     extra: ClassVar[str | None] = "align"
 
@@ -33,7 +29,8 @@ class SelfInstruct(Stage):
     languages: list[Language] = Field(min_length=1, description="Of the tasks.", examples=["[ar, id]"])
     seed_tasks: dict[Language, str] = Field(
         {},
-        description="Files of seed tasks by language. In other languages translated ones (`seeds` in `from`), or ours (ar, en, id).",
+        description="Files of seed tasks by language. In other languages those of translate-seed-tasks (`seeds` in `from`), or ours "
+        "(ar, en, id).",
         examples=["{he: my/seeds.he.jsonl}"],
     )
     rounds: Count = Field(10, description="PolyLM 4.2.")

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from diglot.recipe.common import Count, Language, Name, Role, Seed, Share, Stage
-from diglot.recipe.endpoint import Endpoint
+from diglot.recipe.endpoint import NEUTRAL, Endpoint
 from diglot.recipe.source import Source, source_paths
 
 
@@ -20,11 +20,7 @@ class Translating(Stage):
         in_prompt: the fields that a prompt may have beside {text}, which it must have.
     """
 
-    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset(
-        {"max_cost"}
-        | {f"endpoint.{name}" for name in ("url", "key_variable", "price_in", "price_out", "concurrency")}
-        | {"endpoint.timeout", "endpoint.retries"}
-    )
+    not_in_fingerprint: ClassVar[frozenset[str]] = NEUTRAL - {"max_total_tokens"}
     told: ClassVar[tuple[str, ...]] = ("endpoint.url",)
     extra: ClassVar[str | None] = "translate"
     in_prompt: ClassVar[tuple[str, ...]] = ("source_language", "target_language")

@@ -11,8 +11,10 @@ from commands import Command, diglot
 
 from diglot.align import self_instruct
 from diglot.align.rouge import cut_words, rouge_l
-from diglot.base.artifact import Context, Inputs, content_hash
+from diglot.align.seeds import seed_tasks
+from diglot.base.artifact import Context, Inputs, content_hash, read_artifact, writing
 from diglot.base.errors import UserError
+from diglot.base.summaries.text import SeedTasksSummary
 from diglot.recipe.endpoint import Endpoint
 from diglot.recipe.self_instruct import SelfInstruct
 
@@ -186,3 +188,25 @@ def test_killed_again_and_again_it_makes_the_same(serve, seeds, tmp_path, kills)
     assert asked.keys() == wanted.keys()
     # What was under way when one of the two died is asked once more.
     assert (asked - wanted).total() <= 4 * kills
+
+
+def test_translated_seed_tasks_are_taken(serve, tmp_path):
+    server, output = serve(), tmp_path / "made"
+    folder = tmp_path / "seeds"
+    with writing(
+        folder, stage="seeds", kind="text", do="translate-seed-tasks", fingerprint="f" * 32, inputs={},
+        settings={"target_language": "ar"},
+    ) as unfinished:  # fmt: skip
+        fields = [{"instruction": a, "input": b, "output": c} for a, b, c in SEEDS]
+        lines = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in fields)
+        (unfinished.folder / "seed_tasks.jsonl").write_text(lines)
+        unfinished.summary = SeedTasksSummary(4, 4, {}, 9, {}, 0.0, "tiny")
+    output.mkdir()
+    (tmp_path / "scratch").mkdir()
+    endpoint = Endpoint(url=server.url, model="tiny", retries=0)
+    stage = SelfInstruct(endpoint=endpoint, languages=["ar", "id"], rounds=1, first_prompts=2, language_confidence=0)
+    context = Context(name="made", seed=1, scratch=tmp_path / "scratch")
+    self_instruct.run(stage, Inputs({"seeds": [read_artifact(folder)]}), output, context)
+    assert SEEDS[2][0] in " ".join(server.texts)  # the translated ones, and ours in Indonesian
+    assert any(seed.instruction in text for seed in seed_tasks("id") for text in server.texts)
+    assert {file.stem for file in (output / "tasks").iterdir()} == {"ar", "id"}
