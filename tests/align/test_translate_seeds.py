@@ -116,6 +116,8 @@ def test_what_does_not_pass_is_asked_for_again_and_then_dropped_whole_by_its_rea
     words = ["once", "cut", "refused", "copied", "carried", "good"]
     summary, tasks, dropped = translate(tmp_path, server, [task(word) for word in words])
     assert [task.id for task in tasks] == ["once", "good"]
+    # The first answer to `once` was in English.
+    assert [one.output for one in tasks] == [translated(task(word)["output"]) for word in ("once", "good")]
     assert {one["id"]: (one["part"], one["reason"]) for one in dropped} == {
         "cut": ("output", "cut_off"),
         "refused": ("output", "refused"),
