@@ -42,7 +42,10 @@ MEASURES = (
 )
 KINDS = {"byte-fallback": "BPE with byte fallback", "byte-level": "byte-level BPE", "unigram": "unigram"}
 MEASURED_ON = {"heldout": "held-out documents", "documents": "training documents"}
-CHAT_FORMATS = {"diglot": "Diglot", "chatml": "ChatML", "llama-3": "Llama-3"}
+CHAT_FORMATS = {
+    "diglot": "Diglot", "chatml": "ChatML", "llama-3": "Llama-3", "llama-2": "Llama-2", "mistral": "Mistral",
+    "gemma": "Gemma", "own": "its own",
+}  # fmt: skip
 
 
 def tokenizer(run: Run, colours: Colours) -> Section | None:

@@ -1,32 +1,34 @@
 r"""A conversation as ids, in the chat format of a tokenizer's folder.
 
-A conversation is one flat text. Before every message stands what names its role, after it a token that ends it:
+A conversation is one flat text, written as the folder's chat template writes it:
 
     diglot    <s><|user|>What does a baker bake?<|end|><|assistant|>Bread.<|end|>
     chatml    <|im_start|>user⏎What does a baker bake?<|im_end|>⏎<|im_start|>assistant⏎Bread.<|im_end|>⏎
     llama-3   <|begin_of_text|><|start_header_id|>user<|end_header_id|>⏎⏎What does a baker bake?<|eot_id|>…
+    llama-2   <s>[INST] What does a baker bake? [/INST] Bread. </s>
+    gemma     <bos><start_of_turn>user⏎What does a baker bake?<end_of_turn>⏎<start_of_turn>model⏎Bread.<end_of_turn>⏎
 
-`diglot` is what tokenizers of ours have: no separator stands between a role's token and the content, so content is
-encoded exactly as it is encoded alone. `chatml` (Qwen) and `llama-3` are taken over from bases that have them.
+`diglot` is what tokenizers of ours have; the others, and any like them, are taken over from bases that have them. What a
+template writes around contents is learnt from itself (skeleton.py), and put to the test on other conversations, token for
+token. A template is a chat format here if
 
-Which format a folder has is said by its chat template, and is put to the test: the template must write prompts as the
-format does, token for token. Three things are learnt from the template itself:
+* it writes every content once, and takes from it no more than the spaces around it;
+* a special token ends every answer, one that is known to end generations;
+* an answer begins where the prompt for it ends: what follows the prompt is what the model is to say.
 
-* what begins a conversation: the beginning-of-text token (`<s>`, GPT-2's `<|endoftext|>`, none in Qwen), and a fixed
-  text where the template adds one, such as Qwen2.5's own system message in conversations without one;
-* what stands before a system message (Llama-3.1 puts dates into it);
-* in which roles spaces around the content are removed (Llama-3: in all).
+A special token of the format cannot be forged: a template works on text, so a user who types `<|assistant|>` gets a real role
+token out of it; `Chat` works on ids and encodes every content as plain text. Marks that are no special tokens (`[INST]` of
+Llama-2) are plain text by themselves, and a user can type them. Everything else has the template's ids.
 
 Thoughts are written as the template writes them. Where it drops those of earlier answers, so do we, and such answers are not
 predicted, for nobody shall learn to answer without thinking from one whose thoughts were taken away; where it puts empty ones
-before the last answer (Qwen3), so do we, and they are predicted with it (thoughts.py).
-
-A template works on text, so a user who types `<|assistant|>` gets a real role token out of it; `Chat` works on ids and
-encodes every content as plain text, so nobody can forge a role. Everything else has the template's ids.
+before the last answer (Qwen3), so do we, and they are predicted with it (thoughts.py). Where a template takes no system
+message, or not always (Gemma 2, Mistral's), the next question begins with it, as Gemma 3's own template has it.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,9 +41,10 @@ import tokenizers
 from diglot.base.errors import UserError
 from diglot.tokenizer.description import read_settings, read_specification, special_name
 from diglot.tokenizer.folder import build_tokenizer, load_tokenizer, reader_of_bytes
-from diglot.tokenizer.special import FORMATS, ROLES, ChatFormat
+from diglot.tokenizer.skeleton import Differs, Skeleton, read_skeleton
+from diglot.tokenizer.special import ENDS, FORMATS, ROLES, TURNS
 from diglot.tokenizer.template import Template, TemplateFailure, read_template
-from diglot.tokenizer.thoughts import EMPTY, Thoughts, learn_thoughts
+from diglot.tokenizer.thoughts import EMPTY, learn_thoughts
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -49,9 +52,10 @@ Messages = Sequence[Mapping[str, str]]
 REMEDY = (
     "Give the tokenizer Diglot's own chat format: extend-tokenizer with `chat: diglot`; train-tokenizer always does."
 )
-# What is said while a template is learnt, and, with other spaces around it, while it is tested.
-LEARNING = {"system": " Be brief.\n ", "user": " What is baked?\n ", "assistant": " Bread.\n "}
+# What is said to test a template, and between the turns of that.
 TESTING = {"system": "\tSpeak up. \n\n", "user": "Who bakes it,\nwhere?  ", "assistant": "  A baker 12.\n"}
+OTHER = {"role": "user", "content": " What is baked?\n "}
+SKELETONS = 1000  # orders of roles that are remembered
 
 
 class NoChatFormat(UserError):
@@ -62,47 +66,47 @@ class Chat:
     """The chat format of one tokenizer.
 
     Attributes:
-        name: the format's.
+        name: the format's; `own` for one without a name here.
         tokenizer: takes every text as plain text.
         ends: ids of the tokens that end an answer (an end-of-text token ends it as well).
+        takes_system: whether the template writes system messages.
     """
 
-    def __init__(
-        self,
-        chat_format: ChatFormat,
-        tokenizer: tokenizers.Tokenizer,
-        special: Mapping[str, int],
-        unknown: int | None,
-        opening: str,
-        system_opening: str,
-        stripped: frozenset[str],
-        template: Template,
-        thoughts: Thoughts,
-        always_prompts: bool,
-    ):
+    def __init__(self, template: Template, specification: dict[str, Any], end_of_text: str | None):
         """Use `load_chat`.
 
         Args:
-            chat_format: how messages are written.
-            tokenizer: with `encode_special_tokens`.
-            special: ids of all special tokens.
-            unknown: the id of what is not in the vocabulary, which any text may have.
-            opening: what a conversation without a system message begins with.
-            system_opening: what stands before the content of a system message at the beginning.
-            stripped: roles whose content loses the spaces around it.
             template: of the folder.
-            thoughts: what it does to them.
-            always_prompts: every conversation ends in what stands before an answer.
+            specification: tokenizer.json.
+            end_of_text: the token that ends a sequence, which may end answers too.
+
+        Raises:
+            Differs, TemplateFailure: the template is no chat format.
         """
-        self.name, self.tokenizer = chat_format.name, tokenizer
-        self.ends: tuple[int, ...] = (special[chat_format.end],)
-        self._format, self._special = chat_format, special
-        self._opening, self._system_opening, self._stripped = opening, system_opening, stripped
-        self._template, self._thoughts, self._always_prompts = template, thoughts, always_prompts
-        self._never = frozenset(special.values()) - {unknown}
-        self._bytes_of = reader_of_bytes(tokenizer)
-        self._split = re.compile("(" + "|".join(map(re.escape, sorted(special, key=len, reverse=True))) + ")")
-        self._known: dict[str, tuple[list[int], str]] = {}
+        self._template = template
+        self.takes_system = _takes_system(template)
+        written = read_skeleton(template, ("user", "assistant", "user"), True, False)
+        self._thoughts = learn_thoughts(template, written.slots[1].before)
+        # Tokens that the format's text may be made of: the special ones, and those of known formats whatever the file says.
+        self._special = {
+            token["content"]: token["id"]
+            for token in specification["added_tokens"]
+            if token["special"] or token["content"] in TURNS
+        }
+        pattern = "|".join(map(re.escape, sorted(self._special, key=len, reverse=True)))
+        self._split = re.compile(f"({pattern})" if pattern else r"(?!)")
+        self._skeleton = functools.lru_cache(SKELETONS)(self._read_skeleton)
+        self.name = _name_of(written, self._split, template.text)
+        self._lead = self._learn_lead()
+        ends = dict.fromkeys(self._learn_ends())
+        if unknown := [token for token in ends if token not in (*ENDS, end_of_text)]:
+            raise Differs(f"the template ends answers in {unknown[0]!r}, which is not known to end generations")
+        self.ends = tuple(self._special[token] for token in ends)
+        self.tokenizer = _plain_tokenizer(specification, frozenset(self._special))
+        model = specification["model"]
+        unknown_id = model.get("unk_id", self._special.get(model.get("unk_token") or ""))
+        self._never = frozenset(self._special.values()) - {unknown_id}
+        self._bytes_of = reader_of_bytes(self.tokenizer)
 
     def encode(self, messages: Messages, add_generation_prompt: bool = False) -> tuple[list[int], list[int]]:
         """Encode a conversation, with marks on what the assistant says.
@@ -124,22 +128,36 @@ class Chat:
         """
         ids: list[int] = []
         targets: list[int] = []
-        for before, content, role, is_predicted in self._parts(messages):
-            head, tail = self._cut(before)
+        asked, said, is_predicted = "", None, False  # plain text since the last special token; `said` is an answer's
+        closing = self._skeleton_of(messages, add_generation_prompt).closing
+        for before, content, role, is_learnt in [
+            *self._parts(messages, add_generation_prompt),
+            (closing, "", "", False),
+        ]:
+            for place, piece in enumerate(self._split.split(before)):
+                if place % 2 == 0:  # between special tokens
+                    asked, said = (asked + piece, said) if said is None else (asked, said + piece)
+                    continue
+                head, answer = self._continued(asked, said or "")
+                ids += [*head, *answer, self._special[piece]]
+                targets += [
+                    *[0] * len(head),
+                    *[int(is_predicted)] * len(answer),
+                    int(is_predicted and said is not None),
+                ]
+                asked, said = "", None
             if role == "assistant":
-                asked, said = self._continued(tail, content)
+                # Before an answer the template may write what the prompt for it does not end in: Llama-2's space.
+                asked, said, is_predicted = asked.removesuffix(self._lead), self._lead + content, is_learnt
             else:
-                asked, said = self._plain(tail + content), []
-            ids += [*head, *asked, *said, *self.ends]
-            targets += [*[0] * (len(head) + len(asked)), *[int(is_predicted)] * (len(said) + 1)]
-        head, tail = self._cut(self._closing(messages, add_generation_prompt))
-        last = [*head, *self._plain(tail)]
+                asked += content
+        last = self._plain(asked)
         return ids + last, targets + [0] * len(last)
 
     def text(self, messages: Messages, add_generation_prompt: bool = False) -> str:
         """The conversation as the chat template writes it, for people to read; see `encode`."""
-        parts = "".join(before + content + self._format.end for before, content, *_ in self._parts(messages))
-        return parts + self._closing(messages, add_generation_prompt)
+        parts = "".join(before + content for before, content, *_ in self._parts(messages, add_generation_prompt))
+        return parts + self._skeleton_of(messages, add_generation_prompt).closing
 
     @property
     def asks_for_date(self) -> bool:
@@ -148,8 +166,13 @@ class Chat:
 
     def forgetting(self, messages: Messages) -> list[int]:
         """The numbers of answers that lose their thoughts because a question follows: they are not predicted."""
-        parts = enumerate(self._parts(messages))
-        return [number for number, (*_, role, is_predicted) in parts if role == "assistant" and not is_predicted]
+        last_question = _last_question(messages)
+        answers = [(number, one["content"]) for number, one in enumerate(messages) if one["role"] == "assistant"]
+        return [
+            number
+            for number, content in answers
+            if number < last_question and self._thoughts.earlier(content) != content
+        ]
 
     def difference(self, messages: Messages) -> str | None:
         """Where the chat template writes a conversation otherwise; None: nowhere.
@@ -168,57 +191,101 @@ class Chat:
             asked.append((messages, False))
         try:
             for part, is_prompt in asked:
-                if (theirs := self._template.render(part, is_prompt)) != (ours := self.text(part, is_prompt)):
+                if (theirs := self._template.render(self._prepared(part), is_prompt)) != (
+                    ours := self.text(part, is_prompt)
+                ):
                     return _first_difference(theirs, ours)
         except TemplateFailure as failure:
             return str(failure)
         return None
 
-    def _parts(self, messages: Messages) -> Iterator[tuple[str, str, str, bool]]:
-        """By message: what stands before the content, the content, its role, and whether it is to be predicted."""
-        last_question = max((number for number, one in enumerate(messages) if one.get("role") == "user"), default=0)
+    def _parts(self, messages: Messages, add_generation_prompt: bool) -> Iterator[tuple[str, str, str, bool]]:
+        """In the text's order: what stands before a content, the content, its role, and whether it is to be predicted."""
+        prepared, skeleton = self._prepared(messages), self._skeleton_of(messages, add_generation_prompt)
+        last_question = _last_question(prepared)
+        for slot in skeleton.slots:
+            role, content = prepared[slot.number]["role"], slot.stripped(prepared[slot.number]["content"])
+            if role == "assistant":
+                rewrite = self._thoughts.earlier if slot.number < last_question else self._thoughts.latest
+                lost = slot.number < last_question and rewrite(content) != content
+                yield slot.before, rewrite(content), role, not lost
+            else:
+                yield slot.before, content, role, False
+
+    def _prepared(self, messages: Messages) -> Messages:
+        """The messages, checked; a system message that the template does not take stands before the next question."""
         for number, message in enumerate(messages):
             role, content = message.get("role"), message.get("content")
             if role not in ROLES:
                 raise UserError(f"message {number}: unknown role {role!r}; known: {', '.join(ROLES)}")
             if not isinstance(content, str):
                 raise UserError(f"message {number} ({role}): content must be text, not {type(content).__name__}")
-            if number:
-                before = self._format.after + self._format.before[role]
-            else:
-                system = role == "system"
-                before = self._system_opening if system else self._opening + self._format.before[role]
-            content = content.strip() if role in self._stripped else content
-            if role == "assistant":
-                rewrite = self._thoughts.earlier if number < last_question else self._thoughts.latest
-                lost = number < last_question and rewrite(content) != content
-                yield before, rewrite(content), role, not lost
-            else:
-                yield before, content, role, False
+        roles = [message["role"] for message in messages[:2]]
+        if self.takes_system or roles != ["system", "user"]:
+            return messages
+        both = "\n\n".join(message["content"].strip() for message in messages[:2])
+        return [{"role": "user", "content": both}, *messages[2:]]
 
-    def _closing(self, messages: Messages, add_generation_prompt: bool) -> str:
-        prompt = self._format.before["assistant"] if add_generation_prompt or self._always_prompts else ""
-        return (self._format.after if messages else self._opening) + prompt
+    def _skeleton_of(self, messages: Messages, add_generation_prompt: bool) -> Skeleton:
+        roles = tuple(message["role"] for message in self._prepared(messages))
+        try:
+            return self._skeleton(roles, add_generation_prompt)
+        except (Differs, TemplateFailure) as trouble:
+            raise UserError(
+                f"the chat template takes no conversation of {', '.join(roles) or 'nothing'}: {trouble}"
+            ) from trouble
 
-    def _cut(self, text: str) -> tuple[list[int], str]:
-        """A text of the format: ids up to its last special token, and the plain text after that."""
-        if text not in self._known:
-            *pieces, tail = self._split.split(text)
-            ids = [
-                id_
-                for piece in pieces
-                for id_ in ([self._special[piece]] if piece in self._special else self._plain(piece))
+    def _read_skeleton(self, roles: tuple[str, ...], add_generation_prompt: bool) -> Skeleton:
+        return read_skeleton(self._template, roles, add_generation_prompt, self._thoughts.fills)
+
+    def _learn_lead(self) -> str:
+        """What the template writes between the prompt for an answer and the answer: nothing, or Llama-2's space.
+
+        Raises:
+            Differs: an answer does not begin where its prompt ends.
+        """
+        leads = set()
+        for roles in (("user",), ("user", "assistant", "user")):
+            prompt, whole = (
+                self._skeleton(roles, True).closing,
+                self._skeleton((*roles, "assistant"), False).slots[-1].before,
+            )
+            lead = whole.removeprefix(prompt)
+            if not whole.startswith(prompt) or self._split.search(lead):
+                raise Differs(f"the prompt for an answer ends in {prompt!r}, but {whole!r} stands before an answer")
+            leads.add(lead)
+        if len(leads) > 1:
+            raise Differs(
+                f"the template writes {' or '.join(map(repr, sorted(leads)))} between a prompt and its answer"
+            )
+        return leads.pop()
+
+    def _learn_ends(self) -> Iterator[str]:
+        """The special tokens behind the last answer, and behind one that a question follows.
+
+        Raises:
+            Differs: there is none.
+        """
+        last, earlier = (
+            self._skeleton(("user", "assistant"), False),
+            self._skeleton(("user", "assistant", "user"), False),
+        )
+        for behind in (last.closing, earlier.slots[2].before):
+            if not (found := self._split.search(behind)):
+                raise Differs(f"no special token ends an answer: {behind!r} stands behind it")
+            yield found[0]
+
+    def _continued(self, asked: str, said: str) -> tuple[list[int], list[int]]:
+        """The ids of plain text with an answer after it: those of the text alone, and those that hold any of the answer."""
+        if said.startswith(EMPTY) and self._split.search(EMPTY):  # thoughts stand between special tokens here
+            pieces = self._split.split(EMPTY)
+            given = [
+                [self._special[piece]] if place % 2 else self._plain(piece) for place, piece in enumerate(pieces[:-1])
             ]
-            self._known[text] = ids, tail
-        return self._known[text]
-
-    def _continued(self, tail: str, content: str) -> tuple[list[int], list[int]]:
-        """The ids of a text with a content after it: those of the text alone, and those that hold any of the content."""
-        given, rest = self._cut(EMPTY) if content.startswith(EMPTY) else ([], "")
-        if given:  # thoughts stand between special tokens here
-            return self._plain(tail) if tail else [], [*given, *self._plain(rest + content[len(EMPTY) :])]
-        alone, together = self._plain(tail) if tail else [], self._plain(tail + content)
-        border, left = len(alone), len(tail.encode())
+            rest = self._plain(pieces[-1] + said[len(EMPTY) :])
+            return self._plain(asked), [*(id_ for ids in given for id_ in ids), *rest]
+        alone, together = self._plain(asked), self._plain(asked + said)
+        border, left = len(alone), len(asked.encode())
         if together[:border] != alone:  # a token holds the end of the one and the beginning of the other
             border = 0
             while border < len(together) and (left := left - len(self._bytes_of(together[border]))) >= 0:
@@ -230,6 +297,8 @@ class Chat:
 
         Unigram tokenizers find pieces by their text alone, `</s>` too: such a find is cut behind its first character.
         """
+        if not text:  # some normalizers make a space of it
+            return []
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
         ids = encoding.ids
         if len(text) < 2 or self._never.isdisjoint(ids):
@@ -273,73 +342,47 @@ def load_chat(folder: Path) -> Chat:
         raise NoChatFormat(f"{folder}: the tokenizer has no chat template. {REMEDY}")
     names = ("bos_token", "eos_token", "unk_token", "pad_token")
     special = {name: token for name in names if (token := special_name(config, name)) is not None}
-    specification = read_specification(folder)
-    added = {token["content"] for token in specification["added_tokens"]}
+    # What the template adds is learnt from one conversation and tested on another.
     try:
         template = Template(text, special)
-    except TemplateFailure as failure:
-        raise NoChatFormat(f"{folder}: its chat template cannot be used: {failure}. {REMEDY}") from failure
-    # A format whose special tokens the folder lacks can't be its own, whatever the template says.
-    missing = {one.name: [token for token in one.tokens if token not in added] for one in FORMATS}
-    if all(missing.values()):
-        lacks = "; ".join(f"{name} needs {tokens[0]}" for name, tokens in missing.items())
-        raise NoChatFormat(f"{folder}: the tokenizer lacks special tokens of every chat format: {lacks}. {REMEDY}")
-    troubles = []
-    for chat_format in FORMATS:
-        if missing[chat_format.name]:
-            continue
-        # What the template adds is learnt from one conversation and tested on another.
-        try:
-            chat = _learn(chat_format, template, specification)
-            _test(chat, template, parser)
-        except (_Differs, TemplateFailure) as trouble:
-            troubles.append(f"{chat_format.name}: {trouble}")
-        else:
-            return chat
-    raise NoChatFormat(f"{folder}: its chat template does not write the format {', nor '.join(troubles)}. {REMEDY}")
+        chat = Chat(template, read_specification(folder), special.get("eos_token"))
+        _test(chat, template, parser)
+    except (Differs, TemplateFailure) as trouble:
+        raise NoChatFormat(f"{folder}: its chat template cannot be used: {trouble}. {REMEDY}") from trouble
+    return chat
 
 
-class _Differs(Exception):
-    """Where a template and a format differ."""
+def _last_question(messages: Messages) -> int:
+    """The number of the last message of a user."""
+    return max((number for number, one in enumerate(messages) if one.get("role") == "user"), default=0)
 
 
-def _learn(chat_format: ChatFormat, template: Template, specification: dict[str, Any]) -> Chat:
-    """The format with what the template adds to it."""
-    system, user, assistant = ({"role": role, "content": text} for role, text in LEARNING.items())
-    rendering = template.render([user, assistant, user], True)
-    opening, user_stripped = _before(rendering, chat_format.before["user"], LEARNING["user"])
-    _, answer_stripped = _before(rendering, chat_format.before["assistant"], LEARNING["assistant"])
-    system_opening, system_stripped = _before(template.render([system, user], True), "", LEARNING["system"])
-    stripped = {"user": user_stripped, "assistant": answer_stripped, "system": system_stripped}
-    tokenizer = _plain_tokenizer(specification, chat_format.tokens)
-    special = {
-        token["content"]: token["id"]
-        for token in specification["added_tokens"]
-        if token["special"] or token["content"] in chat_format.tokens
-    }
-    roles = frozenset(role for role, is_stripped in stripped.items() if is_stripped)
-    model = specification["model"]
-    unknown = model.get("unk_id", special.get(model.get("unk_token") or ""))
-    thoughts = learn_thoughts(template, chat_format.before["assistant"])
-    # Llama-3's first template asks for an answer behind every conversation; nothing of that is predicted.
-    always_prompts = template.render([user, assistant], False).endswith(chat_format.before["assistant"])
-    return Chat(
-        chat_format, tokenizer, special, unknown, opening, system_opening, roles, template, thoughts, always_prompts
-    )
+def _takes_system(template: Template) -> bool:
+    """Whether a template writes system messages, whatever follows.
+
+    Some raise an error and some leave them out, Mistral v0.3's where the last message is an answer: as in training.
+    """
+    try:
+        for roles, is_prompt in ((("system", "user"), True), (("system", "user", "assistant"), False)):
+            read_skeleton(template, roles, is_prompt, False)
+    except (Differs, TemplateFailure):
+        return False
+    return True
 
 
-def _before(rendering: str, header: str, content: str) -> tuple[str, bool]:
-    """What stands before a message, and whether the content was stripped."""
-    for text in (content, content.strip()):
-        before, found, _ = rendering.partition(header + text)
-        if found:
-            return before, text != content
-    middle = max(rendering.find(content.strip()), 0)
-    around = rendering[max(middle - 50, 0) : middle + 50]
-    raise _Differs(f"the template writes {around!r}, without {(header + content)!r}")
+def _name_of(written: Skeleton, split: re.Pattern[str], template: str) -> str:
+    """The name of the format that a template writes."""
+    text = "".join(slot.before for slot in written.slots) + written.closing
+    tokens = set(split.findall(text))
+    for name, (_, *theirs) in FORMATS.items():
+        if tokens & set(theirs):
+            return name
+    if "[INST]" in text:
+        return "llama-2" if "<<SYS>>" in template else "mistral"
+    return "own"
 
 
-def _plain_tokenizer(specification: dict[str, Any], tokens: Sequence[str]) -> tokenizers.Tokenizer:
+def _plain_tokenizer(specification: dict[str, Any], tokens: frozenset[str]) -> tokenizers.Tokenizer:
     """The tokenizer that takes every text as plain text, wherever in a conversation it stands.
 
     The format's tokens become special where they are not, or they would be found in contents. SentencePiece's space
@@ -365,20 +408,21 @@ def _without_first_space(splitter: Any) -> Any:
 def _test(chat: Chat, template: Template, parser: tokenizers.Tokenizer) -> None:
     """Compare prompts of one and two turns, with and without a system message, by text and by ids; likewise with answers."""
     system, user, assistant = ({"role": role, "content": text} for role, text in TESTING.items())
-    other = {"role": "user", "content": LEARNING["user"]}
-    prompts = [[user], [user, assistant, other], [system, user], [system, other, assistant, user]]
+    prompts = [[user], [user, assistant, OTHER]]
+    if chat.takes_system:
+        prompts += [[system, user], [system, OTHER, assistant, user]]
     for messages, is_prompt in [
         *((each, True) for each in prompts),
         *(([*each, assistant], False) for each in prompts),
     ]:
         theirs, ours = template.render(messages, is_prompt), chat.text(messages, is_prompt)
         if theirs != ours:
-            raise _Differs(_first_difference(theirs, ours))
+            raise Differs(_first_difference(theirs, ours))
         their_ids = parser.encode(theirs, add_special_tokens=False).ids
         our_ids, _ = chat.encode(messages, is_prompt)
         if their_ids != our_ids:
             decode = parser.decode
-            raise _Differs(
+            raise Differs(
                 f"{theirs!r} is encoded as {[decode([id_], skip_special_tokens=False) for id_ in their_ids]}, not as "
                 f"{[decode([id_], skip_special_tokens=False) for id_ in our_ids]}"
             )

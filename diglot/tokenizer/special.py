@@ -1,8 +1,6 @@
-"""The special tokens of our tokenizers, and how the known chat formats write messages (`chat.py` finds out which it is)."""
+"""The special tokens of our tokenizers, and of the known chat formats."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 UNKNOWN, BEGIN, STOP, PADDING, END = "<unk>", "<s>", "</s>", "<pad>", "<|end|>"
 ROLES = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
@@ -21,41 +19,14 @@ CHAT_TEMPLATE = """\
 """
 
 
-@dataclass(frozen=True)
-class ChatFormat:
-    """How messages are written.
-
-    Attributes:
-        name: `diglot`, `chatml` or `llama-3`.
-        before: by role, what stands before a message.
-        end: the token that ends a message.
-        after: what stands between that token and the next message.
-        tokens: the special tokens of the format.
-    """
-
-    name: str
-    before: dict[str, str]
-    end: str
-    after: str
-    tokens: tuple[str, ...]
-
-
-FORMATS = (
-    ChatFormat("diglot", ROLES, END, "", (*ROLES.values(), END)),
-    ChatFormat(
-        "chatml", {role: f"<|im_start|>{role}\n" for role in ROLES}, "<|im_end|>", "\n", ("<|im_start|>", "<|im_end|>")
-    ),
-    ChatFormat(
-        "llama-3",
-        {role: f"<|start_header_id|>{role}<|end_header_id|>\n\n" for role in ROLES},
-        "<|eot_id|>",
-        "",
-        ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
-    ),
-)
-
-
-ENDS = tuple(chat_format.end for chat_format in FORMATS)  # every token that may end an answer
+# Chat formats by the tokens that are theirs alone; the first ends a message. How a format writes messages its template says.
+FORMATS = {
+    "diglot": (END, *ROLES.values()),
+    "chatml": ("<|im_end|>", "<|im_start|>"),
+    "llama-3": ("<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>"),
+    "gemma": ("<end_of_turn>", "<start_of_turn>"),
+}
+ENDS = tuple(tokens[0] for tokens in FORMATS.values())  # every token that may end an answer, beside the end of text
 
 # Names of tokens that begin and end a document in published models, and of those that begin and end a message: which is
 # which cannot be seen otherwise, as tokenizers of chat models name either as bos and eos.
@@ -79,17 +50,8 @@ TEXT_ENDS = (
     STOP,
 )
 TURNS = (
-    *(token for chat_format in FORMATS for token in chat_format.tokens),
-    *(
-        "<start_of_turn>",
-        "<end_of_turn>",
-        "<|return|>",
-        "<|call|>",
-        "<|start|>",
-        "<|message|>",
-        "<|eom_id|>",
-        "<|eot|>",
-    ),
+    *(token for tokens in FORMATS.values() for token in tokens),
+    *("<|return|>", "<|call|>", "<|start|>", "<|message|>", "<|eom_id|>", "<|eot|>"),
     *(
         "<|START_OF_TURN_TOKEN|>",
         "<|END_OF_TURN_TOKEN|>",

@@ -124,5 +124,5 @@ def test_a_base_without_a_known_format_says_what_to_do(model, tmp_path):
     for file in model.folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "chat_template.jinja").write_text("{{ messages[0].content }}")
-    with pytest.raises(UserError, match=r"does not write the format chatml.*extend-tokenizer with `chat: diglot`"):
+    with pytest.raises(UserError, match=r"its chat template cannot be used: .*extend-tokenizer with `chat: diglot`"):
         LanguageModel.load(tmp_path).encode_chat(CONVERSATIONS[0])

@@ -12,7 +12,7 @@ import chat_templates
 import pytest
 import tokenizers
 from examples import examples
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 from transformers import AutoTokenizer
@@ -20,7 +20,7 @@ from transformers import AutoTokenizer
 from diglot.base.errors import UserError
 from diglot.tokenizer import byte_fallback
 from diglot.tokenizer.chat import Chat, format_of, load_chat
-from diglot.tokenizer.folder import load_tokenizer
+from diglot.tokenizer.folder import generation_ids, load_tokenizer
 from diglot.tokenizer.special import CHAT_TEMPLATE, END, ROLES, SPECIAL_TOKENS
 from diglot.tokenizer.thoughts import EMPTY, answer_of
 
@@ -81,6 +81,20 @@ FOLDERS = {  # folder: its format, the base it is made of, its template, and tok
     "chatml in llama-2": ("chatml", "llama-2", chat_templates.CHATML_WITH_BEGIN, IM),
     "llama-3": ("llama-3", "llama-3", chat_templates.LLAMA_3, []),
     "llama-3.1": ("llama-3", "llama-3", chat_templates.LLAMA_31, []),
+    "llama-2": ("llama-2", "llama-2", chat_templates.LLAMA_2, []),
+    "mistral-0.1": ("mistral", "llama-2", chat_templates.MISTRAL_1, []),
+    "mistral-0.2": ("mistral", "llama-2", chat_templates.MISTRAL_2, []),
+    "mistral-0.3": ("mistral", "llama-2", chat_templates.MISTRAL_3, ["[INST]", "[/INST]"]),
+    "gemma-2": ("gemma", "llama-2", chat_templates.GEMMA_2, ["<start_of_turn>", "<end_of_turn>"]),
+    "gemma-3": ("gemma", "llama-2", chat_templates.GEMMA_3, ["<start_of_turn>", "<end_of_turn>"]),
+}
+WITHOUT_SYSTEM = {"mistral-0.1", "mistral-0.2", "mistral-0.3", "gemma-2"}
+# What the assistant is to say, between transformers' own marks: the templates with {% generation %} around it.
+ANSWERS = {
+    "llama-2": ("{{ ' '  + content.strip() + ' ' + eos_token }}",) * 2,
+    "mistral-0.1": ("{{ message['content'] + eos_token + ' ' }}", "{{ message['content'] + eos_token }}"),
+    "mistral-0.2": ("{{ message['content'] + eos_token}}",) * 2,
+    "mistral-0.3": ('{{- " " + message["content"]|trim + eos_token}}',) * 2,
 }
 
 
@@ -142,6 +156,13 @@ def conversations(answers: st.SearchStrategy[str]) -> st.SearchStrategy[list[dic
     )
 
 
+def taken(folder: Folder, messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Of a conversation, what the folder's template takes."""
+    if folder.name == "llama-2":  # where both are blank it strips its own line ends as well
+        assume(all(message["content"].strip() for message in messages))
+    return [message for message in messages if message["role"] != "system" or folder.chat.takes_system]
+
+
 def begins_in_a_word(answer: str) -> bool:
     """Whether an answer cannot be joined with the line break before it."""
     return answer == answer.lstrip()
@@ -156,7 +177,8 @@ def test_the_format_is_recognised(folder):
 
 @pytest.mark.parametrize("add_generation_prompt", [False, True])
 def test_ids_and_text_are_those_of_the_chat_template(folder, add_generation_prompt):
-    for said in (CONVERSATION, CONVERSATION[:4], CONVERSATION[1:], CONVERSATION[3:4]):
+    for conversation in (CONVERSATION, CONVERSATION[:4], CONVERSATION[1:], CONVERSATION[3:4]):
+        said = taken(folder, conversation)
         ids, targets = folder.chat.encode(said, add_generation_prompt)
         options = {"add_generation_prompt": add_generation_prompt}
         assert ids == folder.automatic.apply_chat_template(said, return_dict=False, **options)
@@ -169,6 +191,7 @@ def test_ids_and_text_are_those_of_the_chat_template(folder, add_generation_prom
 @given(messages=conversations(content_texts()), add_generation_prompt=st.booleans())
 @examples(30)
 def test_ids_are_the_templates_whatever_is_said(folder, messages, add_generation_prompt):
+    messages = taken(folder, messages)
     ids, _ = folder.chat.encode(messages, add_generation_prompt)
     assert ids == folder.automatic.apply_chat_template(
         messages, add_generation_prompt=add_generation_prompt, return_dict=False
@@ -198,7 +221,7 @@ def test_our_format_begins_with_nothing_where_the_base_has_no_such_token(tmp_pat
 @given(messages=conversations(content_texts().filter(begins_in_a_word)))
 @examples(30)
 def test_targets_are_the_answers_and_what_ends_them(folder, messages):
-    if folder.name in ("ours in llama-2", "chatml in llama-2", "ours in unigram"):
+    if FOLDERS[folder.name][1] in ("llama-2", "unigram"):
         pytest.skip("its base does not keep all text, with a chat format or without")
     ids, targets = folder.chat.encode(messages)
     end = folder.chat.tokenizer.id_to_token(folder.chat.ends[0])
@@ -216,6 +239,7 @@ def test_targets_are_the_answers_and_what_ends_them(folder, messages):
 @given(messages=conversations(content_texts().filter(begins_in_a_word)))
 @examples(30)
 def test_a_prompt_is_the_beginning_of_the_conversation(folder, messages):
+    messages = taken(folder, messages)
     whole, targets = folder.chat.encode(messages)
     answers = [number for number, message in enumerate(messages) if message["role"] == "assistant"]
     for number in answers:
@@ -247,6 +271,53 @@ def test_targets_are_what_the_templates_generation_mark_says(ours):
     ids, targets = load_chat(ours).encode(CONVERSATION)
     assert ids == oracle["input_ids"]
     assert targets == oracle["assistant_masks"]
+
+
+@pytest.mark.parametrize("folder", list(ANSWERS), indirect=True)
+def test_targets_are_what_transformers_marks(folder):
+    """The real templates with marks around what an assistant says and what ends it."""
+    template, (old, new) = FOLDERS[folder.name][2], ANSWERS[folder.name]
+    rest = "{{ ' ' }}" if old != new else ""
+    marked = template.replace(old, "{% generation %}" + new + "{% endgeneration %}" + rest)
+    assert marked != template
+    for messages in (CONVERSATION, CONVERSATION[:3], [*CONVERSATION[1:3], *CONVERSATION[1:3]]):
+        said = taken(folder, messages)
+        oracle = folder.automatic.apply_chat_template(
+            said, chat_template=marked, return_dict=True, return_assistant_tokens_mask=True
+        )
+        assert folder.chat.encode(said) == (oracle["input_ids"], oracle["assistant_masks"])
+
+
+@pytest.mark.parametrize("folder", ["gemma-2", "gemma-3"], indirect=True)
+def test_gemmas_answers_and_the_end_of_turn_are_predicted(folder):
+    messages = taken(folder, CONVERSATION)
+    _, targets = folder.chat.encode(messages)
+    end = folder.automatic.convert_tokens_to_ids("<end_of_turn>")
+    assert folder.chat.ends == (end,)
+    # By the text: what stands between the role's line and the end of the turn, and that token itself.
+    predicted, prompt = [], 0
+    for number, message in enumerate(messages):
+        if message["role"] == "assistant":
+            before = folder.automatic.apply_chat_template(
+                messages[:number], add_generation_prompt=True, return_dict=False
+            )
+            after = folder.automatic.apply_chat_template(messages[: number + 1], return_dict=False)
+            prompt, last = len(before), len(after) - after[::-1].index(end)
+            predicted += range(prompt, last)
+    assert [place for place, target in enumerate(targets) if target] == predicted
+    assert prompt
+
+
+@pytest.mark.parametrize("folder", sorted(WITHOUT_SYSTEM), indirect=True)
+def test_a_system_message_that_a_template_does_not_take_begins_the_question(folder):
+    assert not folder.chat.takes_system
+    system, question, *rest = CONVERSATION
+    both = {"role": "user", "content": f"{system['content']}\n\n{question['content'].strip()}"}
+    assert folder.chat.encode([system, question, *rest]) == folder.chat.encode([both, *rest])
+    with pytest.raises(
+        UserError, match=r"the chat template takes no conversation of system: .*raises|system\) 0 times"
+    ):
+        folder.chat.encode([system])
 
 
 def test_the_line_break_after_an_answer_in_chatml_is_not_predicted(qwen):
@@ -331,13 +402,18 @@ def test_a_template_that_always_asks_for_an_answer(qwen, tmp_path):
     assert chat.encode(messages[:1]) == chat.encode(messages[:1], True)
 
 
-def test_a_template_that_ends_conversations_otherwise_is_refused(qwen, tmp_path):
-    """Its prompts are ChatML; but what is trained on would not be its text."""
+def test_what_the_template_writes_behind_an_answer_is_learnt_with_it(qwen, tmp_path):
+    """Up to the token that ends it: that is the template's text, as it is in training with transformers."""
     shouted = base_tokenizers.CHATML.replace(
         "message['content']",
         "(message['content'] + '!' if loop.last and message['role'] == 'assistant' else message['content'])",
     )
-    refused(with_template(qwen, tmp_path / "shouted", shouted), "the template writes '!")
+    folder = with_template(qwen, tmp_path / "shouted", shouted)
+    chat, messages = load_chat(folder), said("who?", "A baker", "who?", "A smith")
+    ids, targets = chat.encode(messages)
+    assert ids == AutoTokenizer.from_pretrained(folder).apply_chat_template(messages, return_dict=False)
+    predicted = chat.tokenizer.decode([id_ for id_, target in zip(ids, targets, strict=True) if target])
+    assert predicted.replace("<|im_end|>", "") == "A bakerA smith!"
 
 
 def test_a_conversation_that_the_template_writes_otherwise_says_where(tmp_path):
@@ -372,6 +448,36 @@ def test_a_token_that_holds_the_beginning_of_an_answer_is_predicted(base, answer
     assert chat.encode(messages) == (oracle["input_ids"], oracle["assistant_masks"])
 
 
+@pytest.mark.parametrize(
+    ("name", "template", "form"),
+    [
+        ("llama2", chat_templates.LLAMA_2, "llama-2"),
+        ("llama2", chat_templates.MISTRAL_2, "mistral"),
+        ("llama3", None, "llama-3"),
+        ("gemma3", None, "gemma"),
+        ("qwen3", None, "chatml"),
+        ("deepseek_v3", None, "own"),
+    ],
+)
+def test_real_tokenizers_with_their_templates(models, tmp_path, name, template, form):
+    """Ids are those of transformers, and what is predicted reads as the answers with their ends."""
+    shutil.copytree(models / "tokenizers" / name, tmp_path, dirs_exist_ok=True)
+    if template is not None:
+        (tmp_path / "chat_template.jinja").write_text(template)
+    chat, automatic = load_chat(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
+    assert chat.name == form
+    for messages in (CONVERSATION, CONVERSATION[1:3], CONVERSATION[1:4]):
+        given = [message for message in messages if message["role"] != "system" or chat.takes_system]
+        ids, targets = chat.encode(given)
+        assert ids == automatic.apply_chat_template(given, return_dict=False)
+        said = automatic.decode([id_ for id_, target in zip(ids, targets, strict=True) if target])
+        end = automatic.decode([chat.ends[0]])
+        answers = [message["content"].strip() for message in given if message["role"] == "assistant"]
+        assert [part.replace("<think>\n\n</think>\n\n", "").strip() for part in said.split(end)] == [*answers, ""]
+    stops = generation_ids(tmp_path, load_tokenizer(tmp_path))["stops"]
+    assert set(chat.ends) <= set(stops)
+
+
 def test_a_real_chatml_of_gpt_2s_kind(models):
     folder = models / "smollm2-135m"
     chat, automatic = load_chat(folder), AutoTokenizer.from_pretrained(folder)
@@ -397,7 +503,9 @@ def test_no_content_can_forge_a_special_token(folder, data, text, role):
     special_ids = set(map(folder.chat.tokenizer.token_to_id, special)) - {folder.chat.tokenizer.token_to_id("<unk>")}
 
     def specials(content: str) -> Counter[int]:
-        messages = [{"role": role, "content": content}, {"role": "user", "content": content}]
+        question = {"role": "user", "content": content}
+        said = {"system": [{"role": "system", "content": content}], "user": []}
+        messages = [*said.get(role, [question, {"role": "assistant", "content": content}]), question]
         ids, _ = folder.chat.encode(messages, add_generation_prompt=True)
         return Counter(id_ for id_ in ids if id_ in special_ids)
 
@@ -452,25 +560,20 @@ def test_tokens_of_no_format(ours, tmp_path):
     del bare["model"]["vocab"]["<|end|>"]
     bare["added_tokens"] = [token for token in bare["added_tokens"] if token["content"] != "<|end|>"]
     (tmp_path / "tokenizer.json").write_text(json.dumps(bare))
-    refused(tmp_path, r"diglot needs <\|end\|>; chatml needs <\|im_start\|>; llama-3 needs")
+    refused(tmp_path, r"no special token ends an answer: '<\|end\|>' stands behind it")
 
 
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        (chat_templates.INST, r"not write the format chatml: the template writes '\[INST\].*without '<\|im_start"),
-        (chat_templates.CHATML_WITH_BEGIN.replace("assistant\n'", "assistant:'"), r"writes ':', the format '\\n'"),
-        (
-            base_tokenizers.CHATML.replace("assistant\n'", "assistant\n<think>\n'"),
-            r"after .*assistant\\n' the template writes '<think>\\n', the format ''",
-        ),
-        (base_tokenizers.CHATML.replace("message['content']", "message['content'] | upper"), "without"),
-        (base_tokenizers.CHATML.replace("message['content']", "message['content'].rstrip()"), "without"),
-        (
-            "{% if messages[0].role == 'system' %}{{ raise_exception('no system here') }}{% endif %}"
-            + base_tokenizers.CHATML,
-            "given system, user, it raises TemplateError: no system here",
-        ),
+        (chat_templates.CHATML_WITH_BEGIN.replace("assistant\n'", "assistant:'"), r"ends in .*assistant:', but .*assistant\\n' stands"),
+        (base_tokenizers.CHATML.replace("assistant\n'", "assistant\n<think>\n'"), r"ends in .*<think>\\n', but '.*assistant\\n' stands"),
+        (base_tokenizers.CHATML.replace("'assistant\n'", "''").replace("message['role'] + '\n'", "message['role'] + '\n' + '<|im_start|>'"), "ends in"),
+        (base_tokenizers.CHATML.replace("message['content']", "message['content'] | upper"), "the template writes 'HO BAKES IT"),
+        (base_tokenizers.CHATML.replace("message['content']", "message['content'][:9]"), "the template writes '<.im_end.>.*, the format ' it,"),
+        (base_tokenizers.CHATML.replace("message['content']", "message['content'] * 2"), r"writes message 0 \(user\) 2 times"),
+        (base_tokenizers.CHATML.replace("'<|im_end|>'", "'<|im_start|>'"), "in '<|im_start|>', which is not known to end"),
+        (base_tokenizers.CHATML.replace("'<|im_end|>'", "''").replace("'\n'}}", "'...'}}"), "ends answers in|no special token ends"),
         ("{% for %}", "cannot be used: it is not Jinja"),
         ("{{ strftime_now('%Y') }}" + base_tokenizers.CHATML, "'strftime_now' is undefined"),
         ("{{ ''.__class__.__mro__ }}" + base_tokenizers.CHATML, "SecurityError"),
@@ -481,6 +584,15 @@ def test_tokens_of_no_format(ours, tmp_path):
 )  # fmt: skip
 def test_a_template_that_differs_is_refused_with_the_difference(qwen, tmp_path, template, message):
     refused(with_template(qwen, tmp_path, template), message)
+
+
+def test_harmony_is_refused_with_the_reason(qwen, tmp_path):
+    """gpt-oss: what follows its prompt is a channel, so what stands before an answer is not the prompt for it."""
+    tokens = ["<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|return|>"]
+    make(tmp_path, "qwen", chat_templates.HARMONY, tokens)
+    refused(
+        tmp_path, r"ends in .*<\|start\|>assistant', but '.*<\|channel\|>final<\|message\|>' stands before an answer"
+    )
 
 
 def test_equal_text_with_other_ids_is_refused(qwen, tmp_path):
@@ -510,7 +622,7 @@ def test_the_template_of_several_is_the_default_one(qwen, tmp_path):
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     assert load_chat(folder).name == "chatml"
     (folder / "chat_template.jinja").write_text(chat_templates.INST)  # the file comes first, as in transformers
-    assert format_of(folder) is None
+    assert load_chat(folder).name == "mistral"
 
 
 def test_bad_messages_are_refused(ours):

@@ -7,7 +7,7 @@ from pathlib import Path
 import base_tokenizers
 import pytest
 import tokenizers
-from chat_templates import INST
+from chat_templates import HARMONY
 from commands import diglot
 from tokenizers import models
 
@@ -53,9 +53,9 @@ def test_a_base_that_gets_our_format(tmp_path):
 
 
 def test_an_unknown_chat_format_is_refused_where_conversations_are_read(qwen):
-    with_template(qwen, INST)
+    with_template(qwen, HARMONY)
     assert foresee.extension(extend(), {"tokenizer": qwen}) == qwen
-    with pytest.raises(UserError, match="does not write the format chatml"):
+    with pytest.raises(UserError, match="its chat template cannot be used: "):
         foresee.encoding(Encode(from_=CHATS), {"tokenizer": qwen})
 
 
