@@ -18,6 +18,8 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from diglot.base.format import join, number, short
+from diglot.base.summaries.model import ImportedModel
+from diglot.base.summaries.summary import Summary
 from diglot.base.table import Cell, Table, left, right
 from diglot.report.reading import Run
 from diglot.report.section import Section
@@ -84,6 +86,14 @@ def about(do: str, settings: Mapping[str, Any]) -> str:
     return ""
 
 
+def imported(summary: Summary) -> str:
+    """What the import of a model found: its architecture, and its logits beside transformers'."""
+    if not isinstance(summary, ImportedModel) or summary.proof is None:
+        return ""
+    how = ", document by document" if summary.proof.documents == "alone" else ""
+    return f"{summary.architecture}{how}, logits {summary.proof}"
+
+
 def members_of(run: Run) -> list[Member]:
     """The models of a run, parents first."""
     trained = {training.artifact.stage: training for training in run.trainings}
@@ -99,7 +109,7 @@ def members_of(run: Run) -> list[Member]:
                 base=next((at(other.stage, step) for other, step, role in read if role == "base"), None),
                 steps=training.artifact.settings.get("steps", 0) if training else 0,
                 tokens=training.tokens if training else 0,
-                about=about(artifact.do, artifact.settings),
+                about=imported(artifact.summary) or about(artifact.do, artifact.settings),
             )
         )
     return found
