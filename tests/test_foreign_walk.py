@@ -27,13 +27,14 @@ STARTED: dict[str, Any] = {
     "corpus": {"do": "curate", "from": {"text": "world"}, "sources": TEXTS, "rules": {"set": "none"}, "held_out": 0.1},
     "tokenizer": {"do": "train-tokenizer", "from": "corpus", "languages": ["en"], "vocabulary_size": 500},
 }  # fmt: skip
-MIXED = [{"name": "all", "mixture": {"en": 0.5, "ar": 0.5}}]
+MIXED = {"mixture": {"en": 0.5, "ar": 0.5}, "share": 0.5}
+PHASES = [{"name": "rows", "trains": "new-rows", **MIXED}, {"name": "all", **MIXED}]
 ROAD: dict[str, Any] = {
     "extended": {"do": "extend-tokenizer", "from": {"tokenizer": "base", "corpus": "corpus"}, "languages": ["ar"], "new_tokens": 50},
     "expanded": {"do": "expand", "from": {"model": "base", "tokenizer": "extended"}, "pad_vocabulary_to": 8},
     "tokens": {"do": "encode", "from": {"tokenizer": "extended", "corpus": "corpus"}},
     "trained": {"do": "train", "from": {"model": "expanded", "tokens": "tokens"}, "steps": 4, "export_every": 2, "learning_rate": 1e-2,
-                "phases": MIXED, "batch_size": 4, "sequence_length": 128, "evaluate_tokens": 500},
+                "phases": PHASES, "batch_size": 4, "sequence_length": 128, "evaluate_tokens": 500},
     "merged": {"do": "merge", "from": ["trained@2", "trained"]},
     "scores": {"do": "evaluate", "from": {"model": "merged", "corpus": "corpus"}, "max_documents": 5},
     "report": {"do": "report"},
