@@ -1,6 +1,7 @@
 """Adapters: what they train and what stays, against peft and transformers; merged on export; resumed and cut alike."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,16 +10,16 @@ from mesh_work import run_on
 from pydantic import ValidationError
 from safetensors.torch import load_file
 from tiny_run import artifact, losses, settings, train
-from transformers import AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from diglot.base.artifact import Context, Inputs, content_hash
 from diglot.base.errors import UserError
-from diglot.model import presets
+from diglot.model import imported, presets
 from diglot.model.families import family_of
-from diglot.model.huggingface import load_decoder
+from diglot.model.huggingface import TOKENIZER_FILES, load_decoder
 from diglot.model.loss import cross_entropy
 from diglot.model.weights import EXPANSION
-from diglot.recipe.model import NewModel, Shape
+from diglot.recipe.model import ImportModel, NewModel, Shape
 from diglot.recipe.train import Adapter, Phase, Train
 from diglot.train import loop
 from diglot.train.adapter import adapted, adapter_parameters, base_weight, four_bit, plain_parameters
@@ -106,6 +107,43 @@ def test_gpt2_keeps_three_matrices_in_one(inputs: Inputs, tmp_path: Path, kind: 
     given = model_of(inputs, tmp_path, "polylm-1.7b", num_key_value_heads=4, max_positions=64)
     job, output = walk(adapting(kind, steps=3), given, tmp_path)
     assert_all_answer_alike(job, output, given.one("model").path)
+
+
+def of_transformers(inputs: Inputs, folder: Path, model_type: str, **sizes) -> Inputs:
+    """A model that transformers made, with the same tokenizer and new rows, as `import-model` takes it in."""
+    base = inputs.one("model").path
+    config = CONFIG_MAPPING[model_type](
+        vocab_size=330, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=64, bos_token_id=1, eos_token_id=2, pad_token_id=3, **sizes
+    )  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder / "theirs")
+    for name in TOKENIZER_FILES:
+        if (base / name).is_file():
+            shutil.copyfile(base / name, folder / "theirs" / name)
+    (folder / "scratch").mkdir()
+    model = folder / "model"
+    model.mkdir()
+    imported.run(ImportModel(path=str(folder / "theirs")), Inputs({}), model, Context("m", 0, folder / "scratch"))
+    (model / EXPANSION).write_text(json.dumps({"new_rows": NEW_ROWS, "new_layers": []}))
+    return Inputs({"model": [artifact(model, "model")], "tokens": inputs.many("tokens")})
+
+
+@pytest.mark.parametrize(
+    ("model_type", "sizes"),
+    [("phi3", {"sliding_window": None}), ("gemma3_text", {"head_dim": 16, "sliding_window": 16}), ("cohere", {})],
+)
+def test_other_families(inputs: Inputs, tmp_path: Path, model_type: str, sizes: dict) -> None:
+    """Phi keeps queries, keys and values in one matrix; Gemma and Cohere run as transformers' own modules."""
+    given = of_transformers(inputs, tmp_path, model_type, **sizes)
+    _, output = walk(adapting("dora", steps=3), given, tmp_path)
+    tokens_BT = torch.randint(0, 330, (3, 40))
+    with torch.no_grad():
+        theirs = AutoModelForCausalLM.from_pretrained(given.one("model").path, dtype=torch.float32)
+        before = theirs(tokens_BT).logits
+        peft = PeftModel.from_pretrained(theirs, output / "adapter")(tokens_BT).logits
+        merged = AutoModelForCausalLM.from_pretrained(output, dtype=torch.float32)(tokens_BT).logits
+    assert (merged - before).abs().max() > 0.05
+    torch.testing.assert_close(peft, merged, atol=2e-5, rtol=2e-5)
 
 
 @pytest.mark.parametrize(("targets", "number"), [("attention", 4), ("feed-forward", 3), ("all", 7)])
@@ -240,11 +278,16 @@ def test_two_processes_train_as_one(expanded: Inputs, tmp_path: Path) -> None:
         {"adapter": Adapter(**KINDS["lora"]), "activation_checkpointing": True, "offload": True},
         {"adapter": Adapter(**KINDS["lora"]), "objective": "dpo", "batch_size": 4},
         {"adapter": Adapter(**KINDS["lora"])} | bfloat16,
+        {"adapter": Adapter(**KINDS["lora"]), "parallel": {"context": 2}},
     ]
     runs = [{"phases": [Phase(name="a")], "learning_rate": 1e-2} | run for run in runs]
     run_on(2, folders, tmp_path / "together", runs)
     for number, run in enumerate(runs):
-        alone = train(expanded, tmp_path / str(number), settings(**{k: v for k, v in run.items() if k != "offload"}))
+        alone = train(
+            expanded,
+            tmp_path / str(number),
+            settings(**{key: value for key, value in run.items() if key not in ("offload", "parallel")}),
+        )
         together = tmp_path / "together" / str(number) / "out"
         tolerance = 0.02 if "weights" in run else 2e-4
         assert losses(together) == pytest.approx(losses(alone), abs=tolerance)
