@@ -68,29 +68,68 @@ def account(folder: Path, texts: list[str]) -> dict:
     return {kind: {"words": words[kind], "tokens": tokens[kind], "whole": whole[kind]} for kind in KINDS}
 
 
-def main() -> None:
-    data, base, folder, size = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
-    held_out = {}
+def bare_words(texts: list[str]) -> Counter[str]:
+    """Words of letters alone, without the punctuation around them."""
+    counts: Counter[str] = Counter()
+    for text, spans in zip(texts, word_spans(texts, LANGUAGE)):
+        for start, end in zip(spans.core_starts.tolist(), spans.core_ends.tolist()):
+            counts[text[start:end]] += 1
+    return Counter({word: count for word, count in counts.items() if kind_of(word) == KINDS[0]})
+
+
+def known_share(training: Counter[str], bare: Counter[str], number: int) -> float:
+    """How many of some words are among the most frequent ones of the training text."""
+    most = {word for word, _ in training.most_common(number)}
+    return sum(count for word, count in bare.items() if word in most) / sum(bare.values())
+
+
+def least(account: dict, known: float) -> float:
+    """Tokens a word if known words were one token each, unknown ones two, and all else as it is.
+
+    Words with punctuation pay a token for it; those with vowel marks are taken as if they had none.
+    """
+    words = sum(kind["words"] for kind in account.values())
+    tokens = 0.0
+    for kind, its in account.items():
+        spelled = its["words"] * (2 - known)
+        tokens += {KINDS[0]: spelled, KINDS[1]: spelled + its["words"], KINDS[2]: spelled}.get(kind, its["tokens"])
+    return tokens / words
+
+
+def prepare(data: Path, folder: Path, size: int) -> dict[str, list[str]]:
+    """Write the corpus of both languages; returns the Arabic training text, the held-out text and NTREX."""
     for language in (BASE_LANGUAGE, LANGUAGE):
         texts = documents(data, language)
         kept = cut(texts, size / 2) if size else texts
-        held_out[language] = kept[::50]
-        write(folder / "corpus" / "documents", language, [text for number, text in enumerate(kept) if number % 50])
-        write(folder / "corpus" / "heldout", language, held_out[language])
+        training = [text for number, text in enumerate(kept) if number % 50]
+        write(folder / "corpus" / "documents", language, training)
+        write(folder / "corpus" / "heldout", language, kept[::50])
+    ntrex = read_texts(f"{data}/eval/ntrex/multiway18.jsonl.zst:arb")
+    return {"training": training, "held-out": kept[::50], "NTREX": ntrex}
+
+
+def main() -> None:
+    data, base, folder, size = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+    texts = prepare(data, folder, size)
+    training = bare_words(texts.pop("training"))
+    bare = {name: bare_words(of) for name, of in texts.items()}
     corpus = Artifact(folder / "corpus", "corpus", "corpus", "curate", "", "", {}, {}, {}, {})
     given = Artifact(base, "base", "base", "model", "outside", "", {}, {}, {}, {})
-    texts = {"held-out": held_out[LANGUAGE], "NTREX": read_texts(f"{data}/eval/ntrex/multiway18.jsonl.zst:arb")}
-    found = {"before": {name: account(base, of) for name, of in texts.items()}}
+    found = {"0": {name: account(base, of) for name, of in texts.items()} | {"least": dict.fromkeys(texts)}}
     for number in map(int, sys.argv[5:]):
         output, begin = folder / f"{number}", time.process_time()
         output.mkdir()
         stage = ExtendTokenizer(languages=[LANGUAGE], new_tokens=number)
         inputs = Inputs({"tokenizer": [given], "corpus": [corpus]})
         summary = extend.run(stage, inputs, output, Context("extended", 0, folder / "scratch"))
-        found[str(number)] = {name: account(output, of) for name, of in texts.items()}
-        found[str(number)]["cpu_seconds"] = time.process_time() - begin
         assert summary.proofs.identity.changed == 0
-    print(json.dumps(found))
+        of = {name: account(output, of) for name, of in texts.items()}
+        floor = {name: least(of[name], known_share(training, bare[name], number)) for name in texts}
+        found[str(number)] = {**of, "least": floor, "cpu_seconds": time.process_time() - begin}
+    counts = (*map(int, sys.argv[5:]), len(training))
+    known = {name: {count: known_share(training, bare[name], count) for count in counts} for name in texts}
+    print(json.dumps({"texts": list(texts), "extensions": found, "known": known}))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -111,6 +111,8 @@ def test_too_little_text_gives_fewer_tokens_and_says_so(english, extend_tokenize
     artifact, summary = extend_tokenizer(english, corpus, languages=["ar"], new_tokens=500)
     assert summary.new_tokens.requested == 500
     assert 0 < summary.new_tokens.added < 10
+    (warning,) = summary.warnings()
+    assert warning.startswith(f"{summary.new_tokens.added} of 500 new tokens")
     assert load_tokenizer(artifact.path).get_vocab_size() == 450 + summary.new_tokens.added
 
 

@@ -44,9 +44,12 @@ def test_every_real_base_takes_every_language(base, language, models, data, tmp_
     failed = {name for name, proof in vars(summary.proofs).items() if proof and not proof.passed}
     assert failed <= ({"identity"} if language in SHARED else set())
     assert summary.proofs.identity.share_without_new_characters >= (IDENTICAL if language in SHARED else 1)
-    assert (summary.proofs.reachable.tokens, summary.proofs.reachable.unreachable) == (NEW_TOKENS, 0)
+    # Llama-3 knows Vietnamese: of half a megabyte no more than 794 pieces occur twice and are not English too.
+    added = summary.new_tokens.added
+    assert 500 < added <= NEW_TOKENS if language in SHARED else added == NEW_TOKENS
+    assert (summary.proofs.reachable.tokens, summary.proofs.reachable.unreachable) == (added, 0)
+    assert bool(summary.warnings()) == (added < NEW_TOKENS)
     assert (summary.proofs.sentencepiece is not None) == (folder / "tokenizer.model").is_file()
-    assert summary.new_tokens.added == NEW_TOKENS
     assert summary.fertility[language] < summary.fertility_before[language]
     if language not in SHARED:
         assert summary.measures["en"].tokens == summary.measures_before["en"].tokens

@@ -231,6 +231,13 @@ class ExtendedTokenizer(TokenizerSummary, of=("extend-tokenizer",)):
     fertility_before: dict[str, float]
     measures_before: dict[str, TokenizerMeasures]
 
+    def warnings(self) -> list[str]:
+        """Fewer new tokens than were asked for."""
+        asked, added = self.new_tokens.requested, self.new_tokens.added
+        if asked is None or added >= asked:
+            return []
+        return [f"{added:,} of {asked:,} new tokens: beyond these no piece of the sample occurs twice, or gains enough"]
+
 
 @dataclass(frozen=True)
 class EncodedCounts(Record):
