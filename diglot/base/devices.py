@@ -64,6 +64,8 @@ _A100 = {
     "(8B: 58.2%); PolyLM's 13B ran at 33%",
 }
 _H100 = "torchtitan docs/performance.md: Llama-3.1 8B, 8 and 128 H100, FSDP2 and torch.compile, 39%"
+_SMALL_MFU = {"mfu": 0.4, "mfu_source": "no published figure was found: between an A100's and an H100's"}
+# Bfloat16 of the RTX cards is that with float32 accumulation, half of what their tensor cores do otherwise.
 
 DEVICES: dict[str, Device] = {
     device.name: device
@@ -121,6 +123,72 @@ DEVICES: dict[str, Device] = {
             "card's; several cards without NVLink will be slower",
         ),
         Device(
+            "rtx-3090",
+            "NVIDIA GeForce RTX 3090",
+            bfloat16=71e12,
+            float32=35.6e12,
+            memory=24_576 * MIB,
+            bandwidth=0.936e12,
+            watts=350,
+            source="NVIDIA Ampere GA102 GPU Architecture whitepaper (bfloat16, float32 accumulation)",
+            **_SMALL_MFU,  # type: ignore[arg-type]
+        ),
+        Device(
+            "rtx-5090",
+            "NVIDIA GeForce RTX 5090",
+            bfloat16=209.5e12,
+            float32=104.8e12,
+            memory=32_607 * MIB,
+            bandwidth=1.792e12,
+            watts=575,
+            source="NVIDIA RTX Blackwell GPU Architecture whitepaper (bfloat16, float32 accumulation)",
+            **_SMALL_MFU,  # type: ignore[arg-type]
+        ),
+        Device(
+            "l4",
+            "NVIDIA L4",
+            bfloat16=121e12,
+            float32=30.3e12,
+            memory=23_034 * MIB,
+            bandwidth=0.3e12,
+            watts=72,
+            source="NVIDIA L4 Tensor Core GPU datasheet (half of what it prints with sparsity)",
+            **_SMALL_MFU,  # type: ignore[arg-type]
+        ),
+        Device(
+            "a10",
+            "NVIDIA A10 (A10G has 5% more float32)",
+            bfloat16=125e12,
+            float32=31.2e12,
+            memory=23_028 * MIB,
+            bandwidth=0.6e12,
+            watts=150,
+            source="NVIDIA A10 Tensor Core GPU datasheet",
+            **_SMALL_MFU,  # type: ignore[arg-type]
+        ),
+        Device(
+            "t4",
+            "NVIDIA T4 (no bfloat16: computed as float32)",
+            bfloat16=8.1e12,
+            float32=8.1e12,
+            memory=15_360 * MIB,
+            bandwidth=0.32e12,
+            watts=70,
+            source="NVIDIA T4 Tensor Core GPU datasheet; its tensor cores know float16 alone",
+            **_SMALL_MFU,  # type: ignore[arg-type]
+        ),
+        Device(
+            "l40s",
+            "NVIDIA L40S 48 GB",
+            bfloat16=362e12,
+            float32=91.6e12,
+            memory=46_068 * MIB,
+            bandwidth=0.864e12,
+            watts=350,
+            source="NVIDIA L40S datasheet (half of what it prints with sparsity)",
+            **_SMALL_MFU,  # type: ignore[arg-type]
+        ),
+        Device(
             "cpu",
             "core of an AMD EPYC (Zen 5, AVX-512 bfloat16)",
             bfloat16=344e9,
@@ -146,7 +214,8 @@ def device_called(title: str, memory: int) -> Device | None:
         title: CUDA's name.
         memory: its bytes; tells cards of one name apart.
     """
-    named = [each for each in DEVICES.values() if not each.one_process and _model(each) in title.lower()]
+    words = re.findall(r"[a-z0-9]+", title.lower())
+    named = [each for each in DEVICES.values() if not each.one_process and _model(each) in words]
     return min(named, key=lambda each: abs(each.memory - memory), default=None)
 
 
@@ -186,6 +255,7 @@ def parse_cluster(text: str) -> Cluster:
             "of eight H100"
         )
     name, nodes, count = found[1].lower(), int(found[2] or 1), int(found[3] or 1)
+    name = name if name in DEVICES else f"rtx-{name}" if f"rtx-{name}" in DEVICES else name
     if name not in DEVICES:
         near = difflib.get_close_matches(name, DEVICES, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
