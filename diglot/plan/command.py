@@ -17,11 +17,14 @@ from diglot.plan.beside import Beside, of_evaluations
 from diglot.plan.dryrun import dry_run
 from diglot.plan.estimate import Assumptions, StagePlan, plan_recipe
 from diglot.plan.execution import Execution
-from diglot.plan.follow import Reads, follow
+from diglot.plan.follow import Known, Reads, follow
 from diglot.plan.here import free_disk, measured_speed
+from diglot.plan.ladder import Tried, ladder
 from diglot.plan.memory import Memory, memory
-from diglot.plan.tables import WIDTH, as_json, dry_run_table, plan_view
+from diglot.plan.tables import WIDTH, as_json, dry_run_table, ladders_json, plan_view
 from diglot.recipe import Recipe
+from diglot.recipe.common import at_step
+from diglot.recipe.train import Training
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Plan:
         assumptions: what was taken as given.
         dry_runs: by stage, what the dry run found, and the formula's memory for the same ranks.
         evaluations: what each evaluation stage takes.
+        ladders: on one card, by stage: settings from the fullest to the leanest.
         free: bytes of disk that are free for the run folder; None where it is not on this machine.
     """
 
@@ -42,14 +46,14 @@ class Plan:
     assumptions: Assumptions
     dry_runs: dict[str, tuple[dict[str, Any], Memory]]
     evaluations: dict[str, Beside]
+    ladders: dict[str, list[Tried]]
     free: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The plan for scripts."""
         dry_runs = {name: {**found, "formula": held.peak} for name, (found, held) in self.dry_runs.items()}
-        return as_json(self.stages, self.cluster, self.assumptions, dry_runs, self.evaluations) | {
-            "free_disk": self.free
-        }
+        found = as_json(self.stages, self.cluster, self.assumptions, dry_runs, self.evaluations)
+        return found | {"one_card": ladders_json(self.stages, self.ladders), "free_disk": self.free}
 
 
 def plan(
@@ -75,7 +79,23 @@ def plan(
     dry_runs = _dry_runs(stages, dry_run_ranks) if dry_run_ranks else {}
     evaluations = of_evaluations(recipe, reads, known, cluster, stages[0].mfu)
     free = free_disk(Path(recipe.run or f"runs/{recipe.name}")) if here else None
-    return Plan(stages, cluster, assumptions, dry_runs, evaluations, free)
+    return Plan(
+        stages, cluster, assumptions, dry_runs, evaluations, _ladders(recipe, reads, known, stages, cluster), free
+    )
+
+
+def _ladders(
+    recipe: Recipe, reads: Reads, known: dict[str, Known], stages: list[StagePlan], cluster: Cluster
+) -> dict[str, list[Tried]]:
+    """Leaner and fuller settings of every stage, where there is one card (or one machine's memory)."""
+    if cluster.devices > 1 and not cluster.device.one_process:
+        return {}
+    found = {}
+    for stage in stages:
+        settings, model = recipe.stages[stage.name], known[at_step(reads[stage.name]["model"][0])[0]]
+        assert isinstance(settings, Training)
+        found[stage.name] = ladder(settings, model, cluster, stage.capacity)
+    return found
 
 
 def _dry_runs(stages: list[StagePlan], ranks: int) -> dict[str, tuple[dict[str, Any], Memory]]:
@@ -118,7 +138,7 @@ def show(console: Console, found: Plan) -> None:
     """Print the plan, at 100 columns where there is no terminal to say otherwise."""
     if not console.is_terminal:
         console.width = WIDTH
-    view = plan_view(found.stages, found.cluster, found.assumptions, found.evaluations, found.free)
+    view = plan_view(found.stages, found.cluster, found.assumptions, found.evaluations, found.ladders, found.free)
     console.print(view, soft_wrap=False)
     if not found.dry_runs:
         return

@@ -16,7 +16,7 @@ What a layer keeps, in numbers a token (H heads, K key-value heads, S size of a 
 Korthikanti et al. 2022, 2205.05198, without dropout and with attention that keeps no matrix of weights):
 
     inputs of both norms                     2 D    in the type of the residual stream
-    inputs of query, key, value and of up    2 D
+    inputs of query, key, value and of up    2 D    5 D where autocast casts each (GELU 4 D)
     query, key, value, attended values       (2 H + 2 K) S
     attended values, put back in order       H S    where rows hold several documents
     feed-forward                             2 I with GELU, 4 I with SwiGLU
@@ -43,7 +43,8 @@ from diglot.model.attention import BAND
 from diglot.model.decoder import DecoderConfig
 from diglot.model.loss import CHUNK_LOGITS, MIN_CHUNK
 from diglot.plan.execution import MASTER, Execution
-from diglot.plan.states import States, is_layers_matrix, local_size, states, trainable_shapes
+from diglot.plan.states import States, has_four_bits, local_size, states, trainable_shapes
+from diglot.train.low_memory import CHUNK
 
 # Fragmentation and what a formula leaves out: memory that torchtitan's table says was reserved for Llama-3.1 8B lies 19%,
 # 14% and 19% above the sum (8 and 128 H100 with selective, 8 with full checkpointing); the total is then within 4%.
@@ -54,9 +55,9 @@ MARGIN = 0.15
 HOST_MARGIN = 0.4
 # Held outside of PyTorch's allocator: CUDA's context, cuBLAS, NCCL; on a CPU Python and torch themselves.
 CONTEXT = 2**30
-# Numbers that AdamW takes into float32 at a time where weights or moments have fewer bits (train/low_memory.py), and bytes that
-# it holds for each: gradient, moments, codes, random numbers.
-LEAN_CHUNK, LEAN_BYTES = 2**22, 40
+# Bytes that AdamW holds for each number of a chunk where weights or moments have fewer bits (train/low_memory.py): gradient,
+# moments, codes, random numbers.
+LEAN_BYTES = 40
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,15 @@ class Memory:
 def layer_activations(config: DecoderConfig, execution: Execution) -> int:
     """Bytes that one layer keeps for its backward pass, without checkpointing."""
     compute, residual = execution.compute_bytes, execution.residual_bytes
-    attention = 4 if execution.float32_residual else compute
+    attention = 4 if execution.float32_residual or execution.host else compute  # see attention.py
     heads, all_heads = config.num_heads, config.num_heads + config.num_key_value_heads
     hidden, inner = config.hidden_size, config.intermediate_size
     statistics = 4 * (2 if config.normalization == "layer" else 1)  # of a norm, a token
     in_attention, in_feed_forward = (_keeps_inputs(execution, part) for part in ("attention", "feed_forward"))
 
     split: float = 2 * (hidden * residual + statistics)
+    if execution.host and config.normalization == "rms":
+        split += 2 * hidden * residual  # a CPU's RMSNorm keeps its steps
     split += 2 * heads * config.head_size * attention + 4 * heads
     seen = execution.context_parallel + 0.5 if execution.context_parallel > 1 else 1
     split += 2 * seen * config.num_key_value_heads * config.head_size * attention
@@ -112,7 +115,10 @@ def layer_activations(config: DecoderConfig, execution: Execution) -> int:
         norms = all_heads if config.query_key_norm == "head" else 2
         split += all_heads * config.head_size * compute + norms * statistics
     split += ((3 if config.activation == "swiglu" else 1) + in_feed_forward) * inner * compute
-    gathered = (in_attention + in_feed_forward) * hidden * compute
+    # Autocast casts the float32 that a norm gives anew for each map that reads it.
+    casts = not execution.sharded and execution.weights == "float32" and compute != MASTER
+    readers = (3, 2 if config.activation == "swiglu" else 1) if casts else (1, 1)
+    gathered = (in_attention * readers[0] + in_feed_forward * readers[1]) * hidden * compute
     gathered += _adapter_activations(config, execution)
     of_tokens = execution.tokens * (math.ceil(split / execution.tensor_parallel) + gathered)
     return of_tokens + _window_mask(config, execution)
@@ -224,7 +230,7 @@ def _moments(
     lean = execution.moments == "8-bit" or (execution.weights == "bfloat16" and not execution.adapter_rank)
     if lean and not (execution.offload and not execution.host):
         largest = max(math.prod(shape) for shape in trainable_shapes(config, execution).values())
-        moments["optimizer step"]["gathered"] += LEAN_BYTES * min(LEAN_CHUNK, largest)
+        moments["optimizer step"]["gathered"] += LEAN_BYTES * min(CHUNK, largest)
     return moments
 
 
@@ -288,7 +294,7 @@ def _copies(config: DecoderConfig, execution: Execution, held: States) -> tuple[
             # What is frozen is cast anew at each use; without checkpointing the backward pass keeps that.
             stays = name in held.trained or not execution.activation_checkpointing
             found["cached" if stays else "used"] += size
-        elif execution.weights == "nf4" and is_layers_matrix(name, shape):
+        elif has_four_bits(name, shape, execution):
             coarse = max(coarse, size)
     layer = found["cached"] + found["used"] + coarse
     return config.num_layers * found["cached"] + found["used"] + coarse, layer

@@ -23,14 +23,15 @@ import torch
 
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.plan.execution import MASTER, Execution
+from diglot.train.base import BLOCK as FOUR_BIT_BLOCK
+from diglot.train.low_memory import BLOCK
 
 # Linear layers that tensor parallel cuts along their input (the second dimension of the weight).
 ROW_PARALLEL = ("attention.output.weight", "feed_forward.down.weight")
 TABLES = ("embedding.weight", "head.weight")
-BLOCK = 256  # numbers of a row that share a scale in 8 bits
-# Four bits: blocks of 64 weights have a scale of a byte each, 256 of these a float32; and two tables of codes (16 and 256
+# Four bits: blocks of weights have a scale of a byte each, 256 of these a float32; and two tables of codes (16 and 256
 # float32) and an offset a matrix.
-SCALED, SCALES, CODES = 64, 256, 4 * (16 + 256 + 1)
+SCALES, CODES = 256, 4 * (16 + 256 + 1)
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -51,6 +52,11 @@ def parameters(config: DecoderConfig) -> dict[str, int]:
         first = name.partition(".")[0]
         counts["positions" if first == "position_embedding" else first] += math.prod(shape)
     return counts | {"total": sum(counts.values())}
+
+
+def has_four_bits(name: str, shape: tuple[int, ...], execution: Execution) -> bool:
+    """Whether a weight has four bits: of the layers' matrices those whose rows are whole blocks."""
+    return execution.weights == "nf4" and is_layers_matrix(name, shape) and shape[1] % FOUR_BIT_BLOCK == 0
 
 
 def is_layers_matrix(name: str, shape: tuple[int, ...]) -> bool:
@@ -102,8 +108,8 @@ def weight_bytes(name: str, shape: tuple[int, ...], execution: Execution) -> int
     size = local_size(name, shape, execution)
     if ".lora_" in name:
         return MASTER * size
-    if execution.weights == "nf4" and is_layers_matrix(name, shape):
-        blocks = math.ceil(size / SCALED)
+    if has_four_bits(name, shape, execution):
+        blocks = math.ceil(size / FOUR_BIT_BLOCK)
         return math.ceil(size / 2) + blocks + 4 * math.ceil(blocks / SCALES) + CODES
     if name in TABLES:
         return execution.table_bytes * size

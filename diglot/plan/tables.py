@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -12,9 +12,10 @@ from rich.text import Text
 
 from diglot.base.devices import Cluster
 from diglot.base.format import digits, duration, energy, gibibytes, scientific, short
-from diglot.base.table import Column, Table, drawn, left, right
+from diglot.base.table import Cell, Column, Table, drawn, left, right
 from diglot.plan.beside import Beside
 from diglot.plan.estimate import Assumptions, StagePlan
+from diglot.plan.ladder import Tried, advice, choice, overrides
 from diglot.plan.memory import HOST_MARGIN, MARGIN, Memory
 from diglot.recipe.evaluate import BYTES_A_TOKEN
 
@@ -30,6 +31,7 @@ def plan_view(
     cluster: Cluster,
     assumptions: Assumptions,
     evaluations: Mapping[str, Beside],
+    ladders: Mapping[str, Sequence[Tried]],
     free: int | None,
 ) -> RenderableType:
     """Everything, one below the other."""
@@ -38,6 +40,10 @@ def plan_view(
     for table in (*tables, beside_table(plans, evaluations), memory_table(plans)):
         parts += [drawn(table), ""]
     parts += [verdict_line(plan) for plan in plans]
+    if ladders:
+        hungriest = max(plans, key=lambda plan: plan.memory.total)
+        parts += ["", drawn(ladder_table(hungriest, ladders[hungriest.name]))]
+        parts += advice_lines(plans, ladders)
     if free is not None:
         parts.append(disk_line(plans, free))
     parts.append(Text("\nWhat this rests on", style="bold"))
@@ -132,6 +138,42 @@ def memory_table(plans: Sequence[StagePlan]) -> Table:
     return table
 
 
+def ladder_table(plan: StagePlan, tried: Sequence[Tried]) -> Table:
+    """What one stage takes from the fullest setting to the leanest; what fits is green."""
+    columns = right(*dict.fromkeys(each.way for each in tried))
+    title = f"{plan.name} on one card of {gibibytes(plan.capacity)} GiB, from the fullest to the leanest, GiB"
+    table = Table([*left("trains"), *columns], title)
+    by_rung: dict[str, list[Tried]] = {}
+    for each in tried:
+        by_rung.setdefault(each.rung, []).append(each)
+    refusals, chosen = [], choice(tried)
+    for rung, ways in by_rung.items():
+        if refused := next((each.refused for each in ways if each.refused), ""):
+            refusals.append(f"{rung}: {refused}")
+            continue
+        away = max((each.memory.offloaded for each in ways if each.memory), default=0.0)
+        cells = [Cell(rung, f"{gibibytes(away)} GiB" if away else "", style="strong" if chosen in ways else "")]
+        for each in ways:
+            assert each.memory is not None
+            mark = "→ " if each is chosen else ""
+            cells.append(Cell(mark + gibibytes(each.memory.total), style="good" if each.fits else "bad"))
+        table.add(*cells)
+    return replace(table, notes=refusals)
+
+
+def advice_lines(plans: Sequence[StagePlan], ladders: Mapping[str, Sequence[Tried]]) -> list[Text]:
+    """For every stage the fullest setting that fits, and the overrides to type."""
+    lines = []
+    for plan in plans:
+        line = Text(f"{plan.name}: ", style="bold")
+        fits = choice(ladders[plan.name]) is not None
+        line.append(advice(plan.name, ladders[plan.name], plan.capacity), style="green" if fits else "red")
+        lines.append(line)
+    if any(chosen.changes.get("adapter") for tried in ladders.values() if (chosen := choice(tried))):
+        lines.append(Text("An adapter wants a higher learning rate: about ten times (2405.09673).", style="dim"))
+    return lines
+
+
 def verdict_line(plan: StagePlan) -> Text:
     """Does it fit; when is most held; what the chunked loss saves."""
     line = Text(f"{plan.name}: ", style="bold")
@@ -169,7 +211,7 @@ def notes(plans: Sequence[StagePlan], cluster: Cluster, assumptions: Assumptions
     lines += [
         f"FLOP a token = 6 N + 12 layers × heads' size × sequence length (PaLM, appendix B); peak of {device.title}: "
         f"{device.bfloat16 / 1e12:,.4g} TFLOP/s bfloat16, {device.float32 / 1e12:,.3g} float32 ({device.source})",
-        "memory: 16 bytes a parameter (12 of what Muon moves) divided among all devices, and what is held at the busiest of six moments; margin "
+        "memory: 16 bytes a parameter trained in float32 (12 of what Muon moves) divided among all devices, and what is held at the busiest of six moments; margin "
         f"{HOST_MARGIN if device.one_process else MARGIN:.0%} and 1 GiB; tokens count padding; attention counts the whole sequence",
         f"energy: {assumptions.watts or device.watts:g} W a device × PUE {assumptions.pue:g}; servers' processors and "
         "network are not in it",
@@ -235,6 +277,25 @@ def as_json(
         },
         "evaluations": {name: asdict(beside) for name, beside in evaluations.items()},
         "notes": notes(plans, cluster, assumptions),
+    }
+
+
+def ladders_json(plans: Sequence[StagePlan], ladders: Mapping[str, Sequence[Tried]]) -> dict[str, Any]:
+    """What was tried for each stage on one card, and the advice."""
+    return {
+        plan.name: {
+            "advice": advice(plan.name, ladders[plan.name], plan.capacity),
+            "overrides": overrides(plan.name, chosen.changes) if (chosen := choice(ladders[plan.name])) else None,
+            "tried": [
+                {
+                    **{name: getattr(each, name) for name in ("rung", "way", "changes", "fits", "refused")},
+                    "memory": _memory_json(each.memory) if each.memory else None,
+                }
+                for each in ladders[plan.name]
+            ],
+        }
+        for plan in plans
+        if plan.name in ladders
     }
 
 

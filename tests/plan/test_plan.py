@@ -64,7 +64,7 @@ def test_devices_say_where_their_figures_come_from():
     for device in DEVICES.values():
         assert len(device.source) > 20 < len(device.mfu_source)
         assert 0.2 < device.mfu < 0.65
-        assert device.float32 < device.bfloat16
+        assert device.float32 < device.bfloat16 or "no bfloat16" in device.title
         assert device.bandwidth < device.bfloat16
 
 

@@ -18,17 +18,21 @@ from diglot.plan.states import states, trainable_shapes
 from diglot.recipe.model import Shape
 from diglot.recipe.train import Parallel, Phase
 from diglot.train.adapter import adapter_parameters, add_adapter, four_bit
-from diglot.train.freezing import read_expansion, select, trains_rows
+from diglot.train.freezing import held_moments, read_expansion, select, trains_rows
 from diglot.train.mesh import Mesh
+from diglot.train.optimizer import build_optimizer
 
 SHAPES = {
-    "untied": shape("tiny", 420, Shape(tied_embeddings=False, num_layers=4)),
+    "untied": shape("tiny", 420, Shape(tied_embeddings=False, num_layers=4, intermediate_size=320)),
+    # Rows of 352 numbers are no whole blocks of four bits.
     "tied": shape("tiny", 420, Shape(num_layers=4)),
     "polylm": shape("polylm-1.7b", 420, Shape(num_layers=4, hidden_size=96, intermediate_size=256, num_heads=4)),
 }
 BFLOAT16 = {"precision": "bfloat16", "weights": "bfloat16"}
 VARIANTS = {
     "full": {},
+    "8 bits": {"moments": "8-bit"},
+    "lean": {"moments": "8-bit", **BFLOAT16},
     "bfloat16": BFLOAT16,
     "lora": {"adapter": {"rank": 5}},
     "dora": {"adapter": {"rank": 3, "kind": "dora", "targets": "attention"}, **BFLOAT16},
@@ -74,12 +78,16 @@ def test_weights_and_gradients_are_those_of_training(folders, model_shape, varia
     model = Mesh(Parallel()).load(folder, stage)
     expansion = read_expansion(folder, model.config)
     selection = select(model, expansion, stage.phases[0], trains_rows(stage, expansion))
+    for parameter in model.parameters():  # as `prepare` does
+        parameter.requires_grad_(parameter in selection)
     execution = held(model_shape, stage)
     (planned,) = states(SHAPES[model_shape], execution)
     coarse = sum(_four_bits(module.weight) for module in four_bit(model).values())
     plain = [parameter for parameter in model.parameters() if parameter.dtype != torch.uint8]
     assert planned.weights == coarse + sum(parameter.nbytes for parameter in plain)
     assert planned.gradients == planned.moved == sum(parameter.nbytes for parameter in selection)
+    optimizer = build_optimizer(model, stage, 0, selection)
+    assert planned.optimizer == sum(tensor.nbytes for state in optimizer.state.values() for tensor in state.values())
     assert planned.numbers == sum(parameter.numel() for parameter in selection)
     # Which layer is new is left open; all else is the same by name.
     names = {
@@ -107,3 +115,20 @@ def test_an_adapter_has_pefts_shapes(model_shape, kind):
     theirs = {name.replace(".base_layer.", "."): tuple(p.shape) for name, p in decoder.named_parameters()}
     assert trainable_shapes(SHAPES[model_shape], held(model_shape, stage)) == theirs
     assert len(adapter_parameters(decoder)) == sum(".lora_" in name for name in theirs)
+
+
+@pytest.mark.parametrize("trains", [("new-rows", "all"), ("all", "new-rows"), ("embeddings", "all"), ("new-rows", "new-layers"),
+                                    ("new-layers", "new-rows", "new-layers"), ("all", "new-rows", "all")])  # fmt: skip
+@pytest.mark.parametrize("continues", [False, True])
+def test_moments_are_those_of_every_phase(folders, trains, continues):
+    """What no later phase goes on with is freed; where another stage goes on, all stays."""
+    phases = [Phase(name=f"p{number}", share=1 / len(trains), trains=each) for number, each in enumerate(trains)]
+    stage = settings(phases=phases, export_optimizer=continues)
+    model = Mesh(Parallel()).load(folders["untied"], stage)
+    expansion = read_expansion(folders["untied"], model.config)
+    selections = [select(model, expansion, phase) for phase in phases]
+    found = states(SHAPES["untied"], held("untied", stage))
+    for index, planned in enumerate(found):
+        kept = set().union(*selections) if continues else held_moments(selections, index)
+        optimizer = build_optimizer(model, stage, 0, kept)
+        assert planned.optimizer == sum(t.nbytes for state in optimizer.state.values() for t in state.values())
