@@ -29,7 +29,10 @@ from torch.distributed.tensor import DTensor
 from diglot.train.parts import local, part_of
 
 BLOCK = 256  # numbers that share a scale; torchao's, and bitsandbytes' from 2023 on
-CHUNK = 2**22  # numbers of a parameter that are in float32 at a time: 16 MB each of weights, gradients and moments
+BIN = 15  # bits of a float32 behind its sign, exponent and first 8 bits
+# Numbers of a parameter that are in float32 at a time, weights, gradients and moments of each. A step of 4 million on one
+# CPU core: 2^15 0.117 s, 2^18 0.095, 2^20 0.106, 2^22 0.184. A GPU wants few calls, and 16 MB are little there.
+CHUNK, GPU_CHUNK = 2**18, 2**22
 SMALLEST_SCALE = 1e-12  # as torchao has it: what is divided by a scale stays finite
 MOMENTS = {"exp_avg": True, "exp_avg_sq": False}  # and whether they can be negative
 GOLDEN, FIRST, SECOND = -1640531535, -2048144789, -1028477387  # 2³²/φ, and murmur3's multipliers, as signed 32 bits
@@ -60,20 +63,47 @@ def borders(signed: bool, device: torch.device) -> Tensor:
     return (values[1:] + values[:-1]) / 2
 
 
+@functools.cache
+def first_codes(signed: bool, device: torch.device) -> Tensor:
+    """The code of the least number of each bin: of all floats with the same sign, exponent and first 8 bits after it.
+
+    Bins are narrower than codes, so that the code of any number is that of its bin or the next. Finding it so takes a fifth
+    of the time of a search among the borders (torch.bucketize), on a CPU.
+    """
+    bins = torch.arange(2**17, dtype=torch.int32, device=device) << BIN
+    least = torch.where(bins < 0, bins | (2**BIN - 1), bins).view(
+        torch.float32
+    )  # a negative one is least at its far end
+    return torch.bucketize(least, borders(signed, device), out_int32=True, right=True)
+
+
+def nearest_codes(values: Tensor, signed: bool) -> Tensor:
+    """The code nearest to each number between −1 and 1; uint8."""
+    bins_N = (values.flatten().view(torch.int32) >> BIN).bitwise_and_(2**17 - 1)
+    codes_N = first_codes(signed, values.device).index_select(0, bins_N)
+    above_N = borders(signed, values.device).index_select(0, codes_N.clamp(max=254))
+    codes_N += values.flatten() >= above_N
+    return codes_N.clamp_(max=255).to(torch.uint8).view(values.shape)
+
+
+def in_blocks(rows_RC: Tensor) -> Tensor:
+    """Rows cut into blocks (RBX), the last one filled up with zeros."""
+    return F.pad(rows_RC, (0, -rows_RC.shape[1] % BLOCK)).unflatten(1, (-1, BLOCK))
+
+
 def encode(values_RC: Tensor, signed: bool) -> tuple[Tensor, Tensor]:
     """Codes (RC, uint8) and scales (RB, float32) of rows of numbers."""
-    columns = values_RC.shape[1]
-    blocks_RBX = F.pad(values_RC, (0, -columns % BLOCK)).unflatten(1, (-1, BLOCK))
+    blocks_RBX = in_blocks(values_RC)
     scales_RB = blocks_RBX.abs().amax(dim=2).clamp(min=SMALLEST_SCALE)
-    between = borders(signed, values_RC.device)
-    codes_RC = torch.bucketize(blocks_RBX / scales_RB[..., None], between, out_int32=True, right=True).flatten(1)
-    return codes_RC[:, :columns].to(torch.uint8), scales_RB
+    codes_RBX = nearest_codes(blocks_RBX / scales_RB[..., None], signed)
+    return codes_RBX.flatten(1)[:, : values_RC.shape[1]], scales_RB
 
 
 def decode(codes_RC: Tensor, scales_RB: Tensor, signed: bool) -> Tensor:
     """The inverse of `encode`, to the nearest code."""
-    values_RC = code_values(signed, codes_RC.device)[codes_RC.int()]
-    return values_RC * scales_RB.repeat_interleave(BLOCK, dim=1)[:, : codes_RC.shape[1]]
+    codes_RBX = in_blocks(codes_RC)
+    values_N = code_values(signed, codes_RC.device).index_select(0, codes_RBX.flatten().int())
+    return (values_N.view(codes_RBX.shape) * scales_RB[..., None]).flatten(1)[:, : codes_RC.shape[1]]
 
 
 def fresh_moments(parameter: Tensor, in_8_bits: bool) -> dict[str, Tensor]:
@@ -166,7 +196,8 @@ def step_lean(
     corrections = [1 - beta**count for beta in numbers.betas]
     key = mixed(count.to(torch.int32) * GOLDEN + seed)
     begins, width = first_row(parameter), math.prod(weight.shape[1:])
-    for part in in_chunks(rows or [slice(0, len(weight))], width):
+    size = max(1, (CHUNK if weight.device.type == "cpu" else GPU_CHUNK) // width)
+    for part in in_chunks([slice(0, len(weight))] if rows is None else rows, size):
         moments = _next_moments(state, grad[part].float(), part, numbers.betas, skipped)
         mean, square = (moment / correction for moment, correction in zip(moments, corrections))
         moved = weight[part].float() * (1 - numbers.learning_rate * numbers.weight_decay)
@@ -195,9 +226,8 @@ def _next_moments(
     return found
 
 
-def in_chunks(rows: Sequence[slice], width: int) -> Iterator[slice]:
-    """Runs of rows, cut so that a piece has no more than CHUNK numbers, or one row."""
-    size = max(1, CHUNK // width)
+def in_chunks(rows: Sequence[slice], size: int) -> Iterator[slice]:
+    """Runs of rows, cut into pieces of so many at most."""
     for run in rows:
         for start in range(run.start, run.stop, size):
             yield slice(start, min(start + size, run.stop))

@@ -12,7 +12,7 @@ from diglot.base.artifact import Inputs, content_hash
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.huggingface import load_decoder
 from diglot.train import loop, low_memory
-from diglot.train.low_memory import code_values, decode, encode, rounded_at_random
+from diglot.train.low_memory import borders, code_values, decode, encode, nearest_codes, rounded_at_random
 from diglot.train.optimizer import Rows, build_optimizer, set_learning_rates, take_step
 
 CPU = torch.device("cpu")
@@ -44,6 +44,18 @@ def test_codes_are_torchaos(signed: bool) -> None:
     nearest = (scaled[..., None] - map_256).abs().amin(dim=-1)
     found = (decode(codes, torch.ones_like(scales), signed) - scaled).abs()
     torch.testing.assert_close(found, nearest, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_codes_are_those_of_a_search_among_the_borders(signed: bool) -> None:
+    between = borders(signed, CPU)
+    values = torch.cat([between, code_values(signed, CPU), torch.tensor([0.0, -0.0, 1.0, 1e-30, 1e-7])])
+    values = torch.cat([values, values.nextafter(torch.tensor(2.0)), values.nextafter(torch.tensor(-2.0))])
+    values = torch.cat([values, torch.rand(100_000), torch.rand(100_000) * 1e-4, 10 ** (-8 * torch.rand(100_000))])
+    values = (torch.cat([values, -values]) if signed else values).clamp(min=-1 if signed else 0, max=1)
+    wanted = torch.bucketize(values, between, right=True)
+    assert torch.equal(nearest_codes(values, signed).long(), wanted)
+    assert len(wanted.unique()) == 256
 
 
 def test_blocks_end_with_their_row() -> None:
