@@ -56,7 +56,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from diglot.model.blocks import attend_by_blocks
 from diglot.model.context import RowCut
+from diglot.model.processor import is_slow_in_bfloat16
 
 # A document joins a group if it fills this share of the group's width. 0.75, 0.9 and 1 were within 10% of each
 # other on the batches above (1.15, 1.05 and 1 slots a token; 10, 19 and 78 groups); 0.5 was a third slower.
@@ -271,7 +273,7 @@ def attend(
             sum to less than 1.
 
     Returns:
-        The attended values, BTHS; float32 on the CPU, elsewhere in the type of the queries.
+        The attended values, BTHS, in the type of the queries; float32 on processors where blocks.py has no use.
     """
     inputs, scores = (query_BTHS, key_BTKS, value_BTKS), _Scores(scale, window, soft_cap, sinks_H)
     if layout is None:
@@ -295,10 +297,12 @@ def _causal(
 ) -> Tensor:
     """Causal attention over documents of one width: of their last L tokens to all J."""
     query, key, value = (x.transpose(1, 2) for x in (query_MLHS, key_MJKS, value_MJKS))
+    queries, keys = query.shape[2], key.shape[2]
     if query.device.type == "cpu":
+        if query.dtype == torch.bfloat16 and scores.are_plain(keys) and not is_slow_in_bfloat16():
+            return attend_by_blocks(query_MLHS, key_MJKS, value_MJKS, scores.scale)
         # bfloat16's backward pass took 1,780 ms where float32's takes 170 (last batch of the table).
         query, key, value = query.float(), key.float(), value.float()
-    queries, keys = query.shape[2], key.shape[2]
     if not scores.are_plain(keys):
         with torch.autocast(query.device.type, enabled=False):
             return _in_chunks(query, key, value.to(query.dtype), scores).transpose(1, 2)

@@ -394,7 +394,7 @@ class Train(Training):
     makes: ClassVar[str] = "model"
     function: ClassVar[str] = "diglot.train.loop:run"
     position: ClassVar[int] = 90
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     do: Literal["train"] = "train"
     learning_rate: Annotated[float, Field(gt=0)] = Field(3e-5, description="ALLaM, learning-rate slides.")
@@ -448,7 +448,7 @@ class Sweep(Training):
     makes: ClassVar[str] = "sweep"
     function: ClassVar[str] = "diglot.train.sweep:run"
     position: ClassVar[int] = 91
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     do: Literal["sweep"] = "sweep"
     learning_rates: list[Annotated[float, Field(gt=0)]] = Field(
