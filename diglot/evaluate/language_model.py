@@ -28,6 +28,7 @@ from transformers.utils import logging as transformers_logging
 
 from diglot.base.errors import UserError
 from diglot.base.format import excerpt
+from diglot.base.notice import quieten_libraries
 from diglot.model.families import read_raw_config
 from diglot.tokenizer.chat import Chat, NoChatFormat, load_chat
 from diglot.tokenizer.description import MODEL_FILES, ids_in, read_json
@@ -130,6 +131,7 @@ class LanguageModel:
         """
         read_raw_config(folder)
         _refuse_code(folder)
+        quieten_libraries()
         transformers_logging.disable_progress_bar()
         gpu = torch.cuda.is_available()
         try:

@@ -36,6 +36,7 @@ from torch.utils.checkpoint import checkpoint
 
 from diglot.base.errors import UserError
 from diglot.base.format import excerpt
+from diglot.base.notice import quieten_libraries
 from diglot.model.attention import DocumentLayout, attend
 from diglot.model.causal import CausalModel
 from diglot.model.families.foreign import ForeignConfig, layers_of, on_meta
@@ -259,6 +260,7 @@ def load_foreign(folder: Path, config: ForeignConfig, dtype: torch.dtype | None 
     from transformers import AutoModelForCausalLM  # start-up: a second
     from transformers.utils import logging
 
+    quieten_libraries()
     logging.disable_progress_bar()
     try:
         module, loading = AutoModelForCausalLM.from_pretrained(

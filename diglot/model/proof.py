@@ -34,11 +34,12 @@ from torch import Tensor
 
 from diglot.base.errors import UserError
 from diglot.base.format import excerpt
+from diglot.base.notice import quieten_libraries
 from diglot.base.summaries.model import Proof
 from diglot.model.causal import CausalModel, ModelConfig
 from diglot.model.families import read_raw_config
 from diglot.model.families.foreign import Documents, ForeignConfig
-from diglot.model.foreign import ForeignModel, load_foreign
+from diglot.model.foreign import ForeignModel, NotPackable, load_foreign
 from diglot.model.huggingface import count_parameters, load_decoder
 from diglot.tokenizer.folder import load_tokenizer
 
@@ -110,8 +111,11 @@ def prove(folder: Path, config: ModelConfig) -> tuple[ModelConfig, Proof]:
         reason = (
             f"documents packed in a row differ from each alone by {found.difference:.1g} (logits to {found.scale:.1f})"
         )
-    except Exception as error:  # what a module that was not made for this does is any kind
-        reason = excerpt(" ".join(str(error).split()) or type(error).__name__)
+    except NotPackable as error:
+        reason = str(error)
+    except Exception as error:  # a module that was not made for this may do anything
+        said = excerpt(" ".join(str(error).split()), 120)
+        reason = f"its module does not run with our attention ({type(error).__name__}: {said})"
     alone = replace(config, documents="alone")
     found = _compared(load_foreign(folder, alone), probe, expected)
     return alone, _judged(folder, found, "alone", reason)
@@ -186,6 +190,7 @@ def their_logits(folder: Path, probe: list[Tensor]) -> list[Tensor]:
     from transformers import AutoModelForCausalLM  # start-up: a second
     from transformers.utils import logging
 
+    quieten_libraries()
     logging.disable_progress_bar()
     how: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True}
     try:

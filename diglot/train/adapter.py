@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +33,7 @@ import torch
 from torch import Tensor, nn
 
 from diglot.base.errors import UserError
+from diglot.base.notice import quieten_libraries
 from diglot.base.randomness import key_hash
 from diglot.model.causal import CausalModel, ModelConfig
 from diglot.model.families import family_of
@@ -59,7 +59,7 @@ def add_adapter(model: nn.Module, adapter: Adapter) -> None:
     Raises:
         UserError: peft is not installed, or the layers have no such matrices.
     """
-    _quieten()
+    quieten_libraries()
     try:
         from peft import LoraConfig, inject_adapter_in_model  # extra: adapter
     except ImportError as error:
@@ -71,12 +71,6 @@ def add_adapter(model: nn.Module, adapter: Adapter) -> None:
     for module in adapted(model).values():
         # Autocast and FSDP2 see to types; peft's own cast would keep a copy of each input for the backward pass.
         module.cast_input_dtype_enabled = False
-
-
-def _quieten() -> None:
-    """Peft imports torchao and bitsandbytes where they are, which warn of each kernel that is not for this machine."""
-    for name in ("torchao", "bitsandbytes"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def peft_settings(adapter: Adapter) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import threading
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
-from foreign_models import PACKED, foreign_model, save_foreign
+from foreign_models import ALONE, PACKED, foreign_model, save_foreign
 from model_builders import inputs, save, transformers_model
 from safetensors.torch import load_file
 
@@ -17,6 +18,7 @@ from diglot.base.artifact import Context
 from diglot.base.errors import UserError
 from diglot.model import proof
 from diglot.model.attention import DocumentLayout
+from diglot.model.families import FAMILIES as FAMILIES_OF_OURS
 from diglot.model.families import read_config
 from diglot.model.families.foreign import ForeignConfig
 from diglot.model.flops import flops_per_token
@@ -243,3 +245,10 @@ def test_parameters_and_flops_are_those_of_the_module(kind, tmp_path):
     rows = 0 if config.tied_embeddings else 320 * 32
     seen = 64 + 2 * (8 * (2 * 64 - 8) // 64) if kind == "gemma2" else 3 * 64  # two of its layers have a window of 8
     assert flops_per_token(config, 64) == 6 * (active - rows) + 12 * 4 * 8 * seen
+
+
+def test_the_page_on_bases_names_the_families_that_tests_hold():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "bases.md").read_text()
+    rows = dict(re.findall(r"^\| (native|packed|alone) \| (.*?) \|", page, re.MULTILINE))
+    named = {how: set(re.findall(r"`(\w+)`", row)) for how, row in rows.items()}
+    assert named == {"native": set(FAMILIES_OF_OURS), "packed": set(PACKED), "alone": set(ALONE)}
