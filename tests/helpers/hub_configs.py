@@ -230,3 +230,77 @@ HUB: dict[str, tuple[dict[str, Any], int]] = {
         124_439_808,
     ),
 }  # fmt: skip
+
+GEMMA = {
+    "attention_bias": False, "attention_dropout": 0.0, "bos_token_id": 2, "eos_token_id": 1, "head_dim": 256,
+    "hidden_activation": "gelu_pytorch_tanh", "initializer_range": 0.02, "pad_token_id": 0, "query_pre_attn_scalar": 256,
+    "rms_norm_eps": 1e-06, "torch_dtype": "float32", "use_cache": True,
+}  # fmt: skip
+# Not of our own decoder: transformers' module runs (docs/bases.md).
+FOREIGN: dict[str, tuple[dict[str, Any], int]] = {
+    "google/gemma-2-2b": (
+        GEMMA | {
+            "architectures": ["Gemma2ForCausalLM"], "model_type": "gemma2", "attn_logit_softcapping": 50.0,
+            "cache_implementation": "hybrid", "final_logit_softcapping": 30.0, "hidden_act": "gelu_pytorch_tanh",
+            "hidden_size": 2304, "intermediate_size": 9216, "max_position_embeddings": 8192, "num_attention_heads": 8,
+            "num_hidden_layers": 26, "num_key_value_heads": 4, "rope_theta": 10000.0, "sliding_window": 4096,
+            "vocab_size": 256000,
+        },
+        2_614_341_888,
+    ),
+    "google/gemma-3-1b-pt": (
+        GEMMA | {
+            "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "attn_logit_softcapping": None,
+            "cache_implementation": "hybrid", "final_logit_softcapping": None, "hidden_size": 1152,
+            "intermediate_size": 6912, "max_position_embeddings": 32768, "num_attention_heads": 4,
+            "num_hidden_layers": 26, "num_key_value_heads": 1, "rope_local_base_freq": 10000, "rope_scaling": None,
+            "rope_theta": 1000000, "sliding_window": 512, "sliding_window_pattern": 6, "vocab_size": 262144,
+        },
+        999_885_952,
+    ),
+    "ibm-granite/granite-3.1-2b-instruct": (
+        LLAMA3_8B | {
+            "architectures": ["GraniteForCausalLM"], "model_type": "granite", "attention_dropout": 0.1,
+            "attention_multiplier": 0.015625, "bos_token_id": 0, "embedding_multiplier": 12.0, "eos_token_id": 0,
+            "hidden_size": 2048, "intermediate_size": 8192, "logits_scaling": 8.0, "max_position_embeddings": 131072,
+            "mlp_bias": False, "num_hidden_layers": 40, "pad_token_id": 0, "residual_multiplier": 0.22,
+            "rope_theta": 5000000.0, "tie_word_embeddings": True, "vocab_size": 49155,
+        },
+        2_533_531_648,
+    ),
+    "mistralai/Mixtral-8x7B-v0.1": (
+        MISTRAL_7B | {
+            "architectures": ["MixtralForCausalLM"], "model_type": "mixtral", "attention_dropout": 0.0,
+            "num_experts_per_tok": 2, "num_local_experts": 8, "output_router_logits": False, "rope_theta": 1000000.0,
+            "router_aux_loss_coef": 0.02, "sliding_window": None,
+        },
+        46_702_792_704,
+    ),
+    "EleutherAI/pythia-160m": (
+        {
+            "architectures": ["GPTNeoXForCausalLM"], "model_type": "gpt_neox", "bos_token_id": 0, "eos_token_id": 0,
+            "hidden_act": "gelu", "hidden_size": 768, "initializer_range": 0.02, "intermediate_size": 3072,
+            "layer_norm_eps": 1e-05, "max_position_embeddings": 2048, "num_attention_heads": 12,
+            "num_hidden_layers": 12, "rotary_emb_base": 10000, "rotary_pct": 0.25, "tie_word_embeddings": False,
+            "torch_dtype": "float16", "use_cache": True, "use_parallel_residual": True, "vocab_size": 50304,
+        },
+        162_322_944,
+    ),
+    "stabilityai/stablelm-2-1_6b": (
+        {
+            "architectures": ["StableLmForCausalLM"], "model_type": "stablelm", "bos_token_id": 100257,
+            "eos_token_id": 100257, "hidden_act": "silu", "hidden_size": 2048, "initializer_range": 0.02,
+            "intermediate_size": 5632, "layer_norm_eps": 1e-05, "max_position_embeddings": 4096,
+            "num_attention_heads": 32, "num_hidden_layers": 24, "num_key_value_heads": 32, "partial_rotary_factor": 0.25,
+            "rope_theta": 10000, "tie_word_embeddings": False, "torch_dtype": "float16", "use_cache": True,
+            "use_qkv_bias": True, "vocab_size": 100352,
+        },
+        1_644_515_328,
+    ),
+}  # fmt: skip
+GPT_OSS_20B = {
+    "architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "hidden_size": 2880, "num_hidden_layers": 24,
+    "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 64, "intermediate_size": 2880,
+    "num_local_experts": 32, "num_experts_per_tok": 4, "sliding_window": 128, "vocab_size": 201088,
+    "quantization_config": {"modules_to_not_convert": ["lm_head"], "quant_method": "mxfp4"},
+}  # fmt: skip

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from hub_configs import HUB, JAIS, LONGROPE, PHI3_MINI
+from hub_configs import FOREIGN, GPT_OSS_20B, HUB, JAIS, LONGROPE, PHI3_MINI
 
 from diglot.base.errors import UserError
 from diglot.model.decoder import LayerAttention
 from diglot.model.families import FAMILIES, config_json, family_of, read_config, read_config_with_notes
+from diglot.model.families.foreign import ForeignConfig
 from diglot.model.huggingface import count_parameters, huggingface_shapes
 
 # Refused as they are on the hub, for they name code of their own; without that key they are transformers' own class.
@@ -76,6 +77,22 @@ def test_a_model_of_the_hub_is_read_as_transformers_reads_it(name, tmp_path):
 def test_models_that_name_code_of_their_own_are_refused(name, tmp_path):
     with pytest.raises(UserError, match=r"auto_map: unknown .*never run"):
         read_config(write(tmp_path, HUB[name][0]))
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_other_families_are_read_for_transformers_module(name, tmp_path):
+    """Not ours, and no refusal: their sizes are known, and the rest is left to transformers."""
+    raw, parameters = FOREIGN[name]
+    assert raw["model_type"] not in FAMILIES
+    config = read_config(write(tmp_path, raw))
+    assert isinstance(config, ForeignConfig)
+    assert count_parameters(config) == parameters
+    assert family_of(config).model_class == raw["architectures"][0]
+
+
+def test_quantized_weights_are_refused(tmp_path):
+    with pytest.raises(UserError, match="quantization_config"):
+        read_config(write(tmp_path, GPT_OSS_20B))
 
 
 def test_what_nobody_but_its_own_code_knows_is_refused(tmp_path):

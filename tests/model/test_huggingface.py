@@ -538,8 +538,11 @@ def test_rotary_frequencies_equal_transformers(form, factor, head_size, theta, o
     frequencies = rotary_frequencies(head_size, theta, config.rotary_scaling, long=long)
     torch.testing.assert_close(frequencies, expected, rtol=1e-6, atol=0)
     assert config.rotary_scaling.magnitude == magnitude
-    assert config.rotary_scaling.attention_factor is None
-    written = FAMILIES["llama"].write(config)["rope_scaling"] | {"rope_theta": theta}
+    assert config.rotary_scaling.attention_factor is None or kind == "longrope"  # which keeps no other factor
+    keys = FAMILIES["llama"].write(config)
+    assert keys.get("original_max_position_embeddings") == (original if kind == "longrope" else None)  # transformers 4
+    written = keys["rope_scaling"] | {"rope_theta": theta}
+    assert ("attention_factor" in written) == (config.rotary_scaling.attention_factor is not None)
     again = transformers.LlamaConfig(head_dim=head_size, max_position_embeddings=100_000, rope_parameters=written)
     assert FAMILIES["llama"].read(Path("config.json"), again) == config
 

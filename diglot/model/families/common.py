@@ -215,7 +215,7 @@ def read_sizes_and_rotary(
 
 def write_sizes_and_rotary(config: DecoderConfig) -> dict[str, Any]:
     """The inverse of `read_sizes_and_rotary`, with the activation."""
-    return {
+    values = {
         "head_dim": config.head_size,
         "hidden_act": HIDDEN_ACT[config.activation],
         "hidden_size": config.hidden_size,
@@ -224,6 +224,10 @@ def write_sizes_and_rotary(config: DecoderConfig) -> dict[str, Any]:
         "num_attention_heads": config.num_heads,
         "num_hidden_layers": config.num_layers,
         "num_key_value_heads": config.num_key_value_heads,
-        "rope_scaling": write_rotary(config.rotary_scaling),
+        "rope_scaling": write_rotary(config.rotary_scaling, config.max_positions),
         "rope_theta": config.rotary_theta,
     }
+    if (scaling := config.rotary_scaling) is not None and scaling.kind == "longrope":
+        # transformers 4 knows the original context by this key alone.
+        values["original_max_position_embeddings"] = scaling.original_max_positions
+    return values

@@ -56,23 +56,16 @@ class Phi3(Llama):
         return config.fused_projections and plain and square and scaling and in_all_layers(config)
 
     def write(self, config: DecoderConfig) -> dict[str, Any]:
-        values = write_sizes_and_rotary(config)
+        values = {"original_max_position_embeddings": config.max_positions} | write_sizes_and_rotary(config)
         del values["head_dim"]
-        original = config.max_positions
-        if scaling := config.rotary_scaling:
-            # transformers 4 takes these three keys and no other, and the original context from outside.
-            lists = {"short_factor": list(scaling.short_factors), "long_factor": list(scaling.long_factors)}
-            own = {} if scaling.attention_factor is None else {"attention_factor": scaling.attention_factor}
-            if scaling.factor != config.max_positions / scaling.original_max_positions:
-                own["factor"] = scaling.factor
-            values["rope_scaling"] = {"type": "longrope"} | lists | own
-            original = scaling.original_max_positions
+        if scaling := values["rope_scaling"]:  # transformers 4 takes `type` and the two lists, and no other key
+            kept = ("short_factor", "long_factor", "attention_factor")
+            values["rope_scaling"] = {"type": "longrope"} | {key: scaling[key] for key in kept if key in scaling}
         if config.rotary_share != 1:
             values["partial_rotary_factor"] = config.rotary_share
         return values | {
             "attention_dropout": 0.0,
             "embd_pdrop": 0.0,
-            "original_max_position_embeddings": original,
             "resid_pdrop": 0.0,
             "rms_norm_eps": config.norm_epsilon,
             "sliding_window": window_of(config),

@@ -81,6 +81,9 @@ def _read_yarn_or_longrope(
         truncate = parameters.pop("truncate", YARN["truncate"])
         require(file, "rope_scaling.truncate", truncate, (True, False))
         own["truncate"] = bool(truncate)
+    if kind == "longrope":  # the factor says nothing but the magnitude, and transformers 4 takes that of the contexts
+        given = usual_magnitude(kind, factor, original) if given is None else given
+        factor = max_positions / original
     if given == usual_magnitude(kind, factor, original):
         given = None
     return RotaryScaling(kind, factor, original_max_positions=original, attention_factor=given, **own)  # type: ignore[arg-type]
@@ -94,15 +97,17 @@ def _factors(file: Path, parameters: dict[str, Any], key: str, number: int) -> t
     return tuple(positive(file, f"rope_scaling.{key}", value) for value in values)
 
 
-def write_rotary(scaling: RotaryScaling | None) -> dict[str, Any] | None:
+def write_rotary(scaling: RotaryScaling | None, max_positions: int) -> dict[str, Any] | None:
     """The value of `rope_scaling`; what is left to its formula in transformers is not written."""
     if scaling is None:
         return None
     own: dict[str, Any] = {}
+    factor, original = scaling.factor, scaling.original_max_positions
     if scaling.kind == "llama3":
         own = {"low_freq_factor": scaling.low_frequency_factor, "high_freq_factor": scaling.high_frequency_factor}
     elif scaling.kind == "longrope":
         own = {"short_factor": list(scaling.short_factors), "long_factor": list(scaling.long_factors)}
+        factor = max_positions / original
     elif scaling.kind == "yarn":
         values = {
             "beta_fast": scaling.fast_rotations,
@@ -110,8 +115,8 @@ def write_rotary(scaling: RotaryScaling | None) -> dict[str, Any] | None:
             "truncate": scaling.truncate,
         }
         own = {key: value for key, value in values.items() if value != YARN[key]}
-    if scaling.attention_factor is not None:
-        own["attention_factor"] = scaling.attention_factor
+    if scaling.magnitude != usual_magnitude(scaling.kind, factor, original):
+        own["attention_factor"] = scaling.magnitude
     if scaling.kind in ("llama3", "yarn", "longrope"):
-        own["original_max_position_embeddings"] = scaling.original_max_positions
-    return {"rope_type": scaling.kind, "factor": scaling.factor} | own
+        own["original_max_position_embeddings"] = original
+    return {"rope_type": scaling.kind, "factor": factor} | own
