@@ -29,6 +29,10 @@ LLAMA = {
     "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
     "rope_theta": 10_000.0, "tie_word_embeddings": True, "hidden_act": "silu",
 }  # fmt: skip
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
+LONGROPE = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+OLMO3 = LLAMA | {"model_type": "olmo3", "rope_theta": 500_000.0}
+SMOLLM3 = LLAMA | {"model_type": "smollm3", "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3}
 GPT2 = {"model_type": "gpt2", "vocab_size": 320, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
 
 
@@ -67,6 +71,19 @@ def write(folder: Path, **values: Any) -> Path:
         (LLAMA, "rope_scaling", {"rope_type": "linear", "factor": float("inf")}, "factor"),
         (LLAMA, "rope_scaling", 5, "rope_parameters"),
         (LLAMA, "layer_types", "full_attention", "layer_types"),
+        (LLAMA, "rope_scaling", YARN | {"beta_fast": 1e308}, "rope_scaling: these values give no frequencies"),
+        (LLAMA, "rope_scaling", YARN | {"beta_slow": -1}, "beta_slow"),
+        (LLAMA, "rope_scaling", YARN | {"truncate": 2}, "truncate"),
+        (LLAMA, "rope_scaling", YARN | {"original_max_position_embeddings": -3}, "original_max_position_embeddings"),
+        (LLAMA, "rope_scaling", LONGROPE | {"original_max_position_embeddings": 1}, "no frequencies"),
+        (LLAMA, "rope_scaling", LONGROPE | {"short_factor": [0, 1, 1, 1]}, "short_factor"),
+        (LLAMA, "rope_scaling", LONGROPE | {"long_factor": {"a": 1}}, "long_factor"),
+        (OLMO3, "rope_parameters", {"full_attention": 5, "sliding_attention": {}}, "rope|int"),
+        (OLMO3, "layer_types", [["full_attention"], "full_attention"], "layer_types"),
+        (OLMO3, "sliding_window", "x", "sliding_window"),
+        (SMOLLM3, "no_rope_layers", ["x", "y"], "no_rope_layers"),
+        (SMOLLM3, "no_rope_layers", 5, "no_rope_layers"),
+        (SMOLLM3, "use_sliding_window", "yes", "use_sliding_window"),
         (LLAMA, "hidden_act", ["silu"], "hidden_act"),
         (LLAMA, "hidden_act", None, "hidden_act"),
         (LLAMA, "model_type", ["llama"], "model_type"),

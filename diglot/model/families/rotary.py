@@ -7,7 +7,7 @@ from typing import Any
 
 from diglot.base.errors import UserError
 from diglot.model.families.values import positive, require
-from diglot.model.rotary import RotaryScaling, usual_magnitude
+from diglot.model.rotary import RotaryScaling, rotary_frequencies, usual_magnitude
 
 YARN = {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": True}  # the paper's, which transformers takes
 KINDS = ("default", "linear", "dynamic", "llama3", "yarn", "longrope")
@@ -43,7 +43,12 @@ def read_rotary(
         )
         scaling = RotaryScaling("llama3", factor, low, high, int(original))
     elif kind in ("yarn", "longrope"):
-        scaling = _read_yarn_or_longrope(file, kind, parameters, max_positions, size)
+        try:
+            scaling = _read_yarn_or_longrope(file, kind, parameters, max_positions, size)
+            if kind == "yarn":  # a head may still be of any size here
+                rotary_frequencies(min(size, 1024), theta, scaling)
+        except (ArithmeticError, ValueError) as error:  # logarithms and quotients of numbers that no model has
+            raise UserError(f"{file}: rope_scaling: these values give no frequencies: {error}") from error
     # Whatever is left over may change the frequencies.
     for key, value in sorted(parameters.items()):
         require(file, f"rope_scaling.{key}", value, (None,))
