@@ -21,7 +21,7 @@ import torch
 
 from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.encode import stage as encode
-from diglot.model import huggingface, presets
+from diglot.model import imported, presets
 from diglot.model.huggingface import load_decoder
 from diglot.recipe.encode import Encode
 from diglot.recipe.model import ImportModel, NewModel
@@ -55,7 +55,7 @@ def prepare(data: Path, folder: Path, model: str) -> None:
         shape = NewModel.model_validate({"preset": "small", "shape": SHAPE})
         made = make(folder / "model", "model", presets, shape, tokenizer=tokenizer)
     else:
-        made = make(folder / "model", "model", huggingface, ImportModel(path=model))
+        made = make(folder / "model", "model", imported, ImportModel(path=model))
     make(folder / "tokens", "tokens", encode, Encode(), tokenizer=made, corpus=corpus)
     parameters = sum(each.numel() for each in load_decoder(folder / "model").parameters())
     print(json.dumps({"parameters": parameters, "real text": (data / "raw_text").is_dir()}))

@@ -44,7 +44,7 @@ from diglot.model.decoder import DecoderConfig
 from diglot.model.loss import CHUNK_LOGITS, MIN_CHUNK
 from diglot.plan.execution import MASTER, Execution
 from diglot.plan.states import States, has_four_bits, local_size, states, trainable_shapes
-from diglot.train.low_memory import CHUNK
+from diglot.train.low_memory import GPU_CHUNK
 
 # Fragmentation and what a formula leaves out: memory that torchtitan's table says was reserved for Llama-3.1 8B lies 19%,
 # 14% and 19% above the sum (8 and 128 H100 with selective, 8 with full checkpointing); the total is then within 4%.
@@ -230,7 +230,7 @@ def _moments(
     lean = execution.moments == "8-bit" or (execution.weights == "bfloat16" and not execution.adapter_rank)
     if lean and not (execution.offload and not execution.host):
         largest = max(math.prod(shape) for shape in trainable_shapes(config, execution).values())
-        moments["optimizer step"]["gathered"] += LEAN_BYTES * min(CHUNK, largest)
+        moments["optimizer step"]["gathered"] += LEAN_BYTES * min(GPU_CHUNK, largest)
     return moments
 
 

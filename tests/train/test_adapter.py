@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,7 @@ from diglot.train.objectives import direct_preference, micro_batches
 
 PeftModel = pytest.importorskip("peft").PeftModel
 SMALL = {"num_layers": 2, "hidden_size": 64, "intermediate_size": 96, "num_heads": 4}
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 NEW_ROWS = [[290, 310], [320, 328]]
 IS_NEW = torch.zeros(330, dtype=torch.bool)
 for start, end in NEW_ROWS:
@@ -368,3 +371,33 @@ def test_multipliers_of_what_stays_are_refused(expanded: Inputs, tmp_path: Path)
     with pytest.raises(UserError, match=r"learning_rate_multipliers\.vectors would do nothing beside the adapter"):
         prepared(adapting(phases=phases), expanded, tmp_path)
     assert prepared(adapting("dora", phases=phases), expanded, tmp_path)  # its lengths are vectors
+
+
+# --- a real model ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.full
+def test_a_real_model_takes_half_the_memory_and_answers_as_it_did(models: Path, tmp_path: Path) -> None:
+    """SmolLM2-135M, as the benchmark measures it: each way in a process of its own."""
+    script, data = BENCHMARKS / "peers" / "diglot_train_memory.py", str(tmp_path / "none")
+
+    def run(*arguments: str) -> dict:
+        done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, cwd=BENCHMARKS)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.strip().rpartition("\n")[2])
+
+    run("prepare", data, str(tmp_path), str(models / "smollm2-135m"))
+    given = {
+        "from": {"model": "model", "tokens": "tokens"}, "steps": 2, "batch_size": 2, "micro_batch_size": 1,
+        "sequence_length": 256, "learning_rate": 3e-4, "checkpoint_every": 100, "evaluate_every": 100,
+    }  # fmt: skip
+    bfloat16 = {"precision": "bfloat16", "weights": "bfloat16"}
+    ways = [{}, {"adapter": {"rank": 16}}, {"adapter": {"rank": 16}} | bfloat16, {"moments": "8-bit"} | bfloat16]
+    full, adapter, in_bfloat16, lean = (run("run", str(tmp_path), json.dumps(given | way)) for way in ways)
+    assert in_bfloat16["peak_bytes"] < 0.5 * full["peak_bytes"]
+    assert adapter["peak_bytes"] < 0.55 * full["peak_bytes"]
+    assert lean["peak_bytes"] < 0.65 * full["peak_bytes"]
+    assert adapter["difference"] < 1e-5
+    assert in_bfloat16["difference"] < 0.03
+    assert adapter["losses"][0] == pytest.approx(full["losses"][0], abs=1e-4)
+    assert lean["losses"] == pytest.approx(full["losses"], abs=0.02)
