@@ -47,7 +47,7 @@ CHUNK_LOGITS = 2**22
 MIN_CHUNK = 256
 # Logits whose softmax is taken at a time, on GPUs and on CPUs: there 2 MB in float32, which a core's cache holds. One CPU
 # thread, 1,024 tokens × 576, 61,184 entries, bfloat16: 1.31 s by whole chunks of 256 tokens in float32, 1.23 so.
-CACHED_LOGITS = (2**25, 2**19)
+CACHED_LOGITS = (2**23, 2**19)
 
 
 def cross_entropy(
@@ -163,10 +163,10 @@ def _walk(
         if d_weight is None:
             continue
         # The first chunk's product is the sum so far: zeros to add it to are a pass over all of the weight's size.
-        if start == 0:
+        if dtype == torch.float32:
+            d_weight.addmm_(logits_CV.T, hidden_CD, beta=int(start > 0))
+        elif start == 0:
             d_weight.copy_(logits_CV.T @ hidden_CD)
-        elif dtype == torch.float32:
-            d_weight.addmm_(logits_CV.T, hidden_CD)
         else:
             d_weight += logits_CV.T @ hidden_CD
     if d_weight is not None and not len(targets):

@@ -41,7 +41,7 @@ from dataclasses import dataclass
 
 from diglot.model.attention import BAND
 from diglot.model.decoder import DecoderConfig
-from diglot.model.loss import CHUNK_LOGITS, MIN_CHUNK
+from diglot.model.loss import CACHED_LOGITS, CHUNK_LOGITS, MIN_CHUNK
 from diglot.plan.execution import MASTER, Execution
 from diglot.plan.states import States, has_four_bits, local_size, states, trainable_shapes
 from diglot.train.low_memory import GPU_CHUNK
@@ -179,10 +179,12 @@ def loss_bytes(config: DecoderConfig, execution: Execution, trains_output: bool 
     if execution.loss == "whole":
         # log-softmax, its gradient and that of the logits in float32: the backward pass holds three at once.
         return 12 * execution.tokens * rows + compute * weight + hidden + cast
-    chunk = min(execution.tokens, max(MIN_CHUNK, CHUNK_LOGITS // config.vocabulary_size))
-    in_type = 0 if compute == MASTER else compute  # float32 needs no copy, and adds products in place
+    chunk = max(MIN_CHUNK, CHUNK_LOGITS // config.vocabulary_size) * (MASTER // compute)
+    logits = min(execution.tokens, chunk) * rows
+    # Float32 adds products in place; a few tokens' logits, their softmax and its gradient are float32.
+    in_type = 0 if compute == MASTER else compute
     gradient = (MASTER + in_type) * weight if trains_output else 0
-    return chunk * rows * (MASTER + in_type) + gradient + hidden + cast
+    return compute * logits + 3 * MASTER * min(logits, CACHED_LOGITS[execution.host]) + gradient + hidden + cast
 
 
 # --- the peak -------------------------------------------------------------------------------------------------
