@@ -183,3 +183,86 @@ def test_allam(llama_3: Path, data: Path, tmp_path: Path) -> None:
     stages = walk("allam-7b.yaml", tmp_path / "run", overrides)["stages"]
     assert {stage["state"] for stage in stages.values()} == {"done"}
     assert len(stages["sweep"]["summary"]["runs"]) == 2
+
+
+@pytest.fixture
+def chatml_base(data: Path, tmp_path: Path) -> Path:
+    """SmolLM2 in small: a Llama with random weights, GPT-2's way of cutting text, ChatML."""
+    texts = [text for _, text in tokenizer_corpora.real_documents(data, "en", 1_000_000)]
+    tokenizer = base_tokenizers.gpt_2(tmp_path / "tokenizer", texts, 3000)
+    with base_tokenizers.edited(tokenizer) as specification:
+        last = max(token["id"] for token in specification["added_tokens"])
+        flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        for number, content in enumerate(("<|im_start|>", "<|im_end|>"), start=last + 1):
+            specification["added_tokens"].append({"id": number, "content": content, **flags, "special": True})
+    settings = json.loads((tokenizer / "tokenizer_config.json").read_text())
+    settings |= {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "chat_template": base_tokenizers.CHATML}
+    (tokenizer / "tokenizer_config.json").write_text(json.dumps(settings))
+    decoder = Decoder(shape("llama-3-8b", last + 3, TINY))
+    initialize(decoder, seed=0)
+    save_decoder(decoder.to(torch.bfloat16), tmp_path / "base", tokenizer)
+    return tmp_path / "base"
+
+
+def smollm2_in_short(data: Path, base: Path) -> dict[str, object]:
+    """The overrides of the recipe's head, with few documents and few steps."""
+    overrides: dict[str, object] = {
+        "base.path": str(base),
+        "corpus.sources.english.path": str(data / "raw_text/en/wikipedia_mlqa.jsonl.zst"),
+        "corpus.sources.arabic.path": str(data / "raw_text/ar/wikipedia_mlqa.jsonl.zst"),
+        "corpus.sources.news.path": str(data / "raw_text/ar/saudi_newsnet.jsonl.zst"),
+        "corpus.sources.parallel.path": str(data / "parallel/en-ar/tatoeba.jsonl.zst"),
+        "corpus.sources.parallel.text": "src",
+        "corpus.sources.parallel.target_text": "tgt",
+        "corpus.decontamination.path": [str(data / f"eval/xquad/{language}.jsonl.zst") for language in ("ar", "en")],
+        "instructions.sources.chat-english.path": str(data / "instruct/alpaca_en_demo.jsonl.zst"),
+        "instructions.sources.chat-arabic.path": str(data / "instruct/cidar_keywords_ar.jsonl.zst"),
+        "made.sources.questions.path": str(data / "eval/arcd/ar.train.jsonl.zst"),
+        "preferences.sources.pairs.path": str(data / "preference/alpaca_eval_alpaca-7b_gpt4.jsonl.zst"),
+        "instructions.sources.chat-english.limit": 100,
+        "preferences.sources.pairs.limit": 60,
+        "tokenizer.new_tokens": 300,
+    }
+    for name in ("english", "arabic", "news", "parallel"):
+        overrides[f"corpus.sources.{name}.limit"] = 200
+    for name in trainings("smollm2-arabic.yaml"):
+        overrides |= {f"{name}.{key}": value for key, value in SHORT.items()}
+        overrides |= {f"{name}.steps": 2, f"{name}.batch_size": 2, f"{name}.sequence_length": 512}
+    for stage in ("base", "expanded", "trunk", "release", "sft", "aligned"):
+        few = {"continuations": 2, "translations": 1, "limit": 2, "max_documents": 4, "max_bytes": 1000}
+        overrides |= {f"evaluate-{stage}.{key}": value for key, value in few.items()}
+        overrides |= {f"evaluate-{stage}.tasks.{task}.max_new_tokens": 4 for task in ("chat-en", "chat-ar")}
+    return overrides
+
+
+@pytest.mark.slow
+def test_smollm2_arabic(chatml_base: Path, data: Path, tmp_path: Path) -> None:
+    stages = walk("smollm2-arabic.yaml", tmp_path / "run", smollm2_in_short(data, chatml_base))["stages"]
+    assert {stage["state"] for stage in stages.values()} == {"done"}
+    _look_at_smollm2(stages, tmp_path / "run")
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_smollm2_arabic_with_the_real_model(models: Path, data: Path, tmp_path: Path) -> None:
+    stages = walk("smollm2-arabic.yaml", tmp_path / "run", smollm2_in_short(data, models / "smollm2-135m"))["stages"]
+    assert {stage["state"] for stage in stages.values()} == {"done"}
+    _look_at_smollm2(stages, tmp_path / "run")
+    # The bytes that the base drops are tokens now, and text in every script comes back.
+    assert stages["tokenizer"]["summary"]["proofs"]["round_trip"]["passed"]
+
+
+def _look_at_smollm2(stages: dict[str, dict], run: Path) -> None:
+    """The base's chat format is kept, made instructions are read as such, and answers stand in the report."""
+    assert stages["tokenizer"]["summary"]["chat_format"] == "chatml"
+    made = json.loads((run / "made/ledger.json").read_text())["sources"]
+    assert {entry["origin"] for entry in made.values()} == {"made"}
+    assert min(entry["kept"]["documents"] for entry in made.values()) > 0
+    read = stages["tokens"]["summary"]["sources"]
+    assert {*made, "chat-english", "chat-arabic", "english", "arabic", "news", "parallel", "pairs"} == set(read)
+    end = json.loads((run / "dpo/tokenizer.json").read_text())["added_tokens"]
+    ends = [token["id"] for token in end if token["content"] == "<|im_end|>"]
+    assert set(ends) <= set(json.loads((run / "dpo/generation_config.json").read_text())["eos_token_id"])
+    page = next((run / "report").glob("*.html")).read_text()
+    assert "chat, made" in page
+    assert "ما عاصمة مصر؟" in page

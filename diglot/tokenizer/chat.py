@@ -55,7 +55,7 @@ REMEDY = (
 # What is said to test a template, and between the turns of that.
 TESTING = {"system": "\tSpeak up. \n\n", "user": "Who bakes it,\nwhere?  ", "assistant": "  A baker 12.\n"}
 OTHER = {"role": "user", "content": " What is baked?\n "}
-SKELETONS = 1000  # orders of roles that are remembered
+SKELETONS, SHORT = 1000, 100  # orders of roles that are remembered, and texts of fewer characters
 
 
 class NoChatFormat(UserError):
@@ -96,6 +96,7 @@ class Chat:
         pattern = "|".join(map(re.escape, sorted(self._special, key=len, reverse=True)))
         self._split = re.compile(f"({pattern})" if pattern else r"(?!)")
         self._skeleton = functools.lru_cache(SKELETONS)(self._read_skeleton)
+        self._pieces = functools.lru_cache(SKELETONS)(self._split.split)
         self.name = _name_of(written, self._split, template.text)
         self._lead = self._learn_lead()
         ends = dict.fromkeys(self._learn_ends())
@@ -107,6 +108,8 @@ class Chat:
         unknown_id = model.get("unk_id", self._special.get(model.get("unk_token") or ""))
         self._never = frozenset(self._special.values()) - {unknown_id}
         self._bytes_of = reader_of_bytes(self.tokenizer)
+        # What the format itself writes comes with every message: six of a conversation's seven texts in ChatML.
+        self._short = functools.lru_cache(SKELETONS)(self._encode_plain)
 
     def encode(self, messages: Messages, add_generation_prompt: bool = False) -> tuple[list[int], list[int]]:
         """Encode a conversation, with marks on what the assistant says.
@@ -129,12 +132,8 @@ class Chat:
         ids: list[int] = []
         targets: list[int] = []
         asked, said, is_predicted = "", None, False  # plain text since the last special token; `said` is an answer's
-        closing = self._skeleton_of(messages, add_generation_prompt).closing
-        for before, content, role, is_learnt in [
-            *self._parts(messages, add_generation_prompt),
-            (closing, "", "", False),
-        ]:
-            for place, piece in enumerate(self._split.split(before)):
+        for before, content, role, is_learnt in self._parts(messages, add_generation_prompt):
+            for place, piece in enumerate(self._pieces(before)):
                 if place % 2 == 0:  # between special tokens
                     asked, said = (asked + piece, said) if said is None else (asked, said + piece)
                     continue
@@ -156,8 +155,7 @@ class Chat:
 
     def text(self, messages: Messages, add_generation_prompt: bool = False) -> str:
         """The conversation as the chat template writes it, for people to read; see `encode`."""
-        parts = "".join(before + content for before, content, *_ in self._parts(messages, add_generation_prompt))
-        return parts + self._skeleton_of(messages, add_generation_prompt).closing
+        return "".join(before + content for before, content, *_ in self._parts(messages, add_generation_prompt))
 
     @property
     def asks_for_date(self) -> bool:
@@ -200,8 +198,18 @@ class Chat:
         return None
 
     def _parts(self, messages: Messages, add_generation_prompt: bool) -> Iterator[tuple[str, str, str, bool]]:
-        """In the text's order: what stands before a content, the content, its role, and whether it is to be predicted."""
-        prepared, skeleton = self._prepared(messages), self._skeleton_of(messages, add_generation_prompt)
+        """In the text's order: what stands before a content, the content, its role, and whether it is to be predicted.
+
+        What stands behind the last one comes with an empty content and no role.
+        """
+        prepared = self._prepared(messages)
+        roles = tuple(message["role"] for message in prepared)
+        try:
+            skeleton = self._skeleton(roles, add_generation_prompt)
+        except (Differs, TemplateFailure) as trouble:
+            raise UserError(
+                f"the chat template takes no conversation of {', '.join(roles) or 'nothing'}: {trouble}"
+            ) from trouble
         last_question = _last_question(prepared)
         for slot in skeleton.slots:
             role, content = prepared[slot.number]["role"], slot.stripped(prepared[slot.number]["content"])
@@ -211,6 +219,7 @@ class Chat:
                 yield slot.before, rewrite(content), role, not lost
             else:
                 yield slot.before, content, role, False
+        yield skeleton.closing, "", "", False
 
     def _prepared(self, messages: Messages) -> Messages:
         """The messages, checked; a system message that the template does not take stands before the next question."""
@@ -225,15 +234,6 @@ class Chat:
             return messages
         both = "\n\n".join(message["content"].strip() for message in messages[:2])
         return [{"role": "user", "content": both}, *messages[2:]]
-
-    def _skeleton_of(self, messages: Messages, add_generation_prompt: bool) -> Skeleton:
-        roles = tuple(message["role"] for message in self._prepared(messages))
-        try:
-            return self._skeleton(roles, add_generation_prompt)
-        except (Differs, TemplateFailure) as trouble:
-            raise UserError(
-                f"the chat template takes no conversation of {', '.join(roles) or 'nothing'}: {trouble}"
-            ) from trouble
 
     def _read_skeleton(self, roles: tuple[str, ...], add_generation_prompt: bool) -> Skeleton:
         return read_skeleton(self._template, roles, add_generation_prompt, self._thoughts.fills)
@@ -277,6 +277,8 @@ class Chat:
 
     def _continued(self, asked: str, said: str) -> tuple[list[int], list[int]]:
         """The ids of plain text with an answer after it: those of the text alone, and those that hold any of the answer."""
+        if not said:
+            return self._plain(asked), []
         if said.startswith(EMPTY) and self._split.search(EMPTY):  # thoughts stand between special tokens here
             pieces = self._split.split(EMPTY)
             given = [
@@ -293,6 +295,10 @@ class Chat:
         return together[:border], together[border:]
 
     def _plain(self, text: str) -> list[int]:
+        """The ids of plain text, none of them special; not to be changed, for those of short texts are kept."""
+        return self._short(text) if len(text) < SHORT else self._encode_plain(text)
+
+    def _encode_plain(self, text: str) -> list[int]:
         """The ids of plain text, none of them special.
 
         Unigram tokenizers find pieces by their text alone, `</s>` too: such a find is cut behind its first character.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import tiny_model
+from commands import diglot
 
 from diglot.base.errors import UserError
 from diglot.evaluate.language_model import LanguageModel
@@ -166,3 +167,18 @@ def test_control_c_stops_the_answer_and_not_the_conversation(folder, monkeypatch
     out = typed(folder, monkeypatch, capsys, QUESTION, "/new", QUESTION)
     assert "(stopped)" in out
     assert out.count(ANSWER) == 1
+
+
+@pytest.mark.slow
+def test_a_real_model_answers_as_before_its_import(models, tmp_path):
+    """SmolLM2-135M-Instruct, in its own chat format; its generation ends where its turn does."""
+    source, question = models / "smollm2-135m", "What is the capital of Egypt?"
+    done = diglot("import-model", "--path", source, "--out", tmp_path / "base")
+    assert done.returncode == 0, done.stderr
+    answers = [
+        diglot("chat", folder, "--prompt", question, "--max-new-tokens", "30").stdout
+        for folder in (source, tmp_path / "base")
+    ]
+    assert answers == ["The capital of Egypt is Cairo.\n"] * 2
+    imported = LanguageModel.load(tmp_path / "base")
+    assert set(imported.chat.ends) <= imported.end_ids
