@@ -1,8 +1,8 @@
-"""What the words of Arabic cost after an extension of Llama-2's tokenizer, by kind of word, and what of it could be less.
+"""What the words of Arabic cost after an extension of a real tokenizer, by kind of word, and what of it could be less.
 
-The base is the real tokenizer in MODELS/tokenizers/llama2 (`python tests/helpers/real_models.py MODELS` makes it), the text
-all Arabic and English of the data, every fiftieth document held out. Words are those of the held-out documents and of NTREX,
-which is of no such source. Beside our tokens a word stands the least that any pieces within words could come to with as many
+The base is MODELS/tokenizers/BASE (`python tests/helpers/real_models.py MODELS` makes them): by default `llama2`, whose entries
+are Mistral-7B's, id for id; `llama` is Llama-2's own. The text is all Arabic and English of the data, every fiftieth document
+held out. Words are those of the held-out documents and of NTREX, which is of no such source. Beside our tokens a word stands the least that any pieces within words could come to with as many
 new tokens: the most frequent words of letters in the training text one token each, all others two, digits, Latin letters and
 punctuation as the base has them. That is out of reach: it has no pieces for the halves.
 """
@@ -23,8 +23,10 @@ LEAST = "whole words and halves"
 
 def main() -> None:
     models = os.environ.get("DIGLOT_MODELS", "")
-    args = arguments("extension_words", "Tokens per Arabic word after an extension, by kind of word", models=models)
-    base = Path(args.models) / "tokenizers" / "llama2"
+    args = arguments(
+        "extension_words", "Tokens per Arabic word after an extension, by kind of word", models=models, base="llama2"
+    )
+    base = Path(args.models) / "tokenizers" / args.base
     if not base.is_dir():
         sys.exit(
             f"{base}: no tokenizer there; python tests/helpers/real_models.py FOLDER makes it, then --models FOLDER"
@@ -40,7 +42,7 @@ def main() -> None:
             account, least = of[text], of["least"][text]
             words = sum(kind["words"] for kind in account.values())
             tokens = sum(kind["tokens"] for kind in account.values())
-            label = f"+{int(number):,}, {text}" if int(number) else f"Llama-2, {text}"
+            label = f"+{int(number):,}, {text}" if int(number) else f"before, {text}"
             rows.append(Row(f"{label}: tokens per word", "", tokens / words, least, LEAST if least else None, less_is_better=True))  # fmt: skip
             for kind, its in account.items():
                 if its["words"]:

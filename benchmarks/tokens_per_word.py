@@ -21,9 +21,9 @@ FIELDS = {
     "ar": "arb", "de": "deu", "en": "eng", "es": "spa", "fr": "fra", "he": "heb", "id": "ind", "it": "ita", "ja": "jpn",
     "ko": "kor", "nl": "nld", "pl": "pol", "pt": "por", "ru": "rus", "th": "tha", "tr": "tur", "vi": "vie", "zh": "zho-CN",
 }  # fmt: skip
-REAL = ("llama2", "mistral", "smollm2", "llama3", "qwen3", "gemma3", "gptoss")
+REAL = ("llama", "mistral", "smollm2", "llama3", "qwen3", "gemma3", "gptoss")
 BASELINE = "xlmr"
-SIZES = {"quick": (3_000_000, 8000, ("llama2",), ("ar", "en")), "full": (0, 256_000, REAL, tuple(FIELDS))}
+SIZES = {"quick": (3_000_000, 8000, ("llama",), ("ar", "en")), "full": (0, 256_000, REAL, tuple(FIELDS))}
 
 
 def main() -> None:

