@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from diglot.base.artifact import Context
 from diglot.base.errors import UserError
-from diglot.model import proof
+from diglot.model import foreign, proof
 from diglot.model.attention import DocumentLayout
 from diglot.model.families import FAMILIES as FAMILIES_OF_OURS
 from diglot.model.families import read_config
@@ -252,3 +252,37 @@ def test_the_page_on_bases_names_the_families_that_tests_hold():
     rows = dict(re.findall(r"^\| (native|packed|alone) \| (.*?) \|", page, re.MULTILINE))
     named = {how: set(re.findall(r"`(\w+)`", row)) for how, row in rows.items()}
     assert named == {"native": set(FAMILIES_OF_OURS), "packed": set(PACKED), "alone": set(ALONE)}
+
+
+def test_a_transformers_that_takes_no_attention_of_ours_is_an_error_that_says_so(tmp_path, monkeypatch):
+    folder = save_foreign("granite", tmp_path / "theirs")
+    config = dataclasses.replace(read_config(folder), documents="packed")
+    foreign._register.cache_clear()
+    monkeypatch.delattr(transformers.masking_utils, "AttentionMaskInterface")
+    with pytest.raises(UserError, match="this version of transformers lets nobody bring an attention"):
+        foreign.load_foreign(folder, config)
+    monkeypatch.undo()
+    foreign.load_foreign(folder, config)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_hidden_layers": 10**9},
+        {"vocab_size": [320]},
+        {"num_attention_heads": 0},
+        {"head_dim": -8},
+        {"hidden_activation": "none such"},
+        {"layer_types": ["none such"] * 3},
+        {"sliding_window": "8"},
+        {"max_position_embeddings": True},
+        {"tie_word_embeddings": "yes"},
+        {"rope_parameters": {"rope_type": "none such"}},
+    ],
+)
+def test_a_broken_configuration_is_an_error_of_the_users(changes, tmp_path, context):
+    folder = save_foreign("gemma2", tmp_path / "theirs")
+    config = json.loads((folder / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError):
+        imported(folder, context, tmp_path / "ours")

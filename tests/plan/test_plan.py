@@ -1,12 +1,14 @@
 """The plan of a recipe: shapes from settings alone, published runs met, verdicts that hold, and the command."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from foreign_models import foreign_model, save_foreign
 from plan_recipes import CORPUS, polylm, train
 
 from diglot.base.devices import DEVICES, GIB, parse_cluster
@@ -175,6 +177,22 @@ def test_shapes_are_followed_through_every_kind_of_stage(read, tmp_path):
     assert any("adds its 500 new_tokens" in note for note in known["sft"].assumed)
     assert "corpus" not in known
     assert "tokens" not in known
+
+
+@pytest.mark.parametrize(("kind", "said"), [("gemma2", "parameters$"), ("mixtral", "a token passes 57,952 of them")])
+def test_another_familys_model_is_planned_as_a_llama_of_its_size(kind, said, read, tmp_path):
+    folder = save_foreign(kind, tmp_path / kind, max_position_embeddings=64)
+    stages = {
+        "corpus": CORPUS,
+        "base": {"do": "import-model", "path": str(folder)},
+        "tokens": {"do": "encode", "from": {"tokenizer": "base", "corpus": "corpus"}},
+        "trained": train("base", "tokens", sequence_length=64),
+    }
+    plan = plan_recipe(*read({"name": "r", "stages": stages}), parse_cluster("h100:1x1"))[0]
+    true = sum(parameter.numel() for parameter in foreign_model(kind).parameters())
+    # A unit of the feed-forward layers' width is 3 layers × 3 × 32 numbers.
+    assert plan.parameters["total"] == pytest.approx(true, abs=2 * 3 * 3 * 32)
+    assert any(f"its {true:,} parameters" in note and re.search(said, note) for note in plan.notes)
 
 
 def test_layers_that_differ_are_planned(read, tmp_path):

@@ -49,7 +49,7 @@ FAMILIES: dict[str, Family] = {
     for family in (GPT2(), Llama(), Mistral(), Qwen2(), Qwen3(), SmolLM3(), Olmo2(), Olmo3(), Phi3(), Starcoder2())
 }
 
-LAYERS = ("num_hidden_layers", "n_layer")
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "encoder_layers")
 
 
 def family_of(config: ModelConfig) -> Family:

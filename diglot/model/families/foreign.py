@@ -196,8 +196,12 @@ def read_foreign(file: Path, raw: dict[str, Any]) -> ForeignConfig:
         full = CONFIG_MAPPING[kind].from_dict(dict(raw))
     except Exception as error:  # transformers raises many kinds for a bad value
         raise UserError(f"{file}: transformers cannot read it: {excerpt(_line(error))}") from error
-    if parts := [part for part in PARTS if hasattr(full, part)] or full.is_encoder_decoder:
-        raise UserError(f"{file}: {kind} has parts beside a causal language model ({parts}); they are not trained")
+    parts = [part for part in PARTS if hasattr(full, part)]
+    if parts or getattr(full, "is_encoder_decoder", False):
+        named = ", ".join(parts) or "an encoder"
+        raise UserError(
+            f"{file}: {kind} has parts beside a causal language model ({named}), which are not trained here"
+        )
     return _sizes(file, raw, full)
 
 
@@ -224,7 +228,7 @@ def _sizes(file: Path, raw: dict[str, Any], full: Any) -> ForeignConfig:
         num_key_value_heads=size("num_key_value_heads", default=heads),
         head_size=size("head_dim", default=max(1, hidden // heads)),
         max_positions=size("max_position_embeddings", "n_positions", "seq_length", default=MANY),
-        tied_embeddings=bool(full.tie_word_embeddings),
+        tied_embeddings=bool(getattr(full, "tie_word_embeddings", False)),
         model_type=full.model_type,
         description=json.dumps({key: value for key, value in raw.items() if key not in WRITTEN}, sort_keys=True),
         documents=documents,
@@ -239,12 +243,14 @@ def _refuse_other_rows(file: Path, config: ForeignConfig) -> None:
     Raises:
         UserError: other parameters have a row a token, or the output weight has a bias, which our loss does not add.
     """
+    where = f"{file}: {config.model_type}"
     try:
         module = on_meta(config)
+        embedding, output = module.get_input_embeddings(), module.get_output_embeddings()
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
-    where = f"{file}: {config.model_type}"
-    embedding, output = module.get_input_embeddings(), module.get_output_embeddings()
+    except Exception as error:  # of classes that have none
+        raise UserError(f"{where}: its embedding is not found ({excerpt(_line(error))})") from error
     if not isinstance(embedding, torch.nn.Embedding) or not isinstance(output, torch.nn.Linear):
         raise UserError(f"{where}: its embedding or its output is no plain matrix")
     if embedding.weight.shape != output.weight.shape:
@@ -255,6 +261,6 @@ def _refuse_other_rows(file: Path, config: ForeignConfig) -> None:
         raise UserError(f"{where}: its output weight has a bias, which the loss here does not add")
     others = {config.hidden_size, config.intermediate_size}
     for name, parameter in module.named_parameters():
-        by_token = parameter.shape[0] == config.vocabulary_size and config.vocabulary_size not in others
+        by_token = parameter.shape[:1] == (config.vocabulary_size,) and config.vocabulary_size not in others
         if by_token and parameter is not embedding.weight and parameter is not output.weight:
             raise UserError(f"{where}: {name} has a row a token too, which expansion does not know")
