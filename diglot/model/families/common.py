@@ -191,10 +191,12 @@ def read_sizes_and_rotary(
         UserError: rotary positions of a kind that the decoder does not know.
     """
     parameters = dict(full.rope_parameters if rope is None else rope)
+    # A class that cannot rotate a part would fail at its first product, or rotate all in silence.
     share = parameters.pop("partial_rotary_factor", None)
     share = 1.0 if share is None else positive(file, "partial_rotary_factor", share)
     if share > 1 or not partial:
         require(file, "partial_rotary_factor", share, (1.0,))
+    # Many classes do not define head_dim, but read it where a config.json has it.
     head_size = getattr(full, "head_dim", None) or full.hidden_size // full.num_attention_heads
     theta, scaling = read_rotary(file, parameters, full.max_position_embeddings, int(head_size * share))
     return {
