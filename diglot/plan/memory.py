@@ -181,10 +181,11 @@ def loss_bytes(config: DecoderConfig, execution: Execution, trains_output: bool 
         return 12 * execution.tokens * rows + compute * weight + hidden + cast
     chunk = max(MIN_CHUNK, CHUNK_LOGITS // config.vocabulary_size) * (MASTER // compute)
     logits = min(execution.tokens, chunk) * rows
-    # Float32 adds products in place; a few tokens' logits, their softmax and its gradient are float32.
-    in_type = 0 if compute == MASTER else compute
-    gradient = (MASTER + in_type) * weight if trains_output else 0
-    return compute * logits + 3 * MASTER * min(logits, CACHED_LOGITS[execution.host]) + gradient + hidden + cast
+    # A few tokens' logits and softmax in float32, as on a CPU, where dry runs compute (a GPU's 100 MB are within CONTEXT); after
+    # them, but in float32, which is added in place, a chunk's part of the weight's gradient.
+    softmax = 3 * MASTER * min(logits, CACHED_LOGITS[True])
+    part = compute * weight if trains_output and compute != MASTER else 0
+    return compute * logits + MASTER * weight * trains_output + max(softmax, part) + hidden + cast
 
 
 # --- the peak -------------------------------------------------------------------------------------------------

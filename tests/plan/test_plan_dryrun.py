@@ -26,7 +26,7 @@ def weights(config, execution):
 
 @pytest.mark.parametrize("checkpointing", [pytest.param(False, marks=pytest.mark.full), True])
 def test_a_dry_run_holds_what_the_formula_says(checkpointing):
-    config = shape("mini", 4000)
+    config = shape("mini", 16_000)  # so that the loss holds most: other moments are summed on the safe side
     execution = Execution(
         data_parallel=6, micro_batch_size=2, sequence_length=512, activation_checkpointing=checkpointing
     )
