@@ -318,8 +318,10 @@ class Training(Stage):
             raise ValueError("adapter is for parallel.tensor 1: its matrices are not cut by heads")
         if self.compile:
             raise ValueError("adapter was not tried with compile; leave one of them out")
+        # What was merged cannot be taken apart again.
         if self.continues != "weights":
             raise ValueError(f"continues: {self.continues} has no optimizer's state to go on from under an adapter")
+        # A phase of layers or whole tables would train weights that lie in the type of what stays.
         for phase in self.phases:
             if phase.trains not in ("all", "new-rows"):
                 raise ValueError(

@@ -54,6 +54,7 @@ def save_adapter(
     """
     joined = joined_matrices(model)
     tensors = {f"{theirs}.{part}": tensor for theirs, ours in joined.items() for part, tensor in parts(model, ours)}
+    # Peft keeps what the trained rows are, in the order of their indices, and not how they changed.
     rows = [row for start, end in new_rows for row in range(start, end)]
     tables = row_tables(model) if rows else {}
     for theirs, table in tables.items():

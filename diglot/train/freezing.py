@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diglot.base.errors import UserError
 from diglot.base.files import read_json
@@ -120,11 +120,8 @@ def select(model: CausalModel, expansion: Expansion, phase: Phase, rows: bool = 
         _require(expansion.new_layers, phase, "new layers", "with new_layers above 0")
         for layer in expansion.new_layers:
             selection |= dict.fromkeys(model.layers[layer].parameters())
-    for name in phase.learning_rate_multipliers if adapter else ():
-        if not any(parameter in selection for parameter in groups[name]):
-            raise UserError(
-                f"phase {phase.name!r}: learning_rate_multipliers.{name} would do nothing beside the adapter"
-            )
+    if adapter:
+        _refuse_idle_multipliers(phase, selection, groups)
     # A multiplier of 0 freezes what the phase would train.
     frozen = {
         p for name, multiplier in phase.learning_rate_multipliers.items() if multiplier == 0 for p in groups[name]
@@ -133,6 +130,14 @@ def select(model: CausalModel, expansion: Expansion, phase: Phase, rows: bool = 
     if not selection:
         raise UserError(f"phase {phase.name!r} trains nothing: its learning_rate_multipliers are 0")
     return selection
+
+
+def _refuse_idle_multipliers(phase: Phase, selection: Selection, groups: dict[str, list[nn.Parameter]]) -> None:
+    for name in phase.learning_rate_multipliers:
+        if not any(parameter in selection for parameter in groups[name]):
+            raise UserError(
+                f"phase {phase.name!r}: learning_rate_multipliers.{name} would do nothing beside the adapter"
+            )
 
 
 def _require(found: Sequence[object], phase: Phase, what: str, how: str) -> None:

@@ -192,6 +192,7 @@ def step_lean(
         seed: of the parameter's random numbers, 31 bits.
     """
     weight, grad = local(parameter), local(gradient)
+    # All that depends on the count stays on the device: nothing waits for it.
     skipped, count = skip > 0, state["step"] + 1
     corrections = [1 - beta**count for beta in numbers.betas]
     key = mixed(count.to(torch.int32) * GOLDEN + seed)
@@ -199,6 +200,7 @@ def step_lean(
     size = max(1, (CHUNK if weight.device.type == "cpu" else GPU_CHUNK) // width)
     for part in in_chunks([slice(0, len(weight))] if rows is None else rows, size):
         moments = _next_moments(state, grad[part].float(), part, numbers.betas, skipped)
+        # Bias correction; then as torch's AdamW: decay first, epsilon beside the root.
         mean, square = (moment / correction for moment, correction in zip(moments, corrections))
         moved = weight[part].float() * (1 - numbers.learning_rate * numbers.weight_decay)
         moved -= numbers.learning_rate * mean / square.sqrt_().add_(numbers.epsilon)

@@ -99,6 +99,7 @@ def build_optimizer(
         seed: of the rounding at random.
         hold: the parameters that get their state at once (see `Optimizer.hold`); all where it is None.
     """
+    # Groups without parameters stay: metrics have the same names whatever is trained.
     groups = [
         {
             "params": [parameter for parameter in parameters if parameter.requires_grad],
@@ -109,6 +110,7 @@ def build_optimizer(
         for name, parameters in parameter_groups(model).items()
     ]
     optimizer = Optimizer(groups, {"lr": settings.learning_rate, "betas": settings.betas, "eps": settings.epsilon})
+    # Seeds go by name: neither the order of parameters nor who holds them changes what is rounded how.
     optimizer.in_8_bits = settings.moments == "8-bit"
     optimizer.seeds = {
         parameter: key_hash(f"{seed}/rounding/{name}") % 2**31 for name, parameter in model.named_parameters()
@@ -189,6 +191,7 @@ def take_step(optimizer: Optimizer, by_rows: Mapping[Tensor, Rows], skip: Tensor
                     skip=skipped,
                 )
             continue
+        # Torch's fused kernel takes all tensors at once; those of fewer bits, and rows, go one by one.
         lean = {parameter for parameter in moving if is_lean(parameter, optimizer.state[parameter])}
         _step_adamw(optimizer, group, [p for p in moving if p not in by_rows and p not in lean], None, skipped)
         for parameter in moving:
