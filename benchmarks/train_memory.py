@@ -4,7 +4,8 @@
 
 Each way trains some steps on the same batches, in a process of its own, and writes its model, which must answer as the trained
 one does. Memory is the peak of what is resident beyond the libraries, loading included, on a CPU with one thread; its
-activations are those of one sequence. The full training in float32 is what the others are set beside. Without a model
+activations are those of one sequence. The full training in float32 is what the others are set beside; what
+`diglot plan` says of each stands below it. Without a model
 (and without $DIGLOT_MODELS/smollm2-135m) one of 48 million parameters is made.
 """
 
@@ -56,12 +57,18 @@ def main() -> None:
         peaks = [each and each.reported["peak_bytes"] / 1e6 for each in (run, beside)]
         seconds = [each and each.seconds / STEPS[size] for each in (run, beside)]
         rows.append(Row(f"{way}, memory", "MB", *peaks, beside and FULL, less_is_better=True))
+        rows.append(Row(f"{way}, memory as planned", "MB", run.reported["planned_total"] / 1e6))
         rows.append(Row(f"{way}, a step", "CPU s", *seconds, beside and FULL, less_is_better=True))
         found = run.reported
         notes.append(
             f"{way}: losses {', '.join(f'{loss:.3f}' for loss in found['losses'])}; the written model's logits are "
             f"{found['difference']:.1e} of their norm from the trained one's."
         )
+    shares = [run.reported["peak_bytes"] / run.reported["planned_bytes"] for run in runs.values()]
+    notes.append(
+        f"Measured over the plan's sum: {min(shares):.2f} to {max(shares):.2f}; as planned is the sum with the margin of a CPU "
+        "(40%, and 1 GiB for Python and torch, which the measured leave out)."
+    )
     finish("train_memory", rows, args, notes=notes)
 
 

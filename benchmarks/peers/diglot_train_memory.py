@@ -20,9 +20,16 @@ from pathlib import Path
 import torch
 
 from diglot.base.artifact import Artifact, Context, Inputs
+from diglot.base.devices import parse_cluster
 from diglot.encode import stage as encode
 from diglot.model import imported, presets
+from diglot.model.decoder import DecoderConfig
+from diglot.model.families import read_config
 from diglot.model.huggingface import load_decoder
+from diglot.model.processor import training_ways
+from diglot.plan.estimate import lay_out
+from diglot.plan.follow import Known
+from diglot.plan.memory import Memory, memory
 from diglot.recipe.encode import Encode
 from diglot.recipe.model import ImportModel, NewModel
 from diglot.recipe.tokenizer import TrainTokenizer
@@ -38,7 +45,7 @@ SHAPE = {
 }  # fmt: skip
 
 
-def memory(field: str) -> int:
+def resident(field: str) -> int:
     """VmRSS (now) or VmHWM (at the peak) in bytes."""
     found = re.search(rf"^{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     assert found
@@ -72,12 +79,13 @@ def run(folder: Path, settings: Train) -> None:
     )
     with tempfile.TemporaryDirectory() as place:
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-        before, begun = memory("VmRSS"), time.process_time()
+        before, begun = resident("VmRSS"), time.process_time()
         context = Context("train", 0, Path(place) / "scratch", workers=1)
-        job = walk(settings, inputs, context)
-        peak, seconds = memory("VmHWM") - before, time.process_time() - begun
+        with training_ways():
+            job = walk(settings, inputs, context)
+        peak, seconds = resident("VmHWM") - before, time.process_time() - begun
         job.exports.finish(job.model, job.optimizer, Path(place) / "out")
-        written = memory("VmHWM") - before
+        written = resident("VmHWM") - before
         with torch.no_grad(), job.mesh.autocast(settings.precision):
             tokens_BT = torch.from_numpy(job.order.batch(0).tokens_BT)[:1, :256]
             trained = (job.model(tokens_BT).float() @ job.model.output_weight().float().T).float()
@@ -86,7 +94,17 @@ def run(folder: Path, settings: Train) -> None:
         lines = [line for line in read_metrics(context.scratch / FILE) if line["type"] == "step"]
     found = {"peak_bytes": peak, "written_bytes": written, "cpu_seconds": seconds}
     found["losses"] = [line["loss"] for line in lines]
+    planned = plan(settings, folder / "model")
+    found |= {"planned_bytes": planned.peak, "planned_total": planned.total, "moment": planned.moment}
     print(json.dumps(found | {"difference": float((trained - answered).norm() / trained.norm())}))
+
+
+def plan(settings: Train, model: Path) -> Memory:
+    """What `diglot plan` says of it on one core: the sum at the peak, and with the margin of a CPU."""
+    config = read_config(model)
+    assert isinstance(config, DecoderConfig)
+    known = Known(config.vocabulary_size, config)
+    return memory(config, lay_out(settings, known, parse_cluster("cpu")))
 
 
 def _artifact(path: Path, kind: str) -> Artifact:

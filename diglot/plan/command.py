@@ -13,6 +13,7 @@ from rich.console import Console
 from diglot.base.devices import HERE, Cluster
 from diglot.base.errors import UserError
 from diglot.base.table import drawn
+from diglot.model.decoder import DecoderConfig
 from diglot.plan.beside import Beside, of_evaluations
 from diglot.plan.dryrun import dry_run
 from diglot.plan.estimate import Assumptions, StagePlan, plan_recipe
@@ -103,12 +104,18 @@ def _dry_runs(stages: list[StagePlan], ranks: int) -> dict[str, tuple[dict[str, 
     done: dict[Any, tuple[dict[str, Any], Memory]] = {}
     results = {}
     for stage in stages:
-        execution = _over(stage.execution, ranks)
+        execution = _of_one_phase(stage.config, _over(stage.execution, ranks))
         key = (stage.config, execution)
         if key not in done:
             done[key] = (dry_run(*key), memory(*key, margin=False))
         results[stage.name] = done[key]
     return results
+
+
+def _of_one_phase(config: DecoderConfig, execution: Execution) -> Execution:
+    """With the phase alone that holds most, and its moments."""
+    alone = [replace(execution, phases=(phase,), keeps_moments=False) for phase in execution.phases]
+    return max(alone, key=lambda each: memory(config, each).peak)
 
 
 def _over(execution: Execution, ranks: int) -> Execution:
@@ -119,6 +126,8 @@ def _over(execution: Execution, ranks: int) -> Execution:
     """
     if ranks % execution.tensor_parallel:
         raise UserError(f"--dry-run-ranks {ranks}: cannot be divided by parallel.tensor ({execution.tensor_parallel})")
+    if execution.weights == "nf4":
+        raise UserError("--dry-run-ranks: weights: nf4 is for one process, so there is nothing to shard")
     if execution.context_parallel > 1:
         raise UserError("--dry-run-ranks: the dry run has whole rows on every rank; leave parallel.context out")
     return replace(
@@ -131,6 +140,7 @@ def _over(execution: Execution, ranks: int) -> Execution:
         packed=False,
         host=False,
         copies=False,
+        offload=False,
     )
 
 

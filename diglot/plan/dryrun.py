@@ -9,13 +9,14 @@ half a minute and 0.4 GiB.
 
 A process of its own, because fake process groups and what is replaced here are global. Three things differ from
 the code that trains, so that the bytes are those of a GPU: attention and RMSNorm keep what CUDA's kernels keep (on
-the CPU, the one runs in float32 and the other in parts), and the loss is called where it knows that every target is
+the CPU, the one runs in blocks and the other in parts), and the loss is called where it knows that every target is
 valid (looking for the others takes values).
 
-The peak is that of forward and backward pass, plus the optimizer's state. Two things the tracker gets wrong: during
-the optimizer's step it counts tensors of the whole model's size (207 GiB for PolyLM's 13B), and under tensor
-parallel it counts what DTensor makes up to find out shapes. So the step's own peak is left out (a fused AdamW
-needs nothing), and with tensor parallel only weights are sharded and counted, and the peak is the formula's.
+The peak is that of forward and backward pass, plus the optimizer's state, which is made as training makes it. Two things the
+tracker gets wrong: during the optimizer's step it counts tensors of the whole model's size (207 GiB for PolyLM's 13B), and
+under tensor parallel it counts what DTensor makes up to find out shapes. So no step is taken (a fused AdamW needs nothing),
+and with tensor parallel only weights are sharded and counted, and the peak is the formula's. Of several phases the one that
+holds most is run; weights of four bits are not cut, so they have no dry run.
 """
 
 from __future__ import annotations
@@ -211,18 +212,21 @@ def _track(model: Any, config: DecoderConfig, execution: Execution) -> dict[str,
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.distributed._tools.fsdp2_mem_tracker import FSDPMemTracker
 
+    from diglot.recipe.train import Train
+    from diglot.train.optimizer import build_optimizer
+
     size = (execution.micro_batch_size, execution.sequence_length)
     with FakeTensorMode(allow_non_fake_inputs=True):
         model.to_empty(device="cpu")
         moving = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(moving, foreach=False)
-        tracker = FSDPMemTracker(model, optimizer)
+        tracker = FSDPMemTracker(model, torch.optim.AdamW(moving))  # which is never asked for a step
         tracker.track_inputs(())
         with tracker:
             tokens_BT, targets_BT = (torch.randint(0, config.vocabulary_size, size) for _ in range(2))
             model(tokens_BT, targets_BT).backward()
-            peak = tracker.get_tracker_snapshot("peak")  # before the step, whose own the tracker gets wrong (see above)
-            optimizer.step()
+            peak = tracker.get_tracker_snapshot("peak")
+        given = {"from": {"model": "model", "tokens": "tokens"}, "steps": 1, "optimizer": execution.optimizer}
+        optimizer = build_optimizer(model.decoder, Train.model_validate(given | {"moments": execution.moments}))
         states = [tensor for state in optimizer.state.values() for tensor in state.values()]
         gradients = [parameter.grad for parameter in moving]
         held = {"gradients": sum(map(_local, gradients)), "optimizer": sum(map(_local, states))}

@@ -255,6 +255,7 @@ def _planned(
     tokens_per_second = speed.tokens_per_second * cluster.devices * busy
     seconds = tokens / tokens_per_second
     hours = seconds / 3600 * cluster.devices
+    held = memory(config, execution)
     other = replace(execution, activation_checkpointing=not execution.activation_checkpointing)
     return StagePlan(
         name=name,
@@ -265,9 +266,9 @@ def _planned(
         tokens=tokens,
         flops_per_token=flops_per_token(config, stage.sequence_length, stage.objective),
         execution=execution,
-        memory=memory(config, execution),
+        memory=held,
         other_memory=memory(config, other),
-        whole_loss=memory(config, replace(execution, loss="whole")).peak - memory(config, execution).peak,
+        whole_loss=memory(config, replace(execution, loss="whole")).peak - held.peak,
         capacity=capacity,
         mfu=speed.mfu,
         tokens_per_second=speed.tokens_per_second,
@@ -276,7 +277,7 @@ def _planned(
         cost=None if assumptions.price is None else hours * assumptions.price,
         energy_kwh=hours * (assumptions.watts or device.watts) / 1000 * assumptions.pue,
         verdict=judge(config, execution, cluster, capacity),
-        notes=(*model.assumed, *_notes(stage, execution, cluster, busy), *_doubts(speed, config)),
+        notes=(*model.assumed, *_notes(stage, execution, cluster, busy, held.offloaded), *_doubts(speed, config)),
         beside=of_training(stage, config, execution, sources, tokens_per_second),
         measured=speed.origin == "measured",
     )
@@ -353,10 +354,17 @@ def _refuse_cut(config: DecoderConfig, tensor_parallel: int, devices: int) -> st
     return None
 
 
-def _notes(stage: Training, execution: Execution, cluster: Cluster, busy: float) -> Iterator[str]:
+def _notes(stage: Training, execution: Execution, cluster: Cluster, busy: float, offloaded: float) -> Iterator[str]:
     device = cluster.device
     if execution.reference:
         yield "weights hold the reference model too, sharded alike; its forward pass is a third more FLOPs"
+    if stage.adapter is not None:
+        yield (
+            "time is planned as of training in full; an adapter's step leaves out the gradients of what is frozen, up to a "
+            "third of its products"
+        )
+    if execution.offload:
+        yield f"offload: {gibibytes(offloaded)} GiB a process lie in the CPU's memory; the time to move them is not in the plan"
     if busy < 1:
         yield (
             f"batch_size {stage.batch_size} does not divide among {execution.data_parallel} data-parallel ranks: "

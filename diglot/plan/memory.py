@@ -96,7 +96,7 @@ class Memory:
 def layer_activations(config: DecoderConfig, execution: Execution) -> int:
     """Bytes that one layer keeps for its backward pass, without checkpointing."""
     compute, residual = execution.compute_bytes, execution.residual_bytes
-    attention = 4 if execution.float32_residual or execution.host else compute  # see attention.py
+    attention = 4 if execution.float32_residual else compute
     heads, all_heads = config.num_heads, config.num_heads + config.num_key_value_heads
     hidden, inner = config.hidden_size, config.intermediate_size
     statistics = 4 * (2 if config.normalization == "layer" else 1)  # of a norm, a token

@@ -15,7 +15,7 @@ from diglot.model.presets import PRESETS, shape
 from diglot.plan.dryrun import dry_run
 from diglot.plan.execution import MASTER, Execution
 from diglot.plan.memory import memory
-from diglot.plan.states import local_size, parameter_shapes
+from diglot.plan.states import local_size, parameter_shapes, states
 
 pytestmark = pytest.mark.slow
 
@@ -36,6 +36,32 @@ def test_a_dry_run_holds_what_the_formula_says(checkpointing):
     assert found["optimizer"] == 2 * local + 4 * len(parameter_shapes(config))
     assert found["peak"] == sum(found["categories"].values())
     assert memory(config, execution, margin=False).peak == pytest.approx(found["peak"], rel=0.02)
+
+
+ADAPTER = {"weights": "bfloat16", "adapter_rank": 16}
+LEAN = {
+    "lean": {"weights": "bfloat16", "moments": "8-bit"},
+    "adapter": ADAPTER,
+    "rows": {**ADAPTER, "new_rows": True, "moments": "8-bit"},
+    "dora": {**ADAPTER, "adapter_kind": "dora", "activation_checkpointing": True},
+    "embeddings": {"phases": (("embeddings",),)},
+}
+
+
+@pytest.mark.parametrize(
+    "variant",
+    ["lean", "adapter", *(pytest.param(name, marks=pytest.mark.full) for name in ("rows", "dora", "embeddings"))],
+)
+def test_a_lean_dry_run_holds_what_the_formula_says(variant):
+    if "adapter_rank" in LEAN[variant]:
+        pytest.importorskip("peft")
+    config = shape("mini", 4000)
+    execution = Execution(data_parallel=256, micro_batch_size=2, sequence_length=512, **LEAN[variant])
+    found, (held,) = dry_run(config, execution), states(config, execution)
+    assert {name: found[name] for name in ("weights", "gradients", "optimizer")} == {
+        "weights": held.weights, "gradients": held.gradients, "optimizer": held.optimizer
+    }  # fmt: skip
+    assert memory(config, execution, margin=False).peak == pytest.approx(found["peak"], rel=0.05)
 
 
 @pytest.mark.parametrize("preset", ["polylm-1.7b", "llama-3-8b"])
