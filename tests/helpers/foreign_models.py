@@ -40,7 +40,14 @@ PACKED = {
     "seed_oss": {},
     "stablelm": {},
 }
-ALONE = {"bloom": {"n_layer": 3, "n_head": 4}, "falcon": {"num_kv_heads": 2}, "mamba": {}, "qwen3_next": {}}
+ALONE = {
+    "bloom": {"n_layer": 3, "n_head": 4},
+    "falcon": {"num_kv_heads": 2},
+    # Its config.json holds an infinity, as transformers writes it.
+    "falcon_h1": {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_chunk_size": 16},
+    "mamba": {},
+    "qwen3_next": {},
+}
 KEYS = {  # of classes that take other ones
     "bloom": ("vocab_size", "hidden_size"),
     "falcon": ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"),

@@ -63,7 +63,10 @@ def test_a_family_is_imported_with_proof(kind, tmp_path, context):
     assert torch.equal(*(model(tokens_BT).logits for model in models))
 
 
-@pytest.mark.parametrize("kind", ["bloom", "falcon", "mamba", pytest.param("qwen3_next", marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "kind",
+    ["bloom", "falcon", "mamba", *(pytest.param(kind, marks=pytest.mark.full) for kind in ("falcon_h1", "qwen3_next"))],
+)
 def test_a_family_that_cannot_be_packed_runs_document_by_document(kind, tmp_path, context):
     found = imported(save_foreign(kind, tmp_path / "theirs"), context, tmp_path / "ours")
     assert found.proof.documents == "alone"

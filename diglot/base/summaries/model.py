@@ -84,7 +84,7 @@ class Proof(Record):
         """In a few words."""
         if not self.tokens:
             return "not compared with transformers'"
-        return f"as transformers' to {self.difference:.0e} of {self.scale:.1f}"
+        return f"as transformers' to {self.difference:.1g} of {self.scale:.1f}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,7 @@ class ForeignConfig(ModelConfig):
 
         sizes = {"vocab_size": self.vocabulary_size, "tie_word_embeddings": self.tied_embeddings}
         special = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
-        return CONFIG_MAPPING[self.model_type].from_dict(json.loads(self.description) | sizes | special)
+        return CONFIG_MAPPING[self.model_type].from_dict(with_floats(json.loads(self.description)) | sizes | special)
 
 
 class ForeignFamily(Family):
@@ -159,6 +159,15 @@ def stored_form(config: ForeignConfig, state: Mapping[str, Tensor]) -> dict[str,
     return dict(revert_weight_conversion(module, tensors))
 
 
+def with_floats(value: Any) -> Any:
+    """What transformers writes for numbers that JSON has no words for, as it reads them: {"__float__": "Infinity"}."""
+    if isinstance(value, dict):
+        if value.keys() == {"__float__"} and value["__float__"] in ("Infinity", "-Infinity", "NaN"):
+            return float(value["__float__"])
+        return {key: with_floats(each) for key, each in value.items()}
+    return [with_floats(each) for each in value] if isinstance(value, list) else value
+
+
 def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
@@ -193,7 +202,7 @@ def read_foreign(file: Path, raw: dict[str, Any]) -> ForeignConfig:
             raise UserError(f"{file}: {key}: {why}")
     check_types(file, raw, nullable=ASKED)
     try:
-        full = CONFIG_MAPPING[kind].from_dict(dict(raw))
+        full = CONFIG_MAPPING[kind].from_dict(with_floats(raw))
     except Exception as error:  # transformers raises many kinds for a bad value
         raise UserError(f"{file}: transformers cannot read it: {excerpt(_line(error))}") from error
     parts = [part for part in PARTS if hasattr(full, part)]
