@@ -51,7 +51,7 @@ def test_what_a_stage_made_before_is_named_with_its_steps(tmp_path: Path) -> Non
     with writing(step.folder, fingerprint=step.fingerprint, **made) as unfinished:
         (unfinished.folder / "model.safetensors").write_bytes(bytes(5_000_000))
         unfinished.summary = trained(steps=50)
-    longer, other = trunk(tmp_path, steps=100), trunk(tmp_path, beta=0.5)
+    longer, other = trunk(tmp_path, steps=100), trunk(tmp_path, epsilon=1e-7)
     for each in (longer, other):
         set_state(each)
     replaced = "trunk: what it made before, 50 steps, 5 MB, is replaced when this stage is whole"
@@ -141,7 +141,7 @@ STRANGE = [
 
 @pytest.mark.parametrize("content", STRANGE)
 def test_a_strange_try_of_somebody_else_is_only_named(tmp_path: Path, content: str) -> None:
-    old = tried(trunk(tmp_path, beta=0.5), 14)
+    old = tried(trunk(tmp_path, epsilon=1e-7), 14)
     (old / FILE).write_text(content)
     step = trunk(tmp_path)
     (said,) = told(step)

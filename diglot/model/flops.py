@@ -6,7 +6,7 @@ with N the parameters that take part in products (all but the input embedding an
 counts once, as the output weight; of a mixture's experts those that a token is sent to), L layers, H S the size of all
 heads, T the sequence length. Attention counts whole although half of it is masked, and recomputation counts nothing. In
 a layer with a window of W < T tokens T is replaced by (2 W T - W²) / T: twice the tokens that are seen on average, as T is
-without a window. DPO adds its reference model's forward pass, a third more.
+without a window.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIDE = 512  # of the matrices of the timed product: 0.27 GFLOP, 3 ms on a core; 
 MOST_SECONDS = 0.1  # that the timing of such products takes
 
 
-def flops_per_token(config: ModelConfig, sequence_length: int, objective: str = "lm") -> float:
+def flops_per_token(config: ModelConfig, sequence_length: int) -> float:
     """Model FLOPs of a token's forward and backward pass; see the top of the file."""
     in_products = count_active_parameters(config)
     if isinstance(config, DecoderConfig) and config.positions == "learned":
@@ -34,7 +34,7 @@ def flops_per_token(config: ModelConfig, sequence_length: int, objective: str = 
     windows = [min(window or sequence_length, sequence_length) for window in _windows(config)]
     seen = sum(window * (2 * sequence_length - window) // sequence_length for window in windows)
     attention = 12 * config.num_heads * config.head_size * seen
-    return (6 * in_products + attention) * (4 / 3 if objective == "dpo" else 1)
+    return 6 * in_products + attention
 
 
 def _windows(config: ModelConfig) -> list[int | None]:

@@ -119,7 +119,7 @@ def _of_one_phase(config: DecoderConfig, execution: Execution) -> Execution:
 
 
 def _over(execution: Execution, ranks: int) -> Execution:
-    """The same layout over other ranks; one micro-batch of whole rows, no reference model: as the dry run has it.
+    """The same layout over other ranks; one micro-batch of whole rows: as the dry run has it.
 
     Raises:
         UserError: what the dry run cannot do.
@@ -156,7 +156,7 @@ def show(console: Console, found: Plan) -> None:
     console.print("", drawn(table), soft_wrap=False)
     console.print(
         "The peak is of forward and backward pass plus the optimizer's state, without margin: one micro-batch, "
-        "every row one document, no reference model. Under tensor parallel the tracker counts too much, so there the "
+        "every row one document. Under tensor parallel the tracker counts too much, so there the "
         "formula stands alone.",
         soft_wrap=False,
         style="dim",

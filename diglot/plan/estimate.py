@@ -224,7 +224,7 @@ def _speed(
 ) -> Speed:
     """What is given, else throughput as measured, else the device's MFU; the other of the two follows."""
     peak = cluster.device.peak(stage.precision)
-    per_token = flops_per_token(config, stage.sequence_length, stage.objective)
+    per_token = _flops_per_token(config, stage)
     if given := assumptions.tokens_per_second:
         return Speed(given, given * per_token / peak, "given")
     if mfu := assumptions.mfu:
@@ -264,7 +264,7 @@ def _planned(
         config=config,
         parameters=parameters(config),
         tokens=tokens,
-        flops_per_token=flops_per_token(config, stage.sequence_length, stage.objective),
+        flops_per_token=_flops_per_token(config, stage),
         execution=execution,
         memory=held,
         other_memory=memory(config, other),
@@ -281,6 +281,11 @@ def _planned(
         beside=of_training(stage, config, execution, sources, tokens_per_second),
         measured=speed.origin == "measured",
     )
+
+
+def _flops_per_token(config: DecoderConfig, stage: Training) -> float:
+    """Model FLOPs of a token of a step; DPO's pass before the first step, one forward, is counted as if all were new."""
+    return flops_per_token(config, stage.sequence_length) * (4 / 3 if stage.objective == "dpo" else 1)
 
 
 def lay_out(stage: Training, model: Known, cluster: Cluster) -> Execution:
@@ -315,7 +320,7 @@ def lay_out(stage: Training, model: Known, cluster: Cluster) -> Execution:
         float32_residual=stage.float32_residual,
         optimizer=stage.optimizer,
         accumulates=share > micro,
-        reference=stage.objective == "dpo" and adapter is None,
+        reference=stage.objective == "dpo",
         packed=True,
         sharded=devices > 1 or stage.offload,
         weights=stage.weights,
@@ -323,7 +328,7 @@ def lay_out(stage: Training, model: Known, cluster: Cluster) -> Execution:
         adapter_rank=adapter.rank if adapter else 0,
         adapter_kind=adapter.kind if adapter else "lora",
         adapter_targets=adapter.targets if adapter else "all",
-        new_rows=model.new_rows and stage.objective != "dpo",
+        new_rows=model.new_rows,
         new_layers=model.new_layers,
         phases=_phases(stage),
         keeps_moments=stage.continues != "weights" or (isinstance(stage, Train) and stage.export_optimizer),
@@ -357,7 +362,10 @@ def _refuse_cut(config: DecoderConfig, tensor_parallel: int, devices: int) -> st
 def _notes(stage: Training, execution: Execution, cluster: Cluster, busy: float, offloaded: float) -> Iterator[str]:
     device = cluster.device
     if execution.reference:
-        yield "weights hold the reference model too, sharded alike; its forward pass is a third more FLOPs"
+        yield (
+            "before the first step all pairs go through the model once, for the reference's log-probabilities: a third "
+            "more FLOPs where the steps are one epoch; no second model is held"
+        )
     if stage.adapter is not None:
         yield (
             "time is planned as of training in full; an adapter's step leaves out the gradients of what is frozen, up to a "

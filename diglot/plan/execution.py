@@ -23,7 +23,7 @@ class Execution:
         activation_checkpointing: keep layer inputs and compute the rest again in the backward pass.
         float32_residual: residual stream and attention in float32 (PolyLM 3.3).
         accumulates: a step has several micro-batches, so gradients are there from the second on.
-        reference: DPO's reference model is held too, sharded alike.
+        reference: DPO: all pairs go through the model once before the first step; nothing more is held.
         packed: rows hold several documents, which attention groups by length and puts back (attention.py).
         sharded: FSDP2's types and gathering; without, one process under autocast (diglot/train/loop.py).
         optimizer: Muon has one moment of each layer's matrices instead of two.

@@ -122,7 +122,7 @@ def measured_speed(config: DecoderConfig, execution: Execution, batch_size: int,
     """
     rows = timed_rows(config, execution, cluster.device)
     deep = config.with_layers(range(min(DEEP, config.num_layers)))
-    needed = memory(deep, replace(execution, micro_batch_size=max(rows, 1), reference=False, copies=False)).total
+    needed = memory(deep, replace(execution, micro_batch_size=max(rows, 1), copies=False)).total
     if not rows or needed > cluster.device.memory:
         return None
     times = {}

@@ -67,7 +67,7 @@ class Memory:
     Attributes:
         moment: when most is held.
         categories: bytes then, by category: weights, gradients, optimizer, gathered, activations, loss, and
-            reference and copy where there is one.
+            copy where there is one.
         moments: the sum at every moment.
         margin: for fragmentation, and what libraries hold.
         offloaded: that lie in the CPU's memory instead, of one rank.
@@ -207,8 +207,6 @@ def _phase(config: DecoderConfig, execution: Execution, held: States, margin: bo
     kept: dict[str, float] = {"weights": held.weights, "gradients": held.gradients, "optimizer": held.optimizer}
     if execution.copies:
         kept["copy"] = held.moved + held.optimizer
-    if execution.reference:
-        kept["reference"] = held.weights
     away = execution.offload and not execution.host
     offloaded = sum(kept.values()) if away else 0.0
     kept = dict.fromkeys(kept, 0.0) if away else kept

@@ -130,7 +130,6 @@ def memory_table(plans: Sequence[StagePlan]) -> Table:
         for on, held in ((asked, plan.memory), (not asked, plan.other_memory)):
             first = [plan.name, "×".join(map(str, sizes)), f"{execution.micro_batch_size}×{execution.sequence_length}"]
             sums = [held.categories[name] for name in CATEGORIES]
-            sums[0] += held.categories.get("reference", 0)
             sums[3:3] = [held.categories.get("copy", 0)] if copied else []
             row = [*(first if on == asked else ["", "", ""]), "yes" if on else "no"]
             row += map(gibibytes, (*sums, held.margin, held.total))

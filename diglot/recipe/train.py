@@ -133,6 +133,72 @@ class Adapter(Settings):
         return self.alpha or (16.0 if self.kind == "rslora" else 2.0 * self.rank)
 
 
+class Preference(Settings):
+    """What DPO's loss is, and how far the model may go from its reference; see diglot/train/preference.py."""
+
+    loss: Literal["sigmoid", "robust", "hinge", "ipo"] = Field(
+        "sigmoid",
+        description="sigmoid: DPO's own (2305.18290); robust: for labels of which `label_smoothing` are wrong "
+        "(2403.00409); hinge: SLiC's (2305.10425); ipo: 2310.12036.",
+    )
+    beta: Annotated[float, Field(gt=0)] = Field(
+        0.1,
+        description="What a nat of margin counts: the lower, the further from the reference. 2305.18290, section 6.",
+    )
+    final_beta: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Beta at the last step; it goes there evenly from the first. As at the first if absent."
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = Field(
+        0.0, description="Share of pairs whose answers are taken to be the wrong way round: sigmoid and robust."
+    )
+    length_normalized: bool = Field(
+        False, description="Margins of log-probabilities per token, not of sums: for ipo as its authors did; Tülu 3."
+    )
+    sft_weight: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="Weight of the chosen answer's loss per token beside the pair's; RPO (2404.19733): 1."
+    )
+    kl_weight: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="Weight of a penalty: half the square of what a token's log-probability moved from the reference, "
+        "mean over the pair's tokens.",
+    )
+    final_kl_weight: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="That weight at the last step, as with beta."
+    )
+    kl_limit: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="Nats per token that the model may move from its reference on held-out pairs of a language.",
+        examples=["0.1"],
+    )
+    beyond_limit: Literal["warn", "stop"] = Field(
+        "warn", description="What is done where it has moved further: say so once a language, or end the run."
+    )
+
+    @model_validator(mode="after")
+    def _all_of_it_counts(self) -> Preference:
+        if self.label_smoothing and self.loss not in ("sigmoid", "robust"):
+            raise ValueError(f"label_smoothing would do nothing: the loss is {self.loss}; take sigmoid or robust")
+        if self.loss == "robust" and not self.label_smoothing:
+            raise ValueError("robust without label_smoothing is sigmoid: give the share of labels that are wrong")
+        if self.beyond_limit == "stop" and self.kl_limit is None:
+            raise ValueError("beyond_limit would do nothing: give kl_limit")
+        return self
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether no number of it depends on how many steps there are."""
+        return self.final_beta is None and self.final_kl_weight is None
+
+    def beta_at(self, done: float) -> float:
+        """Beta where a share of the steps is done, 0 at the first and 1 at the last."""
+        return self.beta if self.final_beta is None else self.beta + (self.final_beta - self.beta) * done
+
+    def kl_weight_at(self, done: float) -> float:
+        """The weight of the KL penalty, likewise."""
+        final = self.kl_weight if self.final_kl_weight is None else self.final_kl_weight
+        return self.kl_weight + (final - self.kl_weight) * done
+
+
 class GuardSettings(Settings):
     """What is done about spikes of the loss and the gradient; see diglot/train/guard.py."""
 
@@ -155,6 +221,7 @@ class GuardSettings(Settings):
 class Training(Stage):
     """What all stages that train a model share: one loop for language modelling, fine-tuning and preferences."""
 
+    renamed: ClassVar[dict[str, str]] = {"beta": "preference.beta"}
     reads: ClassVar[dict[str, Role]] = {"model": Role(("model",)), "tokens": Role(("tokens",), many=True)}
     not_in_fingerprint: ClassVar[frozenset[str]] = frozenset(
         {
@@ -196,7 +263,9 @@ class Training(Stage):
     betas: tuple[Momentum, Momentum] = Field((0.9, 0.95), description="PolyLM 3.2.", strict=False)
     epsilon: Annotated[float, Field(gt=0)] = Field(1e-8, description="PolyLM's released scripts.")
     gradient_clip: Annotated[float, Field(gt=0)] = Field(1.0, description="PolyLM 3.2.")
-    beta: Annotated[float, Field(gt=0)] = Field(0.1, description="DPO: weight of the KL penalty.")
+    preference: Preference = Field(
+        Preference(), description="The loss of preference pairs.", examples=["{loss: ipo, length_normalized: true}"]
+    )
     z_loss: Annotated[float, Field(ge=0)] = Field(
         0.0,
         description="Coefficient of log²Z, beside the cross-entropy: logits don't drift. PaLM (2204.02311): 1e-4. "
@@ -290,6 +359,8 @@ class Training(Stage):
             )
         if self.z_loss and self.objective == "dpo":
             raise ValueError("z_loss is for lm and sft: dpo's loss has no Z")
+        if self.preference != Preference() and self.objective != "dpo":
+            raise ValueError(f"preference would do nothing: the objective is {self.objective}, not dpo")
         return self
 
     @model_validator(mode="after")
@@ -327,11 +398,6 @@ class Training(Stage):
                 raise ValueError(
                     f"phase {phase.name!r} trains {phase.trains}: with an adapter a phase trains all (the adapter, and "
                     "new rows where there are some) or new-rows"
-                )
-            if phase.trains == "new-rows" and self.objective == "dpo":
-                raise ValueError(
-                    f"phase {phase.name!r} trains new-rows: dpo compares with the model without its adapter, whose rows "
-                    "must stay"
                 )
         return self
 
@@ -396,7 +462,7 @@ class Train(Training):
     makes: ClassVar[str] = "model"
     function: ClassVar[str] = "diglot.train.loop:run"
     position: ClassVar[int] = 90
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     do: Literal["train"] = "train"
     learning_rate: Annotated[float, Field(gt=0)] = Field(3e-5, description="ALLaM, learning-rate slides.")
@@ -435,8 +501,9 @@ class Train(Training):
         """
         phase, steps = self.phases[0], earlier.get("steps")
         is_trunk = phase.shape == "constant" and not (phase.warmup or phase.max_epochs or phase.ramp)
+        is_trunk = is_trunk and len(self.phases) == 1 and self.preference.is_constant
         is_longer = isinstance(steps, int) and steps < self.steps
-        return len(self.phases) == 1 and is_trunk and is_longer and {**earlier, "steps": self.steps} == self.semantic()
+        return is_trunk and is_longer and {**earlier, "steps": self.steps} == self.semantic()
 
     def kept_steps(self) -> list[int]:
         """The steps whose models can be read as STAGE@STEP, in rising order; the last is the stage's own model."""
@@ -450,7 +517,7 @@ class Sweep(Training):
     makes: ClassVar[str] = "sweep"
     function: ClassVar[str] = "diglot.train.sweep:run"
     position: ClassVar[int] = 91
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     do: Literal["sweep"] = "sweep"
     learning_rates: list[Annotated[float, Field(gt=0)]] = Field(

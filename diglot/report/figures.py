@@ -348,7 +348,7 @@ def _log_ticks(values: Sequence[float | None]) -> list[float]:
 
 
 def preference_curve(training: Training, key: str, colours: Colours) -> go.Figure:
-    """Accuracy or margin on held-out pairs at each evaluation of DPO, by source."""
+    """Accuracy, margin or distance from the reference on held-out pairs at each evaluation of DPO, by source."""
     fig = figure(190, left=44, right=90, top=8)
     ends = []
     sources = dict.fromkeys(name for record in training.evaluations for name in record.get("sources") or {})

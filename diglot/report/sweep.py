@@ -243,7 +243,12 @@ def _train_stage(item: Training, encoded: Mapping[str, TokensSummary], colours: 
         plot(f"rate-{name}", rate, "Learning rate" + (" by group (0: frozen)" if len(rate.data) > 1 else "")),
         plot(f"speed-{name}", speed, "Tokens per second"),
     ]
-    for key, label in (("accuracy", "Held-out pairs ranked right"), ("margin", "Held-out margin (nats)")):
+    labels = {
+        "accuracy": "Held-out pairs ranked right",
+        "margin": "Held-out margin (nats)",
+        "kl": "Moved from the reference on held-out pairs (nats per token)",
+    }
+    for key, label in labels.items():
         if any(key in source for record in item.evaluations for source in (record.get("sources") or {}).values()):
             curve = figures.preference_curve(item, key, colours)
             small.append(plot(f"{key}-{name}", curve, f"{label}, by source"))

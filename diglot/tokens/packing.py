@@ -41,6 +41,7 @@ class Batch:
         sources_B: int32, index into the order's sources.
         bytes: UTF-8 bytes of the documents that begin in this batch (held-out batches; 0 in training).
         packing_efficiency: share of the places that hold a token; the rest is padding.
+        reference_BT: float32, the reference's log-probability of each target (0 where there is none), where it is stored.
     """
 
     tokens_BT: np.ndarray
@@ -50,6 +51,7 @@ class Batch:
     sources_B: np.ndarray
     bytes: int = 0
     packing_efficiency: float = 1.0
+    reference_BT: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -302,6 +304,7 @@ def assemble(fragments: Fragments, sources: Sequence[TokenSource], shape: tuple[
     targets = np.full(size, IGNORED, dtype=np.int64)
     positions = np.zeros(size, dtype=np.int64)
     documents = np.full(size, -1, dtype=np.int32)
+    reference = None if sources[0].reference is None else np.zeros(size, dtype=np.float32)
     sources_B = np.zeros(shape[0], dtype=np.int32)
     sources_B[fragments.row] = fragments.source
 
@@ -325,6 +328,8 @@ def assemble(fragments: Fragments, sources: Sequence[TokenSource], shape: tuple[
         at_next = np.where(is_last, at, at + 1)
         predicted = ~is_last if source.targets is None else ~is_last & (source.targets[at_next] == 1)
         targets[here[predicted]] = source.tokens[at_next[predicted]]
+        if reference is not None and source.reference is not None:
+            reference[here[predicted]] = source.reference[at_next[predicted]]
     return Batch(
         tokens_BT=tokens.reshape(shape),
         targets_BT=targets.reshape(shape),
@@ -332,6 +337,7 @@ def assemble(fragments: Fragments, sources: Sequence[TokenSource], shape: tuple[
         documents_BT=documents.reshape(shape),
         sources_B=sources_B,
         packing_efficiency=float(fragments.length.sum() / size),
+        reference_BT=None if reference is None else reference.reshape(shape),
     )
 
 
@@ -345,12 +351,24 @@ def heldout_batches(source: TokenSource, max_tokens: int, sequence_length: int, 
     counted by the share of its tokens that is left.
     The last batch may have fewer rows. Conversations longer than a row are left out, of both sums.
     """
-    longest = max(sequence_length, max_tokens // FEWEST_DOCUMENTS)
+    longest = _longest(max_tokens, sequence_length)
+    for fragments, num_rows in heldout_fragments(source, max_tokens, sequence_length, batch_size):
+        begins = fragments.document[fragments.first == 0]
+        batch = assemble(fragments, [source], (num_rows, sequence_length))
+        left = np.minimum(1.0, longest / source.lengths[begins]) if source.form == "text" else 1.0
+        yield replace(batch, bytes=round(float((source.bytes[begins] * left).sum())))
+
+
+def heldout_fragments(
+    source: TokenSource, max_tokens: int, sequence_length: int, batch_size: int
+) -> Iterator[tuple[Fragments, int]]:
+    """What lies in each batch of `heldout_batches`, and how many rows that has."""
+    longest = _longest(max_tokens, sequence_length)
     rows = lay_out(source, sequence_length, f"heldout/{source.name}", limit=max_tokens, longest=longest)
     for start in range(0, rows.num_rows, batch_size):
         numbers = np.arange(start, min(start + batch_size, rows.num_rows))
-        fragments = rows.fragments(numbers)
-        begins = fragments.document[fragments.first == 0]
-        batch = assemble(fragments, [source], (len(numbers), sequence_length))
-        left = np.minimum(1.0, longest / source.lengths[begins]) if source.form == "text" else 1.0
-        yield replace(batch, bytes=round(float((source.bytes[begins] * left).sum())))
+        yield rows.fragments(numbers), len(numbers)
+
+
+def _longest(max_tokens: int, sequence_length: int) -> int:
+    return max(sequence_length, max_tokens // FEWEST_DOCUMENTS)

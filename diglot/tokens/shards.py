@@ -52,6 +52,8 @@ class TokenSource:
         ids_file: the Parquet file of document ids.
         columns: [documents] each: columns of the corpus that were kept.
         groups: [groups] tokens of each group of documents, or None where they are still to be summed.
+        reference: [tokens] float32, of pairs that are trained on: the log-probability that the reference gave each
+            predicted token, NaN where it was not asked yet; see diglot/train/reference.py.
     """
 
     name: str
@@ -68,6 +70,7 @@ class TokenSource:
     ids_file: Path
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     groups: np.ndarray | None = None
+    reference: np.ndarray | None = None
 
     @property
     def num_documents(self) -> int:

@@ -22,10 +22,9 @@ Legend: R rows and C columns of a matrix.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,17 +201,3 @@ def merged(module: LoraLayer, base_RC: Tensor) -> Tensor:
     for magnitude in module.lora_magnitude_vector.values():
         weight_RC *= (whole(magnitude.weight).float() / torch.linalg.vector_norm(weight_RC, dim=1))[:, None]
     return weight_RC
-
-
-@contextlib.contextmanager
-def without_adapter(model: nn.Module) -> Iterator[None]:
-    """Run a model as it was before its adapter: DPO's reference, without a second model in memory."""
-    modules = list(adapted(model).values())
-    # peft's own `enable_adapters` would also freeze and thaw, which is for the phases to say.
-    for module in modules:
-        module._disable_adapters = True
-    try:
-        yield
-    finally:
-        for module in modules:
-            module._disable_adapters = False

@@ -29,7 +29,7 @@ from diglot.model.huggingface import huggingface_names, model_on_meta
 from diglot.model.weights import StoredWeights
 from diglot.recipe.train import Training
 from diglot.train.adapter import add_adapter, four_bit, is_plain_linear, plain_parameters
-from diglot.train.freezing import read_expansion, trains_rows
+from diglot.train.freezing import read_expansion
 from diglot.train.parts import local, part_of
 
 BLOCK = 64  # weights that share a scale in four bits; QLoRA's
@@ -59,7 +59,7 @@ def with_adapter(model: CausalModel, folder: Path, settings: Training) -> None:
     """
     if settings.adapter is None:
         return
-    if trains_rows(settings, read_expansion(folder, model.config)):
+    if read_expansion(folder, model.config).new_rows:
         model.embedding.float()
         if model.head is not None:
             model.head.float()

@@ -42,7 +42,7 @@ from diglot.model.weights import EXPANSION, StoredWeights, write_file
 from diglot.recipe.train import Train
 from diglot.tokens.mixture import PhasePlan, cut
 from diglot.train.adapter_files import save_adapter
-from diglot.train.freezing import read_expansion, trains_rows
+from diglot.train.freezing import read_expansion
 from diglot.train.mesh import Mesh
 from diglot.train.parts import local, part_of, whole
 from diglot.train.record import CONTINUE, RECORD, RunRecord, nothing_to_continue
@@ -142,8 +142,7 @@ class Exports:
         if self.mesh.is_first and (self.source / EXPANSION).is_file():
             shutil.copyfile(self.source / EXPANSION, folder / EXPANSION)
         if self.settings.adapter is not None:
-            expansion = read_expansion(self.source, model.config)
-            rows = expansion.new_rows if trains_rows(self.settings, expansion) else ()
+            rows = read_expansion(self.source, model.config).new_rows
             save_adapter(model, self.settings.adapter, rows, folder / ADAPTER, self.mesh)
         if self.settings.export_optimizer:
             save_optimizer(model, optimizer, folder / CONTINUE / MOMENTS, self.mesh)

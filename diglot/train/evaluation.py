@@ -11,15 +11,19 @@ from torch import Tensor
 
 from diglot.base.summaries.model import HeldoutScore, MixturePart, TrainedModel
 from diglot.model.huggingface import describe
+from diglot.recipe.train import Preference
 from diglot.tokens.packing import heldout_batches
 from diglot.tokens.shards import TokenSource
 from diglot.train.job import Job
+from diglot.train.metrics import means
 from diglot.train.objectives import micro_batches
+
+REMEDY = "Lower learning_rate or steps, or raise preference.beta or preference.kl_weight"
 
 
 @torch.no_grad()
 def evaluate(job: Job, report: Callable[[str], None] = lambda note: None) -> dict[str, Any]:
-    """Bits per byte of held-out text by source and language; accuracy and margin of held-out pairs.
+    """Bits per byte of held-out text by source and language; of held-out pairs what `preference.MEASURES` names.
 
     Args:
         job: of the run.
@@ -28,14 +32,17 @@ def evaluate(job: Job, report: Callable[[str], None] = lambda note: None) -> dic
     sources: dict[str, dict[str, Any]] = {}
     nats: dict[str, float] = {}
     size: dict[str, int] = {}
+    pairs: dict[str, list[float]] = {}  # their number, and the sums of what is measured on them, by language
     for number, (name, source) in enumerate(job.heldout.items(), 1):
         totals, num_bytes = _measure(job, source, report, f"evaluating {name} ({number} of {len(job.heldout)})")
-        loss, count, correct, margins = totals.tolist()
+        loss, count, *sums = totals.tolist()
         if not count:
             continue
         sources[name] = {"language": source.language, "loss": round(loss / count, 6)}
         if source.form == "pairs":
-            sources[name] |= {"accuracy": round(correct / count, 6), "margin": round(margins / count, 6)}
+            sources[name] |= means(sums, count)
+            earlier = pairs.get(source.language, [0.0] * (1 + len(sums)))
+            pairs[source.language] = [one + other for one, other in zip(earlier, [count, *sums], strict=True)]
         else:
             sources[name]["bits_per_byte"] = round(loss / math.log(2) / num_bytes, 6)
         if source.form == "text" and source.domain != "parallel":
@@ -43,7 +50,19 @@ def evaluate(job: Job, report: Callable[[str], None] = lambda note: None) -> dic
             size[source.language] = size.get(source.language, 0) + num_bytes
     job.mesh.rest(job.model)
     languages = {language: round(nats[language] / math.log(2) / size[language], 6) for language in nats}
-    return {"sources": sources, "languages": languages}
+    preferences = {language: means(sums, count) for language, (count, *sums) in pairs.items()}
+    return {"sources": sources, "languages": languages, **({"preferences": preferences} if preferences else {})}
+
+
+def beyond_limit(found: dict[str, Any], settings: Preference) -> dict[str, str]:
+    """What to say of each language in which an evaluation found the model further from its reference than it may be."""
+    if settings.kl_limit is None:
+        return {}
+    return {
+        language: f"{language} has moved {of['kl']:.3g} nats per token from the reference, the limit is {settings.kl_limit:g}"
+        for language, of in found.get("preferences", {}).items()
+        if of["kl"] is None or of["kl"] > settings.kl_limit
+    }
 
 
 def in_words(found: dict[str, Any]) -> str:
@@ -52,14 +71,14 @@ def in_words(found: dict[str, Any]) -> str:
     if by_language:
         return f"bits per byte {', '.join(by_language)}"
     return ", ".join(
-        f"{name} {of['accuracy']:.1%} right" if "accuracy" in of else f"{name} loss {of['loss']:.4f}"
+        f"{name} {of['accuracy']:.1%} right, KL {of['kl']:.3g}" if "accuracy" in of else f"{name} loss {of['loss']:.4f}"
         for name, of in found["sources"].items()
     )
 
 
 def _measure(job: Job, source: TokenSource, report: Callable[[str], None], doing: str) -> tuple[Tensor, int]:
-    """Sums over a held-out source: loss, units, correct pairs and margins (float64, 4); and its bytes."""
-    totals, num_bytes = torch.zeros(4, dtype=torch.float64), 0
+    """Sums over a held-out source, float64: loss, units, and what is measured on pairs; and its bytes."""
+    totals, num_bytes = torch.zeros(2 + job.num_measures, dtype=torch.float64), 0
     rows_a_batch = job.rows * job.mesh.data_size
     max_tokens = job.settings.tokens_an_evaluation(len(job.heldout))
     batches = heldout_batches(source, max_tokens, job.settings.sequence_length, rows_a_batch)
@@ -67,10 +86,8 @@ def _measure(job: Job, source: TokenSource, report: Callable[[str], None], doing
         report(f"{doing}, batch {number}")
         num_bytes += batch.bytes
         for micro in micro_batches(job.mesh.rows(batch), job.rows, job.device):
-            with job.mesh.autocast(job.settings.precision):
-                found = job.objective(job.model, micro, 1)
-            sums = [float(found.sums_S.sum()), float(found.units_S.sum()), found.correct, found.margins]
-            totals += torch.tensor(sums, dtype=torch.float64)
+            # With the weights of the first step, so that losses of all evaluations can be compared.
+            totals += job.loss(micro, 1).found_SM[0].cpu()
     return job.mesh.sum(totals), num_bytes
 
 
@@ -97,6 +114,7 @@ def summarise(job: Job, lines: list[dict[str, Any]]) -> TrainedModel:
         documents=job.order.num_documents,
         skipped_steps=[s["step"] for s in steps if "skipped" in s],
         rollbacks=sum(line["type"] == "rollback" for line in lines),
+        beyond_limit=list(beyond_limit(last, job.settings.preference)),
     )
 
 

@@ -31,7 +31,7 @@ from diglot.base.errors import UserError
 from diglot.base.files import read_json
 from diglot.model.causal import CausalModel, ModelConfig
 from diglot.model.weights import EXPANSION
-from diglot.recipe.train import Phase, Training
+from diglot.recipe.train import Phase
 from diglot.train.adapter import adapter_parameters
 from diglot.train.optimizer import Rows, parameter_groups
 from diglot.train.parts import part_of
@@ -77,19 +77,13 @@ def read_expansion(folder: Path, config: ModelConfig) -> Expansion:
     return Expansion(rows, layers)
 
 
-def trains_rows(settings: Training, expansion: Expansion) -> bool:
-    """Whether a stage with an adapter trains new rows beside it: DPO's reference is the same model without its adapter."""
-    return bool(expansion.new_rows) and settings.objective != "dpo"
-
-
-def select(model: CausalModel, expansion: Expansion, phase: Phase, rows: bool = True) -> Selection:
+def select(model: CausalModel, expansion: Expansion, phase: Phase) -> Selection:
     """The parameters that a phase trains, and which of their rows.
 
     Args:
         model: the model.
         expansion: what is new in it.
-        phase: the phase.
-        rows: whether `all` of an adapter has the new rows too, where there are some.
+        phase: the phase; `all` of an adapter has the new rows too, where there are some.
 
     Raises:
         UserError: the phase trains what the model does not have, or nothing at all.
@@ -110,7 +104,7 @@ def select(model: CausalModel, expansion: Expansion, phase: Phase, rows: bool = 
         selection = dict.fromkeys(adapter or model.parameters())
     if phase.trains == "embeddings":
         selection = dict.fromkeys([*groups["embeddings"], *groups.get("output", [])])
-    beside_an_adapter = bool(adapter and rows and expansion.new_rows and phase.trains == "all")
+    beside_an_adapter = bool(adapter and expansion.new_rows and phase.trains == "all")
     if phase.trains in ("new-rows", "new-rows-and-layers") or beside_an_adapter:
         _require(expansion.new_rows, phase, "rows of new tokens", "whose tokenizer was extended")
         # A tied embedding is one parameter and is listed once.

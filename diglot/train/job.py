@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -22,16 +20,24 @@ from diglot.train.adapter import initialise
 from diglot.train.branches import Exports, load_optimizer
 from diglot.train.checkpoint import Checkpoints, step_of
 from diglot.train.data import open_order
-from diglot.train.freezing import Selection, held_moments, read_expansion, select, trains_rows
+from diglot.train.freezing import Selection, held_moments, read_expansion, select
 from diglot.train.guard import Guard
 from diglot.train.mesh import Mesh
 from diglot.train.metrics import Speed
-from diglot.train.objectives import MicroBatch, Outcome, direct_preference, language_modelling
+from diglot.train.objectives import MicroBatch, Outcome, language_modelling, preferences
 from diglot.train.optimizer import Optimizer, build_optimizer
+from diglot.train.preference import MEASURES
+from diglot.train.reference import Reference
 from diglot.train.rollbacks import ROLLBACKS, Rollbacks
 from diglot.train.schedule import PhaseSchedule, phase_at, rewarmed, schedule
 
-Objective = Callable[[CausalModel, MicroBatch, int], Outcome]
+
+class Objective(Protocol):
+    """The loss of a micro-batch."""
+
+    def __call__(self, model: CausalModel, micro: MicroBatch, num_sources: int, done: float = 0.0) -> Outcome:
+        """The loss, where a share of the steps is done: 0 at the first and 1 at the last."""
+        ...
 
 
 @dataclass
@@ -42,7 +48,7 @@ class Job:
         settings: of the stage.
         mesh: the processes.
         model: what is trained, laid out over them.
-        objective: the loss of a micro-batch, with the number of sources.
+        objective: the loss of a micro-batch.
         optimizer: of all parameters that some phase trains.
         order: which documents each step reads.
         schedules: the learning rate, phase by phase.
@@ -55,6 +61,7 @@ class Job:
         rollbacks: that the run has had.
         speed: turns seconds into metrics.
         resumed_at: the steps at which the run was resumed, where it warms up again after each.
+        warned: languages whose distance from the reference was said to be beyond its limit.
         stop: set by a signal; the step in hand is finished.
     """
 
@@ -74,13 +81,24 @@ class Job:
     rollbacks: Rollbacks
     speed: Speed
     resumed_at: tuple[int, ...] = ()
+    warned: set[str] = field(default_factory=set)
     stop: threading.Event = field(default_factory=threading.Event)
+
+    def loss(self, micro: MicroBatch, num_sources: int, step: int = 0) -> Outcome:
+        """What the objective finds in a micro-batch, as the precision has it, with the weights of a step."""
+        done = step / max(1, self.settings.steps - 1)
+        with self.mesh.autocast(self.settings.precision):
+            return self.objective(self.model, micro, num_sources, done)
+
+    @property
+    def num_measures(self) -> int:
+        """How many numbers are measured on pairs; none where there are none."""
+        return len(MEASURES) if self.settings.objective == "dpo" else 0
 
     @property
     def rows(self) -> int:
         """Sequences in a process's memory at a time."""
-        share = self.settings.batch_size // self.mesh.data_size
-        return min(self.settings.micro_batch_size or share, share)
+        return self.mesh.rows_at_a_time(self.settings)
 
     def learning_rate(self, step: int) -> float:
         """Learning rate of a step, before the multipliers of parameter groups."""
@@ -109,7 +127,7 @@ class Job:
 
 
 def prepare(settings: Train, model_folder: Path, token_folders: list[Path], context: Context) -> Job:
-    """Load the model, open the tokens and lay out the plan.
+    """Load the model, open the tokens, lay out the plan, and ask the model for what dpo compares with.
 
     Raises:
         UserError: tokens of another tokenizer, a mixture that names an unknown source, or a phase that trains what
@@ -131,16 +149,23 @@ def prepare(settings: Train, model_folder: Path, token_folders: list[Path], cont
     trained, optimizer = _what_moves(settings, model, model_folder, record.seed)
     heldout = open_tokens(token_folders, tokenizer, "heldout")
     wanted = settings.objective == "dpo"  # pairs are for DPO, and DPO is for pairs
+    heldout = {name: source for name, source in heldout.items() if (source.form == "pairs") == wanted}
+    if wanted:
+        reference = Reference(model, mesh, settings, context.scratch)
+        order.sources = [reference.attach(source) for source in order.sources]
+        heldout = {name: reference.attach(source) for name, source in heldout.items()}
+        # Now, as long as the model is the one that training begins with.
+        reference.fill(order, heldout, lambda note: context.progress(0, settings.steps, "steps", note))
     return Job(
         settings=settings,
         mesh=mesh,
         model=model,
-        objective=_objective(settings, model_folder, mesh),
+        objective=_objective(settings),
         optimizer=optimizer,
         order=order,
         schedules=schedule(settings),
         trained=trained,
-        heldout={name: source for name, source in heldout.items() if (source.form == "pairs") == wanted},
+        heldout=heldout,
         facts={"plan": order.fingerprint, "tokenizer": tokenizer},
         exports=Exports(settings, model_folder, context.scratch, mesh, record),
         checkpoints=Checkpoints(context.scratch / "checkpoints", settings, mesh),
@@ -153,8 +178,7 @@ def prepare(settings: Train, model_folder: Path, token_folders: list[Path], cont
 def _what_moves(settings: Train, model: CausalModel, folder: Path, seed: int) -> tuple[dict[str, Selection], Optimizer]:
     """What each phase trains, and the optimizer of all of it, with the state that the stage continues."""
     expansion = read_expansion(folder, model.config)
-    rows = trains_rows(settings, expansion)
-    trained = {phase.name: select(model, expansion, phase, rows) for phase in settings.phases}
+    trained = {phase.name: select(model, expansion, phase) for phase in settings.phases}
     for parameter in model.parameters():  # what no phase trains has no moments
         parameter.requires_grad_(any(parameter in selection for selection in trained.values()))
     keeps_all = settings.continues != "weights" or settings.export_optimizer
@@ -165,13 +189,12 @@ def _what_moves(settings: Train, model: CausalModel, folder: Path, seed: int) ->
     return trained, optimizer
 
 
-def _objective(settings: Train, model_folder: Path, mesh: Mesh) -> Objective:
-    if settings.objective != "dpo":
-        return functools.partial(language_modelling, z_loss=settings.z_loss)
-    reference = None
-    if settings.adapter is None:
-        reference = mesh.load(model_folder, settings).requires_grad_(False)
-    return lambda model, micro, count: direct_preference(model, reference, settings.beta, micro, count)
+def _objective(settings: Train) -> Objective:
+    if settings.objective == "dpo":
+        return lambda model, micro, num_sources, done=0.0: preferences(
+            model, settings.preference, micro, num_sources, done
+        )
+    return lambda model, micro, num_sources, done=0.0: language_modelling(model, micro, num_sources, settings.z_loss)
 
 
 def resume(job: Job) -> tuple[int, list[str]]:

@@ -29,13 +29,14 @@ import torch
 from torch import Tensor
 
 from diglot.base.artifact import LOGS, Context, Inputs
+from diglot.base.errors import UserError
 from diglot.base.screen import say
 from diglot.base.summaries.model import TrainedModel
 from diglot.model.processor import is_slow_in_bfloat16, training_ways
 from diglot.recipe.train import Train, Training
 from diglot.tokens.packing import Batch, left_out, too_long
 from diglot.train import launch
-from diglot.train.evaluation import evaluate, in_words, summarise
+from diglot.train.evaluation import REMEDY, beyond_limit, evaluate, in_words, summarise
 from diglot.train.freezing import restarts
 from diglot.train.job import Job, prepare, resume
 from diglot.train.launch import stopping_at_signals
@@ -194,11 +195,21 @@ def train(job: Job, start: int, metrics: Metrics, context: Context) -> None:
 
 
 def measure(job: Job, step: int, metrics: Metrics, context: Context) -> None:
-    """Evaluate after a step, and say what came out."""
+    """Evaluate after a step, and say what came out.
+
+    Raises:
+        UserError: the model has moved further from its reference than it may.
+    """
     found = evaluate(job, lambda note: context.progress(step, job.settings.steps, "steps", note))
     metrics.write("evaluation", step=step, tokens=step * job.speed.tokens, **found)
     if said := in_words(found):
         context.say(f"{context.name}: step {step:,}: {said}")
+    for language, text in beyond_limit(found, job.settings.preference).items():
+        if job.settings.preference.beyond_limit == "stop":
+            raise UserError(f"step {step:,}: {text}. {REMEDY}")
+        if language not in job.warned:
+            job.warned.add(language)
+            context.say(f"warning: {context.name}: step {step:,}: {text}. {REMEDY}")
 
 
 def enter(job: Job, step: int) -> None:
@@ -228,40 +239,40 @@ def update(job: Job, batch: Batch, number: int, begun: float) -> Step:
     phase = phase_at(job.schedules, number)
     by_rows = {parameter: rows for parameter, rows in job.trained[phase.name].items() if rows is not None}
     total_units = max(1, units(batch, job.settings.objective))
-    found_S2 = backward(job, batch, total_units)
+    found_SM = backward(job, batch, number, total_units)
     drop_frozen_gradients(by_rows)
     norms, norm = job.mesh.clip(gradients(job.optimizer), job.settings.gradient_clip)
-    found_S2 = job.mesh.sum(found_S2)
-    loss = found_S2[:, 0].sum() / total_units
+    found_SM = job.mesh.sum(found_SM)
+    loss = found_SM[:, 0].sum() / total_units
     score, skip = job.guard.judge(loss, norm)
     skip = job.mesh.largest(skip)  # all processes skip, or none
     set_learning_rates(job.optimizer, job.learning_rate(number), phase.multipliers)
     learning_rates = learning_rates_by_group(job.optimizer)  # before the step: it looks at the gradients
     take_step(job.optimizer, by_rows, skip)
-    measured = Measured.of({"loss": loss, "gradient_norm": norm, "score": score, "skip": skip}, norms, found_S2)
+    measured = Measured.of({"loss": loss, "gradient_norm": norm, "score": score, "skip": skip}, norms, found_SM)
     return Step(number, begun, phase, learning_rates, round(batch.packing_efficiency, 4), measured)
 
 
-def backward(job: Job, batch: Batch, total_units: int) -> Tensor:
+def backward(job: Job, batch: Batch, number: int, total_units: int) -> Tensor:
     """The gradients of a batch's mean loss, summed over its micro-batches.
 
     Args:
         job: the job.
         batch: whole; this process takes its rows.
+        number: of the step, from 0.
         total_units: of the whole batch, over all processes: predicted tokens, or pairs.
 
     Returns:
-        found_S2, float64: summed loss and units of this process by source.
+        found_SM, float64: summed loss and units of this process by source; of pairs also what is measured on them.
     """
     num_sources = len(job.order.names)
-    found_S2 = torch.zeros(num_sources, 2, dtype=torch.float64, device=job.device)
+    found_SM = torch.zeros(num_sources, 2 + job.num_measures, dtype=torch.float64, device=job.device)
     job.optimizer.zero_grad(set_to_none=True)
     for micro in micro_batches(job.mesh.rows(batch), job.rows, job.device):
-        with job.mesh.autocast(job.settings.precision):
-            outcome = job.objective(job.model, micro, num_sources)
+        outcome = job.loss(micro, num_sources, number)
         (outcome.loss / total_units).backward()
-        found_S2 += torch.stack([outcome.sums_S, outcome.units_S], dim=1)
-    return found_S2
+        found_SM += outcome.found_SM
+    return found_SM
 
 
 def finalize(job: Job, step: Step, next_begun: float | None, metrics: Metrics, context: Context) -> None:
@@ -278,7 +289,7 @@ def finalize(job: Job, step: Step, next_begun: float | None, metrics: Metrics, c
         RollbackNeeded: too many steps were skipped lately.
         UserError: and there is nothing left to try.
     """
-    found, norms, losses = step.measured.read(job.order.names)
+    found, norms, losses, pairs = step.measured.read(job.order.names)
     seconds = (next_begun or time.monotonic()) - step.begun
     skipped = found.pop("skip") == 1
     metrics.write(
@@ -288,6 +299,7 @@ def finalize(job: Job, step: Step, next_begun: float | None, metrics: Metrics, c
         **found,
         packing_efficiency=step.packing_efficiency,
         losses=losses,
+        **({"preferences": pairs} if pairs else {}),
         gradient_norms=norms,
         learning_rate=job.learning_rate(step.number),
         learning_rates=step.learning_rates,

@@ -189,7 +189,13 @@ class Mesh:
             positions_BT=mine(batch.positions_BT, 0),
             documents_BT=documents_BT,
             sources_B=mine(batch.sources_B, 0),
+            reference_BT=None if batch.reference_BT is None else mine(batch.reference_BT, 0),
         )
+
+    def rows_at_a_time(self, settings: Train) -> int:
+        """Sequences in a process's memory at a time."""
+        share = settings.batch_size // self.data_size
+        return min(settings.micro_batch_size or share, share)
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum of a tensor over the processes that read different tokens; the same bits on all of them."""

@@ -24,6 +24,7 @@ from diglot.model.causal import ModelConfig
 from diglot.model.flops import flops_per_token, measured_peak
 from diglot.recipe.train import Train
 from diglot.train.mesh import Mesh
+from diglot.train.preference import MEASURES
 from diglot.train.schedule import PhaseSchedule
 
 if TYPE_CHECKING:
@@ -118,10 +119,10 @@ class Measured:
     names: tuple[list[str], list[str]]
 
     @classmethod
-    def of(cls, found: Mapping[str, Tensor], norms: Mapping[str, Tensor], sources_S2: Tensor) -> Measured:
-        """Start copying 0-dim tensors, the norms of the parameter groups, and loss and units by source."""
+    def of(cls, found: Mapping[str, Tensor], norms: Mapping[str, Tensor], sources_SM: Tensor) -> Measured:
+        """Start copying 0-dim tensors, the norms of the parameter groups, and loss, units and measures by source."""
         scalars = torch.stack([value.double() for value in (*found.values(), *norms.values())])
-        values = torch.cat([scalars, sources_S2.flatten()])
+        values = torch.cat([scalars, sources_SM.flatten()])
         names, ready = (list(found), list(norms)), None
         if values.device.type == "cuda":
             ready = torch.cuda.Event()
@@ -129,16 +130,23 @@ class Measured:
             ready.record()
         return cls(values, ready, names)
 
-    def read(self, sources: Sequence[str]) -> tuple[Numbers, Numbers, Numbers]:
-        """Wait for the numbers: those by name, the norms by group, and the mean losses by source."""
+    def read(self, sources: Sequence[str]) -> tuple[Numbers, Numbers, Numbers, dict[str, Numbers]]:
+        """Wait for the numbers: those by name, the norms by group, and by source mean losses and measures of pairs."""
         if self.ready is not None:
             self.ready.synchronize()
         values = [rounded(value) for value in self.values.tolist()]
         first, groups = self.names
         found, norms = dict(zip(first, values)), dict(zip(groups, values[len(first) :]))
-        by_source = self.values[len(first) + len(groups) :].view(-1, 2).tolist()
-        losses = {name: rounded(total / units) for name, (total, units) in zip(sources, by_source) if units}
-        return found, norms, losses
+        rows = self.values[len(first) + len(groups) :].view(len(sources), -1).tolist()
+        by_source = {name: (total, units, sums) for name, (total, units, *sums) in zip(sources, rows) if units}
+        losses = {name: rounded(total / units) for name, (total, units, _) in by_source.items()}
+        pairs = {name: means(sums, units) for name, (_, units, sums) in by_source.items() if sums}
+        return found, norms, losses, pairs
+
+
+def means(sums: Sequence[float], units: float) -> Numbers:
+    """What MEASURES names, as means over pairs."""
+    return {name: rounded(value / units) for name, value in zip(MEASURES, sums, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -185,7 +193,7 @@ class Speed:
     def of(cls, settings: Train, config: ModelConfig, mesh: Mesh) -> Speed:
         """For a train stage."""
         tokens = settings.batch_size * settings.sequence_length
-        flops = tokens * flops_per_token(config, settings.sequence_length, settings.objective)
+        flops = tokens * flops_per_token(config, settings.sequence_length)
         return cls(tokens, flops, mesh.world * peak(mesh.device, settings.precision), mesh.device)
 
     def measure(self, seconds: float) -> dict[str, Any]:

@@ -130,15 +130,6 @@ def test_no_ladder_where_there_are_several_cards(planned):
     assert found.as_json()["one_card"] == {}
 
 
-def test_dpo_with_an_adapter_holds_no_second_model(planned):
-    given = {"objective": "dpo", "precision": "bfloat16", "weights": "bfloat16"}
-    _, full = planned("llama-2-7b", "h100", **given)
-    _, adapted = planned("llama-2-7b", "h100", adapter={}, **given)
-    weights = 2 * full.stages[0].parameters["total"]
-    assert full.stages[0].memory.categories["reference"] == weights
-    assert "reference" not in adapted.stages[0].memory.categories
-
-
 @pytest.mark.parametrize("short", ["3090", "4090", "5090"])
 def test_cards_have_short_names(short):
     assert parse_cluster(short) == parse_cluster(f"rtx-{short}")

@@ -18,7 +18,7 @@ from diglot.plan.states import states, trainable_shapes
 from diglot.recipe.model import Shape
 from diglot.recipe.train import Parallel, Phase
 from diglot.train.adapter import adapter_parameters, add_adapter, four_bit
-from diglot.train.freezing import held_moments, read_expansion, select, trains_rows
+from diglot.train.freezing import held_moments, read_expansion, select
 from diglot.train.mesh import Mesh
 from diglot.train.optimizer import build_optimizer
 
@@ -77,7 +77,7 @@ def test_weights_and_gradients_are_those_of_training(folders, model_shape, varia
     stage, folder = settings(**{"phases": [Phase(name="a")], **VARIANTS[variant]}), folders[model_shape]
     model = Mesh(Parallel()).load(folder, stage)
     expansion = read_expansion(folder, model.config)
-    selection = select(model, expansion, stage.phases[0], trains_rows(stage, expansion))
+    selection = select(model, expansion, stage.phases[0])
     for parameter in model.parameters():  # as `prepare` does
         parameter.requires_grad_(parameter in selection)
     execution = held(model_shape, stage)

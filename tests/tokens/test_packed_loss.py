@@ -14,7 +14,7 @@ from diglot.tokens.mixture import PhasePlan
 from diglot.tokens.order import Order
 from diglot.tokens.packing import IGNORED
 from diglot.tokens.shards import TokenSource
-from diglot.train.objectives import MicroBatch, answer_log_probabilities, micro_batches
+from diglot.train.objectives import MicroBatch, answers_of, micro_batches
 
 VOCABULARY = 97
 ROUNDINGS = 32  # of a forward pass through two layers; found were 2, of gradients 5
@@ -91,7 +91,7 @@ def test_the_probability_of_an_answer_is_the_same_packed_and_alone(
     order = Order({"source": source(make_source, "pairs")}, [PhasePlan("all", 2)], 4, 128, 1)
     micro = micro_batches(order.batch(0), 4, torch.device("cpu"))[0]
     with torch.no_grad():
-        packed_K, _ = answer_log_probabilities(model, micro)
+        packed_K = answers_of(model, micro).log_probability_K
         for number, value in enumerate(packed_K):
             tokens_1L, targets_L = alone(micro, number)
             log_probabilities_LV = (model(tokens_1L)[0] @ model.output_weight().T).log_softmax(-1)

@@ -19,14 +19,14 @@ from tiny_run import artifact, losses, settings, train
 from diglot.base.artifact import Context, Inputs, content_hash
 from diglot.base.errors import UserError
 from diglot.model.huggingface import load_decoder
-from diglot.recipe.train import Phase
+from diglot.recipe.train import Phase, Preference
 from diglot.tokens.packing import too_long
 from diglot.tokens.shards import open_tokens
 from diglot.train import loop
 from diglot.train.branches import Exports
 from diglot.train.job import prepare
 from diglot.train.metrics import Metrics, memory, read_metrics
-from diglot.train.objectives import answer_log_probabilities, micro_batches
+from diglot.train.objectives import answers_of, micro_batches
 from diglot.train.optimizer import build_optimizer, parameter_groups
 
 
@@ -205,19 +205,21 @@ def test_dpo_is_its_formula(inputs: Inputs, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     folder = inputs.one("model").path
-    given = settings(objective="dpo", beta=0.2)
+    given = settings(objective="dpo", preference=Preference(beta=0.2))
     job = prepare(given, folder, [inputs.one("tokens").path], Context("x", 0, tmp_path, workers=1))
     with torch.no_grad():
         for parameter in job.model.parameters():
             parameter += 0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
     micro = micro_batches(job.order.batch(0), 8, job.device)[0]
-    outcome = job.objective(job.model, micro, len(job.order.names))
+    outcome = job.loss(micro, len(job.order.names))
     with torch.no_grad():
-        model_K, _ = answer_log_probabilities(job.model, micro)
-        reference_K, _ = answer_log_probabilities(load_decoder(folder), micro)
+        model_K, reference_K = (
+            answers_of(model, micro).log_probability_K for model in (job.model, load_decoder(folder))
+        )
     margins = (model_K - reference_K)[0::2] - (model_K - reference_K)[1::2]
     assert outcome.loss.item() == pytest.approx(-F.logsigmoid(0.2 * margins).sum().item(), rel=1e-5)
-    assert outcome.margins == pytest.approx(margins.sum().item(), rel=1e-4)
+    assert outcome.measures_SM is not None
+    assert outcome.measures_SM[0, 1].item() == pytest.approx(margins.sum().item(), rel=1e-4)
     reference = AutoModelForCausalLM.from_pretrained(folder)
     inside = micro.documents_BT[0] == 0
     tokens, targets = micro.tokens_BT[0][inside], micro.targets_BT[0][inside]

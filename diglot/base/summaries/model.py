@@ -230,13 +230,29 @@ class MergedModel(ModelSummary, of=("merge",)):
 
 @dataclass(frozen=True)
 class HeldoutScore(Record):
-    """What training measured on a held-out source: loss (nats per token, for pairs per pair) and what follows from it."""
+    """What training measured on a held-out source.
+
+    Attributes:
+        language: of the source.
+        loss: nats per token, for pairs per pair.
+        bits_per_byte: of text and chats; the rest is of pairs, means over them, see diglot/train/preference.py.
+        accuracy: share whose chosen answer gained more over the reference; a tie is half.
+        margin: by how many nats.
+        chosen_log_probability, rejected_log_probability: of an answer, in nats.
+        chosen_reward, rejected_reward: its gain over the reference, times beta.
+        kl: estimate of how far the model is from the reference on these answers, nats per token.
+    """
 
     language: str
     loss: float
     bits_per_byte: float | None = None
     accuracy: float | None = None
     margin: float | None = None
+    chosen_log_probability: float | None = None
+    rejected_log_probability: float | None = None
+    chosen_reward: float | None = None
+    rejected_reward: float | None = None
+    kl: float | None = None
 
 
 @dataclass(frozen=True)
@@ -268,6 +284,7 @@ class TrainedModel(ModelSummary, of=("train",)):
         documents: all there were, by source.
         skipped_steps: that the guard skipped.
         rollbacks: how often it went back.
+        beyond_limit: languages in which it ended further from its reference than `preference.kl_limit`.
     """
 
     headline = ("steps", "tokens", "loss", "bits_per_byte", "tokens_per_second")
@@ -288,6 +305,15 @@ class TrainedModel(ModelSummary, of=("train",)):
     documents: dict[str, int] = field(default_factory=dict)
     skipped_steps: list[int] = field(default_factory=list)
     rollbacks: int = 0
+    beyond_limit: list[str] = field(default_factory=list)
+
+    def warnings(self) -> list[str]:
+        """That it went too far from its reference."""
+        if not self.beyond_limit:
+            return []
+        return [
+            f"the model ended further from its reference than preference.kl_limit in {', '.join(self.beyond_limit)}"
+        ]
 
 
 @dataclass(frozen=True)
