@@ -22,7 +22,8 @@ Korthikanti et al. 2022, 2205.05198, without dropout and with attention that kee
     feed-forward                             2 I with GELU, 4 I with SwiGLU
 
 Inputs of linear maps are kept where their weights or an adapter are trained, which adds its rank a token for each matrix
-that it goes to (DoRA: the matrix's results twice). With activation checkpointing a layer keeps its input alone (D) and everything else is there for one layer at a time.
+that it goes to (DoRA: the matrix's results twice). With activation checkpointing a layer keeps its input alone (D) and
+everything else is there for one layer at a time.
 Under tensor parallel with sequence parallel, all is divided but the inputs of query, key, value and up, which are
 gathered. Norms behind the branches keep as many inputs (2 D). A window narrower than the rows costs each layer that has one
 a mask (BAND queries by the keys that they see). Where c ranks share the tokens of a row (context parallel) each keeps what its own tokens need, and keys and
