@@ -221,6 +221,17 @@ def test_two_processes_round_as_one_does(inputs: Inputs, tmp_path: Path) -> None
         assert together == pytest.approx(alone, abs=2e-3 if number < 2 else 0.02)
 
 
+def test_one_process_offloads_too(inputs: Inputs, tmp_path: Path) -> None:
+    """In a process group of one; and the stage after it is what it would have been without the group."""
+    folders = {role: inputs.one(role).path for role in ("model", "tokens")}
+    run_on(1, folders, tmp_path / "offloaded", [{"offload": True}, {}])
+    alone = train(inputs, tmp_path / "alone", settings())
+    for number in range(2):
+        found = tmp_path / "offloaded" / str(number) / "out"
+        assert losses(found) == pytest.approx(losses(alone), abs=1e-4)
+    assert content_hash(tmp_path / "offloaded" / "1" / "out") == content_hash(alone)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
