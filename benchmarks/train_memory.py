@@ -28,6 +28,7 @@ ADAPTER = {"adapter": {"rank": 16}, "learning_rate": 3e-4}
 FULL = "all weights, float32"
 WAYS: dict[str, dict[str, Any]] = {
     FULL: {},
+    "all weights, float32, preference pairs": {"objective": "dpo"},
     "all weights, bfloat16, moments of 8 bits": BFLOAT16 | {"moments": "8-bit"},
     "adapter of rank 16, float32": ADAPTER,
     "adapter of rank 16, bfloat16": ADAPTER | BFLOAT16,

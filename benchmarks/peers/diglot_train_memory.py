@@ -39,6 +39,7 @@ from diglot.train.loop import walk
 from diglot.train.metrics import FILE, read_metrics
 
 TEXT_BYTES = 300_000  # a source
+ROLES = (("prompt", "user"), ("chosen", "assistant"), ("rejected", "assistant"))
 SHAPE = {
     "num_layers": 10, "hidden_size": 512, "intermediate_size": 1376, "num_heads": 8, "num_key_value_heads": 8,
     "max_positions": 2048,
@@ -63,9 +64,27 @@ def prepare(data: Path, folder: Path, model: str) -> None:
         made = make(folder / "model", "model", presets, shape, tokenizer=tokenizer)
     else:
         made = make(folder / "model", "model", imported, ImportModel(path=model))
-    make(folder / "tokens", "tokens", encode, Encode(), tokenizer=made, corpus=corpus)
+    pairs = write_pairs(folder / "preferences", texts(data, TEXT_BYTES)["pages"])
+    make(folder / "tokens", "tokens", encode, Encode(), tokenizer=made, corpus=corpus, preferences=pairs)
     parameters = sum(each.numel() for each in load_decoder(folder / "model").parameters())
     print(json.dumps({"parameters": parameters, "real text": (data / "raw_text").is_dir()}))
+
+
+def write_pairs(folder: Path, documents: list[str]) -> Artifact:
+    """As `gather-preferences` would write it: of neighbouring documents one asks, and two answer."""
+    folder.mkdir()
+    parts = [text[:300] for text in documents]
+    records = [
+        {"id": str(number), "source": "pairs", "language": "en"}
+        | {key: [{"role": role, "content": text}] for (key, role), text in zip(ROLES, parts[number : number + 3])}
+        for number in range(0, len(parts) - 2, 3)
+    ]
+    (folder / "train.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (folder / "heldout.jsonl").write_text("")
+    counts = {"kept": {"documents": len(records)}, "held_out": {"documents": 0}}
+    ledger = {"sources": {"pairs": {"language": "en", "domain": "chat", **counts}}}
+    (folder / "ledger.json").write_text(json.dumps(ledger))
+    return _artifact(folder, "preferences")
 
 
 def run(folder: Path, settings: Train) -> None:

@@ -68,6 +68,7 @@ class Conversations:
 
     def __init__(self, origin: Origin, chat: Chat, settings: Encode):
         self.origin, self.chat, self.how = origin, chat, settings.too_long
+        self.pair_loss = settings.pair_loss
         self.limit = settings.pair_tokens if origin.form == "pairs" else settings.conversation_tokens
         self.split_up = self.cut = 0
         self.left_out: Counter[str] = Counter()
@@ -80,7 +81,7 @@ class Conversations:
             if record["source"] != self.origin.name:
                 continue
             number += 1
-            for unit in units(record, self.chat):
+            for unit in units(record, self.chat, self.pair_loss):
                 chunk += self._fitting(record["id"], unit, split)
             if number == CHUNK_ROWS:
                 yield number, chunk
@@ -173,10 +174,8 @@ class Conversations:
 
     def _document(self, id_: str, said: Said) -> Encoded:
         ids, targets = self.chat.encode(said.messages)
-        if said.predicted is None:
-            predicted = [message for message in said.messages if message["role"] == "assistant"]
-        else:
-            predicted = said.messages[-said.predicted :]
+        predicted = [message for message in said.messages[-(said.predicted or 0) :] if message["role"] == "assistant"]
+        if said.predicted is not None:
             prompt, _ = self.chat.encode(said.messages[: -said.predicted])
             targets = [0] * len(prompt) + targets[len(prompt) :]
         return Encoded(id_, ids, targets, sum(len(message["content"].encode()) for message in predicted))
@@ -193,10 +192,11 @@ class Conversations:
         return [text + (example if self.difference else "") for text in self.fitted.told(self.origin.name)]
 
 
-def units(record: dict[str, Any], chat: Chat) -> Iterator[list[Said]]:
+def units(record: dict[str, Any], chat: Chat, pair_loss: str) -> Iterator[list[Said]]:
     """What shares a row, of one record: the two answers of a pair, a conversation, or each answer of one."""
     if "prompt" in record:
-        yield [Said(record["prompt"] + record[answer], len(record[answer])) for answer in ("chosen", "rejected")]
+        answers = [record[name] for name in ("chosen", "rejected")]
+        yield [Said(record["prompt"] + answer, 1 if pair_loss == "last" else len(answer)) for answer in answers]
     elif chat.forgetting(messages := record["messages"]):
         ends = [number + 1 for number, message in enumerate(messages) if message["role"] == "assistant"]
         yield from ([Said(messages[:end], 1)] for end in ends)

@@ -22,7 +22,7 @@ class Encode(Stage):
     function: ClassVar[str] = "diglot.encode.stage:run"
     foresees: ClassVar[str | None] = "diglot.tokenizer.foresee:encoding"
     position: ClassVar[int] = 60
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
 
     renamed: ClassVar[dict[str, str]] = {"tasks": "instructions"}
 
@@ -48,6 +48,11 @@ class Encode(Stage):
     )
     pair_tokens: Count | None = Field(
         None, description="Tokens of a preference pair at most, both conversations together: they share a row."
+    )
+    pair_loss: Literal["all", "last"] = Field(
+        "all",
+        description="Which assistant messages of a pair's two answers are to be predicted, where they have several. The "
+        "prompt's never are.",
     )
     too_long: Literal["split", "cut", "refuse"] = Field(
         "split",

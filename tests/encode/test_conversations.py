@@ -104,6 +104,22 @@ def test_it_is_cut_or_refused_where_that_is_asked_for(chat: Chat, tmp_path: Path
     assert [chunk for _, chunk in said.encode("heldout")] == [[]]  # half an answer has no bits per byte
 
 
+@pytest.mark.parametrize("pair_loss", ["all", "last"])
+def test_a_pair_with_a_prompt_of_several_turns_is_predicted_behind_it_alone(
+    chat: Chat, tmp_path: Path, pair_loss: str
+) -> None:
+    prompt = [SYSTEM, *talk("a", "b", "c")]
+    chosen, rejected = talk("-", "d", "o", "t")[1:], talk("-", "n", "o", "e")[1:]
+    record = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+    _, documents = encoding(tmp_path, chat, [record], pair_loss=pair_loss)
+    both = (
+        [("d<|end|>t<|end|>", 2), ("n<|end|>e<|end|>", 2)] if pair_loss == "all" else [("t<|end|>", 1), ("e<|end|>", 1)]
+    )
+    assert [(predicted, document.bytes) for (_, predicted), document in zip(texts(chat, documents), documents)] == both
+    for (whole, _), answer in zip(texts(chat, documents), (chosen, rejected)):
+        assert whole == chat.tokenizer.decode(chat.encode(prompt + answer)[0], skip_special_tokens=False)
+
+
 def test_nothing_is_shortened_where_no_length_is_set(chat: Chat, tmp_path: Path) -> None:
     said, documents = encoding(tmp_path, chat, [{"messages": LONG}])
     assert [document.ids for document in documents] == [chat.encode(LONG)[0]]
