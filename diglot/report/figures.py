@@ -356,7 +356,7 @@ def preference_curve(training: Training, key: str, colours: Colours) -> go.Figur
         points = [
             (record["step"], record["sources"][name][key])
             for record in training.evaluations
-            if key in (record.get("sources") or {}).get(name, {})
+            if (record.get("sources") or {}).get(name, {}).get(key) is not None
         ]
         if points:
             x, y = zip(*points)
@@ -365,7 +365,7 @@ def preference_curve(training: Training, key: str, colours: Colours) -> go.Figur
                 hovertemplate=f"{escape(name)} %{{y:.3f}}<extra></extra>",
             )  # fmt: skip
             ends.append((x[-1], y[-1], name, colours.of(name)))
-    values = [source[key] for r in training.evaluations for source in (r.get("sources") or {}).values() if key in source]  # fmt: skip
+    values = [source[key] for r in training.evaluations for source in (r.get("sources") or {}).values() if source.get(key) is not None]  # fmt: skip
     label_ends(fig, ends, gap=0.13 * (max(values) - min(values)))
     if key == "accuracy":
         fig.update_yaxes(tickformat=".0%")

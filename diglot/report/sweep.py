@@ -249,7 +249,11 @@ def _train_stage(item: Training, encoded: Mapping[str, TokensSummary], colours: 
         "kl": "Moved from the reference on held-out pairs (nats per token)",
     }
     for key, label in labels.items():
-        if any(key in source for record in item.evaluations for source in (record.get("sources") or {}).values()):
+        if any(
+            source.get(key) is not None
+            for record in item.evaluations
+            for source in (record.get("sources") or {}).values()
+        ):
             curve = figures.preference_curve(item, key, colours)
             small.append(plot(f"{key}-{name}", curve, f"{label}, by source"))
     # What one number says stands in a line of facts, and only where it was.

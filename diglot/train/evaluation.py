@@ -59,10 +59,14 @@ def beyond_limit(found: dict[str, Any], settings: Preference) -> dict[str, str]:
     if settings.kl_limit is None:
         return {}
     return {
-        language: f"{language} has moved {of['kl']:.3g} nats per token from the reference, the limit is {settings.kl_limit:g}"
+        language: f"{language} has moved {_number(of['kl'])} nats per token from the reference, the limit is {settings.kl_limit:g}"
         for language, of in found.get("preferences", {}).items()
         if of["kl"] is None or of["kl"] > settings.kl_limit
     }
+
+
+def _number(value: float | None) -> str:
+    return "infinitely many" if value is None else f"{value:.3g}"
 
 
 def in_words(found: dict[str, Any]) -> str:
@@ -71,7 +75,9 @@ def in_words(found: dict[str, Any]) -> str:
     if by_language:
         return f"bits per byte {', '.join(by_language)}"
     return ", ".join(
-        f"{name} {of['accuracy']:.1%} right, KL {of['kl']:.3g}" if "accuracy" in of else f"{name} loss {of['loss']:.4f}"
+        f"{name} {of['accuracy']:.1%} right, KL {_number(of['kl'])}"
+        if "accuracy" in of
+        else f"{name} loss {of['loss']:.4f}"
         for name, of in found["sources"].items()
     )
 

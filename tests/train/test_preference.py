@@ -18,6 +18,7 @@ from diglot.model.families import family_of
 from diglot.model.huggingface import load_decoder
 from diglot.recipe.train import Phase, Preference
 from diglot.train import loop
+from diglot.train.evaluation import beyond_limit, in_words
 from diglot.train.metrics import read_metrics
 from diglot.train.objectives import MicroBatch, answers_of, preferences, target_log_probabilities
 from diglot.train.preference import Answers, divergences, pair_losses
@@ -206,6 +207,12 @@ def test_a_model_that_goes_too_far_is_said_once_or_stopped(inputs: Inputs, tmp_p
         train(inputs, tmp_path / "stop", settings(**FAR, preference=stop))
     within = Preference(kl_limit=1e6, beyond_limit="stop")
     train(inputs, tmp_path / "within", settings(**FAR, preference=within))
+
+
+def test_a_distance_that_is_not_finite_is_beyond_every_limit() -> None:
+    found = {"languages": {}, "preferences": {"en": {"kl": None}}, "sources": {"pairs": {"accuracy": 0.5, "kl": None}}}
+    assert "infinitely many nats" in beyond_limit(found, Preference(kl_limit=1e6))["en"]
+    assert in_words(found) == "pairs 50.0% right, KL infinitely many"
 
 
 @pytest.mark.parametrize(
