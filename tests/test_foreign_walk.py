@@ -57,10 +57,19 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "kind",
     [
         "gemma2",
-        "gpt_oss",
         *(
             pytest.param(kind, marks=pytest.mark.full)
-            for kind in ("gemma3_text", "granite", "cohere", "mixtral", "qwen3_moe", "gpt_neox", "apertus", "bloom")
+            for kind in (
+                "gpt_oss",
+                "gemma3_text",
+                "granite",
+                "cohere",
+                "mixtral",
+                "qwen3_moe",
+                "gpt_neox",
+                "apertus",
+                "bloom",
+            )
         ),
     ],
 )

@@ -6,12 +6,11 @@
 holds until it is left:
 
     memory that is freed stays with the process     see `keeping_memory`
-    float32 products of oneDNN, where they are exact see `exact_products`
     new memory is not filled                         torch's deterministic ways fill it with NaN, so that code that reads
                                                      what it never wrote is found. No result depends on it
                                                      (tests/model/test_processor.py trains with and without)
 
-Nothing here changes what is computed: at most in which order the terms of a product are added.
+Nothing here changes what is computed.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def training_ways() -> Iterator[None]:
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
-        with keeping_memory(), exact_products():
+        with keeping_memory():
             yield
     finally:
         torch.use_deterministic_algorithms(before)
@@ -70,38 +69,3 @@ def keeping_memory() -> Iterator[None]:
             for name, value in AFTERWARDS.items():
                 libc.mallopt(name, value)
             libc.malloc_trim(0)
-
-
-@contextlib.contextmanager
-def exact_products() -> Iterator[None]:
-    """Let oneDNN compute float32 products, where it rounds them no more than float32 does.
-
-    On a processor of AMD oneDNN's products took 3 to 12% less time than MKL's, which PyTorch calls for float32. The
-    one way to ask for them also allows products of bfloat16; processors with units for those (AMX) then take them, and
-    there all stays as it was: a product beside its float64 twin tells.
-    """
-    matmul = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = matmul.fp32_precision
-    matmul.fp32_precision = "bf16"
-    if not _are_exact():
-        matmul.fp32_precision = before
-    try:
-        yield
-    finally:
-        matmul.fp32_precision = before
-
-
-def _are_exact() -> bool:
-    """Whether products of both layouts, single and in batches, are as near to float64's as float32 can be."""
-    left, right = (
-        torch.linspace(-1, 1, 256 * 256).view(1, 256, 256).sin(),
-        torch.arange(2.0**16).view(1, 256, 256).cos(),
-    )
-    for one in (left, left.mT):
-        for other in (right, right.mT):
-            exact = one.double() @ other.double()
-            for product in ((one[0] @ other[0])[None], one.expand(4, -1, -1) @ other.expand(4, -1, -1)):
-                # bfloat16 keeps 8 bits and is 4e-3 off at most, float32 1e-6.
-                if float((product - exact).abs().max() / exact.abs().max()) > 1e-5:
-                    return False
-    return True

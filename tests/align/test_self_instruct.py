@@ -150,7 +150,7 @@ def test_refusals(serve, seeds, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [4, pytest.param(50, marks=pytest.mark.full)])
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.full)])
 def test_killed_again_and_again_it_makes_the_same(serve, seeds, tmp_path, kills):
     """Client and server die in turn; what was answered and journalled is not asked again, and the result is the same."""
     options = [

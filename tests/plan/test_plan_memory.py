@@ -117,7 +117,9 @@ WAYS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", ["in full", *(pytest.param(way, marks=pytest.mark.full) for way in ("lean", "adapter"))]
+)
 def test_a_real_step_of_each_way_holds_what_the_plan_says(real_step, way):
     if "adapter" in WAYS[way]:
         pytest.importorskip("peft")

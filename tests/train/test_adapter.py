@@ -275,7 +275,8 @@ def test_the_reference_of_dpo_is_the_model_without_its_adapter(expanded: Inputs,
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(expanded: Inputs, tmp_path: Path) -> None:
+@pytest.mark.parametrize("chosen", [slice(0, 2), pytest.param(slice(2, None), marks=pytest.mark.full)])
+def test_two_processes_train_as_one(expanded: Inputs, tmp_path: Path, chosen: slice) -> None:
     folders = {role: expanded.one(role).path for role in ("model", "tokens")}
     bfloat16 = {"weights": "bfloat16", "precision": "bfloat16"}
     runs = [
@@ -285,7 +286,7 @@ def test_two_processes_train_as_one(expanded: Inputs, tmp_path: Path) -> None:
         {"adapter": Adapter(**KINDS["lora"])} | bfloat16,
         {"adapter": Adapter(**KINDS["lora"]), "parallel": {"context": 2}},
     ]
-    runs = [{"phases": [Phase(name="a")], "learning_rate": 1e-2} | run for run in runs]
+    runs = [{"phases": [Phase(name="a")], "learning_rate": 1e-2} | run for run in runs[chosen]]
     run_on(2, folders, tmp_path / "together", runs)
     for number, run in enumerate(runs):
         alone = train(

@@ -61,7 +61,7 @@ def walk(job: Job, steps: range) -> list[dict]:
     for step in steps:
         loop.enter(job, step)
         taken = loop.update(job, job.order.batch(step), step, 0.0)
-        _, norms, _ = taken.measured.read(job.order.names)
+        _, norms, *_ = taken.measured.read(job.order.names)
         records.append(
             {
                 "learning_rate": taken.phase.learning_rate(step),

@@ -210,6 +210,7 @@ def test_a_run_learns_and_a_killed_one_ends_as_if_it_was_not(
     assert losses(whole) == pytest.approx(usual, abs=0.03)
 
 
+@pytest.mark.full
 def test_two_processes_round_as_one_does(inputs: Inputs, tmp_path: Path) -> None:
     """With moments of 8 bits in float32 the runs agree to rounding, on the CPU's memory too."""
     folders = {role: inputs.one(role).path for role in ("model", "tokens")}

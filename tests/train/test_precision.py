@@ -35,9 +35,9 @@ def observe(model_folder: Path, changes: dict) -> dict[str, str]:
     def note(what: str, *tensors: torch.Tensor) -> None:
         seen.setdefault(what, set()).update(str(tensor.dtype).removeprefix("torch.") for tensor in tensors)
 
-    def look_at_attention(query, key, value, layout):
+    def look_at_attention(query, key, value, layout, **kind):
         note("attention", query, key, value)
-        return attend(query, key, value, layout)
+        return attend(query, key, value, layout, **kind)
 
     layer = model.layers[1]
     layer.attention.attend = look_at_attention

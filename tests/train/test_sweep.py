@@ -154,7 +154,7 @@ def wait_for(condition: Callable[[], bool], running: Callable[[], bool]) -> None
         time.sleep(0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_killed_sweep_goes_on_where_it_was(inputs: Inputs, tmp_path: Path) -> None:
     """SIGKILL in the second of three runs: the first is not repeated, and everything ends as if nothing had been."""
     given = sweeping(steps=16, evaluate_every=16)
