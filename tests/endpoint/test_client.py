@@ -107,7 +107,7 @@ def test_the_newer_name_of_the_limit(serve):
 
 
 def test_many_requests_each_once_and_many_at_a_time(serve, tmp_path):
-    server = serve(delay=0.2, rules=[{"word": "five", "times": 99, "do": "refuse"}])
+    server = serve(delay=1, rules=[{"word": "five", "times": 99, "do": "refuse"}])
     words = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
     requests = [Request([{"role": "user", "content": f"T.\n\n{word}"}]) for word in [*words, *words]]
     begun = time.monotonic()
@@ -116,7 +116,7 @@ def test_many_requests_each_once_and_many_at_a_time(serve, tmp_path):
         taken = time.monotonic() - begun
         assert Counter(map(type, outcomes)) == {Completion: 7, Refused: 1}
         assert sorted(server.texts) == sorted(words)
-        assert taken < 0.2 * len(words) * 0.8, "one after the other"
+        assert taken < len(words), "one after the other"  # that takes a second each at least
         assert not list(one.ask_all([r for r in requests if "five" not in str(r)], journal))
         assert one.key(requests[0]) != one.key(Request(requests[0].messages, attempt=2))
 
