@@ -19,13 +19,13 @@ from tokenizers import Tokenizer
 from diglot.base.errors import UserError
 from diglot.base.files import write_json, write_text
 from diglot.tokenizer.byte_fallback import BYTES
-from diglot.tokenizer.chat import format_of
 from diglot.tokenizer.description import GENERIC, MAPPED, SENTENCEPIECE, TOKENIZER, read_settings, read_specification
 from diglot.tokenizer.export import padding_side, passed_on
 from diglot.tokenizer.folder import is_byte_level, load_tokenizer, merge_pairs
 from diglot.tokenizer.kinds import ByteFallback, ByteLevel, TokenizerKind, Unigram
 from diglot.tokenizer.sentencepiece_model import CONTROL, Piece, read_model, with_pieces
 from diglot.tokenizer.special import CHAT_TEMPLATE, END, PADDING, ROLES
+from diglot.tokenizer.template import FILE
 
 KEPT_SETTINGS = (
     *(f"{role}_token" for role in ("bos", "eos", "unk", "pad")),
@@ -149,9 +149,8 @@ def add_chat_tokens(base: Base) -> list[str]:
 
 
 def keeps_its_chat(base: Base) -> bool:
-    """Whether the base has a chat format of its own."""
-    template = "chat_template" in base.config or (base.folder / "chat_template.jinja").exists()
-    return template or format_of(base.folder) is not None
+    """Whether the base has a chat template of its own, be it known here or not."""
+    return bool(base.config.get("chat_template")) or (base.folder / FILE).is_file()
 
 
 def write_extended(base: Base, output: Path, chat_tokens: list[str], our_chat: bool) -> None:
@@ -177,13 +176,13 @@ def write_extended(base: Base, output: Path, chat_tokens: list[str], our_chat: b
         config["padding_side"] = side
     if PADDING in chat_tokens:
         config["pad_token"] = PADDING
-    template = base.folder / "chat_template.jinja"
+    template = base.folder / FILE
     if our_chat:
         config.pop("chat_template", None)
         write_text(output / template.name, CHAT_TEMPLATE)
         extra = config.get("additional_special_tokens") or []
         config["additional_special_tokens"] = [*extra, *(t for t in (*ROLES.values(), END) if t not in extra)]
-    elif template.exists():
+    elif template.is_file():
         shutil.copyfile(template, output / template.name)
     write_json(output / "tokenizer_config.json", {**GENERIC, **config}, indent=2)
     write_json(output / "special_tokens_map.json", {key: config[key] for key in MAPPED if key in config}, indent=2)

@@ -439,7 +439,7 @@ def prove(
         identity=proofs.prove_identity(was, now, lines, base_languages, extension.own, bool(extension.shared)),
         reachable=proofs.prove_reachable(now, extension.tokens, all_texts),
         base_ids=proofs.prove_base_ids(was, now),
-        special_tokens=proofs.prove_special_tokens(base.folder, output, chat_tokens, our_chat),
+        special_tokens=proofs.prove_special_tokens(base.folder, output, was, now, chat_tokens, our_chat),
         sentencepiece=proofs.prove_sentencepiece(base.folder, output, all_texts, was, now) if base.model else None,
     )
     context.progress(1, 1, "proofs")

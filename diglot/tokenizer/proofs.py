@@ -36,7 +36,7 @@ from diglot.base.summaries.tokenizer import (
 from diglot.tokenizer.base import describe_tokens
 from diglot.tokenizer.completions import beside_letters, completions, whole_text
 from diglot.tokenizer.description import SENTENCEPIECE, read_settings, special_name
-from diglot.tokenizer.folder import encode, load_tokenizer, pieces, reader_of_bytes
+from diglot.tokenizer.folder import encode, pieces, reader_of_bytes
 from diglot.tokenizer.plain_texts import arbitrary_texts, plain_texts
 from diglot.tokenizer.template import read_template
 
@@ -156,9 +156,24 @@ def prove_base_ids(base: tokenizers.Tokenizer, extended: tokenizers.Tokenizer) -
     return BaseIds(passed=True, tokens=len(vocabulary))
 
 
-def prove_special_tokens(base: Path, extended: Path, added: Sequence[str], our_chat: bool) -> SpecialTokens:
-    """Special tokens and all that is done around the model must be the base's."""
-    was, now = load_tokenizer(base), load_tokenizer(extended)
+def prove_special_tokens(
+    base: Path,
+    extended: Path,
+    was: tokenizers.Tokenizer,
+    now: tokenizers.Tokenizer,
+    added: Sequence[str],
+    our_chat: bool,
+) -> SpecialTokens:
+    """Special tokens and all that is done around the model must be the base's.
+
+    Args:
+        base: the folder before.
+        extended: the folder after.
+        was: the tokenizer before.
+        now: the tokenizer after.
+        added: special tokens of our chat format that the base lacks.
+        our_chat: the chat template has become ours.
+    """
     before, after = describe_tokens(was), describe_tokens(now)
     for token in added:
         after["added_tokens"].pop(token)

@@ -1,6 +1,7 @@
 """Whether an extension is worth it: the verdict, and the curve that it is given on."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +87,15 @@ def test_the_curve_ends_where_the_extension_does(folder, context, extend_tokeniz
 
 
 def test_the_model_beside_a_tokenizer(folder, tmp_path):
-    assert model_of(folder / "base") == BaseModel(16, False, 2 * 400 * 16 + 16)
+    model = BaseModel(16, False, 2 * 400 * 16 + 16)
+    assert model_of(folder / "base") == model
     assert model_of(tmp_path) is None
+    # Mistral's folders hold the weights a second time, by other names.
+    shutil.copytree(folder / "base", tmp_path, dirs_exist_ok=True)
+    save_file({"output.weight": np.zeros((400, 16), np.float32)}, tmp_path / "consolidated.safetensors")
+    assert model_of(tmp_path) == model
+    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 16, "text_config": None}), encoding="utf-8")
+    assert model_of(tmp_path) == model
 
 
 def test_advice_of_the_command(folder, tmp_path):
@@ -102,5 +110,5 @@ def test_advice_of_the_command(folder, tmp_path):
     assert found["reason"][:40] in page
     refused = diglot("tokenizer", "measure", folder / "base", "--text", f"ar={__file__}", "--advise", "ar")
     assert (refused.returncode, "give --corpus DIR" in refused.stderr) == (2, True)
-    unknown = diglot("tokenizer", "measure", *arguments[:3], "--advise", "th")
+    unknown = diglot("tokenizer", "measure", *arguments, "--advise", "th")
     assert (unknown.returncode, "the corpus has no text in it" in unknown.stderr) == (2, True)

@@ -206,14 +206,19 @@ def test_a_failed_proof_is_an_error():
 def test_a_changed_special_token_or_template_is_an_error(english, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(english.path, other)
-    proofs.prove_special_tokens(english.path, other, [], our_chat=False)
+
+    def prove(our_chat: bool) -> None:
+        was, now = load_tokenizer(english.path), load_tokenizer(other)
+        proofs.prove_special_tokens(english.path, other, was, now, [], our_chat)
+
+    prove(our_chat=False)
     (other / "chat_template.jinja").write_text("{{ messages }}")
     with pytest.raises(UserError, match="chat template is not the base's"):
-        proofs.prove_special_tokens(english.path, other, [], our_chat=False)
+        prove(our_chat=False)
     text = (other / "tokenizer.json").read_text()
     (other / "tokenizer.json").write_text(text.replace('"special": true', '"special": false', 1))
     with pytest.raises(UserError, match="added_tokens is not the base's"):
-        proofs.prove_special_tokens(english.path, other, [], our_chat=True)
+        prove(our_chat=True)
 
 
 def test_a_latin_language_needs_text_of_the_base_language(english, extend_tokenizer, tmp_path):
@@ -252,6 +257,11 @@ def test_our_chat_format_can_be_asked_for(corpus, extend_tokenizer, tmp_path):
     assert summary.chat_tokens_added == ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
     assert (ours.path / "chat_template.jinja").read_text() == CHAT_TEMPLATE
     assert not (kept.path / "chat_template.jinja").exists()
+    # A template that is `null` is none, so ours comes unasked.
+    settings = json.loads((base.path / "tokenizer_config.json").read_text()) | {"chat_template": None}
+    (base.path / "tokenizer_config.json").write_text(json.dumps(settings))
+    _, summary = extend_tokenizer(base, corpus, languages=["ar"], new_tokens=100)
+    assert summary.chat_format == "diglot"
 
 
 # --- what is the base's stays the base's --------------------------------------------------------------------------
