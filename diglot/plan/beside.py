@@ -7,6 +7,7 @@ texts are not read.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from diglot.base.devices import Cluster
@@ -14,7 +15,7 @@ from diglot.model.decoder import DecoderConfig
 from diglot.model.flops import flops_per_token
 from diglot.plan.execution import MASTER, Execution
 from diglot.plan.follow import Known, Reads
-from diglot.plan.states import parameters, states
+from diglot.plan.states import parameters, states, trainable_shapes
 from diglot.recipe import Recipe
 from diglot.recipe.common import at_step
 from diglot.recipe.evaluate import BYTES_A_TOKEN, MAX_BYTES, Evaluate
@@ -73,8 +74,11 @@ def of_training(
     kept = min(saved, stage.keep_checkpoints + 1)
     if stage.keep_checkpoint_every:
         kept += stage.steps // stage.keep_checkpoint_every
-    # A model is written in the type of its weights; an adapter that is merged leaves none of its own.
-    models, weights = 0.0, (MASTER if stage.weights == "float32" else 2) * parameters(config)["total"]
+    # A model is written in the type of its weights; beside it lies the adapter that was merged, in float32.
+    shapes = trainable_shapes(config, execution).items()
+    weights = (MASTER if stage.weights == "float32" else 2) * parameters(config)["total"]
+    weights += MASTER * sum(math.prod(shape) for name, shape in shapes if ".lora_" in name)
+    models = 0.0
     if isinstance(stage, Train):
         models = len(stage.kept_steps()) * (state if stage.export_optimizer else weights)
     return Beside(

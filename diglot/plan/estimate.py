@@ -28,6 +28,7 @@ from diglot.plan.states import parameters
 from diglot.recipe import Recipe
 from diglot.recipe.common import at_step
 from diglot.recipe.train import Train, Training
+from diglot.train.foreign import check_foreign
 from diglot.train.schedule import phase_steps
 
 # A model's shape, how it is trained, sequences of a step on a device, and the cluster: tokens/s, None if not to be had.
@@ -80,7 +81,7 @@ class StagePlan:
         objective: `lm`, `sft` or `dpo`.
         model: what it trains, such as `polylm-13b`.
         config: that model's shape.
-        parameters: by part; see `memory.parameters`.
+        parameters: by part; see `states.parameters`.
         tokens: that the stage reads, padding included.
         flops_per_token: model FLOPs.
         execution: how it runs.
@@ -292,11 +293,15 @@ def lay_out(stage: Training, model: Known, cluster: Cluster) -> Execution:
     """How a stage would run.
 
     Raises:
-        UserError: devices, heads or shards that `parallel` does not divide.
+        UserError: devices, heads or shards that `parallel` does not divide, or what training refuses of such a model.
     """
     config, parallel, devices = model.shape(), stage.parallel, 1 if cluster.device.one_process else cluster.devices
     if refusal := _refuse_cut(config, parallel.tensor, devices):
         raise UserError(f"parallel.tensor is {parallel.tensor}: {refusal}")
+    if model.foreign is not None:
+        check_foreign(model.foreign, stage, parallel, devices)
+    if stage.weights == "nf4" and (devices > 1 or stage.offload):  # as train/mesh.py
+        raise UserError("weights: nf4 is for one device without offload: such weights are not cut")
     # Tensor parallel innermost, then context and replicas; what is left shards the model.
     left = devices // parallel.tensor
     if left % (parallel.context * parallel.replicas):
@@ -409,7 +414,7 @@ def judge(config: DecoderConfig, execution: Execution, cluster: Cluster, capacit
             if total <= capacity:
                 remedies.append(f"fits with {words} ({gibibytes(total)} GiB)")
                 break
-    if not cluster.device.one_process:
+    if not cluster.device.one_process and execution.weights != "nf4":
         remedies.append(_smallest_text(config, execution, cluster, capacity))
     return f"does not fit: {gibibytes(needed)} GiB of {gibibytes(capacity)} GiB; " + "; ".join(
         remedies or ["no way found"]
@@ -451,7 +456,9 @@ def smallest_sharding(
     config: DecoderConfig, execution: Execution, cluster: Cluster, capacity: float
 ) -> Execution | None:
     """The fewest devices (context parallel times a power of two), then the least tensor parallel in a node, that fit."""
-    within = max(8, cluster.devices_per_node)
+    # Recipes refuse tensor parallel beside an adapter and moments of 8 bits.
+    whole = execution.adapter_rank or execution.moments == "8-bit"
+    within = 1 if whole else max(8, cluster.devices_per_node)
     context = execution.context_parallel
     devices = context
     while devices <= MAX_DEVICES:
@@ -463,7 +470,7 @@ def smallest_sharding(
                     data_parallel=devices // cut // context,
                     replicas=1,
                     tensor_parallel=cut,
-                    sharded=devices > 1,
+                    sharded=devices > 1 or execution.offload,
                 )
                 if memory(config, tried).total <= capacity:
                     return tried

@@ -88,6 +88,11 @@ class Execution:
         return self.compute_bytes if self.sharded else self.table_bytes
 
     @property
+    def away(self) -> bool:
+        """Whether weights, gradients and moments lie in another memory: a CPU that offloads has but one."""
+        return self.offload and not self.host
+
+    @property
     def ranks(self) -> int:
         """Devices in all."""
         return self.data_parallel * self.context_parallel * self.tensor_parallel

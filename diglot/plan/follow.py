@@ -23,6 +23,7 @@ from diglot.base.files import expand_home
 from diglot.model.causal import ModelConfig
 from diglot.model.decoder import DecoderConfig
 from diglot.model.families import read_config
+from diglot.model.families.foreign import ForeignConfig
 from diglot.model.huggingface import count_active_parameters, count_parameters
 from diglot.model.presets import shape
 from diglot.recipe import Recipe
@@ -47,6 +48,7 @@ class Known:
         assumed: what had to be assumed.
         new_rows: whether an expansion gave the model rows for new tokens.
         new_layers: layers that it added.
+        foreign: of a model that runs as transformers' module, which `config` stands for.
     """
 
     entries: int
@@ -55,6 +57,7 @@ class Known:
     assumed: tuple[str, ...] = ()
     new_rows: bool = False
     new_layers: int = 0
+    foreign: ForeignConfig | None = None
 
     def shape(self) -> DecoderConfig:
         """The model's shape."""
@@ -123,11 +126,13 @@ def _new_model(stage: NewModel, tokenizer: Known) -> Known:
 
 def _import_model(stage: ImportModel) -> Known:
     folder = _folder_of(stage.path)
-    config, assumed = _like_ours(read_config(folder), stage.path)
+    given = read_config(folder)
+    config, assumed = _like_ours(given, stage.path)
+    foreign = given if isinstance(given, ForeignConfig) else None
     if is_tokenizer(folder):
-        return Known(tokenizer_size(load_tokenizer(folder)), config, stage.path, assumed)
+        return Known(tokenizer_size(load_tokenizer(folder)), config, stage.path, assumed, foreign=foreign)
     assumed = (*assumed, f"the tokenizer of {stage.path} has an entry for each of the model's rows")
-    return Known(config.vocabulary_size, config, stage.path, assumed)
+    return Known(config.vocabulary_size, config, stage.path, assumed, foreign=foreign)
 
 
 def _like_ours(config: ModelConfig, path: str) -> tuple[DecoderConfig, tuple[str, ...]]:
@@ -167,19 +172,19 @@ def _folder_of(path: str) -> Path:
 
 def _expand(stage: Expand, model: Known, tokenizer: Known) -> Known:
     before, rows = model.shape(), _rows(tokenizer.entries, stage.pad_vocabulary_to)
+    # Which layers the new ones stand on matters to nothing here.
+    num_layers = before.num_layers + stage.new_layers
     config = replace(before, vocabulary_size=rows)
-    if isinstance(config, DecoderConfig):  # which layers the new ones stand on matters to nothing here
-        num_layers = config.num_layers + stage.new_layers
-        config = config.with_layers(layer * config.num_layers // num_layers for layer in range(num_layers))
+    config = config.with_layers(layer * before.num_layers // num_layers for layer in range(num_layers))
     assumed = tuple(dict.fromkeys((*model.assumed, *tokenizer.assumed)))
     grown = [f"{before.vocabulary_size:,} → {rows:,} rows"]
     grown += [f"{stage.new_layers} new layers"] if stage.new_layers else []
-    origin = f"{model.origin}, {', '.join(grown)}"
-    return Known(
-        tokenizer.entries,
-        config,
-        origin,
-        assumed,
-        tokenizer.entries > model.entries,
-        model.new_layers + stage.new_layers,
+    return replace(
+        model,
+        entries=tokenizer.entries,
+        config=config,
+        origin=f"{model.origin}, {', '.join(grown)}",
+        assumed=assumed,
+        new_rows=tokenizer.entries > model.entries,
+        new_layers=model.new_layers + stage.new_layers,
     )

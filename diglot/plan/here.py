@@ -122,7 +122,16 @@ def measured_speed(config: DecoderConfig, execution: Execution, batch_size: int,
     """
     rows = timed_rows(config, execution, cluster.device)
     deep = config.with_layers(range(min(DEEP, config.num_layers)))
-    needed = memory(deep, replace(execution, micro_batch_size=max(rows, 1), copies=False)).total
+    # What is timed is one process that trains all weights in float32, whatever the stage has (estimate.py says so).
+    timed = Execution(
+        micro_batch_size=max(rows, 1),
+        sequence_length=execution.sequence_length,
+        precision=execution.precision,
+        float32_residual=execution.float32_residual,
+        sharded=False,
+        host=execution.host,
+    )
+    needed = memory(deep, timed).total
     if not rows or needed > cluster.device.memory:
         return None
     times = {}

@@ -2,7 +2,7 @@
 
 A rung says what is trained and in which type it lies in memory; it changes what comes out. A way says how it is computed:
 activation checkpointing and smaller micro-batches change nothing but time. So the advice is the first rung that fits in some
-way, in the first way that does. Rungs that a stage's other settings refuse are left out, with the reason.
+way, in the first way that does. Rungs that a stage's other settings, or its model, refuse are left out, with the reason.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from diglot.base.devices import Cluster
+from diglot.base.errors import UserError
 from diglot.base.format import excerpt, gibibytes
 from diglot.plan.estimate import lay_out
 from diglot.plan.follow import Known
@@ -80,12 +81,11 @@ def ladder(stage: Training, model: Known, cluster: Cluster, capacity: float) -> 
             changes = dict(_changes(stage, wanted | how))
             try:
                 settings = stage.model_dump(by_alias=True) | changes
-                changed = type(stage).model_validate(settings)
-            except ValidationError as error:
-                reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-                found.append(Tried(rung, way, changes, refused=excerpt(reason, 160)))
+                execution = lay_out(type(stage).model_validate(settings), model, cluster)
+            except (ValidationError, UserError) as error:
+                found.append(Tried(rung, way, changes, refused=excerpt(_reason(error), 160)))
                 continue
-            held = memory(model.shape(), lay_out(changed, model, cluster))
+            held = memory(model.shape(), execution)
             found.append(Tried(rung, way, changes, held, held.total <= capacity))
     return found
 
@@ -96,6 +96,10 @@ def _changes(stage: Training, wanted: dict[str, Any]) -> Iterator[tuple[str, Any
         present = present.model_dump() if name == "adapter" and present is not None else present
         if value != present:
             yield name, value
+
+
+def _reason(error: ValidationError | UserError) -> str:
+    return str(error) if isinstance(error, UserError) else error.errors()[0]["msg"].removeprefix("Value error, ")
 
 
 def choice(tried: Sequence[Tried]) -> Tried | None:

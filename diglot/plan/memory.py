@@ -208,9 +208,8 @@ def _phase(config: DecoderConfig, execution: Execution, held: States, margin: bo
     kept: dict[str, float] = {"weights": held.weights, "gradients": held.gradients, "optimizer": held.optimizer}
     if execution.copies:
         kept["copy"] = held.moved + held.optimizer
-    away = execution.offload and not execution.host
-    offloaded = sum(kept.values()) if away else 0.0
-    kept = dict.fromkeys(kept, 0.0) if away else kept
+    offloaded = sum(kept.values()) if execution.away else 0.0
+    kept = dict.fromkeys(kept, 0.0) if execution.away else kept
     working = _moments(config, execution, held, kept["gradients"])
     moments = {name: kept | added for name, added in working.items()}
     sums = {name: sum(categories.values()) for name, categories in moments.items()}
@@ -230,7 +229,7 @@ def _moments(
     if not (config.tied_embeddings and trains["input"]):
         moments.pop("embedding's gradient", None)
     lean = execution.moments == "8-bit" or (execution.weights == "bfloat16" and not execution.adapter_rank)
-    if lean and not (execution.offload and not execution.host):
+    if lean and not execution.away:
         largest = max(math.prod(shape) for shape in trainable_shapes(config, execution).values())
         moments["optimizer step"]["gathered"] += LEAN_BYTES * min(GPU_CHUNK, largest)
     return moments

@@ -177,7 +177,6 @@ class States:
         optimizer: bytes of moments.
         moved: bytes of the weights that some phase trains, which a checkpoint holds.
         trained: names of what the phase trains.
-        numbers: that some phase trains, of the whole model.
     """
 
     weights: float
@@ -185,7 +184,6 @@ class States:
     optimizer: float
     moved: float
     trained: frozenset[str]
-    numbers: int
 
 
 @functools.lru_cache(maxsize=256)
@@ -206,7 +204,6 @@ def states(config: DecoderConfig, execution: Execution) -> tuple[States, ...]:
                 optimizer=sum(moments[name] for name in held),
                 moved=sum(weights[name] for name in moved),
                 trained=frozenset(selection),
-                numbers=sum(math.prod(shapes[name]) for name in moved),
             )
         )
     return tuple(found)

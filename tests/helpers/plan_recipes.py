@@ -18,6 +18,21 @@ def new_model(preset: str, vocabulary_size: int) -> dict:
     }
 
 
+def extended(path: str) -> dict:
+    """The stages that give the model in a folder 500 tokens more; `expand` is left to who calls."""
+    adding = {"languages": ["ar"], "new_tokens": 500}
+    return {
+        "corpus": CORPUS,
+        "base": {"do": "import-model", "path": path},
+        "longer": {"do": "extend-tokenizer", "from": {"tokenizer": "base", "corpus": "corpus"}, **adding},
+        "tokens": {"do": "encode", "from": {"tokenizer": "longer", "corpus": "corpus"}},
+    }
+
+
+def expand(**settings) -> dict:
+    return {"do": "expand", "from": {"model": "base", "tokenizer": "longer"}, "new_layers": 2, **settings}
+
+
 def polylm(preset: str = "polylm-13b", **settings) -> dict:
     """PolyLM as a recipe: 640B tokens in batches of 2048 × 2048."""
     given = {"steps": 152_588, "batch_size": 2048, "micro_batch_size": 1}

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from foreign_models import foreign_model, save_foreign
-from plan_recipes import CORPUS, polylm, train
+from plan_recipes import CORPUS, expand, extended, polylm, train
 
 from diglot.base.devices import DEVICES, GIB, parse_cluster
 from diglot.base.errors import UserError
@@ -20,6 +20,7 @@ from diglot.model.decoder import LayerAttention
 from diglot.model.families import config_json
 from diglot.model.flops import flops_per_token
 from diglot.model.presets import PRESETS
+from diglot.plan.command import plan as whole_plan
 from diglot.plan.estimate import Assumptions, plan_recipe
 from diglot.plan.follow import follow
 from diglot.plan.memory import memory
@@ -147,21 +148,8 @@ def test_shapes_are_followed_through_every_kind_of_stage(read, tmp_path):
             {
                 "name": "r",
                 "stages": {
-                    "corpus": CORPUS,
-                    "base": {"do": "import-model", "path": str(folder)},
-                    "longer": {
-                        "do": "extend-tokenizer",
-                        "from": {"tokenizer": "base", "corpus": "corpus"},
-                        "languages": ["ar"],
-                        "new_tokens": 500,
-                    },
-                    "tokens": {"do": "encode", "from": {"tokenizer": "longer", "corpus": "corpus"}},
-                    "expanded": {
-                        "do": "expand",
-                        "from": {"model": "base", "tokenizer": "longer"},
-                        "pad_vocabulary_to": 64,
-                        "new_layers": 2,
-                    },
+                    **extended(str(folder)),
+                    "expanded": expand(pad_vocabulary_to=64),
                     "one": train("expanded", "tokens", exports=[50]),
                     "two": train("one@50", "tokens"),
                     "merged": {"do": "merge", "from": ["one", "two"]},
@@ -195,6 +183,36 @@ def test_another_familys_model_is_planned_as_a_llama_of_its_size(kind, said, rea
     assert any(f"its {true:,} parameters" in note and re.search(said, note) for note in plan.notes)
 
 
+def test_what_another_familys_training_refuses_its_plan_refuses_too(read, tmp_path):
+    folder = save_foreign("gemma2", tmp_path / "gemma2", max_position_embeddings=64)
+    stages = extended(str(folder)) | {"expanded": expand(new_layers=0)}
+    stages["trained"] = train("expanded", "tokens", sequence_length=64)
+    found = whole_plan(*read({"name": "r", "stages": stages}), parse_cluster("h100"))
+    four_bits = [each for each in found.ladders["trained"] if each.changes.get("weights") == "nf4"]
+    assert four_bits
+    assert all("weights: nf4: not for models of the family gemma2" in each.refused for each in four_bits)
+    assert not any(each.refused for each in found.ladders["trained"] if each not in four_bits)
+    stages["trained"]["optimizer"] = "muon"
+    with pytest.raises(UserError, match="optimizer: muon: not for models of the family gemma2"):
+        whole_plan(*read({"name": "r", "stages": stages}), parse_cluster("h100"))
+
+
+def test_four_bits_are_planned_for_one_device(read):
+    value = polylm("llama-2-7b", adapter={"rank": 64}, weights="nf4", sequence_length=4096, micro_batch_size=32)
+    with pytest.raises(UserError, match="weights: nf4 is for one device"):
+        plan_recipe(*read(value), parse_cluster("h100:2"))
+    verdict = plan_recipe(*read(value), parse_cluster("t4"))[0].verdict
+    assert "does not fit" in verdict
+    assert "devices" not in verdict
+
+
+def test_an_adapter_is_never_cut(read):
+    value = polylm(adapter={"rank": 64}, weights="bfloat16")
+    verdict = plan_recipe(*read(value), parse_cluster("t4"))[0].verdict
+    assert "smallest sharding that fits" in verdict
+    assert "tensor parallel 1)" in verdict
+
+
 def test_layers_that_differ_are_planned(read, tmp_path):
     """OLMo 3: new layers among its own, and norms that tensor parallel cannot cut, as training refuses it."""
     window = LayerAttention(window=64)
@@ -207,19 +225,7 @@ def test_layers_that_differ_are_planned(read, tmp_path):
     )
     (tmp_path / "olmo").mkdir()
     (tmp_path / "olmo" / "config.json").write_text(json.dumps(config_json(config, dtype="float32")))
-    stages = {
-        "corpus": CORPUS,
-        "base": {"do": "import-model", "path": str(tmp_path / "olmo")},
-        "longer": {
-            "do": "extend-tokenizer",
-            "from": {"tokenizer": "base", "corpus": "corpus"},
-            "languages": ["ar"],
-            "new_tokens": 500,
-        },
-        "tokens": {"do": "encode", "from": {"tokenizer": "longer", "corpus": "corpus"}},
-        "expanded": {"do": "expand", "from": {"model": "base", "tokenizer": "longer"}, "new_layers": 2},
-        "trained": train("expanded", "tokens"),
-    }
+    stages = extended(str(tmp_path / "olmo")) | {"expanded": expand(), "trained": train("expanded", "tokens")}
     known = follow(*read({"name": "r", "stages": stages}))
     assert known["base"].config == config
     expected = (window, window, LayerAttention(), LayerAttention())

@@ -71,6 +71,13 @@ def test_what_is_too_large_to_be_tried_is_assumed(quick):
     assert here.measured_speed(shape("tiny", 500), execution, 4, small) is None
 
 
+def test_what_is_timed_needs_memory_of_its_own_whatever_the_stage_trains(quick):
+    config, machine = shape("tiny", 20_000), here.this_machine()
+    execution = Execution(sharded=False, sequence_length=128, weights="nf4", adapter_rank=4, host=True)
+    enough = replace(machine, device=replace(machine.device, memory=int(memory(config, execution).total)))
+    assert here.measured_speed(config, execution, 4, enough) is None
+
+
 def test_the_layers_that_are_not_timed_take_as_long_as_those_that_are():
     assert here.extrapolated({1: 5.0, 3: 9.0}, 30) == pytest.approx(3 + 30 * 2)
     assert here.extrapolated({1: 5.0}, 1) == 5.0
@@ -138,6 +145,16 @@ def test_checkpoints_their_copy_and_models():
     assert (waiting.beside.copy, waiting.execution.copies) == (0, False)
     none = planned(checkpoint_every=101)
     assert (none.beside.copy, none.beside.checkpoints, none.execution.copies) == (0, 0, False)
+
+
+def test_the_adapter_lies_beside_each_model():
+    config, rank = shape("tiny", 1000), 4
+    plan = planned(
+        adapter={"rank": rank, "targets": "attention"}, weights="bfloat16", precision="bfloat16", exports=[50]
+    )
+    heads = [config.num_heads, config.num_key_value_heads, config.num_key_value_heads, config.num_heads]
+    adapter = sum(rank * (config.hidden_size + config.head_size * number) for number in heads) * config.num_layers
+    assert plan.beside.models == 2 * (2 * parameters(config)["total"] + 4 * adapter)
 
 
 def test_a_verdict_names_the_copy_as_a_way_out():

@@ -88,7 +88,6 @@ def test_weights_and_gradients_are_those_of_training(folders, model_shape, varia
     assert planned.gradients == planned.moved == sum(parameter.nbytes for parameter in selection)
     optimizer = build_optimizer(model, stage, 0, selection)
     assert planned.optimizer == sum(tensor.nbytes for state in optimizer.state.values() for tensor in state.values())
-    assert planned.numbers == sum(parameter.numel() for parameter in selection)
     # Which layer is new is left open; all else is the same by name.
     names = {
         name.replace(".base_layer.", ".") for name, parameter in model.named_parameters() if parameter in selection
