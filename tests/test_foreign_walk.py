@@ -85,7 +85,7 @@ def test_a_model_of_another_family_goes_the_whole_road(kind: str, started: Path,
     for name in ("base", "expanded", "trained", "merged"):
         config = read_config(run / name)
         assert isinstance(config, ForeignConfig)
-        again, found = prove(run / name, config)
+        again, found = prove(run / name, config, load_tokenizer(run / name))
         assert again == config  # packed or alone, as the import found
         assert found.tokens > 200
         assert found.difference < 3e-6 * found.scale

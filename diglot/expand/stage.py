@@ -27,6 +27,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from diglot.base.artifact import Context, Inputs
@@ -90,7 +91,7 @@ def run(settings: Expand, inputs: Inputs, output: Path, context: Context) -> Exp
     layers = spread(before.num_layers, settings.new_layers)
     after = shape_after(before, settings, rows, layers)
     names = huggingface_names(model, before, weights)
-    new = new_rows(settings, inputs, alignment, context)
+    new = new_rows(settings, inputs, (old_tokenizer, new_tokenizer), alignment, context)
     measured: dict[str, RowNorms] = {}
 
     # Called while the weights are written, a tensor at a time: no more than one is in memory.
@@ -152,20 +153,21 @@ def ranges(ids: list[int]) -> list[list[int]]:
 # --- rows -----------------------------------------------------------------------------------------------------
 
 
-def new_rows(settings: Expand, inputs: Inputs, alignment: Alignment, context: Context) -> NewRows:
+def new_rows(
+    settings: Expand, inputs: Inputs, tokenizers: tuple[Tokenizer, Tokenizer], alignment: Alignment, context: Context
+) -> NewRows:
     """What the rows of new tokens are made of; reads the corpus where the initialisation learns from it."""
-    model, tokenizer = inputs.one("model").path, inputs.one("tokenizer").path
+    old_tokenizer, new_tokenizer = tokenizers
     kind, row_weights = settings.initialization, sub_token_weights(alignment)
     if kind == "random":
         return NewRows(None, {})
     if kind == "mean":
         return NewRows(row_weights, {})
     if kind == "weighted-mean":
-        return NewRows(sub_token_weights(alignment, byte_lengths(load_tokenizer(model))), {})
+        return NewRows(sub_token_weights(alignment, byte_lengths(old_tokenizer)), {})
     # The others learn from text: focus which old tokens are used alike, distillation by training the rows.
     if not inputs.many("corpus"):
         raise UserError(f"initialization {kind} learns from text: give a corpus (--corpus, or corpus in `from`)")
-    new_tokenizer = load_tokenizer(tokenizer)
     size = tokenizer_size(new_tokenizer)
     sample = TokenSample(inputs.many("corpus"), new_tokenizer, f"{context.seed}/{settings.seed}/sample")
     if kind == "focus":
@@ -174,7 +176,8 @@ def new_rows(settings: Expand, inputs: Inputs, alignment: Alignment, context: Co
         similar = sum(len(one.old_ids) for one in found.values()) / max(1, len(found))
         return NewRows(row_weights | found, {}, FocusFacts(len(found), round(similar, 3), round(sample.bytes)))
     snippets = distillation.collect(sample, alignment, size, settings.distillation, context.progress)
-    given, losses = _distil(settings, model, alignment, snippets, context)
+    bos = generation_ids(inputs.one("model").path, old_tokenizer)["bos_token_id"]
+    given, losses = _distil(settings, inputs.one("model").path, bos, alignment, snippets, context)
     tenth = max(1, len(losses) // 10)
     facts = DistillationFacts(
         tokens=len(given["embedding"]),
@@ -187,12 +190,16 @@ def new_rows(settings: Expand, inputs: Inputs, alignment: Alignment, context: Co
 
 
 def _distil(
-    settings: Expand, model: Path, alignment: Alignment, snippets: distillation.Snippets, context: Context
+    settings: Expand,
+    model: Path,
+    bos: int | None,
+    alignment: Alignment,
+    snippets: distillation.Snippets,
+    context: Context,
 ) -> tuple[dict[str, dict[int, Tensor]], list[float]]:
     """Run the old model over the snippets, on the GPU where there is one."""
     torch.set_num_threads(context.workers)
     decoder = load_decoder(model).to("cuda" if torch.cuda.is_available() else "cpu")
-    bos = generation_ids(model, load_tokenizer(model))["bos_token_id"]
     seed = Random(f"{context.seed}/{settings.seed}/distillation").getrandbits(62)
     with training_ways():
         return distillation.distil(decoder, alignment, snippets, bos, settings.distillation, seed, context.progress)

@@ -273,7 +273,7 @@ def attend(
             sum to less than 1.
 
     Returns:
-        The attended values, BTHS, in the type of the queries; float32 on processors where blocks.py has no use.
+        The attended values, BTHS, in the type of the queries; on a CPU float32 wherever blocks.py does not compute them.
     """
     inputs, scores = (query_BTHS, key_BTKS, value_BTKS), _Scores(scale, window, soft_cap, sinks_H)
     if layout is None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from diglot.base.errors import UserError
+from diglot.model.attention import DocumentLayout
 from diglot.model.context import RowCut
 
 
@@ -52,6 +54,23 @@ class CausalModel(nn.Module):
     layers: nn.ModuleList
     soft_cap: float | None = None
     row_cut: RowCut | None = None
+
+    def find_documents(self, tokens_BT: Tensor, documents_BT: Tensor | None) -> tuple[DocumentLayout | None, int]:
+        """The documents of a batch, None if every row is one, and the tokens of the longest.
+
+        Raises:
+            UserError: a document is longer than the model's max_positions.
+        """
+        layout, longest = None, tokens_BT.shape[1]
+        if documents_BT is not None:
+            layout = DocumentLayout.of(documents_BT, self.row_cut, tokens_BT.device)
+            longest = layout.longest
+        if longest > self.config.max_positions:
+            raise UserError(
+                f"a document of {longest} tokens is longer than the model's max_positions "
+                f"({self.config.max_positions}); lower sequence_length"
+            )
+        return layout, longest
 
     def output_weight(self) -> Tensor:
         """The weight (VD) that turns hidden states into logits: the embedding if tied, else the head."""

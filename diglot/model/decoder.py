@@ -288,15 +288,7 @@ class Decoder(CausalModel):
             UserError: a document is longer than the model's max_positions.
         """
         assert documents_BT is not None or self.row_cut is None, "rows that are cut need their documents"
-        layout = None  # every row is one document
-        if documents_BT is not None:
-            layout = DocumentLayout.of(documents_BT, self.row_cut, tokens_BT.device)
-        longest = tokens_BT.shape[1] if layout is None else layout.longest
-        if longest > self.config.max_positions:
-            raise UserError(
-                f"a document of {longest} tokens is longer than the model's max_positions "
-                f"({self.config.max_positions}); lower sequence_length"
-            )
+        layout, longest = self.find_documents(tokens_BT, documents_BT)
         if positions_BT is None:
             places_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
             positions_BT = places_T[None] if layout is None else layout.positions_BT

@@ -118,13 +118,7 @@ class ForeignModel(CausalModel):
         self, tokens_BT: Tensor, positions_BT: Tensor | None = None, documents_BT: Tensor | None = None
     ) -> Tensor:
         """Run the model; arguments, result and errors are those of `Decoder`."""
-        layout = None if documents_BT is None else DocumentLayout.of(documents_BT, None, tokens_BT.device)
-        longest = tokens_BT.shape[1] if layout is None else layout.longest
-        if longest > self.config.max_positions:
-            raise UserError(
-                f"a document of {longest} tokens is longer than the model's max_positions "
-                f"({self.config.max_positions}); lower sequence_length"
-            )
+        layout, _ = self.find_documents(tokens_BT, documents_BT)
         if layout is None:
             return self._run(tokens_BT, None, None)
         if self.config.documents == "alone":

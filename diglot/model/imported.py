@@ -30,7 +30,8 @@ def run(settings: ImportModel, inputs: Inputs, output: Path, context: Context) -
     (config, ignored), weights = read_config_with_notes(folder), StoredWeights(folder)
     names, shapes = huggingface_names(folder, config, weights), weights.shapes()
     context.progress(0, len(names), "tensors", "comparing logits with transformers'")
-    config, proof = prove(folder, config)
+    loaded = load_tokenizer(folder)
+    config, proof = prove(folder, config, loaded)
     dtype = shapes[names[family_of(config).embedding_names(config)[0]]].dtype
     write_description(config, dtype, output, folder)
     tokenizer = write_for_transformers(folder, output)
@@ -46,7 +47,7 @@ def run(settings: ImportModel, inputs: Inputs, output: Path, context: Context) -
     return ImportedModel(
         **describe(config),
         dtype=str(dtype).removeprefix("torch."),
-        tokenizer=ImportedTokenizer(*tokenizer, bytes_without_token(load_tokenizer(folder))),
+        tokenizer=ImportedTokenizer(*tokenizer, bytes_without_token(loaded)),
         weights_passed_over=weights.passed_over,
         keys_passed_over=ignored,
         proof=proof,

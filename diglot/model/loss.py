@@ -150,7 +150,7 @@ def _walk(
     d_weight = torch.empty_like(weight, dtype=torch.float32) if for_weight else None
     losses, normalizers = torch.empty(2, len(targets), dtype=torch.float32, device=hidden.device)
     weight_cast = weight.to(dtype)
-    size = min(_chunk_size(weight) * (4 // weight_cast.element_size()), len(targets))
+    size = min(_chunk_size(weight) * max(1, 4 // weight_cast.element_size()), len(targets))
     # One memory for all chunks: new memory each time cost a sixth of the whole at 256,000 entries.
     buffer = torch.empty(size, len(weight), dtype=dtype, device=hidden.device)
     for start in range(0, len(targets), size or 1):

@@ -8,7 +8,7 @@ holds until it is left:
     memory that is freed stays with the process     see `keeping_memory`
     new memory is not filled                         torch's deterministic ways fill it with NaN, so that code that reads
                                                      what it never wrote is found. No result depends on it
-                                                     (tests/model/test_processor.py trains with and without)
+                                                     (tests/train/test_precision.py trains with and without)
 
 Nothing here changes what is computed.
 """

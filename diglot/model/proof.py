@@ -1,7 +1,7 @@
 """Import with proof: the logits of what we read equal transformers' own, before anything is written.
 
     reason = "…"
-    config, proof = prove(folder, config)          # refuses what differs
+    config, proof = prove(folder, config, tokenizer)          # refuses what differs
 
 The probe is a few hundred tokens: text in several scripts, random ids, one token alone, and a document that is long (and
 reaches behind a window's edge where there is one). We read them packed into rows with padding, transformers each
@@ -25,11 +25,13 @@ then read packed if its family is one of those whose small models are (tests/mod
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from diglot.base.errors import UserError
@@ -41,7 +43,6 @@ from diglot.model.families import read_raw_config
 from diglot.model.families.foreign import Documents, ForeignConfig
 from diglot.model.foreign import ForeignModel, NotPackable, load_foreign
 from diglot.model.huggingface import count_parameters, load_decoder
-from diglot.tokenizer.folder import load_tokenizer
 
 TOLERANCE, TYPICAL = 1e-4, 1e-5
 LEFT_OUT = 3
@@ -82,12 +83,13 @@ TEXT = (
 )
 
 
-def prove(folder: Path, config: ModelConfig) -> tuple[ModelConfig, Proof]:
+def prove(folder: Path, config: ModelConfig, tokenizer: Tokenizer) -> tuple[ModelConfig, Proof]:
     """Compare logits with transformers'.
 
     Args:
         folder: the model as it was given, whose tensors `huggingface_names` has checked.
         config: what its config.json says.
+        tokenizer: the folder's, for the text of the probe.
 
     Returns:
         The configuration, which says of a foreign one how documents are read; and what was found.
@@ -97,28 +99,33 @@ def prove(folder: Path, config: ModelConfig) -> tuple[ModelConfig, Proof]:
     """
     if (parameters := count_parameters(config)) > MAX_PARAMETERS:
         return _unproved(folder, config, parameters)
-    probe = make_probe(folder, config)
+    probe = make_probe(folder, config, tokenizer)
     expected = their_logits(folder, probe)
     if not isinstance(config, ForeignConfig):
         return config, _judged(folder, _compared(load_decoder(folder), probe, expected), "packed", None)
-    packed = replace(config, documents="packed")
+    packed, alone = replace(config, documents="packed"), replace(config, documents="alone")
+    gc.collect()  # some modules lie in cycles (Mamba's), and no two models may be in memory
+    found = _packed(folder, packed, probe, expected)
+    if isinstance(found, Proof):
+        return packed, found
+    gc.collect()
+    return alone, _judged(folder, _compared(load_foreign(folder, alone), probe, expected), "alone", found)
+
+
+def _packed(folder: Path, config: ForeignConfig, probe: list[Tensor], expected: list[Tensor]) -> Proof | str:
+    """What came of reading documents packed, or why they cannot be; the model is let go before another is loaded."""
     try:
-        model = load_foreign(folder, packed)
+        model = load_foreign(folder, config)
         model.watched_forward(max(probe, key=len)[None])
         found = _compared(model, probe, expected)
-        if _is_rounding(found):
-            return packed, found
-        reason = (
-            f"documents packed in a row differ from each alone by {found.difference:.1g} (logits to {found.scale:.1f})"
-        )
     except NotPackable as error:
-        reason = str(error)
+        return str(error)
     except Exception as error:  # a module that was not made for this may do anything
         said = excerpt(" ".join(str(error).split()), 120)
-        reason = f"its module does not run with our attention ({type(error).__name__}: {said})"
-    alone = replace(config, documents="alone")
-    found = _compared(load_foreign(folder, alone), probe, expected)
-    return alone, _judged(folder, found, "alone", reason)
+        return f"its module does not run with our attention ({type(error).__name__}: {said})"
+    if _is_rounding(found):
+        return found
+    return f"documents packed in a row differ from each alone by {found.difference:.1g} (logits to {found.scale:.1f})"
 
 
 def _unproved(folder: Path, config: ModelConfig, parameters: int) -> tuple[ModelConfig, Proof]:
@@ -151,12 +158,10 @@ def _judged(folder: Path, found: Proof, documents: Documents, reason: str | None
 # --- the probe ------------------------------------------------------------------------------------------------
 
 
-def make_probe(folder: Path, config: ModelConfig) -> list[Tensor]:
+def make_probe(folder: Path, config: ModelConfig, tokenizer: Tokenizer) -> list[Tensor]:
     """Documents to compare: their ids, equal each time."""
     generator = torch.Generator().manual_seed(0)
-    text = [
-        id for id in load_tokenizer(folder).encode(TEXT, add_special_tokens=False).ids if id < config.vocabulary_size
-    ]
+    text = [id for id in tokenizer.encode(TEXT, add_special_tokens=False).ids if id < config.vocabulary_size]
     window = read_raw_config(folder).get("sliding_window")
     longest = max(LONG, window + BEHIND) if isinstance(window, int) and window + BEHIND <= MAX_EDGE else LONG
     lengths = (37, 1, min(64, config.max_positions), min(longest, config.max_positions))

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from diglot.model.huggingface import count_active_parameters, count_parameters, 
 from diglot.model.imported import run
 from diglot.model.loss import cross_entropy, token_log_probabilities
 from diglot.recipe.model import ImportModel
+from diglot.tokenizer.folder import load_tokenizer
 
 IN_MAKE_TEST = ("gemma2", "gpt_oss", "qwen3_moe", "granite", "cohere", "gpt_neox")
 FAMILIES = [kind if kind in IN_MAKE_TEST else pytest.param(kind, marks=pytest.mark.full) for kind in PACKED]
@@ -179,7 +181,7 @@ def test_a_model_that_is_read_wrongly_is_not_imported(changes, tmp_path, context
 def test_the_probe_reaches_behind_a_windows_edge_and_ends_in_padding(tmp_path):
     folder = save_foreign("gemma2", tmp_path / "theirs", sliding_window=300)
     config = read_config(folder)
-    probe = proof.make_probe(folder, config)
+    probe = proof.make_probe(folder, config, load_tokenizer(folder))
     assert max(map(len, probe)) == 300 + proof.BEHIND
     assert min(map(len, probe)) == 1
     tokens_BT, documents_BT = proof.packed_rows(probe)
@@ -187,6 +189,24 @@ def test_the_probe_reaches_behind_a_windows_edge_and_ends_in_padding(tmp_path):
     for number, document in enumerate(probe):
         assert torch.equal(tokens_BT[documents_BT == number], document)
     assert len(DocumentLayout.of(documents_BT).groups) > 3
+
+
+@pytest.mark.parametrize("kind", ["bloom", "mamba"])
+def test_no_two_models_are_in_memory(kind, tmp_path, monkeypatch):
+    """Transformers', ours of packed documents, ours of documents alone: each is let go before the next is loaded."""
+    weights, from_pretrained = [], transformers.AutoModelForCausalLM.from_pretrained
+
+    def load(*given, **named):
+        assert all(weight() is None for weight in weights)
+        loaded = from_pretrained(*given, **named)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        weights.append(weakref.ref(model.get_input_embeddings().weight))
+        return loaded
+
+    folder = save_foreign(kind, tmp_path / "theirs")
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", load)
+    config, found = proof.prove(folder, read_config(folder), load_tokenizer(folder))
+    assert (config.documents, found.documents, len(weights)) == ("alone", "alone", 3)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma2"])

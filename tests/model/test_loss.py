@@ -64,6 +64,17 @@ def test_bfloat16_weights(chunk, products):
         torch.testing.assert_close(a, b, atol=0.05, rtol=0.05)
 
 
+def test_float64_weights_have_losses_and_gradients_too(chunk):
+    """The tokens of a chunk are counted by the size of a value: twice as many in bfloat16, but here not none."""
+    hidden, weight, targets = draw(torch.float64)
+    total, losses = cross_entropy(hidden, weight, targets)
+    expected = F.cross_entropy(hidden @ weight.T, targets, reduction="none")
+    torch.testing.assert_close(losses, expected.detach().float(), atol=1e-5, rtol=1e-5)
+    theirs = torch.autograd.grad(expected.sum(), (hidden, weight))
+    for a, b in zip(torch.autograd.grad(total, (hidden, weight)), theirs):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
 def test_autocast_gives_float32_losses_and_gradients(chunk, products):
     hidden, weight, targets = draw()
     with torch.autocast("cpu", torch.bfloat16):

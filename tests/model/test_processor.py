@@ -1,4 +1,4 @@
-"""What training asks of a processor: kept memory, exact products, and everything as it was afterwards."""
+"""What training asks of a processor: memory that is kept, and everything as it was afterwards."""
 
 import platform
 import subprocess

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from diglot.model.causal import ModelConfig
@@ -27,12 +28,14 @@ class Family(ABC):
         model_type: of config.json.
         model_class: transformers' class that loads it.
         names: Hugging Face's name of each module of `Decoder`; those of a layer without the layer's number.
+        fused: modules of Hugging Face's that hold several of ours, in this order; `names` has none of these.
         derived: ends of names of tensors that old exports store although they follow from config.json.
     """
 
     model_type: ClassVar[str]
     model_class: ClassVar[str]
     names: ClassVar[dict[str, str]]
+    fused: ClassVar[dict[str, tuple[str, ...]]] = {}
     derived: ClassVar[tuple[str, ...]] = (".rotary_emb.inv_freq",)
 
     # --- config.json ------------------------------------------------------------------------------------------
@@ -60,21 +63,35 @@ class Family(ABC):
     # --- tensors ----------------------------------------------------------------------------------------------
 
     def to_huggingface(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A decoder's tensors as Hugging Face stores them: here each by its own name, unchanged."""
+        """A decoder's tensors as Hugging Face stores them, by its names; of a fused module all parts must be there."""
+        places = {part: (theirs, parts) for theirs, parts in self.fused.items() for part in parts}
         out = {}
         for name, tensor in state.items():
             layer, module, parameter = split_name(name, "layers")
-            out[join_name(self.names["layers"], layer, self.names[module], parameter)] = tensor
+            theirs, parts = places.get(module) or (self.names[module], (module,))
+            if module != parts[0]:
+                continue  # taken with the first of them
+            if len(parts) > 1:
+                tensor = torch.cat([state[join_name("layers", layer, part, parameter)] for part in parts])
+            out[join_name(self.names["layers"], layer, theirs, parameter)] = tensor
         return out
 
     def from_huggingface(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The inverse of `to_huggingface`, also for some of the tensors alone."""
+        """The inverse of `to_huggingface`, also for some of the tensors alone; parts of a fused one come out contiguous."""
         ours = {theirs: own for own, theirs in self.names.items()}
         out = {}
         for name, tensor in tensors.items():
             layer, module, parameter = split_name(name, self.names["layers"])
-            out[join_name("layers", layer, ours[module], parameter)] = tensor
+            if module not in self.fused:
+                out[join_name("layers", layer, ours[module], parameter)] = tensor
+                continue
+            for part, piece in zip(self.fused[module], self.parts(module, tensor), strict=True):
+                out[join_name("layers", layer, part, parameter)] = piece.contiguous()
         return out
+
+    def parts(self, module: str, tensor: Tensor) -> Sequence[Tensor]:
+        """The tensors that were joined into one of a fused module: here as many rows of each."""
+        return tensor.chunk(len(self.fused[module]))
 
     def exported_name(self, stored: str) -> str:
         """The name that a tensor found in a folder has when we write it; older exports left out a prefix."""

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from diglot.model.decoder import DecoderConfig
-from diglot.model.families.common import GELUS, Family, is_plain, join_name, split_name
+from diglot.model.families.common import GELUS, Family, is_plain
 from diglot.model.families.values import require
 
-FUSED = ("attention.query", "attention.key", "attention.value")  # = attn.c_attn, in this order
+TRANSPOSED = (".c_attn.weight", ".c_proj.weight", ".c_fc.weight")
 
 
 class GPT2(Family):
@@ -32,6 +31,9 @@ class GPT2(Family):
         "attention.output": "attn.c_proj",
         "feed_forward.up": "mlp.c_fc",
         "feed_forward.down": "mlp.c_proj",
+    }
+    fused: ClassVar[dict[str, tuple[str, ...]]] = {
+        "attn.c_attn": ("attention.query", "attention.key", "attention.value")
     }
     derived = (".attn.bias", ".attn.masked_bias")  # the causal mask
 
@@ -81,40 +83,15 @@ class GPT2(Family):
         }
 
     def to_huggingface(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Projections are transposed; queries', keys' and values' are joined, and all three must be there."""
-        theirs = self.names["layers"]
-        out = {}
-        for name, tensor in state.items():
-            layer, module, parameter = split_name(name, "layers")
-            if module in FUSED[1:]:
-                continue  # taken with the queries'
-            if module == FUSED[0]:
-                parts = [state[join_name("layers", layer, part, parameter)] for part in FUSED]
-                module, tensor = "attn.c_attn", torch.cat(parts)
-            else:
-                module = self.names[module]
-            out[join_name(theirs, layer, module, parameter)] = tensor.T if is_projection(module, parameter) else tensor
-        return out
+        """Projections are transposed."""
+        out = super().to_huggingface(state)
+        return {name: tensor.T if name.endswith(TRANSPOSED) else tensor for name, tensor in out.items()}
 
     def from_huggingface(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The inverse of `to_huggingface`; tensors come out contiguous."""
-        ours = {theirs: own for own, theirs in self.names.items()}
-        out = {}
-        for name, tensor in tensors.items():
-            layer, module, parameter = split_name(name, self.names["layers"])
-            tensor = tensor.T.contiguous() if is_projection(module, parameter) else tensor
-            if module == "attn.c_attn":
-                for part, piece in zip(FUSED, tensor.chunk(3)):
-                    out[join_name("layers", layer, part, parameter)] = piece.contiguous()
-            else:
-                out[join_name("layers", layer, ours[module], parameter)] = tensor
-        return out
+        turned = {name: x.T.contiguous() if name.endswith(TRANSPOSED) else x for name, x in tensors.items()}
+        return super().from_huggingface(turned)
 
     def exported_name(self, stored: str) -> str:
         """The first GPT-2 was stored without `transformer.`."""
         return stored if stored.startswith(("transformer.", "lm_head.")) else f"transformer.{stored}"
-
-
-def is_projection(module: str, parameter: str) -> bool:
-    """Whether a tensor of a layer is a projection's matrix, which GPT-2 stores transposed."""
-    return parameter == "weight" and module.endswith((".c_attn", ".c_proj", ".c_fc"))

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from diglot.model.decoder import DecoderConfig
 from diglot.model.families.common import (
     by_layer,
     in_all_layers,
-    join_name,
     read_sizes_and_rotary,
     read_windows,
-    split_name,
     window_of,
     write_sizes_and_rotary,
 )
 from diglot.model.families.llama import NO_BIASES, Llama, biases_of
 from diglot.model.families.values import require
 
-FUSED = {  # of ours, in this order
+FUSED = {
     "self_attn.qkv_proj": ("attention.query", "attention.key", "attention.value"),
     "mlp.gate_up_proj": ("feed_forward.gate", "feed_forward.up"),
 }
@@ -41,6 +38,7 @@ class Phi3(Llama):
         for ours, theirs in Llama.names.items()
         if ours not in PARTS and not ours.endswith(("query_norm", "key_norm"))
     }
+    fused = FUSED
 
     def read(self, file: Path, full: Any) -> DecoderConfig:
         size = full.hidden_size // full.num_attention_heads
@@ -71,35 +69,8 @@ class Phi3(Llama):
             "sliding_window": window_of(config),
         }
 
-    def to_huggingface(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Parts of one matrix are joined, and all must be there."""
-        fused = {parts[0]: (theirs, parts) for theirs, parts in FUSED.items()}
-        out = {}
-        for name, tensor in state.items():
-            layer, module, parameter = split_name(name, "layers")
-            if module in fused:
-                theirs, parts = fused[module]
-                tensor = torch.cat([state[join_name("layers", layer, part, parameter)] for part in parts])
-            elif module in PARTS:
-                continue  # taken with the first of them
-            else:
-                theirs = self.names[module]
-            out[join_name(self.names["layers"], layer, theirs, parameter)] = tensor
-        return out
-
-    def from_huggingface(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The inverse of `to_huggingface`; tensors come out contiguous."""
-        ours = {theirs: own for own, theirs in self.names.items()}
-        out = {}
-        for name, tensor in tensors.items():
-            layer, module, parameter = split_name(name, self.names["layers"])
-            if module not in FUSED:
-                out[join_name("layers", layer, ours[module], parameter)] = tensor
-                continue
-            rows, width = tensor.shape
-            # Gate and up are halves; queries are as many as columns, and keys and values halves of what is left.
-            first = rows // 2 if len(FUSED[module]) == 2 else width
-            sizes = [first, *[(rows - first) // (len(FUSED[module]) - 1)] * (len(FUSED[module]) - 1)]
-            for part, piece in zip(FUSED[module], tensor.split(sizes)):
-                out[join_name("layers", layer, part, parameter)] = piece.contiguous()
-        return out
+    def parts(self, module: str, tensor: Tensor) -> Sequence[Tensor]:
+        """Gate and up are halves; queries are as many as columns, and keys and values halves of what is left."""
+        rows, width = tensor.shape
+        first = width if len(self.fused[module]) == 3 else rows // 2
+        return [tensor[:first], *tensor[first:].chunk(len(self.fused[module]) - 1)]
