@@ -260,9 +260,9 @@ def _look_at_smollm2(stages: dict[str, dict], run: Path) -> None:
     assert min(entry["kept"]["documents"] for entry in made.values()) > 0
     read = stages["tokens"]["summary"]["sources"]
     assert {*made, "chat-english", "chat-arabic", "english", "arabic", "news", "parallel", "pairs"} == set(read)
-    end = json.loads((run / "dpo/tokenizer.json").read_text())["added_tokens"]
-    ends = [token["id"] for token in end if token["content"] == "<|im_end|>"]
-    assert set(ends) <= set(json.loads((run / "dpo/generation_config.json").read_text())["eos_token_id"])
+    added = json.loads((run / "dpo/tokenizer.json").read_text())["added_tokens"]
+    (end,) = (token["id"] for token in added if token["content"] == "<|im_end|>")
+    assert end in json.loads((run / "dpo/generation_config.json").read_text())["eos_token_id"]
     page = next((run / "report").glob("*.html")).read_text()
     assert "chat, made" in page
     assert "ما عاصمة مصر؟" in page
