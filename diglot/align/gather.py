@@ -134,6 +134,17 @@ def drop(entry: SourceLedger, refused: Refused, size: Size, id_: str, text: str)
     entry.sample(refused.reason, [Sample(entry.dropped[refused.reason].documents, *sample)])
 
 
+def refuse(entry: SourceLedger, refused: Refused, size: Size, id_: str, text: str) -> None:
+    """Count a record that is read and dropped at once."""
+    entry.read.add(*size)
+    drop(entry, refused, size, id_, text)
+
+
+def refuse_broken(entry: SourceLedger, record: Broken, id_: str) -> None:
+    """Count a record that could not be read: it has no characters, and the bytes of its place in the file."""
+    refuse(entry, Refused(record.reason, record.detail), Size(1, 0, record.size), id_, record.excerpt)
+
+
 def encodable(text: str) -> str:
     """JSON can spell half of a surrogate pair, which UTF-8 cannot."""
     return text.encode(errors="replace").decode()
@@ -168,9 +179,7 @@ def _records(
             context.progress(number, limit, "records", name)
         place = f"{name}/{record.file}:{record.line}"
         if isinstance(record, Broken):
-            size = Size(1, 0, record.size)
-            ledger[name].read.add(*size)
-            drop(ledger[name], Refused(record.reason, record.detail), size, place, record.excerpt)
+            refuse_broken(ledger[name], record, place)
             continue
         size = size_of(record.value)
         ledger[name].read.add(*size)

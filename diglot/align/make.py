@@ -22,7 +22,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diglot.align.gather import digest, drop, line_of, refuse_empty, size_of
+from diglot.align.gather import digest, line_of, refuse, refuse_empty, size_of
 from diglot.align.material import Material, of_corpus, of_reading_data
 from diglot.align.messages import Message, Refused, check_conversation, refuse_vocalised
 from diglot.align.requests import Requests, load_requests
@@ -103,13 +103,13 @@ def _write(
                         raise Refused("duplicate")
                     line = line_of(fields)
                 except Refused as refused:
-                    ledger[name].read.add(*size_of(strings))
-                    drop(ledger[name], refused, size_of(strings), material.id, "\n".join(strings))
+                    refuse(ledger[name], refused, size_of(strings), material.id, "\n".join(strings))
                     continue
                 asked.add(question)
                 # What was made is what was read: a conversation has no form before this one.
-                ledger[name].read.add(*size_of(strings))
-                (ledger[name].kept if held_out is not None else ledger[name].held_out).add(*size_of(strings))
+                size = size_of(strings)
+                ledger[name].read.add(*size)
+                (ledger[name].kept if held_out is not None else ledger[name].held_out).add(*size)
                 stream.write(line + "\n")
     return asked
 

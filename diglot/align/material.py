@@ -10,10 +10,9 @@ import heapq
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from diglot.align.gather import Size, drop
+from diglot.align.gather import refuse, refuse_broken, size_of, strings
 from diglot.align.messages import Refused
 from diglot.base.artifact import Artifact, Context
-from diglot.base.format import excerpt
 from diglot.base.ledger import SourceLedger
 from diglot.base.randomness import key_hash, uniform
 from diglot.read.corpus import PARALLEL, Split, read_documents, read_schema, read_sources, two_sides
@@ -72,8 +71,9 @@ def of_corpus(settings: MakeInstructions, corpora: Sequence[Artifact], seed: str
     """Draw from all documents, by source of the stage."""
     pools = {name: Pool(one.limit, settings.max_held_out) for name, one in settings.sources.items()}
     splits: tuple[Split, ...] = ("documents", "heldout")
+    origins = read_sources(corpora)  # opens every file
     for split in splits:
-        for place, origin in enumerate(read_sources(corpora)):
+        for place, origin in enumerate(origins, 1):
             has_title = "title" in read_schema(corpora, split, origin).names
             columns = ["id", "text", "language", "domain", *(["title"] if has_title else [])]
             wanted = {
@@ -82,7 +82,7 @@ def of_corpus(settings: MakeInstructions, corpora: Sequence[Artifact], seed: str
             for batch in read_documents(corpora, split, columns, source=origin) if wanted else ():
                 for row in batch.to_pylist():
                     _offer(row, wanted, pools, split, seed)
-            context.progress(place + 1, len(read_sources(corpora)), "sources", split)
+            context.progress(place, len(origins), "sources", split)
     return pools
 
 
@@ -126,17 +126,12 @@ def of_reading_data(
         for record in read_records(source.path, stage=context.name, source=name):
             place = f"{name}/{record.file}:{record.line}"
             if isinstance(record, Broken):
-                size = Size(1, 0, record.size)
-                ledger[name].read.add(*size)
-                drop(ledger[name], Refused(record.reason, record.detail), size, place, record.excerpt)
+                refuse_broken(ledger[name], record, place)
                 continue
             try:
                 material = _question(record.value, place, source.language)
             except Refused as refused:
-                shown = excerpt(str(record.value))
-                size = Size(1, len(shown), len(shown.encode(errors="replace")))
-                ledger[name].read.add(*size)
-                drop(ledger[name], refused, size, place, shown)
+                refuse(ledger[name], refused, size_of(record.value), place, "\n".join(strings(record.value)))
                 continue
             is_held_out = uniform(f"{seed}/passage/{material.text}") < settings.held_out
             pools[name].offer("heldout" if is_held_out else "documents", key_hash(f"{seed}/{place}"), material)

@@ -101,7 +101,9 @@ class Pool:
 
     def nearest(self, texts: Sequence[Words]) -> NDArray[np.float64]:
         """The highest ROUGE-L F1 of each text to one of the pool; 0 where the pool is empty."""
-        spelled = [self._spelled(words) for words in texts]
+        return self._nearest([self._spelled(words) for words in texts])
+
+    def _nearest(self, spelled: list[str]) -> NDArray[np.float64]:
         best = np.zeros(len(spelled))
         if self._texts:
             for start in range(0, len(spelled), QUERIES):
@@ -118,16 +120,20 @@ class Pool:
         Returns:
             The highest ROUGE-L of each text: to the pool, and to the texts that were taken before it.
         """
-        best = self.nearest(texts)
         spelled = [self._spelled(words) for words in texts]
-        among = f1(spelled, spelled)
-        taken: list[int] = []
-        for place, text in enumerate(spelled):
-            if taken:
-                best[place] = max(best[place], among[place, taken].max())
-            if best[place] < limit:
-                taken.append(place)
-                self._texts.append(text)
+        best = np.zeros(len(spelled))
+        # As many at a time as are compared with the pool: a round may have tens of thousands, and pairs their square.
+        for start in range(0, len(spelled), QUERIES):
+            part = spelled[start : start + QUERIES]
+            scores, among = self._nearest(part), f1(part, part)
+            taken: list[int] = []
+            for place, text in enumerate(part):
+                if taken:
+                    scores[place] = max(scores[place], among[place, taken].max())
+                if scores[place] < limit:
+                    taken.append(place)
+                    self._texts.append(text)
+            best[start : start + QUERIES] = scores
         return best
 
 

@@ -27,11 +27,8 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-import numpy as np
-import pyarrow as pa
-
-from diglot.align.gather import drop, line_of, refuse_empty, size_of
-from diglot.align.messages import Message, Refused
+from diglot.align.gather import line_of, refuse, refuse_empty, size_of
+from diglot.align.messages import Refused, read_conversation
 from diglot.align.rouge import Pool, cut_words
 from diglot.align.seeds import read_seed_tasks, seed_tasks
 from diglot.align.tasks import Rejected, Task, check_task, read_tasks, write_prompt
@@ -42,8 +39,8 @@ from diglot.base.ledger import SourceLedger
 from diglot.base.randomness import key_hash
 from diglot.base.summaries.corpus import CorpusSummary, Round, SelfInstructSummary
 from diglot.endpoint.client import Client, Journal, Request
+from diglot.endpoint.translation import check_known, check_language
 from diglot.recipe.self_instruct import SelfInstruct
-from diglot.text.language_id import LOW_CONFIDENCE, SHORT_BYTES, WRONG_LANGUAGE, load_identifier
 
 PROMPT_LANGUAGE = "en"  # what a model that goes astray writes
 NAME = "self-instruct"
@@ -139,11 +136,9 @@ def _check(settings: SelfInstruct) -> None:
     if settings.tasks_a_prompt <= settings.seeds_a_prompt + 1:
         raise UserError("tasks_a_prompt: nothing would be asked for beside the tasks that are shown; raise it")
     for language in settings.languages:
-        if settings.language_confidence > 0 and not load_identifier().knows(language):
-            raise UserError(
-                f"languages: the built-in identifier does not know {language!r}; correct it, or set "
-                "language_confidence: 0 to take the tasks in whatever language they are"
-            )
+        if settings.languages.count(language) > 1:
+            raise UserError(f"languages: {language!r} is there more than once; leave the others out")
+        check_known("languages", language, settings.language_confidence)
 
 
 # --- a round --------------------------------------------------------------------------------------------------
@@ -154,7 +149,7 @@ def _walk_round(
 ) -> None:
     """Ask for tasks, and take what is new and in order; rounds count from 1."""
     requests = _requests(settings, language, number, f"{context.seed}/{settings.seed}/{NAME}/{language.code}/{number}")
-    missing = sum(client.key(request) not in journal for request in requests)
+    missing = client.num_missing(requests, journal)
     for done, _ in enumerate(client.ask_all(requests, journal), 1):
         context.progress(done, missing, "prompts", f"{language.code} round {number}, {len(language.made):,} tasks")
     found: list[tuple[str, Task | Rejected]] = []
@@ -197,8 +192,7 @@ def _take(
 
     def reject(id_: str, why: Rejected) -> None:
         rejected[why.reason] += 1
-        language.ledger.read.add(*size_of(why.text))
-        drop(language.ledger, Refused(why.reason, why.detail), size_of(why.text), id_, why.text)
+        refuse(language.ledger, Refused(why.reason, why.detail), size_of(why.text), id_, why.text)
 
     good: list[tuple[str, Task]] = []
     for id_, task in found:
@@ -213,11 +207,13 @@ def _take(
             good.append((id_, checked[0]))
             revised += checked[1]
     right: list[tuple[str, Task]] = []
-    for (id_, task), wrong in zip(good, _wrong_languages(settings, language.code, [task for _, task in good])):
-        if wrong is None:
+    instructions = [task.instruction for _, task in good]
+    wrong = check_language(instructions, PROMPT_LANGUAGE, language.code, settings.language_confidence)
+    for (id_, task), failure in zip(good, wrong, strict=True):
+        if failure is None:
             right.append((id_, task))
         else:
-            reject(id_, Rejected("wrong_language", "\n".join(task), wrong))
+            reject(id_, Rejected("wrong_language", "\n".join(task), failure.detail))
     # A task is compared with those before it too: the order is the prompts', not that of the answers' coming.
     words = cut_words([task.instruction for _, task in right], language.code)
     kept = 0
@@ -228,25 +224,6 @@ def _take(
         language.made.append(Made(id_, task, number))
         kept += 1
     return Round(prompts, refused, len(found), dict(rejected), revised, kept)
-
-
-def _wrong_languages(settings: SelfInstruct, language: str, tasks: list[Task]) -> list[str | None]:
-    """What languages instructions are in that are in the wrong one.
-
-    Short ones are wrong only if they are in the language of the prompt: a few words are often taken for a neighbour's.
-    """
-    wrong: list[str | None] = [None] * len(tasks)
-    if settings.language_confidence == 0 or not tasks:
-        return wrong
-    identifier = load_identifier()
-    texts = pa.array([task.instruction for task in tasks], pa.large_string())
-    identified = identifier.identify(texts, [language])
-    verdicts, _ = identifier.verdicts(texts, identified, [language], [settings.language_confidence])
-    foreign = identifier.differs(identified, [PROMPT_LANGUAGE])
-    for place in np.flatnonzero(np.isin(verdicts, (WRONG_LANGUAGE, LOW_CONFIDENCE))).tolist():
-        if len(tasks[place].instruction.encode()) >= SHORT_BYTES or not foreign[place]:
-            wrong[place] = identifier.describe(identified, place, [language])
-    return wrong
 
 
 # --- writing --------------------------------------------------------------------------------------------------
@@ -268,7 +245,8 @@ def _write(settings: SelfInstruct, languages: list[Language], output: Path, seed
                     language.ledger.read.add(*size)
                     is_held_out = made.id in held_out
                     (language.ledger.held_out if is_held_out else language.ledger.kept).add(*size)
-                    (heldout if is_held_out else train).write(line_of(_record(name, language.code, made)) + "\n")
+                    record = _record(name, language.code, made, settings.max_characters)
+                    (heldout if is_held_out else train).write(line_of(record) + "\n")
                     line = {"id": made.id, **made.task._asdict(), "round": made.round}
                     tasks.write(json.dumps(line, ensure_ascii=False) + "\n")
     for name, ledger in ledgers.items():
@@ -284,9 +262,7 @@ def _held_out(settings: SelfInstruct, language: Language, seed: str) -> set[str]
     return set(ids[:number])
 
 
-def _record(source: str, language: str, made: Made) -> dict[str, object]:
-    """A conversation; the question is put as Alpaca's instructions are (messages.py)."""
-    asked = f"{made.task.instruction}\n\n{made.task.input}" if made.task.input else made.task.instruction
-    messages: list[Message] = [{"role": "user", "content": asked}, {"role": "assistant", "content": made.task.output}]
+def _record(source: str, language: str, made: Made, max_characters: int) -> dict[str, object]:
+    """A conversation, as `gather-instructions` reads the task."""
     header = {"id": made.id, "source": source, "language": language, "origin": "made", "kind": NAME}
-    return {**header, "messages": messages}
+    return {**header, "messages": read_conversation(made.task._asdict(), max_characters)}

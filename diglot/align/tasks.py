@@ -25,11 +25,14 @@ from diglot.align.rouge import cut_words, rouge_l
 from diglot.text.languages import language_name
 
 MARK = re.compile(r"^[ \t>#*`]*(\d{1,3})[ \t]*[.):][ \t*]*(instruction|input|output)[ \t*]*[:：][ \t*]*", re.I | re.M)
-FENCE = re.compile(r"^\s*```\w*[ \t]*\n?|\n?[ \t]*```\s*$|(?<=\n)[ \t]*(?:###|-{3,})\s*$")
-# In the words of those who are asked for it, and of those who translate it.
+FENCE = re.compile(r"^\s*```\w*|```\s*$|(?<=\n)[ \t]*(?:###|-{3,})\s*$")
+# In the words of those who are asked for it, and of those who translate it, or a dash; but brackets, emoji and Morse code are
+# inputs. What stands before the words is possessive: a model that writes signs without end would be read for minutes.
 NO_INPUT = re.compile(
-    r"[\W_]*(?:no\s*-?_?\s*inputs?|inoinput|n/?a|none|not (?:applicable|required|needed)|لا (?:يوجد|توجد)(?: مدخلات?| إدخال)?"
-    r"|بدون (?:مدخلات?|إدخال)|tidak ada(?: masukan| input)?|tanpa (?:masukan|input))?[\W_]*",
+    r"[-–—_.…]{0,3}|<>|\"\"|''"
+    r"|[\W_]*+(?:no\s*-?_?\s*inputs?|inoinput|n/?a|none|not (?:applicable|required|needed)"
+    r"|لا (?:يوجد|توجد)(?: مدخلات?| إدخال)?|بدون (?:مدخلات?|إدخال)"
+    r"|tidak ada(?: masukan| input)?|tanpa (?:masukan|input))[\W_]*",
     re.I,
 )
 LINK = re.compile(r"https?://|\bwww\.\w", re.I)
@@ -87,9 +90,9 @@ def _task(answer: str, marks: list[re.Match[str]], ends: list[int]) -> Task | Re
         return Rejected("format", text, f"has {', '.join(names)}")
     parts = [FENCE.sub("", answer[mark.end() : end]).strip() for mark, end in zip(marks, ends)]
     task = Task(parts[0], "" if NO_INPUT.fullmatch(parts[1]) else parts[1], parts[2])
-    if not task.instruction or not task.output or NO_INPUT.fullmatch(task.instruction):
-        return Rejected("format", text, "no instruction" if not task.instruction else "no output")
-    return task
+    if not any(map(str.isalnum, task.instruction)) or NO_INPUT.fullmatch(task.instruction):
+        return Rejected("format", text, "no instruction")
+    return task if task.output else Rejected("format", text, "no output")
 
 
 def check_task(task: Task, language: str, input_limit: float, max_characters: int) -> tuple[Task, bool] | Rejected:

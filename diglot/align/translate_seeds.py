@@ -20,7 +20,7 @@ from typing import NamedTuple
 from diglot.align.seeds import SeedTask, read_seed_tasks, seed_tasks
 from diglot.base.artifact import Context, Inputs, Progress
 from diglot.base.errors import UserError
-from diglot.base.files import write_lines
+from diglot.base.files import expand_home, write_lines
 from diglot.base.summaries.text import SeedTasksSummary
 from diglot.endpoint.client import Client, Journal, Request
 from diglot.endpoint.translation import RETRY_TEMPERATURE, Failure, check_language, check_settings, judge
@@ -48,7 +48,7 @@ def run(settings: TranslateSeedTasks, inputs: Inputs, output: Path, context: Con
             translated.
     """
     check_settings(settings)
-    tasks = read_seed_tasks(Path(settings.path)) if settings.path else seed_tasks(settings.source_language)
+    tasks = read_seed_tasks(expand_home(settings.path)) if settings.path else seed_tasks(settings.source_language)
     with Journal(context.scratch / "answers.jsonl") as journal, Client(settings.endpoint, settings.max_cost) as client:
         translated, dropped = translate_tasks(tasks, settings, client, journal, context.progress)
         tokens = {"prompt": journal.prompt_tokens, "completion": journal.completion_tokens}
@@ -96,8 +96,9 @@ def translate_tasks(
     for attempt in (1, 2):
         missing = [key for key in texts if not isinstance(found.get(key), str)]
         requests = {key: _request(settings, key[1], texts[key], attempt) for key in missing}
+        num_missing = client.num_missing(requests.values(), journal)
         for done, _ in enumerate(client.ask_all(requests.values(), journal), 1):
-            progress(done, len(requests), ("texts", "second tries")[attempt - 1], "")
+            progress(done, num_missing, ("texts", "second tries")[attempt - 1], "")
         answers = [judge(texts[key], journal.get(client.key(requests[key]))) for key in missing]
         found.update(zip(missing, _in_language(answers, settings), strict=True))
     translated: list[SeedTask] = []

@@ -284,6 +284,10 @@ class Client:
             "lower endpoint.concurrency, and run again: what was answered is kept"
         )
 
+    def num_missing(self, requests: Iterable[Request], journal: Journal) -> int:
+        """How many answers `ask_all` would ask for; equal requests are one."""
+        return len({key for request in requests if (key := self.key(request)) not in journal})
+
     def ask_all(self, requests: Iterable[Request], journal: Journal) -> Iterator[Completion | Refused]:
         """Ask for all that is not in the journal yet, each once; yields what comes, in the order of coming.
 

@@ -1,4 +1,4 @@
-"""Judging translations that a model server made: by what it says of them, their length, and their language."""
+"""Judging what a model server wrote: its language, and of translations what the server says of them and their length."""
 
 from __future__ import annotations
 
@@ -33,10 +33,24 @@ def check_settings(settings: Translating) -> None:
     """
     for key, wrong in settings.impossible():
         raise UserError(f"{key}: {wrong}")
-    if settings.language_confidence > 0 and not load_identifier().knows(settings.target_language):
+    check_known("target_language", settings.target_language, settings.language_confidence)
+
+
+def check_known(key: str, language: str, confidence: float) -> None:
+    """Refuse a language that `check_language` could not tell.
+
+    Args:
+        key: of the setting that names it.
+        language: of the answers.
+        confidence: of the identifier, at least; 0: nothing is checked.
+
+    Raises:
+        UserError: the identifier does not know it.
+    """
+    if confidence > 0 and not load_identifier().knows(language):
         raise UserError(
-            f"target_language: the built-in identifier does not know {settings.target_language!r}; correct it, or set "
-            "language_confidence: 0 to take the answers in whatever language they are"
+            f"{key}: the built-in identifier does not know {language!r}; correct it, or set language_confidence: 0 to "
+            "take the answers in whatever language they are"
         )
 
 
@@ -66,30 +80,28 @@ def judge(source: str, answer: Completion | None) -> str | Failure:
     return text
 
 
-def check_language(
-    texts: list[str], source_language: str, target_language: str, confidence: float
-) -> list[Failure | None]:
-    """What is wrong with the language of translations: wrong_language, low_confidence; None: nothing.
+def check_language(texts: list[str], asked_in: str, wanted_language: str, confidence: float) -> list[Failure | None]:
+    """What is wrong with the language of answers: wrong_language, low_confidence; None: nothing.
 
-    Short ones fail only if they are in the source language: of real translations under 200 bytes up to 2%
-    (Japanese) are identified as a third language, a neighbour mostly.
+    Short ones fail only if they are in the language that the model was given, where one that goes astray stays: of real
+    translations under 200 bytes up to 2% (Japanese) are identified as a third language, a neighbour mostly.
 
     Args:
-        texts: translations.
-        source_language: what they were in.
-        target_language: what they should be in.
+        texts: the answers.
+        asked_in: the language of what was translated, or of the prompt.
+        wanted_language: what they should be in.
         confidence: of the identifier, at least; 0: nothing is checked.
     """
-    if confidence == 0:
+    if confidence == 0 or not texts:
         return [None] * len(texts)
-    array, wanted, identifier = pa.array(texts, pa.large_string()), [target_language], load_identifier()
+    array, wanted, identifier = pa.array(texts, pa.large_string()), [wanted_language], load_identifier()
     identified = identifier.identify(array, wanted)
     verdicts, _ = identifier.verdicts(array, identified, wanted, [confidence])
-    foreign = identifier.differs(identified, [source_language])
+    foreign = identifier.differs(identified, [asked_in])
     reasons = {WRONG_LANGUAGE: "wrong_language", LOW_CONFIDENCE: "low_confidence"}
     failures: list[Failure | None] = [None] * len(texts)
     for place in np.flatnonzero(verdicts).tolist():
-        # A short text fails only where it is in the source's language.
+        # A short text fails only where it is in the language of what was asked.
         if len(texts[place].encode()) >= SHORT_BYTES or not foreign[place]:
             details = identifier.describe(identified, place, wanted)
             failures[place] = Failure(reasons[int(verdicts[place])], details)

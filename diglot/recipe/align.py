@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from diglot.recipe.common import Count, Language, Name, Role, Seed, Settings, Share, Stage
-from diglot.recipe.source import RawFiles, source_paths
+from diglot.recipe.source import RawFiles, all_source_paths, source_paths
 from diglot.recipe.translate import Translating
 
 
@@ -129,14 +129,7 @@ class MakeInstructions(Stage):
 
     def outside_paths(self) -> dict[tuple, str]:
         """The files of reading data."""
-        asked = {name: source.path for name, source in self.sources.items() if source.path is not None}
-        given: dict[tuple, str] = {}
-        for name, path in asked.items():
-            if isinstance(path, str):
-                given[("sources", name, "path")] = path
-            else:
-                given.update({("sources", name, "path", place): one for place, one in enumerate(path)})
-        return given
+        return all_source_paths(self)
 
 
 class GatherPreferences(Stage):

@@ -99,6 +99,12 @@ class Source(RawFiles):
 
 def source_paths(stage: Any) -> dict[tuple, str]:
     """The paths of a stage's sources; with `from` they lie inside an artifact, unless absolute or URLs."""
+    given = all_source_paths(stage)
+    return {key: path for key, path in given.items() if not stage.from_ or path.startswith(("/", "~")) or "://" in path}
+
+
+def all_source_paths(stage: Any) -> dict[tuple, str]:
+    """The paths of a stage's sources, whatever it reads beside them."""
     given: dict[tuple, str] = {}
     for name, source in stage.sources.items():
         for key in ("path", "target_path", "held_out_path"):
@@ -107,4 +113,4 @@ def source_paths(stage: Any) -> dict[tuple, str]:
                 given[("sources", name, key)] = paths
             else:
                 given.update({("sources", name, key, index): path for index, path in enumerate(paths)})
-    return {key: path for key, path in given.items() if not stage.from_ or path.startswith(("/", "~")) or "://" in path}
+    return given

@@ -216,7 +216,7 @@ def _ask(translator: Translator, corpus: Artifact, chosen: dict[str, Any], attem
 
     client, journal = translator.client, translator.journal
     held = len(journal)
-    missing = len({key for request in requests() if (key := client.key(request)) not in journal})
+    missing = client.num_missing(requests(), journal)
     refused = 0
     for done, outcome in enumerate(client.ask_all(requests(), journal), 1):
         refused += isinstance(outcome, Refused)

@@ -189,6 +189,10 @@ def test_questions_of_a_passage_are_on_one_side(made: Callable, tmp_path: Path) 
     assert {reason: of["documents"] for reason, of in ledger["reading"]["dropped"].items()} == {
         "empty_answer": 1, "unknown_form": 1, "invalid_json": 1,
     }  # fmt: skip
+    # The texts of a record as they stand there; what is no record has its bytes alone.
+    assert {reason: of["characters"] for reason, of in ledger["reading"]["dropped"].items()} == {
+        "empty_answer": 2, "unknown_form": 1, "invalid_json": 0,
+    }  # fmt: skip
 
 
 def test_vocalised_answers_are_refused_and_others_are_not() -> None:

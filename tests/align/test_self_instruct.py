@@ -10,6 +10,7 @@ from chat_server import Server
 from commands import Command, diglot
 
 from diglot.align import self_instruct
+from diglot.align.messages import read_conversation
 from diglot.align.rouge import cut_words, rouge_l
 from diglot.align.seeds import seed_tasks
 from diglot.base.artifact import Context, Inputs, content_hash, read_artifact, writing
@@ -27,19 +28,6 @@ SEEDS = [
 
 
 @pytest.fixture
-def serve(tmp_path):
-    servers = []
-
-    def start(name="server", **behaviour):
-        servers.append(Server(tmp_path / name, **behaviour))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
-
-
-@pytest.fixture
 def seeds(tmp_path):
     file = tmp_path / "ar.jsonl"
     fields = [{"instruction": a, "input": b, "output": c} for a, b, c in SEEDS]
@@ -52,8 +40,8 @@ def run(folder, server, seeds, name="made", scratch=None, **settings):
     output.mkdir()
     scratch.mkdir(exist_ok=True)
     endpoint = Endpoint(url=server.url, model="tiny", concurrency=4, retries=0)
-    given = {"rounds": 3, "first_prompts": 2, "prompts": 4, "held_out": 0.1} | settings
-    stage = SelfInstruct(endpoint=endpoint, languages=["ar"], seed_tasks={"ar": seeds}, **given)
+    given = {"languages": ["ar"], "rounds": 3, "first_prompts": 2, "prompts": 4, "held_out": 0.1} | settings
+    stage = SelfInstruct(endpoint=endpoint, seed_tasks={"ar": seeds}, **given)
     context = Context(name="made", seed=1, scratch=scratch)
     return output, self_instruct.run(stage, Inputs({}), output, context)
 
@@ -78,6 +66,9 @@ def test_rounds_fill_the_pool(serve, seeds, tmp_path):
     kept = sum(each.kept for each in rounds)
     tasks, train, heldout = (lines(output / name) for name in ("tasks/ar.jsonl", "train.jsonl", "heldout.jsonl"))
     assert len(tasks) == kept == len(train) + len(heldout)
+    # What gather-instructions makes of the tasks.
+    messages = {record["id"]: record["messages"] for record in [*train, *heldout]}
+    assert messages == {task["id"]: read_conversation(task, 8000) for task in tasks}
     assert len(heldout) == int(0.1 * kept)
     assert {record["id"] for record in tasks} == {record["id"] for record in [*train, *heldout]}
     assert {(record["source"], record["origin"], record["kind"]) for record in train} == {
@@ -145,6 +136,10 @@ def test_refusals(serve, seeds, tmp_path):
     server = serve()
     with pytest.raises(UserError, match="tasks_a_prompt"):
         run(tmp_path, server, seeds, "first", tasks_a_prompt=3)
+    with pytest.raises(UserError, match="languages: 'ar' is there more than once"):
+        run(tmp_path, server, seeds, "twice", languages=["ar", "ar"])
+    with pytest.raises(UserError, match="languages: the built-in identifier does not know 'qq'"):
+        run(tmp_path, server, seeds, "unknown", languages=["qq"])
     with pytest.raises(UserError, match="nowhere"):
         run(tmp_path, server, "nowhere.jsonl", "second")
 
@@ -181,7 +176,8 @@ def test_killed_again_and_again_it_makes_the_same(serve, seeds, tmp_path, kills)
         process.kill()
     diglot(*command(tmp_path / "made"))
     asked = Counter(json.dumps(request["body"], sort_keys=True) for request in server.requests)
-    server = whole = serve("other")
+    server.stop()
+    whole = server = serve("other")
     diglot(*command(tmp_path / "whole"))
     assert content_hash(tmp_path / "made") == content_hash(tmp_path / "whole")
     wanted = Counter(json.dumps(request["body"], sort_keys=True) for request in whole.requests)

@@ -75,6 +75,12 @@ def test_words_for_no_input(input_):
     assert task.input == ""
 
 
+@pytest.mark.parametrize("input_", ["({[]})", "🚀🌙", "... --- ...", "+", "#" * 60_000 + "x", "=" * 60_000 + "\nx"])
+def test_signs_are_an_input(input_):
+    [task] = read_tasks(f"1. Instruction: Do it.\n1. Input: {input_}\n1. Output: done", False)
+    assert task.input == input_
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -83,6 +89,8 @@ def test_words_for_no_input(input_):
         "4. Instruction: Do it.\n4. Output: done",
         "4. Instruction: Do it.\n4. Input: x\n4. Input: y\n4. Output: done",
         "4. Instruction:\n4. Input: x\n4. Output: done",
+        "4. Instruction: <noinput>\n4. Input: x\n4. Output: done",
+        "4. Instruction: ?!\n4. Input: x\n4. Output: done",
         "4. Instruction: Do it.\n4. Input: x\n4. Output:\n",
         "4. Instruction: Do it.\n5. Input: x\n5. Output: done",
     ],

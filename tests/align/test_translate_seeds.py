@@ -127,6 +127,12 @@ def test_what_does_not_pass_is_asked_for_again_and_then_dropped_whole_by_its_rea
     assert summary.dropped == {"cut_off": 1, "refused": 1, "untranslated": 1, "length_ratio": 1}
 
 
+def test_a_path_may_begin_in_the_home_folder(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    summary, _, _ = translate(tmp_path, server, TASKS, path="~/tasks.jsonl")
+    assert summary.read == len(TASKS)
+
+
 def test_what_cannot_work_is_said(tmp_path: Path, server: Server) -> None:
     refused = [{"id": "a", "instruction": "This one will be refused by the server.", "output": "5"}]
     with pytest.raises(UserError, match=r"not one of 1 tasks .* \(such as a, instruction: refused"):
