@@ -17,7 +17,7 @@ class Report(Stage):
     reads_everything: ClassVar[bool] = True
     function: ClassVar[str] = "diglot.report.page:run"
     position: ClassVar[int] = 120
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     extra: ClassVar[str | None] = "report"
 
     do: Literal["report"] = "report"

@@ -117,7 +117,7 @@ def before_after(comparisons: list[Comparison], colours: Colours) -> go.Figure:
         if item.either.chance:
             chance = item.either.chance * (100 if item.either.is_share else 1)
             fig.add_scatter(
-                x=[chance], y=[name], mode="markers", hovertemplate=f"chance {chance:.0f}<extra></extra>",
+                x=[chance], y=[name], mode="markers", name="chance", hovertemplate=f"chance {chance:.0f}<extra></extra>",
                 marker={"symbol": "line-ns-open", "size": 20, "color": NEUTRAL, "line": {"width": 2}},
             )  # fmt: skip
     _row_axis(fig, names)
@@ -162,7 +162,7 @@ def _dumbbell(fig: go.Figure, name: str, item: Comparison, colour: str, values: 
         scale = 100 if result.is_share else 1
         low, high = result.interval or (result.value, result.value)
         fig.add_scatter(
-            x=[value], y=[name], mode="markers",
+            x=[value], y=[name], mode="markers", name=when,
             marker={"symbol": symbol, "size": 12, "color": colour, "line": {"color": colour, "width": 2}},
             error_x={
                 "array": [(high - result.value) * scale], "arrayminus": [(result.value - low) * scale],
@@ -294,7 +294,7 @@ def metric_curve(training: Training, key: str, *, logarithmic: bool = False, pea
     if peaks and size > 1:
         fig.add_scatter(x=x, y=thin(values, size, "max"), mode="lines", line={"color": FAINT, "width": 1}, hoverinfo="skip")  # fmt: skip
     fig.add_scatter(
-        x=x, y=thin(values, size), mode="lines", line={"color": NEUTRAL, "width": 1.6},
+        x=x, y=thin(values, size), mode="lines", name=words(key), line={"color": NEUTRAL, "width": 1.6},
         hovertemplate="%{y:.4~g} at step %{x}<extra></extra>",
     )  # fmt: skip
     _shade_phases(fig, training, names=False)
@@ -326,7 +326,8 @@ def rate_curve(training: Training) -> go.Figure:
     for (values, names), dash in zip(lines.items(), DASHES):
         label, points = join(names), thin(values, size)
         fig.add_scatter(
-            x=x, y=points, mode="lines", line={"color": NEUTRAL, "width": 1.6, "dash": dash, "shape": "hv"},
+            x=x, y=points, mode="lines", name=escape(label),
+            line={"color": NEUTRAL, "width": 1.6, "dash": dash, "shape": "hv"},
             hovertemplate=f"{escape(label)} %{{y:.4~g}} at step %{{x}}<extra></extra>",
         )  # fmt: skip
         ends.append((x[-1], points[-1] or 0.0, label, NEUTRAL))
@@ -361,7 +362,8 @@ def preference_curve(training: Training, key: str, colours: Colours) -> go.Figur
         if points:
             x, y = zip(*points)
             fig.add_scatter(
-                x=list(x), y=list(y), mode="lines+markers", line={"color": colours.of(name), "width": 2},
+                x=list(x), y=list(y), mode="lines+markers", name=escape(name),
+                line={"color": colours.of(name), "width": 2},
                 hovertemplate=f"{escape(name)} %{{y:.3f}}<extra></extra>",
             )  # fmt: skip
             ends.append((x[-1], y[-1], name, colours.of(name)))
@@ -395,6 +397,7 @@ def bits_over_tokens(
             _join(fig, latest.get(language), series[0], colours.of(language))
             fig.add_scatter(
                 x=[x for x, _ in series], y=[y for _, y in series], mode="lines",
+                name=f"{escape(segment['stage'])}, {escape(shown_language(language))}",
                 line={"color": colours.of(language), "width": 2.2},
                 hovertemplate=f"{escape(segment['stage'])}, {escape(shown_language(language))}: "
                 "%{y:.3f} bits/byte at %{x:.3s} tokens<extra></extra>",
@@ -409,6 +412,7 @@ def bits_over_tokens(
             latest.setdefault(language, (point["tokens"], bits))
             fig.add_scatter(
                 x=[point["tokens"]], y=[bits], mode="markers", cliponaxis=False,
+                name=f"{escape(point['stage'])}, {escape(shown_language(language))}",
                 error_y={"array": [half], "thickness": 1, "width": 0, "color": colour},
                 marker={"symbol": "diamond-open", "size": 9, "color": colour, "line": {"width": 1.6}},
                 hovertemplate=f"{escape(point['stage'])}, {escape(shown_language(language))}: %{{y:.3f}}<extra></extra>",
@@ -460,7 +464,7 @@ def seconds_bars(seconds: dict[str, float]) -> go.Figure:
     names = [escape(name) for name in seconds][::-1]
     values = list(seconds.values())[::-1]
     fig.add_bar(
-        y=names, x=values, orientation="h", marker={"color": "#8FA3B5"}, cliponaxis=False,
+        y=names, x=values, orientation="h", name="seconds", marker={"color": "#8FA3B5"}, cliponaxis=False,
         text=[f"{value:,.1f}" for value in values], textposition="outside",
         hovertemplate="%{y}: %{x:.1f} s<extra></extra>",
     )  # fmt: skip

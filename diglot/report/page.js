@@ -42,6 +42,42 @@ addEventListener("afterprint", () => {
   draw(!dark.matches);
 });
 
+// The numbers behind a figure, a line a point; what only decorates it is left out.
+function numbers(spec) {
+  const plain = text => String(text ?? "").replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
+  const title = axis => plain(spec.layout[axis]?.title?.text);
+  // A spreadsheet takes text that begins like a formula for one.
+  const safe = value => (typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : value);
+  const cell = value => {
+    const text = String(safe(typeof value === "string" ? plain(value) : (value ?? "")));
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  const rows = [["series", title("xaxis") || "x", title("yaxis") || "y", "above", "below", "count"]];
+  for (const trace of spec.data) {
+    if (trace.hoverinfo === "skip") continue;
+    const error = trace.error_x ?? trace.error_y;
+    trace.x.forEach((x, at) => {
+      const y = trace.y[at];
+      if (x === null || y === null) return;
+      const [above, below] = [error?.array?.[at], (error?.arrayminus ?? error?.array)?.[at]];
+      rows.push([trace.name, x, y, above, below, trace.customdata?.[at]]);
+    });
+  }
+  return rows.map(row => row.map(cell).join(",") + "\r\n").join("");
+}
+
+for (const button of document.querySelectorAll("button[data-numbers]")) {
+  button.addEventListener("click", () => {
+    const { spec } = plots.find(plot => plot.node.id === `plot-${button.dataset.numbers}`);
+    // The mark at the beginning tells spreadsheets that the letters are UTF-8.
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob(["\ufeff", numbers(spec)], { type: "text/csv" }));
+    link.download = `${button.dataset.numbers}.csv`;
+    link.click();
+    URL.revokeObjectURL(link.href);
+  });
+}
+
 // A link to something folded away unfolds it.
 function unfold() {
   for (let node = document.getElementById(location.hash.slice(1)); node; node = node.parentElement) {

@@ -81,10 +81,11 @@ def passed(rounds: dict[str, list[Round]], colours: Colours) -> go.Figure:
         x = list(range(1, len(each) + 1))
         name, colour = shown_language(language), colours.of(language)
         before = [one.kept + one.rejected.get(SIMILAR, 0) for one in each]
-        for dash, counts in (("dot", before), ("solid", [one.kept for one in each])):
+        for dash, what, counts in (("dot", ", similar ones too", before), ("solid", "", [one.kept for one in each])):
             y = [100 * count / one.tasks if one.tasks else None for count, one in zip(counts, each)]
             fig.add_scatter(
-                x=x, y=y, mode="lines+markers", name=escape(name), line={"color": colour, "dash": dash, "width": 1.6},
+                x=x, y=y, mode="lines+markers", name=escape(name) + what,
+                line={"color": colour, "dash": dash, "width": 1.6},
                 hovertemplate=f"{escape(name)} %{{y:.1f}}% in round %{{x}}<extra></extra>",
             )  # fmt: skip
         if y[-1] is not None:

@@ -159,7 +159,7 @@ def loss_curves(curves: Sequence[tuple[SweepRun, list[dict[str, Any]]]]) -> go.F
         values = thin([record.get("loss") for record in steps], size)
         colour, label = _heat(place / max(1, len(curves) - 1)), scientific(each.learning_rate)
         fig.add_scatter(
-            x=x, y=values, mode="lines", line={"color": colour, "width": 1.8},
+            x=x, y=values, mode="lines", name=label, line={"color": colour, "width": 1.8},
             hovertemplate=f"{label}: %{{y:.3f}} at step %{{x}}<extra></extra>",
         )  # fmt: skip
         # The scale: from the lowest loss of any run to the highest first one.

@@ -79,7 +79,7 @@ def _curves(lines: Sequence[tuple[str, Sequence[Sequence[float]], str, tuple[flo
         )  # fmt: skip
         if advised:
             fig.add_scatter(
-                x=[advised[0]], y=[advised[1]], mode="markers", marker={"color": colour, "size": 9},
+                x=[advised[0]], y=[advised[1]], mode="markers", name=f"advised for {escape(name)}", marker={"color": colour, "size": 9},
                 cliponaxis=False, hovertemplate=f"advised for {escape(name)}: %{{x:,}}<extra></extra>",
             )  # fmt: skip
         ends.append((x[-1], y[-1], name, colour))
@@ -126,7 +126,7 @@ def side_by_side(
         )  # fmt: skip
         fig.add_scatter(
             x=[of[language] for language in known], y=[labels[language] for language in known],
-            mode="markers", showlegend=False, cliponaxis=False,
+            mode="markers", showlegend=False, cliponaxis=False, name=escape(name),
             marker=_marks(index, symbol, known, lossy.get(name, ())),
             hovertemplate=f"%{{y}}, {escape(name)}: %{{x:{'.1%' if percent else '.3f'}}}<extra></extra>",
         )  # fmt: skip
@@ -158,7 +158,7 @@ def gini_bars(gini: Mapping[str, float]) -> go.Figure:
     names = list(gini)[::-1]
     fig = figure(60 + 26 * len(names), left=10, right=50, top=8)
     fig.add_bar(
-        y=[escape(name) for name in names], x=[gini[name] for name in names], orientation="h",
+        y=[escape(name) for name in names], x=[gini[name] for name in names], orientation="h", name="Gini coefficient",
         marker={"color": [PALETTE[list(gini).index(name) % len(PALETTE)] for name in names]},
         text=[f"{gini[name]:.3f}" for name in names], textposition="outside", cliponaxis=False,
         hovertemplate="%{y}: %{x:.4f}<extra></extra>",

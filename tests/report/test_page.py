@@ -1,5 +1,7 @@
 """The page: whole, offline, escaped, the same bytes for the same artifacts, and tolerant of what is absent."""
 
+import base64
+import csv
 import dataclasses
 import hashlib
 import json
@@ -8,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -107,6 +110,20 @@ def test_page_loads_nothing_and_forbids_itself_to(html: str) -> None:
     assert style
     assert "url(" not in style[1]
     assert "@import" not in style[1]
+
+
+def test_only_the_pages_own_scripts_may_run(html: str) -> None:
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)
+    assert policy
+    allowed = re.search(r"script-src ([^;]*);", policy[1])
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert allowed
+    assert sorted(allowed[1].split()) == sorted(f"'sha256-{hashed}'" for hashed in hashes)
+
+
+def test_a_page_is_under_two_megabytes(html: str) -> None:
+    assert len(html.encode()) < 2_000_000
 
 
 def test_what_users_and_models_wrote_stays_text(html: str) -> None:
@@ -274,16 +291,61 @@ def chromium(*flags: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
+def open_to_scripts(html: str, script: str) -> str:
+    """A page with a script of the test's, which its policy would not let run."""
+    html = re.sub("script-src [^;]*;", "script-src 'unsafe-inline';", html, count=1)
+    return html.replace("</body>", f"<script>{script}</script></body>")
+
+
+@pytest.mark.full  # quick: test_only_the_pages_own_scripts_may_run
+def test_the_policy_stops_a_script_that_came_in(html: str, tmp_path: Path) -> None:
+    came_in = html.replace("</body>", "<script>document.title = 'taken'</script></body>")
+    found = []
+    for page in (came_in, open_to_scripts(html, "document.title = 'taken'")):
+        (tmp_path / "report.html").write_text(page, encoding="utf-8")
+        found.append(
+            chromium(f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", (tmp_path / "report.html").as_uri())
+        )
+    assert ["<title>taken</title>" in dom for dom in found] == [False, True]
+
+
+@pytest.mark.slow
+def test_the_numbers_behind_a_figure_come_as_csv(html: str, tmp_path: Path) -> None:
+    hostile = html.replace('"name":"kept"', '"name":"=kept, \\"&lt;b&gt;\\""')
+    assert hostile != html
+    # A click makes a blob and follows a link to it: what goes into the blob is taken down.
+    look = """const made = []; window.Blob = class { constructor(parts) { made.push(parts[1]); } };
+      URL.createObjectURL = () => "#"; for (const b of document.querySelectorAll("button[data-numbers]")) b.click();
+      document.body.textContent = JSON.stringify(made);"""
+    file = tmp_path / "report.html"
+    file.write_text(open_to_scripts(hostile, look), encoding="utf-8")
+    found = chromium(f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", file.as_uri())
+    made = json.loads(unescape(re.search(r"<body[^>]*>(.*)</body>", found, re.DOTALL)[1]))
+    figures = Page(hostile).figures
+    assert len(made) == len(figures)
+    for text, figure in zip(made, figures):
+        rows = list(csv.reader(text.splitlines()))[1:]
+        shown = [trace for trace in figure["data"] if trace.get("hoverinfo") != "skip"]
+        points = [(x, y) for trace in shown for x, y in zip(trace["x"], trace["y"]) if None not in (x, y)]
+        assert len(rows) == len(points) > 0
+        assert all(row[0] for row in rows)
+        for (_, *row), point in zip(rows, points):
+            assert [float(a) if isinstance(b, int | float) else a for a, b in zip(row, point)] == [
+                unescape(b) if isinstance(b, str) else b for b in point
+            ]
+    assert any('\'=kept, "<b>"' in row for text in made for row in csv.reader(text.splitlines()))
+
+
 @pytest.mark.slow
 def test_a_phone_shows_every_number_of_the_tables(html: str, tmp_path: Path) -> None:
-    look = """<script>addEventListener("load", () => {
+    look = """addEventListener("load", () => {
       const cells = [...document.querySelectorAll(".cards td.n")].filter(cell => cell.offsetParent);
       const beyond = cells.filter(cell => cell.getBoundingClientRect().right > innerWidth);
       document.title = `${innerWidth} wide, ${cells.length} cells, ${beyond.length} beyond`;
-    });</script>"""
+    });"""
     file = tmp_path / "report.html"
     # A window of Chromium is at least 500 pixels wide: a frame is as narrow as a phone.
-    file.write_text(html.replace("</body>", f"{look}</body>"), encoding="utf-8")
+    file.write_text(open_to_scripts(html, look), encoding="utf-8")
     page = f'<iframe src="{file.as_uri()}" width=375 height=800 onload="document.title = this.contentDocument.title"></iframe>'
     (tmp_path / "phone.html").write_text(page)
     found = chromium(f"--user-data-dir={tmp_path / 'profile'}", "--allow-file-access-from-files", "--dump-dom", (tmp_path / "phone.html").as_uri())  # fmt: skip
