@@ -7,11 +7,9 @@ stages that need them, so that `diglot --help` answers at once.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import errno
 import io
-import math
 import os
 import sys
 import traceback
@@ -22,17 +20,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diglot import __version__
-from diglot.base.artifact import MANIFEST_BYTES, STEPS, Artifact, OtherFormat, read_artifact
+from diglot.base.artifact import Artifact, read_artifact
 from diglot.base.errors import UserError
-from diglot.base.files import read_json
 from diglot.base.format import excerpt
 from diglot.base.interrupts import INTERRUPTED, interrupts_wait
 from diglot.base.plain_yaml import LARGEST
 from diglot.base.screen import say, say_json
 from diglot.base.table import drawn
 from diglot.base.table import show as show_views
+from diglot.model_commands import chat_command
+from diglot.parameters import Number
 from diglot.recipe import STAGES, Recipe, json_schema
-from diglot.recipe.common import at_step
+from diglot.runs import find_run, run_folder
 from diglot.stage_commands import stage_command
 
 if TYPE_CHECKING:
@@ -68,15 +67,6 @@ USERS_ERRORS = {
     errno.EPERM, errno.ENOENT, errno.EACCES, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOSPC, errno.EROFS,
     errno.EDQUOT, errno.ENAMETOOLONG,
 }  # fmt: skip
-
-
-class Number(click.FloatRange):
-    """A number in a range: `nan` is in none."""
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        """The number; infinite ones and NaN are refused."""
-        number = super().convert(value, parameter, context)
-        return number if math.isfinite(number) else self.fail(f"{value} is no finite number.", parameter, context)
 
 
 class Hinting(click.Group):
@@ -189,10 +179,6 @@ def _console() -> Console:
     return make_console()
 
 
-def _run_folder(recipe: Recipe, given: str | None) -> Path:
-    return Path(given or recipe.run or f"runs/{recipe.name}")
-
-
 @cli.command("run", epilog=EXAMPLES)
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1)
@@ -213,7 +199,7 @@ def run_command(
     from diglot.tries import told
 
     loaded, where = load_recipe(recipe, list(overrides))
-    place, console = _run_folder(loaded, folder), _console()
+    place, console = run_folder(loaded, folder), _console()
     hashes = FileHashes(place / MEMORY, believe=not verify)
     steps = flow.wanted(flow.plan(loaded, place, where, hashes=hashes), until)
     damaged = flow.verify(steps, hashes) if verify else []
@@ -260,30 +246,6 @@ def _closing(console: Console, steps: list[Step]) -> None:
             console.print(f"\nreport: {(artifact.path / 'report.html').resolve()}", markup=False)
 
 
-def _find_run(given: Path) -> tuple[Recipe, Path]:
-    """The recipe and folder of a run, from its folder, a recipe's file, or a name under runs/."""
-    from diglot.load import Where, check, load_recipe
-
-    if given.suffix in (".yaml", ".yml"):
-        recipe, _ = load_recipe(given)
-        return recipe, _run_folder(recipe, None)
-    folder = given if given.is_dir() or len(given.parts) > 1 else Path("runs") / given
-    file = folder / "recipe.json"
-    if not file.is_file():
-        runs = {place.parent.name: place.parent for place in Path("runs").glob("*/recipe.json")}
-        near = difflib.get_close_matches(given.name, runs, 1)
-        hint = f"did you mean {runs[near[0]]}? " if near else ""
-        raise UserError(f"{given}: no run there: {file} is missing; {hint}give a run folder, or run a recipe first")
-    value = read_json(file, "run the recipe again", MANIFEST_BYTES)
-    try:
-        return check(Recipe, value, Where(str(file))), folder
-    except UserError as error:
-        raise UserError(
-            f"{folder}: this run was made by an older version of Diglot, or its recipe.json was changed; run the recipe "
-            f"again. What is not understood:\n{error}"
-        ) from error
-
-
 @cli.command("show", epilog=SHOW_EXAMPLES)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON object.")
@@ -305,7 +267,7 @@ def show_command(run: Path, as_json: bool, stage: str | None, source: str | None
     if alone and alone.kind == "corpus" and not as_json:
         _show_corpus(alone.stage, source, {alone.stage: alone})
         return
-    recipe, folder = _find_run(run)
+    recipe, folder = find_run(run)
     # Looking must work where the texts that a run was made of are gone.
     hashes = FileHashes(folder / MEMORY, believe=not verify)
     where = Where(str(folder / "recipe.json"))
@@ -358,53 +320,6 @@ def _show(step: Step, artifact: Artifact | None) -> dict[str, Any]:
     }
 
 
-@cli.command("chat")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--stage", help="Which of a run's models.  [default: the last]")
-@click.option("--prompt", help="Answer this and leave.")
-@click.option("--system", help="A system message.")
-@click.option("--max-new-tokens", type=click.IntRange(1, LARGEST), default=256, show_default=True)
-@click.option("--temperature", type=Number(0), default=0.0, show_default=True, help="0 is greedy.")
-@click.option("--seed", type=click.IntRange(0, LARGEST), default=0, show_default=True)
-def chat_command(model: Path, stage: str | None, **settings: Any) -> None:
-    """Talk to a model in the terminal.
-
-    MODEL is a run (its last model is taken), or a model's folder.
-    """
-    with interrupts_wait():
-        from diglot.serve.chat import chat
-
-    folder = _find_model(model, stage)
-    _check_model(folder)
-    chat(folder, **settings)
-
-
-def _check_model(folder: Path) -> None:
-    """Refuse a model that is not as its stage wrote it; of what others wrote, other versions of Diglot too, nothing is known."""
-    from diglot.base.hashes import MEMORY, FileHashes, check_whole
-
-    step = folder.name if folder.parent.name == STEPS and folder.name.isdecimal() else None
-    place = folder.parents[1] if step else folder
-    with contextlib.suppress(OtherFormat):
-        if artifact := read_artifact(place):
-            check_whole(artifact.at(int(step)) if step else artifact, FileHashes(place.parent / MEMORY))
-
-
-def _find_model(given: Path, stage: str | None) -> Path:
-    if (given / "config.json").is_file():
-        return given
-    recipe, folder = _find_run(given)
-    names = [name for name, kind in recipe.stages.items() if kind.makes == "model"]
-    chosen, step = at_step(stage or "")
-    if stage and chosen not in names:
-        raise UserError(f"--stage {stage}: not a model of this run; models: {', '.join(names)}")
-    for name in [chosen] if stage else reversed(names):
-        place = folder / name / STEPS / step if step else folder / name
-        if (place / "config.json").is_file():
-            return place
-    raise UserError(f"{folder} holds no model yet; run the recipe first")
-
-
 DATA_EXAMPLES = """\b
 Examples:
   diglot data runs/quickstart --mixture
@@ -430,7 +345,7 @@ def data_command(run: Path, as_json: bool, limit: int, **asked: Any) -> None:
     from diglot.load import Where
     from diglot.train import data_command
 
-    recipe, folder = _find_run(run)
+    recipe, folder = find_run(run)
     steps = flow.plan(recipe, folder, Where(str(folder)), looking=True)
     for each in steps:
         if each.settings.makes == "tokens" and each.state == "stale":
@@ -571,6 +486,7 @@ def measure_command(
         say(f"page: {page.resolve()}", error=as_json)
 
 
+cli.add_command(chat_command)
 for _kind, _settings in STAGES.items():
     cli.add_command(stage_command(_kind, _settings))
 

@@ -16,7 +16,7 @@ from diglot.base.artifact import MANIFEST, SHAPING, Inputs, read_artifact, versi
 from diglot.base.errors import UserError
 from diglot.base.hashes import MEMORY, FileHashes
 from diglot.base.summaries.text import TranslationSummary
-from diglot.cli import _check_model
+from diglot.runs import check_model
 
 STAGES = {"world": world(), "corpus": curate(rules={"limits": {"min_words": 3, "min_characters": 10}})}
 
@@ -268,13 +268,13 @@ def test_a_damaged_model_is_not_talked_to(tmp_path: Path) -> None:
             place.mkdir(parents=True, exist_ok=True)
             (place / "config.json").write_text("{}")
     for place in (tmp_path / "m", tmp_path / "m" / "steps" / "2"):
-        _check_model(place)
+        check_model(place)
         (place / "config.json").write_text("{ }")
         with pytest.raises(UserError, match=r"is not as it was written: config\.json was changed"):
-            _check_model(place)
+            check_model(place)
         (place / "config.json").write_text("{}")
-    _check_model(tmp_path)  # nobody's
-    _check_model(tmp_path / "m" / "steps" / "best")  # somebody's own copy there
+    check_model(tmp_path)  # nobody's
+    check_model(tmp_path / "m" / "steps" / "best")  # somebody's own copy there
 
 
 # --- strange manifests ----------------------------------------------------------------------------------------
