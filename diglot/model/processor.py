@@ -55,8 +55,10 @@ def keeping_memory() -> Iterator[None]:
 
     glibc gives each large tensor pages of its own and hands them back when it is freed, so that in the next step the kernel
     fills them with zeros anew: 350,000 pages, 1.4 GB, a step of SmolLM2-135M with 1,024 tokens, a sixth of its time in
-    bfloat16 (benchmarks/train_step_real.py). From one heap that never shrinks the same step takes no new page at all,
-    at the same peak.
+    bfloat16 (benchmarks/train_step_real.py). From one heap that never shrinks the same step takes next to none: 1 to 6.
+
+    What is freed between pieces that stay is of use only to what fits there, so the peak can be higher: 4,383 MB for 4,292
+    in that step in float32 (one run of each), more where steps need pieces of many sizes. It is held until training is over.
     """
     libc = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
     if libc is not None:

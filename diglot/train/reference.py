@@ -8,7 +8,8 @@ once, in the batches of the training itself; what comes out lies in the run's sc
 
 NaN stands where nobody asked yet. A run that was killed meanwhile goes on with the first batch that has such a place, and
 does that batch again as a whole: the same rows give the same bits. The scratch folder is of one model, one set of tokens
-and one sequence length (its name is their fingerprint), so what lies there is never another model's.
+and one sequence length (its name is their fingerprint), so what lies there is never another model's. The runs of a sweep hand the
+folder on (sweep.py).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from diglot.base.files import atomic
 from diglot.model.causal import CausalModel
 from diglot.recipe.train import Train
 from diglot.tokens.order import Order
-from diglot.tokens.packing import Batch, Fragments, assemble, heldout_fragments
+from diglot.tokens.packing import Batch, Fragments, assemble, counting, heldout_fragments
 from diglot.tokens.shards import TokenSource
 from diglot.train.mesh import Mesh
 from diglot.train.objectives import micro_batches, target_log_probabilities
@@ -54,7 +55,7 @@ class Reference:
         file = folder / f"{source.name}.{source.split}.{source.content[:16]}.npy"
         if self.mesh.is_first and not file.is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            with atomic(file) as unfinished:
+            with atomic(file, durable=True) as unfinished:  # a page that a power cut left out would be zeros, not NaN
                 values = np.lib.format.open_memmap(unfinished, "w+", np.float32, (source.num_tokens,))
                 values[:] = np.nan
                 values.flush()
@@ -108,11 +109,12 @@ class Reference:
 
 
 def _is_known(fragments: Fragments, sources: Sequence[TokenSource]) -> bool:
-    """Whether all documents are stored; a document's last token is stored last."""
+    """Whether all documents are stored, each token of them: a machine that dies may leave any page unwritten."""
     for index in np.unique(fragments.source).tolist():
         source, document = sources[index], fragments.document[fragments.source == index]
         assert source.reference is not None
-        if np.isnan(source.reference[source.offsets[document + 1] - 1]).any():
+        lengths = source.lengths_of(document)
+        if np.isnan(source.reference[np.repeat(source.offsets[document], lengths) + counting(lengths)]).any():
             return False
     return True
 

@@ -38,6 +38,7 @@ from diglot.recipe.train import Sweep
 from diglot.tokens.shards import open_tokens
 from diglot.train import loop
 from diglot.train.metrics import FILE, read_metrics
+from diglot.train.reference import FOLDER
 from diglot.train.rollbacks import Diverged
 
 RESULT, SWEEP = "result.json", "sweep.json"
@@ -79,6 +80,10 @@ def try_rate(settings: Sweep, number: int, inputs: Inputs, context: Context) -> 
         context.progress(number * given.steps + done, runs * given.steps, unit, f"rate {rate:g}: {note}")
 
     folder.mkdir(parents=True, exist_ok=True)
+    if _is_first() and not (folder / FOLDER).is_dir():
+        # Of all rates the same model is asked about the same pairs: what one run was told, the next one has.
+        for asked in context.scratch.glob(f"rate-*/{FOLDER}"):
+            asked.rename(folder / FOLDER)
     try:
         loop.walk(given, inputs, replace(context, scratch=folder, progress=progress))
     except Diverged as error:

@@ -1,6 +1,8 @@
 """What the tests of training share: real artifacts up to a tiny model and its tokens."""
 
+import itertools
 import json
+from collections.abc import Callable
 
 import pytest
 from tiny_run import artifact, sentences
@@ -9,6 +11,25 @@ from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.recipe.encode import Encode
 from diglot.recipe.model import NewModel
 from diglot.recipe.tokenizer import TrainTokenizer
+from diglot.train import loop
+
+
+@pytest.fixture
+def killed_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets steps of these numbers fail, from 1, counted from then on over all runs: what was killed is not so again."""
+    real = loop.update
+
+    def fail(*numbers: int) -> None:
+        counter = itertools.count(1)
+
+        def failing(*given):
+            if next(counter) in numbers:
+                raise RuntimeError("killed")
+            return real(*given)
+
+        monkeypatch.setattr(loop, "update", failing)
+
+    return fail
 
 
 @pytest.fixture(scope="session")

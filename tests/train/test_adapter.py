@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -214,20 +215,12 @@ def test_it_begins_as_the_model_it_came_from(expanded: Inputs, tmp_path: Path) -
     ids=["usual", "nf4", "dpo"],
 )
 def test_a_killed_run_ends_as_if_it_was_not(
-    expanded: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict
+    expanded: Inputs, tmp_path: Path, killed_at: Callable[..., None], changes: dict
 ) -> None:
     phases = [Phase(name="all", share=0.5), Phase(name="rows", share=0.5, trains="new-rows")]
     given = adapting("dora", exports=[2, 4], phases=phases if not changes else [Phase(name="a")], **changes)
     whole = train(expanded, tmp_path / "whole", given)
-    real, calls = loop.update, []
-
-    def failing(*given):
-        calls.append(given)
-        if len(calls) in (4, 6):
-            raise RuntimeError("killed")
-        return real(*given)
-
-    monkeypatch.setattr(loop, "update", failing)
+    killed_at(4, 6)
     for _ in range(2):
         with pytest.raises(RuntimeError, match="killed"):
             train(expanded, tmp_path / "cut", given)

@@ -24,7 +24,6 @@ from diglot.recipe.model import ImportModel
 from diglot.recipe.train import Adapter, Parallel
 from diglot.tokenizer.folder import load_tokenizer, tokenizer_size
 from diglot.tokens.packing import heldout_batches
-from diglot.train import loop
 from diglot.train.foreign import check_foreign
 from diglot.train.job import prepare
 from diglot.train.metrics import read_metrics
@@ -89,21 +88,12 @@ def test_a_trained_model_is_to_transformers_what_its_evaluation_said(kind: str, 
 
 
 @pytest.mark.parametrize("more", [{}, {"activation_checkpointing": True, "micro_batch_size": 2}], ids=["plain", "lean"])
-def test_a_resumed_run_equals_an_uninterrupted_one(more: dict, based, tmp_path: Path, monkeypatch) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(more: dict, based, tmp_path: Path, killed_at) -> None:
     given, wanted = based("gpt_oss"), settings(**STEPS | more)
     whole = train(given, tmp_path / "whole", wanted)
-    real, calls = loop.update, []
-
-    def failing(*arguments):
-        calls.append(arguments)
-        if len(calls) == 4:
-            raise RuntimeError("killed")
-        return real(*arguments)
-
-    monkeypatch.setattr(loop, "update", failing)
+    killed_at(4)
     with pytest.raises(RuntimeError, match="killed"):
         train(given, tmp_path / "cut", wanted)
-    monkeypatch.setattr(loop, "update", real)
     assert content_hash(train(given, tmp_path / "cut", wanted)) == content_hash(whole)
 
 

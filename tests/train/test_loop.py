@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,21 +33,12 @@ from diglot.train.optimizer import build_optimizer, parameter_groups
 
 @pytest.mark.parametrize("objective", ["lm", "sft", "dpo"])
 def test_a_resumed_run_equals_an_uninterrupted_one(
-    inputs: Inputs, tmp_path: Path, objective: str, monkeypatch: pytest.MonkeyPatch
+    inputs: Inputs, tmp_path: Path, objective: str, killed_at: Callable[..., None]
 ) -> None:
     whole = train(inputs, tmp_path / "whole", settings(objective=objective))
-    real, calls = loop.update, []
-
-    def failing(*given):
-        calls.append(given)
-        if len(calls) == 6:
-            raise RuntimeError("killed")
-        return real(*given)
-
-    monkeypatch.setattr(loop, "update", failing)
-    with pytest.raises(RuntimeError):
+    killed_at(6)
+    with pytest.raises(RuntimeError, match="killed"):
         train(inputs, tmp_path / "cut", settings(objective=objective))
-    monkeypatch.setattr(loop, "update", real)
     resumed = train(inputs, tmp_path / "cut", settings(objective=objective))
     assert content_hash(resumed) == content_hash(whole)
     assert losses(resumed) == losses(whole)

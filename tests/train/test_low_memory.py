@@ -1,5 +1,6 @@
 """Moments of 8 bits and weights rounded at random, against torchao and against what float32 does."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tiny_run import losses, settings, train
 from diglot.base.artifact import Inputs, content_hash
 from diglot.model.decoder import Decoder, DecoderConfig
 from diglot.model.huggingface import load_decoder
-from diglot.train import loop, low_memory
+from diglot.train import low_memory
 from diglot.train.low_memory import borders, code_values, decode, encode, nearest_codes, rounded_at_random
 from diglot.train.optimizer import Rows, build_optimizer, set_learning_rates, take_step
 
@@ -188,19 +189,11 @@ def test_rows_and_chunks_step_as_the_whole(changes: dict, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("changes", [BFLOAT16, BFLOAT16 | EIGHT], ids=["weights", "both"])
 def test_a_run_learns_and_a_killed_one_ends_as_if_it_was_not(
-    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict
+    inputs: Inputs, tmp_path: Path, killed_at: Callable[..., None], changes: dict
 ) -> None:
     given = settings(**changes)
     whole = train(inputs, tmp_path / "whole", given)
-    real, calls = loop.update, []
-
-    def failing(*given):
-        calls.append(given)
-        if len(calls) == 4:
-            raise RuntimeError("killed")
-        return real(*given)
-
-    monkeypatch.setattr(loop, "update", failing)
+    killed_at(4)
     with pytest.raises(RuntimeError, match="killed"):
         train(inputs, tmp_path / "cut", given)
     resumed = train(inputs, tmp_path / "cut", given)

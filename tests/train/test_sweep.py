@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -21,8 +22,10 @@ from diglot.base.artifact import Context, Inputs, content_hash
 from diglot.base.errors import UserError
 from diglot.base.summaries.model import SweepRun
 from diglot.recipe.train import Sweep
+from diglot.tokens.packing import Batch
 from diglot.train import sweep
 from diglot.train.metrics import read_metrics
+from diglot.train.reference import Reference
 
 RATES = [3e-3, 1e-3, 1e-4]
 
@@ -216,9 +219,17 @@ def test_torchrun_shares_a_sweep(inputs: Inputs, tmp_path: Path, swept: tuple[Pa
     assert [one["mean"] for one in found["runs"]] == pytest.approx(means, abs=rounding(means, operations=32))
 
 
-def test_preferences_are_compared_by_loss(inputs: Inputs, tmp_path: Path) -> None:
+def test_preferences_are_compared_by_loss(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = sweeping(objective="dpo", steps=4, evaluate_every=4, learning_rates=[1e-5, 1e-7], sequence_length=128)
+    real, asked = Reference._log_probabilities, list[Path]()
+
+    def counting(asking: Reference, batch: Batch) -> np.ndarray:
+        asked.append(asking.scratch)
+        return real(asking, batch)
+
+    monkeypatch.setattr(Reference, "_log_probabilities", counting)
     found = run(inputs, tmp_path, given)
+    assert set(asked) == {tmp_path / "scratch" / "rate-1e-05"}  # for all rates
     assert found["measure"] == "loss"
     assert [list(each["heldout"]) for each in found["runs"]] == [["pairs"], ["pairs"]]
     assert found["runs"][0]["before"]["pairs"] == pytest.approx(math.log(2), abs=1e-5)
