@@ -31,6 +31,7 @@ from diglot.evaluate.metrics import chance_of_texts, mean, mean_without_each, te
 from diglot.evaluate.preferences import read_pairs, score_pairs, within
 from diglot.evaluate.spread import Spread
 from diglot.recipe.evaluate import MAX_BYTES, Evaluate, Task
+from diglot.text.consistency import in_language
 
 if TYPE_CHECKING:
     from diglot.evaluate.harness import ItemTask
@@ -137,16 +138,21 @@ def _task_score(task: ItemTask, results: dict, samples: list[dict], without: dic
     """A task's scores: `acc` is the headline of choice tasks, as sums do not depend on how a tokenizer cuts."""
     settings = task.settings
     headline = "acc" if settings.kind == "choice" else "chrf"
+    metrics = {name: Metric(results[f"{name},none"], jackknife_error(each)) for name, each in without.items()}
     if settings.kind == "choice":
         chance = mean([1 / len(item["choices"]) for item in task.items])
     else:
-        references = [sample["chrf"][1] for sample in samples]
+        answers, references = zip(*(sample["chrf"] for sample in samples))
+        # A reference is in the language that is asked for, and shows its script.
+        told = [float(one) for one in in_language(answers, settings.language, references) if one is not None]
+        if told:
+            metrics["language_consistency"] = Metric(mean(told), jackknife_error(mean_without_each(told)))
         chance = chance_of_texts(text_metric("chrf", settings.language), references)
     return TaskScore(
         language=settings.language,
         kind=settings.kind,
         metric=headline,
-        metrics={name: Metric(results[f"{name},none"], jackknife_error(each)) for name, each in without.items()},
+        metrics=metrics,
         chance=chance,
         items=len(samples),
         contexts_cut=sum(any(_seen(response[0]).cut for response in s["resps"]) for s in samples),
@@ -177,6 +183,7 @@ def _item_row(task: Task, sample: dict[str, Any]) -> dict[str, Any]:
         "generation": generation,
         "reference": reference,
         "exact_match": sample["exact_match"],
+        "in_language": in_language([generation], task.language, [reference])[0],
         "chrf": round(text_metric("chrf", task.language).sentence_score(generation, [reference]).score, 2),
     }
 

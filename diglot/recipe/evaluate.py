@@ -56,7 +56,7 @@ class Evaluate(Stage):
     }
     function: ClassVar[str] = "diglot.evaluate.engine:run"
     position: ClassVar[int] = 110
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     extra: ClassVar[str | None] = "evaluate"
 
     do: Literal["evaluate"] = "evaluate"

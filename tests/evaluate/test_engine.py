@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM
 from diglot.base.artifact import Artifact, Inputs
 from diglot.base.errors import UserError
 from diglot.base.intervals import jackknife_error
+from diglot.base.summaries.scores import Metric
 from diglot.evaluate import engine
 from diglot.evaluate.bits import bits_per_byte, cut, read_held_out
 from diglot.evaluate.metrics import ratio_without_each
@@ -128,7 +129,7 @@ def test_the_whole_stage(learnt_folder, tmp_path, context, corpus, preferences, 
     assert (answers.metric, answers.score.value, answers.items) == ("chrf", 100, 5)
     others = [*tiny_model.ENGLISH[1:5], tiny_model.ENGLISH[0]]
     assert answers.chance == pytest.approx(sacrebleu.corpus_chrf(others, [tiny_model.ENGLISH[:5]]).score, abs=1e-5)
-    assert answers.metrics["exact_match"].value == 1
+    assert answers.metrics["exact_match"].value == answers.metrics["language_consistency"].value == 1
     assert answers.score.standard_error == 0
     assert scores.preferences["flaws"].accuracy.value == 1
     assert scores.preferences["flaws"].margin.value > 1
@@ -144,6 +145,15 @@ def test_the_whole_stage(learnt_folder, tmp_path, context, corpus, preferences, 
     assert generated[0]["context"][-1] == 6  # <|assistant|>
     assert len(read(output / "pairs.jsonl")) == len(tiny_model.ENGLISH)
     assert len(read(output / "documents.jsonl")) == len(tiny_model.ENGLISH + tiny_model.ARABIC) + 1
+
+
+def test_answers_in_another_language_than_the_references_are_counted(learnt_folder, tmp_path, context) -> None:
+    questions = [tiny_model.conversation(sentence)[0]["content"] for sentence in tiny_model.ENGLISH[:4]]
+    asked = [{"prompt": question, "reference": tiny_model.ARABIC[0]} for question in questions]
+    task = {"items": asked, "language": "ar", "kind": "generation", "chat": True, "max_new_tokens": 30}
+    scores, output = run(learnt_folder, tmp_path, context, {"tasks": {"wrong": task}})
+    assert scores.tasks["wrong"].metrics["language_consistency"] == Metric(0.0, 0.0)
+    assert [line["in_language"] for line in read(output / "items" / "wrong.jsonl")] == [False] * 4
 
 
 def test_every_score_without_each_of_its_items_lies_beside_the_scores(
