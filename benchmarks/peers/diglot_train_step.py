@@ -58,6 +58,23 @@ class DenseMask:
         job.objective = self.objective
 
 
+def whole_steps(job: Job, steps: int, clock: Clock, context: Context) -> list[float]:
+    """The steps of `diglot.train.loop.train`, without its evaluations and checkpoints; their losses."""
+    metrics, before = Metrics(context.scratch), None
+    enter(job, 0)
+    for number in range(steps):
+        clock.mark()
+        begun = time.monotonic()
+        step = update(job, job.order.batch(number), number, begun)
+        if before is not None:
+            finalize(job, before, begun, metrics, context)
+        before = step
+    clock.mark()
+    finalize(job, before, None, metrics, context)
+    metrics.close()
+    return [line["loss"] for line in read_metrics(context.scratch / FILE) if line["type"] == "step"]
+
+
 def main() -> None:
     folder, case, model, tokens, device, form = sys.argv[1:]
     settings = Train.model_validate_json((Path(folder) / case / "settings.json").read_text())
@@ -70,22 +87,10 @@ def main() -> None:
             job = prepare(settings, Path(folder) / model, [Path(folder) / tokens], context)
             if form == "dense":
                 DenseMask().put_into(job)
-            metrics, before = Metrics(scratch), None
-            enter(job, 0)
-            for number in range(settings.steps):  # diglot.train.loop.train, without its evaluations and checkpoints
-                clock.mark()
-                begun = time.monotonic()
-                step = update(job, job.order.batch(number), number, begun)
-                if before is not None:
-                    finalize(job, before, begun, metrics, context)
-                before = step
-            clock.mark()
-            finalize(job, before, None, metrics, context)
-            metrics.close()
-        lines = [line for line in read_metrics(scratch / FILE) if line["type"] == "step"]
+            losses = whole_steps(job, settings.steps, clock, context)
     report(
         clock.seconds(),
-        losses=[line["loss"] for line in lines],
+        losses=losses,
         tokens=job.speed.tokens,
         flops=job.speed.flops,
         peak=peak() if device == "cpu" else job.speed.peak,

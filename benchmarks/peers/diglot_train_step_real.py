@@ -10,11 +10,11 @@ import json
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from diglot_train_step import whole_steps
 from diglot_train_step_prepare import make, some, write_corpus
 from train_step_clock import Clock, report
 from transformers import AutoModelForCausalLM
@@ -24,8 +24,8 @@ from diglot.encode import stage as encode
 from diglot.recipe.encode import Encode
 from diglot.recipe.train import Train
 from diglot.train.job import prepare
-from diglot.train.loop import enter, finalize, on_all_processes, update
-from diglot.train.metrics import FILE, Metrics, forget_peak, memory, read_metrics
+from diglot.train.loop import on_all_processes
+from diglot.train.metrics import forget_peak, memory
 
 TEXT_BYTES, TOKENIZER = 1_000_000, ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
@@ -65,33 +65,15 @@ def train(folder: Path, described: dict) -> None:
         with on_all_processes(settings, inputs, scratch, context):
             torch.set_num_threads(threads)
             job = prepare(settings, folder / "model", [folder / "tokens"], context)
-            batches = [job.order.batch(number) for number in range(settings.steps)]
+            batches = [job.order.batch(number) for number in range(settings.steps)]  # drawn again, in the timed steps
             for name in ("tokens", "targets"):
                 np.save(folder / f"{name}.npy", np.stack([getattr(batch, f"{name}_BT") for batch in batches]))
             forget_peak()
-            metrics, before = Metrics(scratch), None
-            enter(job, 0)
-            for number, batch in enumerate(batches):  # diglot.train.loop.train, without its evaluations and checkpoints
-                clock.mark()
-                begun = time.monotonic()
-                step = update(job, batch, number, begun)
-                if before is not None:
-                    finalize(job, before, begun, metrics, context)
-                before = step
-            clock.mark()
-            finalize(job, before, None, metrics, context)
-            metrics.close()
+            losses = whole_steps(job, settings.steps, clock, context)
             held = memory(torch.device("cpu"))
             reached = rate(settings.precision)
-        lines = [line for line in read_metrics(scratch / FILE) if line["type"] == "step"]
     matrices = sum(p.numel() for p in job.model.parameters() if p.ndim > 1)  # the embedding is the output weight too
-    report(
-        clock.seconds(),
-        losses=[line["loss"] for line in lines],
-        memory_mb=held,
-        flops=6 * matrices * job.speed.tokens,
-        rate=reached,
-    )
+    report(clock.seconds(), losses=losses, memory_mb=held, flops=6 * matrices * job.speed.tokens, rate=reached)
 
 
 if __name__ == "__main__":
