@@ -91,11 +91,12 @@ def kill_a_worker(killed):
         killed.append(pid)
 
 
-@pytest.mark.full  # the test of a killed worker compares the same corpora
+@pytest.mark.full  # a killed run is enough for every day
 def test_two_nodes_make_the_same_corpus(raw, by_threads, cluster, tmp_path):
     assert make(raw, tmp_path, "ray") == by_threads
 
 
+@pytest.mark.full
 def test_a_killed_worker_changes_nothing(raw, by_threads, cluster, tmp_path):
     killed = []
     killer = threading.Thread(target=kill_a_worker, args=[killed])

@@ -142,7 +142,16 @@ def test_a_tokenizer_of_characters_is_compared_as_it_is(tmp_path):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gigatoken") is None, reason="gigatoken is not installed")
-@pytest.mark.parametrize("name", ["gptoss", "qwen3", "llama3", "deepseek_v3", "gpt4o", "gemma3"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "qwen3",
+        *(
+            pytest.param(name, marks=pytest.mark.full)
+            for name in ("gptoss", "llama3", "deepseek_v3", "gpt4o", "gemma3")
+        ),
+    ],
+)
 def test_real_tokenizers_and_characters_of_newer_unicode(name, models):
     encoder, library = Encoder(models / "tokenizers" / name), load_tokenizer(models / "tokenizers" / name)
     texts = [f"{one}\n\nx {one}'s" for one in "\u1ad5\u1aeb\u088f\U00010955\U00018d15aé面\u0301"]

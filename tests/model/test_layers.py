@@ -197,7 +197,9 @@ def large(tmp_path_factory) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["import", "mean", "random"])
+@pytest.mark.parametrize(
+    "what", ["mean", *(pytest.param(what, marks=pytest.mark.full) for what in ("import", "random"))]
+)
 def test_a_large_model_passes_through_little_memory(what, large, tmp_path):
     tokenizer = write_tokenizer(tmp_path / "tokenizer", NEW_MERGES, new_letters="كتاب")
     (tmp_path / "out").mkdir()

@@ -93,7 +93,9 @@ def real_step(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("preset", "changes"), [("polylm-1.7b", POLYLM), ("mini", {})])
+@pytest.mark.parametrize(
+    ("preset", "changes"), [("polylm-1.7b", POLYLM), pytest.param("mini", {}, marks=pytest.mark.full)]
+)
 def test_a_real_step_holds_what_the_formula_says(real_step, preset, changes):
     config, found = real_step(preset, 8000, changes, {})
     execution = Execution(

@@ -169,7 +169,7 @@ def test_control_c_stops_the_answer_and_not_the_conversation(folder, monkeypatch
     assert out.count(ANSWER) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_real_model_answers_as_before_its_import(models, tmp_path):
     """SmolLM2-135M-Instruct, in its own chat format; its generation ends where its turn does."""
     source, question = models / "smollm2-135m", "What is the capital of Egypt?"

@@ -31,7 +31,7 @@ def test_four_processes(inputs: Inputs, tmp_path: Path) -> None:
     check(model_of(inputs, tmp_path, "llama"), tmp_path, 4, [{"parallel": parallel} for parallel in given])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_with_tensor_parallel(inputs: Inputs, tmp_path: Path) -> None:
     """Each process has half of the heads of half of a row; learned positions, which are cut by tokens too."""
     check(model_of(inputs, tmp_path, "gpt2"), tmp_path, 4, [{"parallel": {"context": 2, "tensor": 2}}])

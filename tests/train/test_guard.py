@@ -191,7 +191,7 @@ def test_used_up_remedies_stop_the_run_with_what_was_tried(inputs: Inputs, tmp_p
     assert "Lower learning_rate" in message
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_processes_skip_and_go_back_together(inputs: Inputs, tmp_path: Path) -> None:
     """A guard so strict that it finds spikes in good data: two processes decide as one does."""
     strict = {"window": 8, "deviations": 0.3, "rollback_after": 2, "skip_data": 2, "max_rollbacks": 50}

@@ -92,6 +92,7 @@ def test_objectives(inputs: Inputs, tmp_path: Path, objective: str) -> None:
     check(model_of(inputs, tmp_path, "untied"), tmp_path, 2, given)
 
 
+@pytest.mark.full
 def test_frozen_parts(inputs: Inputs, tmp_path: Path) -> None:
     """Phases of the embeddings, of new rows and of all, where rows are cut once and twice."""
     kinds = ("embeddings", "new-rows", "all")

@@ -209,6 +209,7 @@ def alone(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(inputs, tmp_path_factory.mktemp("alone"), settings(**MUON, export_optimizer=True))
 
 
+@pytest.mark.full
 def test_muon_learns_at_the_rate_that_adamw_learns_at(inputs: Inputs, tmp_path: Path) -> None:
     given = {"steps": 30, "learning_rate": 3e-3, "evaluate_every": 30, "checkpoint_every": 30}
     found = {}

@@ -193,6 +193,7 @@ def _work(rank: int, paths: dict[str, str], folder: str, text: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.full
 def test_two_processes_find_the_same(inputs: Inputs, tmp_path: Path, swept: tuple[Path, dict]) -> None:
     for name in ("scratch", "out"):
         (tmp_path / name).mkdir()
