@@ -28,6 +28,7 @@ from diglot.base.plain_yaml import LARGEST
 from diglot.base.screen import say, say_json
 from diglot.base.table import drawn
 from diglot.base.table import show as show_views
+from diglot.compare_command import compare_command
 from diglot.model_commands import chat_command
 from diglot.parameters import Number
 from diglot.recipe import STAGES, Recipe, json_schema
@@ -487,6 +488,7 @@ def measure_command(
 
 
 cli.add_command(chat_command)
+cli.add_command(compare_command)
 for _kind, _settings in STAGES.items():
     cli.add_command(stage_command(_kind, _settings))
 

@@ -19,7 +19,7 @@ LIBRARIES = {
     "report": {"plan"},
     "plan": {"train"},
 }  # rooms that these may look into as well
-COMMAND = {"__init__", "__main__", "cli", "stage_commands", "model_commands", "parameters", "runs", "terminal", "flow", "step", "tries", "load",
+COMMAND = {"__init__", "__main__", "cli", "compare_command", "stage_commands", "model_commands", "parameters", "runs", "terminal", "flow", "step", "tries", "load",
            "progress"}  # fmt: skip
 WITHOUT_TORCH = ["base", "text", "recipe", "endpoint", "read", "curate", "quality", "translate", "align", "world",
                  "tokenizer", "tokens", "encode"]  # fmt: skip

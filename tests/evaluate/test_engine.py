@@ -24,6 +24,8 @@ from diglot.evaluate.bits import bits_per_byte, cut, read_held_out
 from diglot.evaluate.metrics import ratio_without_each
 from diglot.evaluate.preferences import read_pairs, score_pairs, within
 from diglot.recipe.evaluate import Evaluate
+from diglot.report.matched import measured_items
+from diglot.report.results import results
 
 
 def artifact(path, kind) -> Artifact:
@@ -393,3 +395,17 @@ def test_pairs_are_taken_within_their_bytes_but_for_fifty(sizes, max_bytes):
         assert len(taken) >= min(50, len(given))
         assert len(taken) == len(given) or size >= max_bytes
         assert len(taken) <= 50 or size < max_bytes + 2 * 2 * 200 + 6
+
+
+def test_what_is_logged_can_be_compared_item_by_item(
+    random_folder, learnt_folder, corpus, preferences, items, tmp_path, context
+) -> None:
+    """Every score but chrF is the mean of the items that stand in the logs, and they are the same for two models."""
+    found = {}
+    for name, folder in (("random", random_folder), ("learnt", learnt_folder)):
+        summary, output = run(folder, tmp_path, context, name=name, corpus=corpus, preferences=preferences, items=items)
+        scores = Artifact(output, name, "scores", "evaluate", "", "", {}, {}, summary, {})
+        found[name] = {result: measured_items(scores, result) for result in results(summary)}
+    assert not next(of for result, of in found["random"].items() if result.name == "answers-en")
+    matched = {one.name: (mine.keys() == yours.keys(), len(mine)) for (one, mine), yours in zip(found["random"].items(), found["learnt"].values()) if one.name != "answers-en"}  # fmt: skip
+    assert matched == {"cloze-en": (True, 4), "bits per byte": (True, 1), "flaws": (True, 12)}
