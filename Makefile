@@ -13,7 +13,7 @@ export OMP_WAIT_POLICY = PASSIVE
 export HF_HUB_DISABLE_TELEMETRY = 1
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help setup demo test check bench docs picture format clean
+.PHONY: help setup demo test check bench docs site picture format clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -66,6 +66,9 @@ docs: setup  ## Write docs/tree.md, docs/settings.md, docs/sizes.md and docs/wal
 	$(BIN)/python docs/make_settings.py
 	$(BIN)/python docs/make_sizes.py
 	$(BIN)/python docs/make_walk.py
+
+site: setup  ## Make the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 picture: setup  ## Take docs/report.png of the demo's report, where there is a Chromium
 	$(BIN)/python docs/make_screenshot.py
