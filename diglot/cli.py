@@ -29,7 +29,7 @@ from diglot.base.screen import say, say_json
 from diglot.base.table import drawn
 from diglot.base.table import show as show_views
 from diglot.compare_command import compare_command
-from diglot.model_commands import chat_command
+from diglot.model_commands import chat_command, serve_command
 from diglot.parameters import Number
 from diglot.recipe import STAGES, Recipe, json_schema
 from diglot.runs import find_run, run_folder
@@ -489,6 +489,7 @@ def measure_command(
 
 cli.add_command(chat_command)
 cli.add_command(compare_command)
+cli.add_command(serve_command)
 for _kind, _settings in STAGES.items():
     cli.add_command(stage_command(_kind, _settings))
 

@@ -56,11 +56,26 @@ HEADERS = {
 
 
 class Refusal(Exception):
-    """A request that is not answered: status, why, and the code that OpenAI's clients may look at."""
+    """A request that is not answered.
 
-    def __init__(self, status: int, message: str, code: str | None = None, param: str | None = None) -> None:
+    Attributes:
+        status: of HTTP.
+        message: why.
+        code, param: what a client may look at: a word for the reason, and the setting that is wrong.
+        retry_after: seconds after which it may be answered.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.status, self.message, self.code, self.param = status, message, code, param
+        self.retry_after = retry_after
 
     def as_json(self) -> dict[str, Any]:
         """In OpenAI's form."""
