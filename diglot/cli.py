@@ -33,6 +33,7 @@ from diglot.model_commands import chat_command, serve_command
 from diglot.parameters import Number
 from diglot.recipe import STAGES, Recipe, json_schema
 from diglot.runs import find_run, run_folder
+from diglot.setup_commands import doctor_command
 from diglot.stage_commands import stage_command
 
 if TYPE_CHECKING:
@@ -490,6 +491,7 @@ def measure_command(
 cli.add_command(chat_command)
 cli.add_command(compare_command)
 cli.add_command(serve_command)
+cli.add_command(doctor_command)
 for _kind, _settings in STAGES.items():
     cli.add_command(stage_command(_kind, _settings))
 

@@ -19,8 +19,10 @@ LIBRARIES = {
     "report": {"plan"},
     "plan": {"train"},
 }  # rooms that these may look into as well
-COMMAND = {"__init__", "__main__", "cli", "compare_command", "stage_commands", "model_commands", "parameters", "runs", "terminal", "flow", "step", "tries", "load",
-           "progress"}  # fmt: skip
+COMMAND = {
+    "__init__", "__main__", "cli", "stage_commands", "model_commands", "compare_command", "setup_commands", "parameters",
+    "runs", "doctor", "terminal", "flow", "step", "tries", "load", "progress",
+}  # fmt: skip
 WITHOUT_TORCH = ["base", "text", "recipe", "endpoint", "read", "curate", "quality", "translate", "align", "world",
                  "tokenizer", "tokens", "encode"]  # fmt: skip
 IMPORTS = (ast.Import, ast.ImportFrom)
