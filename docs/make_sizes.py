@@ -70,6 +70,7 @@ JOBS = (
         "the harness's tasks on our own model class; bits a byte; preferences; a chat"),
     Job("report", ("report/**/*.py",), "nobody has one"),
     Job("plan", ("plan/**/*.py",), "nobody has one"),
+    Job("publishing, GGUF", ("publish/**/*.py",)),
     Job("invented world", ("world/**/*.py",), "nobody has one"),
 )  # fmt: skip
 

