@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diglot import __version__
+from diglot.arena_commands import arena_command, votes_command
 from diglot.base.artifact import Artifact, read_artifact
 from diglot.base.errors import UserError
 from diglot.base.format import excerpt
@@ -489,9 +490,8 @@ def measure_command(
 
 
 cli.add_command(chat_command)
-cli.add_command(compare_command)
-cli.add_command(serve_command)
-cli.add_command(doctor_command)
+for _command in (compare_command, arena_command, votes_command, serve_command, doctor_command):
+    cli.add_command(_command)
 for _kind, _settings in STAGES.items():
     cli.add_command(stage_command(_kind, _settings))
 

@@ -21,7 +21,7 @@ LIBRARIES = {
     "plan": {"train"},
 }  # rooms that these may look into as well
 COMMAND = {
-    "__init__", "__main__", "cli", "stage_commands", "model_commands", "compare_command", "setup_commands", "parameters",
+    "__init__", "__main__", "cli", "stage_commands", "model_commands", "arena_commands", "compare_command", "setup_commands", "parameters",
     "runs", "doctor", "terminal", "flow", "step", "tries", "load", "progress",
 }  # fmt: skip
 WITHOUT_TORCH = ["base", "text", "recipe", "endpoint", "read", "curate", "quality", "translate", "align", "world",
