@@ -61,7 +61,7 @@ check: setup  ## Lint, types and the fast tests
 bench: setup  ## All benchmarks in their quick form; the first time each makes the peers' environments
 	for file in $$(ls benchmarks/*.py | grep -v common); do $(BIN)/python $$file --quick || exit 1; done
 
-docs: setup  ## Write docs/tree.md, docs/settings.md, docs/sizes.md and docs/walk.md anew
+docs: setup  ## Write docs/tree.md, docs/settings.md with docs/recipe.schema.json, docs/sizes.md and docs/walk.md anew
 	$(BIN)/python docs/make_tree.py
 	$(BIN)/python docs/make_settings.py
 	$(BIN)/python docs/make_sizes.py

@@ -32,9 +32,9 @@ from diglot.base.table import show as show_views
 from diglot.compare_command import compare_command
 from diglot.model_commands import chat_command, serve_command
 from diglot.parameters import Number
-from diglot.recipe import STAGES, Recipe, json_schema
+from diglot.recipe import STAGES, Recipe
 from diglot.runs import find_run, run_folder
-from diglot.setup_commands import doctor_command
+from diglot.setup_commands import doctor_command, schema_command, try_command
 from diglot.stage_commands import stage_command
 
 if TYPE_CHECKING:
@@ -408,16 +408,6 @@ def plan_command(
         show(_console(), found)
 
 
-@cli.command("schema")
-def schema_command() -> None:
-    """Print the JSON Schema of recipes, for editors.
-
-    In VS Code: diglot schema > recipe.schema.json, and name it in the first line of a recipe:
-    # yaml-language-server: $schema=recipe.schema.json
-    """
-    say_json(json_schema(), indent=1)
-
-
 # --- tokenizers -----------------------------------------------------------------------------------------------
 
 
@@ -489,8 +479,10 @@ def measure_command(
         say(f"page: {page.resolve()}", error=as_json)
 
 
-cli.add_command(chat_command)
-for _command in (compare_command, arena_command, votes_command, serve_command, doctor_command):
+COMMANDS = (
+    try_command, serve_command, chat_command, compare_command, arena_command, votes_command, doctor_command, schema_command,
+)  # fmt: skip
+for _command in COMMANDS:
     cli.add_command(_command)
 for _kind, _settings in STAGES.items():
     cli.add_command(stage_command(_kind, _settings))

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import cast
 
 import click
 
 from diglot.base.interrupts import interrupts_wait
 from diglot.base.screen import say, say_json
 from diglot.base.table import show
+from diglot.load import load_recipe
+from diglot.recipe import json_schema
+from diglot.shortened import in_short
 
 DOCTOR_EXAMPLES = """\b
 Examples:
@@ -39,3 +44,55 @@ def doctor_command(as_json: bool) -> None:
         say(text, error=True, lead=f"{click.style('broken', fg='red', bold=True)}: ")
     if health.broken:
         sys.exit(1)
+
+
+TRY_EXAMPLES = """\b
+Examples:
+  diglot try recipes/quickstart.yaml
+  diglot try recipes/arabic.yaml corpus.sources.arabic.path='my/arabic/*.jsonl.zst'
+"""
+
+
+@click.command("try", epilog=TRY_EXAMPLES)
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+@click.option("--run", "folder", help="The run folder.  [default: runs/NAME-try]")
+@click.option("--until", metavar="STAGE", help="Stop after this stage.")
+@click.option("--dry-run", is_flag=True, help="Show the settings that a try has instead of the recipe's; run nothing.")
+@click.pass_context
+def try_command(
+    context: click.Context,
+    recipe: Path,
+    overrides: tuple[str, ...],
+    folder: str | None,
+    until: str | None,
+    dry_run: bool,
+) -> None:
+    """Walk a whole recipe in a minute or so, so that mistakes show before the real run.
+
+    All stages run, on a few hundred documents of each source and for a step or two, in a run folder of their own. Scores mean
+    nothing. A new model is a tiny one; a base that is imported is the real one, so `diglot plan` says whether it fits.
+
+    OVERRIDES change settings, as for `diglot run`, and go before what a try would set.
+    """
+    loaded, _ = load_recipe(recipe, list(overrides))
+    short = in_short(loaded, overrides)
+    if dry_run:
+        for override in short:
+            say(override)
+        return
+    run = cast(click.Group, context.find_root().command).commands["run"]
+    context.invoke(
+        run, recipe=recipe, overrides=(*short, *overrides), folder=folder, until=until, dry_run=False, verify=False
+    )
+    say(f"every stage of {recipe} can be walked; the real run: diglot run {' '.join([str(recipe), *overrides])}")
+
+
+@click.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of recipes: by it editors complete keys, explain them and mark mistakes.
+
+    A recipe names it in its first line, as those in recipes/ do; `diglot init` writes both:
+    # yaml-language-server: $schema=recipe.schema.json
+    """
+    say_json(json_schema(), indent=1)

@@ -1,17 +1,20 @@
-"""Writes docs/settings.md: every setting of every kind of stage, from the classes that check recipes.
+"""Writes docs/settings.md, every setting of every kind of stage, and docs/recipe.schema.json, which editors complete recipes
+by: both from the classes that check recipes.
 
 python docs/make_settings.py
 """
 
+import json
 from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
-from diglot.recipe import STAGES
+from diglot.recipe import STAGES, json_schema
 from diglot.recipe.common import Settings
 from diglot.recipe.described import default_of, settings_in, untold_choices
 
 PAGE = Path(__file__).resolve().parent / "settings.md"
+SCHEMA = PAGE.with_name("recipe.schema.json")
 HEAD = """# Settings
 
 Made by `make docs` from `diglot/recipe/`: every kind of stage with what it reads and makes, and all its settings. A
@@ -39,6 +42,11 @@ def page() -> str:
         waiting += [each for each in more if each not in inner]
         inner |= more
     return "\n".join(parts)
+
+
+def schema() -> str:
+    """The JSON Schema of recipes."""
+    return json.dumps(json_schema(), ensure_ascii=False, indent=1) + "\n"
 
 
 def doc(settings: type[Settings]) -> str:
@@ -79,3 +87,4 @@ def cell(text: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    SCHEMA.write_text(schema(), encoding="utf-8")

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TOP = ["cli", "stage_commands", "model_commands", "compare_command", "setup_commands", "parameters", "runs", "doctor", "load",
+TOP = ["cli", "stage_commands", "model_commands", "compare_command", "setup_commands", "parameters", "runs", "doctor", "shortened", "load",
        "step", "tries", "flow", "progress", "terminal"]  # fmt: skip
 ROOMS = ["base", "text", "recipe", "endpoint", "read", "curate", "quality", "translate", "align", "tokenizer", "encode",
          "tokens", "model", "expand", "merge", "train", "evaluate", "serve", "plan", "report", "world"]  # fmt: skip

@@ -54,3 +54,4 @@ def test_the_page_of_settings_is_new() -> None:
     make_settings = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(make_settings)
     assert (ROOT / "docs" / "settings.md").read_text() == make_settings.page(), "run: make docs"
+    assert (ROOT / "docs" / "recipe.schema.json").read_text() == make_settings.schema(), "run: make docs"

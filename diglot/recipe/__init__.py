@@ -41,13 +41,14 @@ else:
 class Recipe(Settings):
     """A whole recipe."""
 
-    name: Name
-    description: str = ""
+    name: Name = Field(description="Of the recipe; its run folder is runs/<name>.")
+    description: str = Field("", description="What it is for, in a sentence; the report begins with it.")
     seed: int = Field(0, description="Every stage derives its streams of randomness from this and its own seed.")
     run: str | None = Field(None, description="The run folder; runs/<name> if absent.")
     stages: dict[Name, AnyStage] = Field(
         min_length=1,
         max_length=500,  # what reads them goes from one to the next by recursion
+        description="What is done, by name: each stage makes an artifact, a folder of this name in the run folder.",
         examples=["{corpus: {do: curate, sources: {english: {path: texts, language: en}}}}"],
     )
 
@@ -59,4 +60,10 @@ class Recipe(Settings):
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a recipe, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema(by_alias=True)}
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema(by_alias=True)}
+    for settings in schema["$defs"].values():
+        # An editor shows what a kind of stage is for where its name is written, and tells kinds apart by that name.
+        if "const" in (kind := settings.get("properties", {}).get("do", {})):
+            kind["description"] = " ".join(settings["description"].split("\n\n")[0].split())
+            settings["required"] = ["do", *settings.get("required", [])]
+    return schema
