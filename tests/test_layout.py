@@ -21,14 +21,25 @@ LIBRARIES = {
     "plan": {"train"},
 }  # rooms that these may look into as well
 COMMAND = {
-<<<<<<< HEAD
-    "__init__", "__main__", "cli", "stage_commands", "model_commands", "arena_commands", "compare_command", "setup_commands", "parameters",
-    "runs", "doctor", "terminal", "flow", "step", "tries", "load", "progress",
-=======
-    "__init__", "__main__", "cli", "stage_commands", "model_commands", "compare_command", "setup_commands", "parameters",
-    "runs", "doctor", "shortened", "terminal", "flow", "step", "tries", "load", "progress",
->>>>>>> f2d38d9 (diglot try walks a whole recipe in short, in a run folder of its own; recipes name their JSON Schema, which lies in docs/ and describes every key)
-}  # fmt: skip
+    "__init__",
+    "__main__",
+    "arena_commands",
+    "cli",
+    "compare_command",
+    "doctor",
+    "flow",
+    "load",
+    "model_commands",
+    "parameters",
+    "progress",
+    "runs",
+    "setup_commands",
+    "shortened",
+    "stage_commands",
+    "step",
+    "terminal",
+    "tries",
+}
 WITHOUT_TORCH = ["base", "text", "recipe", "endpoint", "read", "curate", "quality", "translate", "align", "world",
                  "tokenizer", "tokens", "encode"]  # fmt: skip
 IMPORTS = (ast.Import, ast.ImportFrom)
