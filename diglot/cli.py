@@ -34,7 +34,7 @@ from diglot.model_commands import chat_command, serve_command
 from diglot.parameters import Number
 from diglot.recipe import STAGES, Recipe
 from diglot.runs import find_run, run_folder
-from diglot.setup_commands import doctor_command, schema_command, try_command
+from diglot.setup_commands import doctor_command, init_command, schema_command, try_command
 from diglot.stage_commands import stage_command
 
 if TYPE_CHECKING:
@@ -480,7 +480,7 @@ def measure_command(
 
 
 COMMANDS = (
-    try_command, serve_command, chat_command, compare_command, arena_command, votes_command, doctor_command, schema_command,
+    init_command, try_command, serve_command, chat_command, compare_command, arena_command, votes_command, doctor_command, schema_command,
 )  # fmt: skip
 for _command in COMMANDS:
     cli.add_command(_command)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import click
 
@@ -96,3 +96,34 @@ def schema_command() -> None:
     # yaml-language-server: $schema=recipe.schema.json
     """
     say_json(json_schema(), indent=1)
+
+
+INIT_EXAMPLES = """\b
+Examples:
+  diglot init hebrew --language he --base HuggingFaceTB/SmolLM2-135M-Instruct
+  diglot init hebrew --language he --base models/smollm2 --text my/hebrew --base-text my/english --instructions my/chats.jsonl
+"""
+
+
+@click.command("init", epilog=INIT_EXAMPLES)
+@click.argument("name")
+@click.option("--language", required=True, metavar="CODE", help="The language to learn: he, ar, th, zh-Hant, …")
+@click.option("--base", required=True, metavar="MODEL", help="A model's folder, or its name on the Hugging Face hub.")
+@click.option("--text", "texts", multiple=True, metavar="PATH", help="Text in the language: files, folders, globs, URLs (may be given often).  [default: FineWeb-2, from the hub]")  # fmt: skip
+@click.option("--base-text", metavar="PATH", help="Text in the base's language, against forgetting.  [default: FineWeb, from the hub]")  # fmt: skip
+@click.option("--base-language", default="en", show_default=True, metavar="CODE", help="What the base speaks already.")
+@click.option("--instructions", metavar="PATH", help="Conversations in the language: then a chat model is made, too.")
+@click.option("--out", "output", type=click.Path(path_type=Path), metavar="FILE", help="The recipe.  [default: NAME.yaml]")  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace a recipe that is there already.")
+def init_command(name: str, output: Path | None, force: bool, **given: Any) -> None:
+    """Write a commented recipe: a language joins a model that you have.
+
+    Which field holds the text, how much there is, how large the model is and what this machine can do is found out.
+    """
+    with interrupts_wait():
+        from diglot.starter import start
+
+    file = output or Path(f"{name}.yaml")
+    for line in start(name, output=file, force=force, **given):
+        say(f"· {line}")
+    say(f"{file} is written; next: diglot try {file}")

@@ -8,8 +8,16 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TOP = ["cli", "stage_commands", "model_commands", "compare_command", "setup_commands", "parameters", "runs", "doctor", "shortened", "load",
-       "step", "tries", "flow", "progress", "terminal"]  # fmt: skip
+FIRST = [
+    "cli",
+    "setup_commands",
+    "stage_commands",
+    "model_commands",
+    "load",
+    "step",
+    "tries",
+    "flow",
+]  # then the others
 ROOMS = ["base", "text", "recipe", "endpoint", "read", "curate", "quality", "translate", "align", "tokenizer", "encode",
          "tokens", "model", "expand", "merge", "train", "evaluate", "serve", "plan", "report", "world"]  # fmt: skip
 
@@ -24,7 +32,8 @@ def tree() -> str:
     """The page."""
     package = ROOT / "diglot"
     lines = ["# The tree", "", "Made by `make docs` from the files themselves.", "", "```", "diglot/"]
-    lines += [f"├── {name + '.py':<24}{first_sentence(package / f'{name}.py')}" for name in TOP]
+    others = sorted({file.stem for file in package.glob("[!_]*.py")} - set(FIRST))
+    lines += [f"├── {name + '.py':<24}{first_sentence(package / f'{name}.py')}" for name in [*FIRST, *others]]
     for folder in ROOMS:
         lines.append(f"├── {folder + '/':<24}{first_sentence(package / folder / '__init__.py')}")
         lines += files_of(package / folder, "│   ")

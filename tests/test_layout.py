@@ -35,6 +35,7 @@ COMMAND = {
     "runs",
     "setup_commands",
     "shortened",
+    "starter",
     "stage_commands",
     "step",
     "terminal",

@@ -118,6 +118,17 @@ def is_right_to_left(language: str) -> bool:
     return base_code(language) in RIGHT_TO_LEFT
 
 
+def label_of(language: str) -> str:
+    """The label of a language in data sets that name language and script (FineWeb-2, FLORES): `he` is `heb_Hebr`.
+
+    Of a group of languages the commonest member is meant: `ar` is `arb_Arab`.
+    """
+    code, _, script = language.partition("-")
+    members = {ours: theirs for theirs, ours in _MEMBERS.items()}
+    three = {ours: theirs for theirs, ours in _TWO_LETTERS.items()} | members | {"zh": "cmn", "no": "nob"}
+    return f"{three.get(code, code)}_{script or _USUAL_SCRIPTS.get(code, ('Latn',))[0]}"
+
+
 def codes_of_labels(labels: list[str]) -> list[str]:
     """Our codes for an identifier's labels, in their order.
 
