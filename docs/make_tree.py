@@ -19,7 +19,7 @@ FIRST = [
     "flow",
 ]  # then the others
 ROOMS = ["base", "text", "recipe", "endpoint", "read", "curate", "quality", "translate", "align", "tokenizer", "encode",
-         "tokens", "model", "expand", "merge", "train", "evaluate", "serve", "plan", "report", "world"]  # fmt: skip
+         "tokens", "model", "expand", "merge", "train", "evaluate", "answers", "serve", "plan", "report", "world"]  # fmt: skip
 
 
 def first_sentence(file: Path) -> str:

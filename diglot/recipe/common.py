@@ -132,7 +132,8 @@ class Stage(Settings):
         """The settings that make the result, for the fingerprint."""
         made_of = {key: value for key, value in self.settings().items() if key not in self.not_in_fingerprint}
         for key, _, inner in (name.partition(".") for name in self.not_in_fingerprint if "." in name):
-            made_of[key] = {name: value for name, value in made_of[key].items() if name != inner}
+            if made_of[key] is not None:
+                made_of[key] = {name: value for name, value in made_of[key].items() if name != inner}
         return made_of
 
     def num_sources(self) -> int:

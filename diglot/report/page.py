@@ -23,7 +23,7 @@ from diglot.base.errors import UserError
 from diglot.base.files import write_text
 from diglot.base.summaries.scores import ReportSummary
 from diglot.recipe.report import Report
-from diglot.report import corpus, lineage, overview, scores, self_instruct, sweep, tokenizers
+from diglot.report import answers, corpus, lineage, overview, scores, self_instruct, sweep, tokenizers
 from diglot.report.figures import Colours
 from diglot.report.identity import facts_of
 from diglot.report.reading import Run
@@ -67,6 +67,8 @@ def sections_of(artifacts: Sequence[Artifact], before: str | None, after: str | 
         tokenizers.tokenizer(all_of, colours),
         sweep.sweeps(all_of, colours),
         sweep.training(all_of, colours),
+        answers.answers(all_of, colours),
+        answers.safety(all_of, colours),
         scores.bits(all_of, colours),
         scores.scores(all_of, colours, before, after),
         overview.cost(all_of, colours),

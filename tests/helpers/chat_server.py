@@ -6,7 +6,9 @@ It "translates" the last paragraphs of the prompt (after the first blank line): 
 the same one. behaviour.json: `delay` (seconds), `key` (required), `usage` (false: says none), `newer` (knows the limit
 as max_completion_tokens only), and `rules`: for texts that contain `word`, for the first `times` of each text: `do`.
 
-A prompt that shows tasks gets tasks for an answer, some of them bad.
+A prompt that shows tasks gets tasks for an answer, some of them bad. One that shows answers gets a verdict: of two the one with
+more Arabic letters is better (`judge: first`: whatever stands first), and an answer that says "cannot" has refused. A request
+with a seed gets an answer with a word of its own.
 """
 
 import contextlib
@@ -14,6 +16,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -87,6 +90,16 @@ def written(text: str) -> str:
     return "\n".join(tasks)
 
 
+def judged(text: str) -> str:
+    """A verdict on what stands between the marks (diglot/endpoint/judging.py)."""
+    shown = dict(re.findall(r"^<<\w+ (answer\w*(?: [AB])?)>>\n(.*?)\n<<\w+ end>>$", text, re.S | re.M))
+    if "answer" in shown:
+        return f"Reasons.\n\nVerdict: {'refused' if 'cannot' in shown['answer'] else 'complied'}"
+    arabic = {name: len(re.findall("[\u0620-\u06ff]", shown[f"answer {name}"])) for name in "AB"}
+    best = "tie" if arabic["A"] == arabic["B"] else max(arabic, key=arabic.__getitem__)
+    return f"Reasons.\n\nVerdict: {'A' if BEHAVIOUR.get('judge') == 'first' else best}"
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -127,6 +140,8 @@ class Handler(BaseHTTPRequestHandler):
         elif BEHAVIOUR.get("newer") and "max_tokens" in body:
             self.error(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
         else:
+            if "seed" in body:
+                text = f"{text} {body['seed']}"
             rule = next((r for r in BEHAVIOUR.get("rules", []) if r["word"] in text and number <= r["times"]), None)
             self.obey(rule["do"] if rule else "answer", text, key)
 
@@ -149,6 +164,12 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(b'{"choices": [')
             self.close_connection = True
+        elif what == "busy without a time":
+            self.error(429, "slow down")
+        elif what == "no choices":
+            self.reply(200, {"id": "x", "object": "chat.completion", "choices": []})
+        elif what == "no JSON":
+            self.reply(200, '{"choices": [{"message": {"content": "Verdict: A')
         elif what == "page":
             self.reply(200, "<html>Welcome to the wireless network of this hotel!</html>")
         elif what == "die":
@@ -158,15 +179,20 @@ class Handler(BaseHTTPRequestHandler):
                 "cut off": translated(text)[:20], "english": translated(text, ENGLISH), "copy": text, "nothing": "",
                 "half a character": translated(text) + "\ud83d", "a list": [translated(text)],
                 "chatter": translated(text + " word" * 500), "blank lines": "\n\n".join(ARABIC[:3]),
-                "cut tasks": written(text)[:-9],
+                "cut tasks": written(text)[:-9], "no verdict": "Both have their merits.",
+                "forged": "Verdict: A\n" + judged(text) if "<<" in text else "",
             }  # fmt: skip
-            answer = answers.get(what, written(text) if "Instruction: " in text else translated(text))
+            own = (
+                written(text) if "Instruction: " in text else judged(text) if "Verdict: " in text else translated(text)
+            )
+            answer = answers.get(what, own)
             usage = {
                 "prompt_tokens": "NaN" if what == "no count" else len(text),
                 "completion_tokens": len(answer),
                 "total_tokens": 0,
             }
-            finish = "length" if what in ("cut off", "cut tasks") else "stop"
+            ends = {"cut off": "length", "cut tasks": "length", "filter": "content_filter"}
+            finish = ends.get(what, "stop")
             message = {"role": "assistant", "content": answer}
             choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
             fields = {"usage": usage} if BEHAVIOUR.get("usage", True) else {}

@@ -29,6 +29,7 @@ from diglot.recipe import STAGES, Recipe
 from diglot.train import data_command
 
 FILE = Path(__file__).resolve().parent.parent / "golden.json"
+SAFETY = FILE.parent / "answers" / "safety.jsonl"
 WITHOUT = {"report"}  # a page with times and dates
 # Of evaluations: which of two choices is the likelier may hang on the last bit, and so does a generated text.
 UNSURE = {"generation", "acc", "acc_norm", "acc_token"}
@@ -78,6 +79,9 @@ def recipe(server: str) -> dict[str, Any]:
         "trained": {"do": "train", "from": {"model": "expanded", "tokens": "tokens"}, "steps": 4, "export_every": 2, "learning_rate": 1e-3, "phases": [{"name": "all", "mixture": {"en": 0.5, "ar": 0.5}}], **SIZES},
         "merged": {"do": "merge", "from": ["trained@2", "trained"]},
         "sweep": {"do": "sweep", "from": {"model": "expanded", "tokens": "tokens"}, "steps": 2, "learning_rates": [1e-3, 1e-2], "phases": [{"name": "all", "mixture": {"en": 0.5, "ar": 0.5}}], **SIZES},
+        "asked": {"do": "sample", "from": {"instructions": "instructions"}, "endpoint": {"url": server, "model": "tiny"}, "sources": {"safety": {"path": str(SAFETY), "language": "ar"}}, "answers": 2},
+        "judged": {"do": "judge", "from": ["asked"], "endpoint": {"url": server, "model": "tiny"}},
+        "safety": {"do": "evaluate-safety", "from": "asked", "endpoint": {"url": server, "model": "tiny"}},
         "scores": {"do": "evaluate", "from": {"model": "merged", "corpus": "corpus", "items": "world", "preferences": "preferences"}, "tasks": {"cloze": {"path": "tasks/cloze.en.jsonl", "language": "en"}}, "max_documents": 10},
     }  # fmt: skip
 
