@@ -32,6 +32,7 @@ from diglot.base.table import show as show_views
 from diglot.compare_command import compare_command
 from diglot.model_commands import chat_command, serve_command
 from diglot.parameters import Number
+from diglot.publish_command import publish_command
 from diglot.recipe import STAGES, Recipe
 from diglot.runs import find_run, run_folder
 from diglot.setup_commands import doctor_command, init_command, schema_command, try_command
@@ -480,7 +481,8 @@ def measure_command(
 
 
 COMMANDS = (
-    init_command, try_command, serve_command, chat_command, compare_command, arena_command, votes_command, doctor_command, schema_command,
+    init_command, try_command, serve_command, chat_command, compare_command, arena_command, votes_command, publish_command, doctor_command,
+    schema_command,
 )  # fmt: skip
 for _command in COMMANDS:
     cli.add_command(_command)

@@ -34,6 +34,7 @@ COMMAND = {
     "model_commands",
     "parameters",
     "progress",
+    "publish_command",
     "runs",
     "setup_commands",
     "shortened",
