@@ -8,14 +8,14 @@ does what a recipe's stage would do, and does nothing when that is done.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from pydantic.fields import FieldInfo
 
-from diglot.base.artifact import Artifact, Inputs, content_hash, read_artifact
+from diglot.base.artifact import Artifact, Inputs, Progress, content_hash, read_artifact
 from diglot.base.errors import UserError
 from diglot.base.files import make_folder
 from diglot.base.hashes import MEMORY, FileHashes
@@ -24,6 +24,9 @@ from diglot.base.summaries.summary import Summary
 from diglot.load import Where, check, parse_value
 from diglot.recipe.common import Settings, Stage
 from diglot.recipe.described import default_of, example_of, is_deep, settings_in, untold_choices
+
+if TYPE_CHECKING:
+    from diglot.step import Step
 
 
 class StageCommand(click.Command):
@@ -135,16 +138,58 @@ def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **giv
     for role, paths in folders.items():
         if len(paths) > 1 and not settings.reads[role].many:
             raise UserError(f"--{role} takes one folder, not {len(paths)}")
-    inputs = {role: [_input(Path(path), role, settings) for path in paths] for role, paths in folders.items()}
+    inputs = {role: [input_artifact(Path(path), role, settings) for path in paths] for role, paths in folders.items()}
     stage, where = given_settings(settings, given, inputs)
+    console = make_console()
+    view = terminal.StageProgress(console, 1)
+    try:
+        artifact, was_done = run_alone(stage, where, inputs, out, recipe_seed, view.started, view.say)
+    finally:
+        view.stop()
+    if was_done:
+        console.print(f"nothing to do: {out} is done", markup=False)
+        return
+    view.finished(flow.Step(out.name, stage, {}, out, out), artifact)
+    console.print(str(out), markup=False)
+
+
+def run_alone(
+    stage: Stage,
+    where: Where,
+    inputs: dict[str, list[Artifact]],
+    out: Path,
+    seed: int,
+    started: Callable[[Step], Progress] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> tuple[Artifact, bool]:
+    """Run a stage that belongs to no recipe, with a plan of one step: the same states, lock and writing as in a run.
+
+    Args:
+        stage: its settings.
+        where: what gave them, for errors.
+        inputs: the artifacts that it reads, by role.
+        out: the folder of its artifact.
+        seed: what `seed:` is in a recipe.
+        started: called before it runs; returns what receives its progress.
+        say: shows what it has to say on the way.
+
+    Returns:
+        The artifact, and whether it was there already.
+
+    Raises:
+        UserError: what the stage refuses; or another process is at work there.
+    """
+    from diglot import flow
+
     # Everything but the artifact goes into a folder of its own, so that commands beside each other do not meet.
     work = out.parent / f".{out.name}.diglot"
     flow.refuse_impossible(stage, where)
-    step = flow.Step(out.name, stage, {role: list(paths) for role, paths in folders.items()}, out, work)
+    reads = {role: [str(artifact.path) for artifact in artifacts] for role, artifacts in inputs.items()}
+    step = flow.Step(out.name, stage, reads, out, work)
     hashes = FileHashes(work / MEMORY)
     step.made_from = {
         "version": stage.version,
-        "seed": recipe_seed,
+        "seed": seed,
         "files": hashes.of_paths(stage.outside_paths(), where, ask=flow.ask_server),
         # Two folders may hold artifacts of the same name: their places keep them apart, and in order.
         "stages": {
@@ -153,21 +198,15 @@ def _run_stage_command(settings: type[Stage], out: Path, recipe_seed: int, **giv
         },
     }
     step.fingerprint = flow.step_fingerprint(stage, step.made_from, {})
-    console = make_console()
-    view = terminal.StageProgress(console, 1)
     make_folder(work)
     with flow.locked(work, "another folder with --out"):
         flow.set_state(step)
-        if step.state == "done":
-            console.print(f"nothing to do: {out} is done", markup=False)
-            return
-        try:
-            artifact = flow.run_stage(step, Inputs(inputs), recipe_seed, where, hashes, view.started(step), view.say)
-            hashes.save()
-        finally:
-            view.stop()
-        view.finished(step, artifact)
-        console.print(str(out), markup=False)
+        if step.state == "done" and (artifact := read_artifact(out)):
+            return artifact, True
+        progress = started(step) if started else None
+        artifact = flow.run_stage(step, Inputs(inputs), seed, where, hashes, progress, say)
+        hashes.save()
+        return artifact, False
 
 
 def given_settings(
@@ -188,7 +227,7 @@ def given_settings(
     return check(settings, value, where), where
 
 
-def _input(folder: Path, role: str, settings: type[Stage]) -> Artifact:
+def input_artifact(folder: Path, role: str, settings: type[Stage]) -> Artifact:
     """An artifact by its folder; a bare Hugging Face folder passes for a model or tokenizer, a hub name for a model."""
     needs = settings.reads[role]
     if needs.accepts("model") and not folder.exists():

@@ -32,6 +32,7 @@ COMMAND = {
     "flow",
     "load",
     "model_commands",
+    "notebook",
     "parameters",
     "progress",
     "publish_command",
