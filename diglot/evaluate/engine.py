@@ -65,6 +65,7 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> S
     tasks, items = {**made, **settings.tasks}, {**made_items, **items}
     context.progress(0, None, "", "loading the model")
     model = LanguageModel.load(inputs.one("model").path, settings.batch_size, settings.document_start)
+    model.batch_tokens = settings.batch_tokens
     # Three kinds of measurement, each with its own file of rows; the summary grows as they come in.
     scores, spread = ScoresSummary(), Spread()
     if documents:

@@ -73,8 +73,16 @@ class Adapter(TemplateLM):
 
     @property
     def prefix_token_id(self) -> int:
-        """What an empty context consists of."""
-        return self.language_model.prefix_id
+        """What an empty context consists of: as the harness has it, the first of the tokenizer's own special tokens.
+
+        It need not be what stands before a document in training: of SmolLM2 it is `<|im_start|>`, and a sentence
+        scores 19 nats apart after the one and the other.
+        """
+        model = self.language_model
+        if model.document_start is not None:
+            return model.prefix_id
+        named = (model.tokenizer.bos_token_id, model.tokenizer.eos_token_id)
+        return next((token for token in named if token is not None), model.prefix_id)
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
         """Token ids; with what the tokenizer adds by itself unless told otherwise."""

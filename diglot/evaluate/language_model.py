@@ -3,21 +3,21 @@
 The model is loaded the way every other user of it would (`AutoModelForCausalLM`), so that a score also proves the
 export; the tokenizer is tokenizer.json as it is, which `encode` trains on. Three rules keep the numbers exact and cheap:
 
-* Sequences are scored longest first, padded on the right. A causal model never looks right, so padding changes
-  nothing and no mask is needed.
-* The output layer runs only where a token is asked for (`logits_to_keep`): of a choice's 40 tokens, often one.
-* A batch never holds more logits than `MAX_LOGITS_BYTES`, whatever the vocabulary.
+* What sequences have in common is computed once, and the output layer runs only where a token is asked for
+  (`scoring.py`).
+* A batch is bounded in sequences, in tokens, and in bytes of logits, whatever the vocabulary.
+* Rows of generation that have ended make room for others (`generation.py`).
 
     model = LanguageModel.load(folder, batch_size=64)
     model.score([Request(context=[1, 17], continuation=[5, 9])])   ->  [Score(log_likelihood=-3.2, …)]
 
-Shapes: B sequences in the batch, T tokens, P positions whose logits are kept, V vocabulary.
+Shapes: B sequences in the batch, T tokens.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from transformers.utils import logging as transformers_logging
 from diglot.base.errors import UserError
 from diglot.base.format import excerpt
 from diglot.base.notice import quieten_libraries
+from diglot.evaluate.generation import Rows, continue_rows
+from diglot.evaluate.scoring import batches, rows_of, score_rows, sees_everything, takes_rows
 from diglot.model.families import read_raw_config
 from diglot.tokenizer.chat import Chat, NoChatFormat, load_chat
 from diglot.tokenizer.description import MODEL_FILES, ids_in, read_json
@@ -37,7 +39,7 @@ from diglot.tokenizer.folder import load_tokenizer
 from diglot.tokenizer.framing import find_framing
 from diglot.tokenizer.special import ENDS
 
-MAX_LOGITS_BYTES = 256 * 2**20
+BATCH_TOKENS = 4096
 Message = dict[str, str]
 Report = Callable[[int, int], None]
 
@@ -88,13 +90,6 @@ class Generation:
     cut: bool = False
 
 
-@dataclass(frozen=True)
-class _Batch:
-    rows: list[int]
-    first: int  # the first position whose logits are kept
-    last: int  # one past the last
-
-
 class LanguageModel:
     """A causal language model with its tokenizer, for scoring and greedy generation.
 
@@ -104,6 +99,7 @@ class LanguageModel:
 
     def __init__(self, model: Any, tokenizer: Any, folder: Path, batch_size: int, document_start: str | None = None):
         self.document_start = document_start
+        self.batch_tokens = BATCH_TOKENS  # scored at a time; `evaluate` has a setting for it
         self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
         self.folder = folder
         self.max_length: int = getattr(model.config, "max_position_embeddings", None) or 2048
@@ -212,6 +208,11 @@ class LanguageModel:
 
     # --- scoring ------------------------------------------------------------------------------------------------
 
+    @functools.cached_property
+    def follows_masks(self) -> bool:
+        """Whether the model follows positions and masks that are given to it; tried once."""
+        return takes_rows(self.model)
+
     def score(self, requests: Sequence[Request], report: Report = _silent) -> list[Score]:
         """Log-likelihoods of continuations, in the order given.
 
@@ -222,16 +223,18 @@ class LanguageModel:
             UserError: a continuation is longer than the model's length.
         """
         contexts = [self._fit(request) for request in requests]
-        lengths = [len(context) + len(r.continuation) - 1 for context, r in zip(contexts, requests)]
-        order = sorted(range(len(requests)), key=lambda row: (-lengths[row], row))
-        scores: list[Score | None] = [None] * len(requests)
-        done = 0
-        for batch in self._batches(order, contexts, lengths):
-            for row, score in zip(batch.rows, self._score_batch(batch, contexts, requests)):
-                scores[row] = score
-            done += len(batch.rows)
-            report(done, len(requests))
-        return [score for score in scores if score is not None]
+        sequences = [(context + r.continuation)[:-1] for context, r in zip(contexts, requests)]
+        share = len(requests) > 1 and sees_everything(self.model.config) and self.follows_masks
+        rows = rows_of(sequences, [len(context) - 1 for context in contexts], share)
+        continuations = [request.continuation for request in requests]
+        scores: dict[int, Score] = {}
+        for batch in batches(rows, self.batch_size, self.batch_tokens, self.vocabulary_size):
+            for number, (log_likelihood, greedy) in score_rows(self.model, batch, continuations).items():
+                context, request = contexts[number], requests[number]
+                cut = len(context) < len(request.context)
+                scores[number] = Score(log_likelihood, greedy, len(request.continuation), context, cut)
+            report(len(scores), len(requests))
+        return [scores[number] for number in range(len(requests))]
 
     def _fit(self, request: Request) -> list[int]:
         room = self.max_length + 1 - len(request.continuation)
@@ -242,46 +245,6 @@ class LanguageModel:
                 f"{self.max_length}: {text[:80]!r}…"
             )
         return request.context[-room:]
-
-    def _batches(self, order: list[int], contexts: list[list[int]], lengths: list[int]) -> Iterator[_Batch]:
-        """Neighbours in length, up to the batch size and the memory for their logits."""
-        rows: list[int] = []
-        first = last = 0
-        for row in order:
-            start, end = len(contexts[row]) - 1, lengths[row]
-            new_first, new_last = (min(first, start), max(last, end)) if rows else (start, end)
-            logits_bytes = (len(rows) + 1) * (new_last - new_first) * self.vocabulary_size * 4
-            if rows and (len(rows) == self.batch_size or logits_bytes > MAX_LOGITS_BYTES):
-                yield _Batch(rows, first, last)
-                rows, new_first, new_last = [], start, end
-            rows, first, last = [*rows, row], new_first, new_last
-        if rows:
-            yield _Batch(rows, first, last)
-
-    @torch.inference_mode()
-    def _score_batch(self, batch: _Batch, contexts: list[list[int]], requests: Sequence[Request]) -> Iterator[Score]:
-        sequences = [(contexts[row] + requests[row].continuation)[:-1] for row in batch.rows]
-        tokens_BT = torch.zeros(len(sequences), max(map(len, sequences)), dtype=torch.long)
-        for index, sequence in enumerate(sequences):
-            tokens_BT[index, : len(sequence)] = torch.tensor(sequence)
-        logits_BPV = self.model(
-            input_ids=tokens_BT.to(self.device),
-            logits_to_keep=torch.arange(batch.first, batch.last, device=self.device),
-            use_cache=False,
-        ).logits
-        for index, row in enumerate(batch.rows):
-            continuation = requests[row].continuation
-            start = len(contexts[row]) - 1 - batch.first
-            logits_PV = logits_BPV[index, start : start + len(continuation)].float()
-            targets_P = torch.tensor(continuation, dtype=torch.long, device=self.device)
-            target_logits_P = logits_PV.gather(1, targets_P[:, None])[:, 0]
-            yield Score(
-                log_likelihood=float((target_logits_P - logits_PV.logsumexp(1)).double().sum()),
-                greedy=bool((logits_PV.argmax(1) == targets_P).all()),
-                num_tokens=len(continuation),
-                context=contexts[row],
-                cut=len(contexts[row]) < len(requests[row].context),
-            )
 
     # --- generation ---------------------------------------------------------------------------------------------
 
@@ -301,31 +264,55 @@ class LanguageModel:
                 f"max_new_tokens {max_new_tokens} leaves no room for a prompt: {self.folder} can attend to "
                 f"{self.max_length} tokens"
             )
-        order = sorted(range(len(contexts)), key=lambda row: (-len(contexts[row][-room:]), row))
-        generations: list[Generation | None] = [None] * len(contexts)
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            cut = [contexts[row][-room:] for row in rows]
-            for row, text, context in zip(rows, self._generate_batch(cut, max_new_tokens, stops), cut):
-                generations[row] = Generation(text, context, cut=len(context) < len(contexts[row]))
-            report(start + len(rows), len(order))
-        return [generation for generation in generations if generation is not None]
+        cut = [context[-room:] for context in contexts]
+        if self.follows_masks:
+            written = self._generate_together(cut, max_new_tokens, stops, report)
+        else:
+            written = self._generate_in_batches(cut, max_new_tokens, stops, report)
+        texts = [cut_at(self.tokenizer.decode(ids, skip_special_tokens=True), stops) for ids in written]
+        return [
+            Generation(text, context, len(context) < len(whole)) for text, context, whole in zip(texts, cut, contexts)
+        ]
+
+    def _generate_together(
+        self, contexts: list[list[int]], max_new_tokens: int, stops: Sequence[str], report: Report
+    ) -> list[list[int]]:
+        # A token is at least a byte long, so a string that has just been finished lies within this many tokens.
+        tail = max((len(stop.encode()) for stop in stops), default=0) + 1
+
+        def ended(ids: list[int]) -> bool:
+            if ids[-1] in self.end_ids:
+                return True
+            text = self.tokenizer.decode(ids[-tail:]) if stops else ""
+            return any(stop in text for stop in stops)
+
+        rows = Rows(self.model, self.model.generation_config.pad_token_id)
+        written = continue_rows(rows, contexts, self.batch_size, max_new_tokens, ended, report)
+        return [ids[:-1] if ids[-1] in self.end_ids else ids for ids in written]
 
     @torch.inference_mode()
-    def _generate_batch(self, contexts: list[list[int]], max_new_tokens: int, stops: Sequence[str]) -> list[str]:
-        width = max(map(len, contexts))
+    def _generate_in_batches(
+        self, contexts: list[list[int]], max_new_tokens: int, stops: Sequence[str], report: Report
+    ) -> list[list[int]]:
+        """As transformers does, for families that have states or masks of their own."""
+        order = sorted(range(len(contexts)), key=lambda row: (-len(contexts[row]), row))
         pad = self.model.generation_config.pad_token_id
-        tokens_BT = torch.tensor([[pad] * (width - len(ids)) + ids for ids in contexts], device=self.device)
-        mask_BT = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in contexts])
-        criteria = [_StopStrings(self.tokenizer, stops, width)] if stops else []
-        output_BT = self.model.generate(
-            input_ids=tokens_BT,
-            attention_mask=mask_BT.to(self.device),
-            max_new_tokens=max_new_tokens,
-            stopping_criteria=StoppingCriteriaList(criteria),
-        )
-        texts = self.tokenizer.batch_decode(output_BT[:, width:], skip_special_tokens=True)
-        return [cut_at(text, stops) for text in texts]
+        written: dict[int, list[int]] = {}
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            width = len(contexts[rows[0]])
+            tokens = [[pad] * (width - len(contexts[row])) + contexts[row] for row in rows]
+            mask = [[0] * (width - len(contexts[row])) + [1] * len(contexts[row]) for row in rows]
+            criteria = [_StopStrings(self.tokenizer, stops, width)] if stops else []
+            output_BT = self.model.generate(
+                input_ids=torch.tensor(tokens, device=self.device),
+                attention_mask=torch.tensor(mask, device=self.device),
+                max_new_tokens=max_new_tokens,
+                stopping_criteria=StoppingCriteriaList(criteria),
+            )
+            written |= dict(zip(rows, output_BT[:, width:].tolist()))
+            report(len(written), len(order))
+        return [written[row] for row in range(len(order))]
 
 
 def cut_at(text: str, stops: Sequence[str]) -> str:

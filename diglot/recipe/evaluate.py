@@ -76,6 +76,9 @@ class Evaluate(Stage):
     translations: int = Field(0, ge=0, description="Make this many translation items a direction from held-out pairs.")
     limit: Count | None = Field(None, description="Items a task at most.")
     batch_size: Count = Field(64, description="Sequences in memory at a time.")
+    batch_tokens: Count = Field(
+        4096, description="Tokens that are scored at a time, padding included; one longer sequence is scored alone."
+    )
     max_documents: Count = Field(
         200, description="Held-out documents a source for bits per byte, and for items made of them."
     )

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from diglot.base.errors import UserError
-from diglot.evaluate import language_model
+from diglot.evaluate import scoring
 from diglot.evaluate.language_model import LanguageModel, Request, cut_at
 from diglot.tokenizer.folder import load_tokenizer
 
@@ -50,7 +50,7 @@ def test_log_likelihoods_are_those_of_transformers(learnt_folder, learnt_model):
 def test_batching_changes_nothing(random_model, random_folder, batch_size, monkeypatch):
     asked = requests(random_model)
     expected = [score.log_likelihood for score in random_model.score(asked)]
-    monkeypatch.setattr(language_model, "MAX_LOGITS_BYTES", 100_000 * batch_size)
+    monkeypatch.setattr(scoring, "MAX_LOGITS_BYTES", 100_000 * batch_size)
     again = LanguageModel.load(random_folder, batch_size).score(asked)
     assert [score.log_likelihood for score in again] == pytest.approx(expected, abs=1e-4)
 
