@@ -13,7 +13,6 @@ The model is loaded once, as any other program would load it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ from diglot.base.summaries.scores import Metric, ScoresSummary, TaskScore
 from diglot.evaluate.bits import bits_per_byte, cut, read_held_out
 from diglot.evaluate.heldout import held_out_tasks
 from diglot.evaluate.items import build_contexts, read_items
-from diglot.evaluate.language_model import LanguageModel, Report
+from diglot.evaluate.language_model import LanguageModel, Report, seen
 from diglot.evaluate.metrics import chance_of_texts, mean, mean_without_each, text_metric, text_score_without_each
 from diglot.evaluate.preferences import read_pairs, score_pairs, within
 from diglot.evaluate.spread import Spread
@@ -35,9 +34,6 @@ from diglot.text.consistency import in_language
 
 if TYPE_CHECKING:
     from diglot.evaluate.harness import ItemTask
-
-HARNESS_BOOTSTRAP = 1000
-HEADLINES = ("acc_norm", "acc", "exact_match", "f1", "chrf", "bleu")  # of the harness's own tasks, first wins
 
 
 def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> ScoresSummary:
@@ -77,7 +73,11 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> S
     if tasks:
         scores.tasks.update(_run_tasks(tasks, items, model, settings.limit, seed, output, report, spread))
     if settings.lm_eval_tasks:
-        scores.tasks.update(_run_harness_tasks(settings, model, output, report, spread))
+        from diglot.evaluate.harness_tasks import run_harness_tasks  # extra: evaluate
+
+        found, groups = run_harness_tasks(settings, model, output, report, spread)
+        scores.tasks.update(found)
+        scores.groups.update(groups)
     if pairs:
         by_source, rows = score_pairs(model, pairs, settings.limit, report("answers"))
         scores.preferences.update(by_source)
@@ -156,7 +156,7 @@ def _task_score(task: ItemTask, results: dict, samples: list[dict], without: dic
         metrics=metrics,
         chance=chance,
         items=len(samples),
-        contexts_cut=sum(any(_seen(response[0]).cut for response in s["resps"]) for s in samples),
+        contexts_cut=sum(any(seen(response[0]).cut for response in s["resps"]) for s in samples),
         shots=settings.shots,
         chat=settings.chat,
     )
@@ -186,84 +186,6 @@ def _item_row(task: Task, sample: dict[str, Any]) -> dict[str, Any]:
         "exact_match": sample["exact_match"],
         "in_language": in_language([generation], task.language, [reference])[0],
         "chrf": round(text_metric("chrf", task.language).sentence_score(generation, [reference]).score, 2),
-    }
-
-
-def _seen(response: Any) -> Any:
-    """The score or the generation behind a response; None for a harness task's bare number."""
-    return getattr(response, "score", None) or getattr(response, "generation", None)
-
-
-# --- tasks that come with the harness ---------------------------------------------------------------------------
-
-
-def _run_harness_tasks(
-    settings: Evaluate, model: LanguageModel, output: Path, report: Callable[[str], Report], spread: Spread
-) -> dict[str, TaskScore]:
-    """Tasks by their names in lm-evaluation-harness; their data sets come from the hub.
-
-    Raises:
-        UserError: an unknown task, or its data set cannot be loaded.
-    """
-    from lm_eval import evaluate  # extra: evaluate
-    from lm_eval.tasks import TaskManager
-
-    from diglot.evaluate.harness import Adapter
-
-    try:
-        loaded = TaskManager().load(list(settings.lm_eval_tasks))
-    except KeyError as error:
-        raise UserError(f"lm_eval_tasks: {error.args[0]}; `lm-eval ls tasks` lists what there is") from error
-    except Exception as error:  # the hub client raises many kinds: no network, no such data set, gated, …
-        raise UserError(
-            f"lm_eval_tasks: the data of {', '.join(settings.lm_eval_tasks)} cannot be loaded "
-            f"({type(error).__name__}: {str(error)[:200]}). They come from the Hugging Face hub: check the network, "
-            "or unset HF_HUB_OFFLINE, or run once where there is a network and copy the cache (HF_HOME); "
-            "or give your own items under `tasks:`"
-        ) from error
-    results = evaluate(
-        Adapter(model, report), loaded, limit=settings.limit, bootstrap_iters=HARNESS_BOOTSTRAP, log_samples=True
-    )
-    summaries = {}
-    for name in sorted(loaded["tasks"]):
-        samples = results["samples"][name]
-        write_lines(output / "items" / f"{name}.jsonl", [_harness_row(sample) for sample in samples])
-        summaries[name] = _harness_score(loaded["tasks"][name], results["results"][name], samples)
-        values = [sample.get(summaries[name].metric) for sample in samples]
-        # The harness aggregates as a task says; only of what is a mean of items it is known what each one adds.
-        numbers = [float(value) for value in values if isinstance(value, int | float)]
-        if len(numbers) == len(values) and math.isclose(mean(numbers), summaries[name].score.value, rel_tol=1e-9):
-            spread.add("task", name, [sample["doc"] for sample in samples], mean_without_each(numbers))
-    return summaries
-
-
-def _harness_score(task: Any, results: dict[str, Any], samples: list[dict]) -> TaskScore:
-    values = {key.split(",")[0]: value for key, value in results.items() if "," in key}
-    metrics = [name for name in values if "_stderr" not in name]
-    headline = next((name for name in HEADLINES if name in metrics), metrics[0])
-    choice = task.OUTPUT_TYPE == "multiple_choice"
-    errors = {name: values.get(f"{name}_stderr") for name in metrics}  # "N/A" where the harness has none
-    counts = [len(task.doc_to_choice(sample["doc"])) for sample in samples] if choice else []
-    return TaskScore(
-        language="",
-        kind="choice" if choice else "generation",
-        metric=headline,
-        metrics={name: Metric(values[name], e if isinstance(e, float) else None) for name, e in errors.items()},
-        chance=mean([1 / count for count in counts]) if counts else 0.0,
-        items=len(samples),
-    )
-
-
-def _harness_row(sample: dict[str, Any]) -> dict[str, Any]:
-    responses = [response[0] for response in sample["resps"]]
-    return {
-        "id": str(sample["doc_id"]),
-        "prompt": str(sample["arguments"][0][0]),
-        "context": seen.context if (seen := _seen(responses[0])) else None,
-        "arguments": [[str(part) for part in arguments] for arguments in sample["arguments"]],
-        "responses": [list(r) if isinstance(r, tuple) else r for r in responses],
-        "target": str(sample["target"]),
-        "metrics": {name: repr(sample[name]) for name in sample["metrics"]},
     }
 
 

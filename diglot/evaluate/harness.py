@@ -26,7 +26,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from diglot.base.errors import UserError
 from diglot.evaluate.items import ChatPrompt, Item, separator
-from diglot.evaluate.language_model import Generation, LanguageModel, Report, Request, Score
+from diglot.evaluate.language_model import Generation, LanguageModel, Message, Report, Request, Score
 from diglot.evaluate.metrics import corpus_score, mean, normalise, text_metric
 from diglot.recipe.evaluate import Task
 from diglot.tokenizer.thoughts import answer_of
@@ -88,10 +88,21 @@ class Adapter(TemplateLM):
         """Token ids; with what the tokenizer adds by itself unless told otherwise."""
         return self.language_model.encode(string, add_special_tokens is None or add_special_tokens)
 
+    @property
+    def tokenizer_name(self) -> str:
+        """By which the harness would tell cached requests apart; none are cached."""
+        return str(self.language_model.folder)
+
+    def apply_chat_template(self, chat_history: list[Message], add_generation_prompt: bool = True) -> ChatPrompt:
+        """A conversation up to the assistant's next words; without a generation prompt its last message is begun."""
+        begun = "" if add_generation_prompt else chat_history[-1]["content"]
+        messages = chat_history if add_generation_prompt else chat_history[:-1]
+        return ChatPrompt.render(self.language_model, messages, begun)
+
     def request(self, context: str, continuation: str) -> Request:
         """The token ids of a context and its continuation."""
         if isinstance(context, ChatPrompt):
-            return self.language_model.encode_answer(context.messages, continuation)
+            return self.language_model.encode_begun_answer(context.messages, context.begun, continuation)
         if not context:
             return Request([self.prefix_token_id], self.tok_encode(continuation, add_special_tokens=False))
         return Request(*self._encode_pair(context, continuation))
@@ -151,6 +162,9 @@ class Adapter(TemplateLM):
     def request_context(self, context: str) -> list[int]:
         """The token ids of a context alone."""
         if isinstance(context, ChatPrompt):
+            if context.begun:
+                request = self.language_model.encode_answer(context.messages, context.begun)
+                return request.context + request.continuation
             return self.language_model.encode_chat(context.messages, add_generation_prompt=True)[0]
         return self.tok_encode(context) or [self.prefix_token_id]
 

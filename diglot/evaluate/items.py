@@ -32,15 +32,20 @@ class ChatPrompt(str):
     """A conversation, as the chat template writes it, for people and other libraries, and as messages for us.
 
     Our own model encodes the messages, so that nothing in them can pass for a special token.
+
+    Attributes:
+        messages: what was said before the answer.
+        begun: the first words of the answer, where a task gives them.
     """
 
     messages: list[Message]
+    begun: str
 
     @classmethod
-    def render(cls, model: LanguageModel, messages: list[Message]) -> ChatPrompt:
-        """The conversation up to where the assistant is to speak."""
-        prompt = cls(model.chat.text(messages, add_generation_prompt=True))
-        prompt.messages = messages
+    def render(cls, model: LanguageModel, messages: list[Message], begun: str = "") -> ChatPrompt:
+        """The conversation up to where the assistant is to speak, or to speak on."""
+        prompt = cls(model.chat.text(messages, add_generation_prompt=True) + begun)
+        prompt.messages, prompt.begun = messages, begun
         return prompt
 
 

@@ -90,6 +90,11 @@ class Generation:
     cut: bool = False
 
 
+def seen(response: Any) -> Any:
+    """The score or the generation behind a response; None for a bare number of the harness."""
+    return getattr(response, "score", None) or getattr(response, "generation", None)
+
+
 class LanguageModel:
     """A causal language model with its tokenizer, for scoring and greedy generation.
 
@@ -196,6 +201,12 @@ class LanguageModel:
         ids, targets = self.encode_chat([*messages, {"role": "assistant", "content": answer}])
         end = max(position for position, target in enumerate(targets) if target)
         return Request(context, ids[len(context) : end])
+
+    def encode_begun_answer(self, messages: list[Message], begun: str, answer: str) -> Request:
+        """An answer that goes on after its first words, which belong to the context."""
+        whole = self.encode_answer(messages, begun + answer)
+        length = len(self.encode_answer(messages, begun).continuation) if begun else 0
+        return Request(whole.context + whole.continuation[:length], whole.continuation[length:])
 
     def windows(self, ids: list[int]) -> list[Request]:
         """Cut a document as training does: BOS first, then windows that predict each token exactly once.

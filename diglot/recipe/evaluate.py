@@ -44,6 +44,21 @@ class Task(Settings):
         return self
 
 
+class HarnessTask(Settings):
+    """A task or a group of lm-evaluation-harness, and how its items are put; what is absent is as the task has it."""
+
+    task: str = Field(description="Its name, or the path of its YAML.")
+    language: Language | None = Field(
+        None,
+        description="What it is in; absent: what its name or that of its data ends in (`xnli_ar`), if that is a code.",
+    )
+    shots: int | None = Field(None, ge=0, description="Examples before the item (the harness's num_fewshot).")
+    chat: bool = Field(False, description="Put items into the chat template.")
+    shots_as_turns: bool = Field(False, description="With `chat`: each example is an earlier turn.")
+    system: str | None = Field(None, description="A system message, or what stands before everything.")
+    limit: Count | None = Field(None, description="Items at most; absent: the stage's `limit`.")
+
+
 class Evaluate(Stage):
     """Measure a model: bits per byte by language, choice and generation tasks, preference margins."""
 
@@ -56,7 +71,7 @@ class Evaluate(Stage):
     }
     function: ClassVar[str] = "diglot.evaluate.engine:run"
     position: ClassVar[int] = 110
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     extra: ClassVar[str | None] = "evaluate"
 
     do: Literal["evaluate"] = "evaluate"
@@ -67,8 +82,13 @@ class Evaluate(Stage):
             "{facts: {path: my/facts.jsonl, language: ar, shots: 4}, questions: {path: my/qa.jsonl, language: ar, kind: generation}}"
         ],
     )
-    lm_eval_tasks: list[str] = Field(
-        [], description="Tasks that come with lm-evaluation-harness, by name.", examples=["[hellaswag, arabicmmlu]"]
+    lm_eval_tasks: list[str | HarnessTask] = Field(
+        [],
+        description="Tasks and groups of lm-evaluation-harness, by name.",
+        examples=["[hellaswag, {task: arabicmmlu, shots: 5, chat: true}]"],
+    )
+    include_path: str | None = Field(
+        None, description="A folder with tasks of yours in the harness's YAML; they win over those of the same name."
     )
     continuations: int = Field(
         0, ge=0, description="Make this many choice items a language from held-out text: which words come next?"
@@ -118,4 +138,5 @@ class Evaluate(Stage):
         """The tasks' files, where the items come from outside."""
         inside = isinstance(self.from_, dict) and "items" in self.from_
         paths = {("tasks", name, "path"): task.path for name, task in self.tasks.items() if task.path is not None}
-        return {key: path for key, path in paths.items() if not inside or path.startswith(("/", "~"))}
+        outside = {key: path for key, path in paths.items() if not inside or path.startswith(("/", "~"))}
+        return outside | ({("include_path",): self.include_path} if self.include_path else {})

@@ -19,7 +19,7 @@ from diglot.base.artifact import Artifact, Inputs
 from diglot.base.errors import UserError
 from diglot.base.intervals import jackknife_error
 from diglot.base.summaries.scores import Metric
-from diglot.evaluate import engine
+from diglot.evaluate import engine, harness_tasks
 from diglot.evaluate.bits import bits_per_byte, cut, read_held_out
 from diglot.evaluate.metrics import ratio_without_each
 from diglot.evaluate.preferences import read_pairs, score_pairs, within
@@ -339,18 +339,24 @@ def test_harness_tasks_without_a_network_or_with_a_wrong_name(learnt_folder, tmp
     gone = {**config, "task": "gone", "dataset_path": "diglot-tests/there-is-no-such-data-set"}
     (folder / "here.yaml").write_text(json.dumps(here))
     (folder / "gone.yaml").write_text(json.dumps(gone))
-    import lm_eval.tasks
-
-    manager = lm_eval.tasks.TaskManager(include_path=str(folder), include_defaults=False)
-    monkeypatch.setattr(lm_eval.tasks, "TaskManager", lambda: manager)
-    scores, output = run(learnt_folder, tmp_path, context, {"lm_eval_tasks": ["here"]}, name="here")
+    manager = harness_tasks.TaskManager
+    monkeypatch.setattr(harness_tasks, "TaskManager", lambda **given: manager(**given | {"include_defaults": False}))
+    scores, output = run(
+        learnt_folder, tmp_path, context, {"lm_eval_tasks": ["here"], "include_path": str(folder)}, name="here"
+    )
     assert scores.tasks["here"].score.value == 1
     assert scores.tasks["here"].chance == 0.5
     assert read(output / "items" / "here.jsonl")[0]["context"][0] == 1
     with pytest.raises(UserError, match=r"cannot be loaded .* come from the Hugging Face hub"):
-        run(learnt_folder, tmp_path, context, {"lm_eval_tasks": ["gone"]}, name="gone")
+        run(learnt_folder, tmp_path, context, {"lm_eval_tasks": ["gone"], "include_path": str(folder)}, name="gone")
     with pytest.raises(UserError, match="'missing' is not a registered task"):
-        run(learnt_folder, tmp_path, context, {"lm_eval_tasks": ["missing"]}, name="missing")
+        run(
+            learnt_folder,
+            tmp_path,
+            context,
+            {"lm_eval_tasks": ["missing"], "include_path": str(folder)},
+            name="missing",
+        )
 
 
 # --- what it costs --------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ class TaskScore(Record):
     """What a model scored in a task.
 
     Attributes:
-        language: ISO 639 code; of a task that comes with the harness, none.
+        language: ISO 639 code; none where a task of the harness does not say it.
         kind: `choice` or `generation`.
         metric: the headline of `metrics`.
         metrics: all that were computed: shares in 0..1, chrF and BLEU in 0..100.
@@ -68,6 +68,19 @@ class TaskScore(Record):
 
 
 @dataclass(frozen=True)
+class GroupScore(Record):
+    """An average over tasks.
+
+    Attributes:
+        tasks: that it is over, or other groups.
+        metrics: by name.
+    """
+
+    tasks: list[str]
+    metrics: dict[str, Metric]
+
+
+@dataclass(frozen=True)
 class PreferenceScore(Record):
     """How a model ranks held-out pairs of a source.
 
@@ -95,6 +108,7 @@ class ScoresSummary(Summary, of=("scores",)):
 
     bits_per_byte: dict[str, BitsPerByte] = field(default_factory=dict)
     tasks: dict[str, TaskScore] = field(default_factory=dict)
+    groups: dict[str, GroupScore] = field(default_factory=dict)
     preferences: dict[str, PreferenceScore] = field(default_factory=dict)
 
     @property
