@@ -3,6 +3,7 @@
     scores.json          the summary: bits per byte by language, tasks, preferences; with standard errors
     items/<task>.jsonl   every item: its prompt; `input`, the whole text before the answer (shots and chat format
                          included), and `context`, its exact token ids; choices with log-likelihoods or generation
+    tables.md            benchmarks by language: those that the model was trained in, all others, and their averages
     documents.jsonl      bits of every held-out document
     pairs.jsonl          log-likelihoods of every held-out preference pair
     without.json         every score without each of its items in turn: the interval of a change between two models
@@ -14,6 +15,7 @@ The model is loaded once, as any other program would load it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +24,20 @@ from diglot.base.errors import UserError
 from diglot.base.files import write_json, write_lines
 from diglot.base.intervals import jackknife_error
 from diglot.base.summaries.scores import Metric, ScoresSummary, TaskScore
+from diglot.evaluate.benchmarks import group_scores, read_benchmarks, write_tables
 from diglot.evaluate.bits import bits_per_byte, cut, read_held_out
 from diglot.evaluate.heldout import held_out_tasks
-from diglot.evaluate.items import build_contexts, read_items
+from diglot.evaluate.items import Item, build_contexts, read_items, read_shots
 from diglot.evaluate.language_model import LanguageModel, Report, seen
-from diglot.evaluate.metrics import chance_of_texts, mean, mean_without_each, text_metric, text_score_without_each
+from diglot.evaluate.metrics import (
+    CORPUS_METRICS,
+    SCORINGS,
+    chance_of_texts,
+    mean,
+    mean_without_each,
+    text_metric,
+    text_score_without_each,
+)
 from diglot.evaluate.preferences import read_pairs, score_pairs, within
 from diglot.evaluate.spread import Spread
 from diglot.recipe.evaluate import MAX_BYTES, Evaluate, Task
@@ -43,9 +54,9 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> S
         UserError: nothing to measure, or an item, pair or model that cannot be used.
     """
     corpora, pair_sets = inputs.many("corpus"), inputs.many("preferences")
-    if not (settings.tasks or settings.lm_eval_tasks or corpora or pair_sets):
+    if not (settings.tasks or settings.lm_eval_tasks or settings.benchmarks or corpora or pair_sets):
         raise UserError(
-            "nothing to measure: give tasks, lm_eval_tasks, or a corpus or preferences in this stage's `from`"
+            "nothing to measure: give tasks, benchmarks, lm_eval_tasks, or a corpus or preferences in this stage's `from`"
         )
     seed, max_bytes = f"{context.seed}/{settings.seed}", settings.max_bytes or MAX_BYTES
 
@@ -58,7 +69,11 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> S
     pairs = within([pair for pair_set in pair_sets for pair in read_pairs(pair_set)], max_bytes)
     items = {name: read_items(name, task, inputs.maybe("items")) for name, task in settings.tasks.items()}
     made, made_items = held_out_tasks(documents, settings.continuations, settings.translations, seed)
-    tasks, items = {**made, **settings.tasks}, {**made_items, **items}
+    pools = {name: read_shots(task, inputs.maybe("items")) for name, task in settings.tasks.items()}
+    taken, absent = read_benchmarks(settings.benchmarks) if settings.benchmarks else ([], [])
+    tasks = {**made, **settings.tasks, **{each.name: each.task for each in taken}}
+    items = {**made_items, **items, **{each.name: each.items for each in taken}}
+    pools |= {each.name: each.pool for each in taken}
     context.progress(0, None, "", "loading the model")
     model = LanguageModel.load(inputs.one("model").path, settings.batch_size, settings.document_start)
     model.batch_tokens = settings.batch_tokens
@@ -71,7 +86,11 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> S
         write_lines(output / "documents.jsonl", rows)
     (output / "items").mkdir()
     if tasks:
-        scores.tasks.update(_run_tasks(tasks, items, model, settings.limit, seed, output, report, spread))
+        scores.tasks.update(_run_tasks(tasks, items, pools, model, settings.limit, seed, output, report, spread))
+    if settings.benchmarks:
+        scores.tasks.update({e.name: replace(scores.tasks[e.name], origin=e.origin) for e in taken})
+        scores.groups.update(group_scores(taken, scores.tasks, settings.benchmarks.trained))
+        write_tables(output / "tables.md", taken, absent, scores.tasks, settings.benchmarks.trained)
     if settings.lm_eval_tasks:
         from diglot.evaluate.harness_tasks import run_harness_tasks  # extra: evaluate
 
@@ -95,7 +114,8 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> S
 
 def _run_tasks(
     settings: dict[str, Task],
-    items: dict[str, list[dict[str, Any]]],
+    items: dict[str, list[Item]],
+    pools: dict[str, list[Item] | None],
     model: LanguageModel,
     limit: int | None,
     seed: str,
@@ -110,7 +130,7 @@ def _run_tasks(
     tasks = {}
     for name, task in settings.items():
         count = min(len(items[name]), limit or len(items[name]))
-        contexts = build_contexts(items[name], task, model, count, f"{seed}/{name}")
+        contexts = build_contexts(items[name], task, model, count, f"{seed}/{name}", pools.get(name))
         tasks[name] = ItemTask(name, task, items[name], contexts)
     results = evaluate(Adapter(model, report), {"tasks": tasks}, bootstrap_iters=0, log_samples=True)
     summaries = {}
@@ -128,7 +148,7 @@ def _without_each(task: ItemTask, samples: list[dict]) -> dict[str, list[float]]
     found = {}
     for name in task.aggregation():
         values = [sample[name] for sample in samples]
-        if name in ("chrf", "bleu"):
+        if name in CORPUS_METRICS:
             found[name] = text_score_without_each(text_metric(name, task.settings.language), *zip(*values))
         else:
             found[name] = mean_without_each(values)
@@ -136,9 +156,9 @@ def _without_each(task: ItemTask, samples: list[dict]) -> dict[str, list[float]]
 
 
 def _task_score(task: ItemTask, results: dict, samples: list[dict], without: dict[str, list[float]]) -> TaskScore:
-    """A task's scores: `acc` is the headline of choice tasks, as sums do not depend on how a tokenizer cuts."""
+    """A task's scores; those of choices are sums by default, which do not depend on how a tokenizer cuts."""
     settings = task.settings
-    headline = "acc" if settings.kind == "choice" else "chrf"
+    headline = SCORINGS[settings.scoring] if settings.kind == "choice" else settings.metric
     metrics = {name: Metric(results[f"{name},none"], jackknife_error(each)) for name, each in without.items()}
     if settings.kind == "choice":
         chance = mean([1 / len(item["choices"]) for item in task.items])
@@ -148,7 +168,7 @@ def _task_score(task: ItemTask, results: dict, samples: list[dict], without: dic
         told = [float(one) for one in in_language(answers, settings.language, references) if one is not None]
         if told:
             metrics["language_consistency"] = Metric(mean(told), jackknife_error(mean_without_each(told)))
-        chance = chance_of_texts(text_metric("chrf", settings.language), references)
+        chance = chance_of_texts(settings.metric, settings.language, references)
     return TaskScore(
         language=settings.language,
         kind=settings.kind,
@@ -172,10 +192,12 @@ def _item_row(task: Task, sample: dict[str, Any]) -> dict[str, Any]:
                 "text": text,
                 "log_likelihood": round(response.score.log_likelihood, 4),
                 "tokens": response.score.num_tokens,
+                "characters": len(text.strip()),
+                "bytes": len(text.strip().encode()),
             }
             for text, response in zip(item["choices"], responses)
         ]
-        metrics = {name: sample[name] for name in ("acc", "acc_norm", "acc_token")}
+        metrics = {name: sample[name] for name in sample["metrics"]}
         return {**row, "context": responses[0].score.context, "choices": choices, "answer": item["answer"], **metrics}
     generation, reference = sample["chrf"]
     return {
@@ -183,7 +205,7 @@ def _item_row(task: Task, sample: dict[str, Any]) -> dict[str, Any]:
         "context": responses[0].generation.context,
         "generation": generation,
         "reference": reference,
-        "exact_match": sample["exact_match"],
+        **{name: sample[name] for name in sample["metrics"] if name not in CORPUS_METRICS},
         "in_language": in_language([generation], task.language, [reference])[0],
         "chrf": round(text_metric("chrf", task.language).sentence_score(generation, [reference]).score, 2),
     }

@@ -27,7 +27,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from diglot.base.errors import UserError
 from diglot.evaluate.items import ChatPrompt, Item, separator
 from diglot.evaluate.language_model import Generation, LanguageModel, Message, Report, Request, Score
-from diglot.evaluate.metrics import corpus_score, mean, normalise, text_metric
+from diglot.evaluate.metrics import CORPUS_METRICS, SCORINGS, corpus_score, item_score, mean, text_metric
 from diglot.recipe.evaluate import Task
 from diglot.tokenizer.thoughts import answer_of
 
@@ -234,26 +234,34 @@ class ItemTask(HarnessTask):
             # Thoughts of a chat model are none of its answer.
             text = answer_of(str(results[0])) if self.settings.chat else str(results[0])
             pair = (text.strip(), doc["reference"].strip())
-            exact = float(normalise(pair[0]) == normalise(pair[1]))
-            return {"exact_match": exact, "chrf": pair, "bleu": pair}
+            references = doc.get("references") or [doc["reference"]]
+            language = self.settings.language
+            means = {name: item_score(name, pair[0], references, language) for name in self.mean_metrics}
+            return {**means, "chrf": pair, "bleu": pair}
         # Sums favour short answers; per character is the harness's acc_norm, per token depends on the tokenizer.
         sums = np.array([result.score.log_likelihood for result in results])
         tokens = np.array([result.score.num_tokens for result in results])
         # A choice's own space is none of its characters: others get theirs from us.
         characters = np.array([len(choice.strip()) or 1 for choice in doc["choices"]])
-        guesses = {"acc": sums, "acc_norm": sums / characters, "acc_token": sums / tokens}
+        sizes = np.array([len(choice.strip().encode()) or 1 for choice in doc["choices"]])
+        guesses = {"acc": sums, "acc_norm": sums / characters, "acc_bytes": sums / sizes, "acc_token": sums / tokens}
         return {name: float(np.argmax(values) == doc["answer"]) for name, values in guesses.items()}
+
+    @property
+    def mean_metrics(self) -> list[str]:
+        """Metrics of written answers that are means over items; others look at all answers together."""
+        return list(dict.fromkeys(["exact_match", *({self.settings.metric} - {*CORPUS_METRICS})]))
 
     def aggregation(self) -> dict[str, Callable]:
         """How item metrics become the task's."""
         if self.settings.kind == "choice":
-            return {"acc": mean, "acc_norm": mean, "acc_token": mean}
+            return dict.fromkeys(SCORINGS.values(), mean)
 
         def corpus(name: Any) -> Callable[[list], float]:
             metric = text_metric(name, self.settings.language)
             return lambda pairs: corpus_score(metric, *zip(*pairs))
 
-        return {"exact_match": mean, "chrf": corpus("chrf"), "bleu": corpus("bleu")}
+        return {**dict.fromkeys(self.mean_metrics, mean), **{name: corpus(name) for name in CORPUS_METRICS}}
 
     def higher_is_better(self) -> dict[str, bool]:
         """True of every metric; the harness only shows an arrow for it."""

@@ -23,9 +23,11 @@ from diglot.base.artifact import Artifact
 from diglot.base.errors import UserError
 from diglot.base.files import parse_json
 from diglot.evaluate.language_model import LanguageModel, Message
+from diglot.read.decompress import DAMAGED, Decompressed, reason_of
 from diglot.recipe.evaluate import Task
 
 Item = dict[str, Any]
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 
 class ChatPrompt(str):
@@ -56,9 +58,11 @@ def read_lines(file: Path) -> list[tuple[str, dict[str, Any]]]:
         UserError: no such file, not UTF-8, no lines, or a line that is not a JSON object.
     """
     try:
-        lines = file.read_bytes().decode().split("\n")
+        lines = _content(file).decode().split("\n")
     except OSError as error:
         raise UserError(f"{file}: cannot read the items: {error.strerror}") from error
+    except (EOFError, *DAMAGED) as error:
+        raise UserError(f"{file}: {reason_of(error, COMPRESSIONS[file.suffix])}") from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise UserError(f"{file}:{line}: not UTF-8 text (byte {error.start})") from error
@@ -78,6 +82,14 @@ def read_lines(file: Path) -> list[tuple[str, dict[str, Any]]]:
     return objects
 
 
+def _content(file: Path) -> bytes:
+    if file.suffix not in COMPRESSIONS:
+        return file.read_bytes()
+    with file.open("rb") as stream:
+        content = Decompressed(stream, COMPRESSIONS[file.suffix])
+        return b"".join(iter(lambda: content.read(2**20), b""))
+
+
 def read_items(name: str, task: Task, folder: Artifact | None) -> list[Item]:
     """A task's items, checked, with `id`, the rendered `prompt`, and `choices` and `answer` or `reference`.
 
@@ -93,13 +105,31 @@ def read_items(name: str, task: Task, folder: Artifact | None) -> list[Item]:
         where = f"tasks.{name}.items"
         lines = [(f"{where}:{number}", value) for number, value in enumerate(task.items or [], start=1)]
     else:
-        path = Path(task.path)
-        file = folder.file(task.path) if folder is not None and not path.is_absolute() else path
-        where, lines = str(file), read_lines(file)
+        where, lines = _read_file(task.path, folder)
     items = [_item(value, place, task) for place, value in lines]
-    if task.shots >= len(items):
+    if task.shots >= len(items) and task.shots_path is None:
         raise UserError(f"{where}: {task.shots} shots need more than {len(items)} items")
     return items
+
+
+def read_shots(task: Task, folder: Artifact | None) -> list[Item] | None:
+    """The items that examples are drawn from, where a task names a file for them.
+
+    Raises:
+        UserError: as `read_items`.
+    """
+    if task.shots_path is None:
+        return None
+    where, lines = _read_file(task.shots_path, folder)
+    items = [_item(value, place, task) for place, value in lines]
+    if task.shots > len(items):
+        raise UserError(f"{where}: {task.shots} shots need as many items, not {len(items)}")
+    return items
+
+
+def _read_file(path: str, folder: Artifact | None) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
+    file = folder.file(path) if folder is not None and not Path(path).is_absolute() else Path(path)
+    return str(file), read_lines(file)
 
 
 def _item(value: dict[str, Any], place: str, task: Task) -> Item:
@@ -133,28 +163,43 @@ def _render(value: dict[str, Any], place: str, task: Task) -> str:
     return re.sub(r"\{(\w+)\}", field, task.prompt.replace("\\n", "\n")).rstrip(" ")
 
 
-def build_contexts(items: list[Item], task: Task, model: LanguageModel, limit: int, seed: str) -> list[str]:
+def build_contexts(
+    items: list[Item], task: Task, model: LanguageModel, limit: int, seed: str, pool: list[Item] | None = None
+) -> list[str]:
     """What the model reads before the answer, for the first `limit` items.
 
     Args:
-        items: all items; shots are drawn from them, never the item itself.
+        items: all items.
         task: the task's settings.
         model: for its chat template.
         limit: number of contexts.
         seed: decides which shots an item gets.
+        pool: what shots are drawn from; None: from the items, never the item itself.
     """
     contexts: list[str] = []
     for index, item in enumerate(items[:limit]):
-        drawn = random.Random(f"{seed}/{index}").sample(range(len(items)), task.shots + 1)
-        shots = [items[number] for number in drawn if number != index][: task.shots]
-        if task.chat:
-            turns = [_turns(shot) for shot in shots]
-            messages = [message for turn in turns for message in turn]
-            contexts.append(ChatPrompt.render(model, [*messages, {"role": "user", "content": item["prompt"]}]))
+        rest = len(items) if pool is None else len(pool)
+        drawn = random.Random(f"{seed}/{index}").sample(range(rest), min(task.shots + 1, rest))
+        if pool is None:
+            shots = [items[number] for number in drawn if number != index][: task.shots]
         else:
-            examples = [shot["prompt"] + separator(shot["prompt"], _answer(shot)) + _answer(shot) for shot in shots]
-            contexts.append("\n\n".join([*examples, item["prompt"]]))
+            shots = [pool[number] for number in drawn[: task.shots]]
+        contexts.append(_chat_context(item, shots, task, model) if task.chat else _plain_context(item, shots, task))
     return contexts
+
+
+def _plain_context(item: Item, shots: list[Item], task: Task) -> str:
+    examples = [shot["prompt"] + separator(shot["prompt"], _answer(shot)) + _answer(shot) for shot in shots]
+    return "\n\n".join([*([task.system] if task.system else []), *examples, item["prompt"]])
+
+
+def _chat_context(item: Item, shots: list[Item], task: Task, model: LanguageModel) -> ChatPrompt:
+    messages: list[Message] = [{"role": "system", "content": task.system}] if task.system else []
+    if task.shots_as_turns:
+        messages += [message for shot in shots for message in _turns(shot)]
+        return ChatPrompt.render(model, [*messages, {"role": "user", "content": item["prompt"]}])
+    question = _plain_context(item, shots, task.model_copy(update={"system": None}))
+    return ChatPrompt.render(model, [*messages, {"role": "user", "content": question}])
 
 
 def separator(context: str, continuation: str) -> str:

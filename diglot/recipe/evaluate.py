@@ -33,8 +33,24 @@ class Task(Settings):
         "choice", description="choice: the likeliest of `choices`; generation: an answer compared with `reference`."
     )
     prompt: str = Field("{prompt}", description="Template around the item's prompt; \\n is a new line.")
+    scoring: Literal["sum", "character", "byte", "token"] = Field(
+        "sum",
+        description="What the choices are ranked by: their log-likelihood, or that divided by their length; all four are kept.",
+    )
+    metric: Literal["chrf", "bleu", "f1", "rouge", "exact_match"] = Field(
+        "chrf",
+        description="The headline of generated answers; rouge is the mean of ROUGE-1, -2 and -L (F), as PolyLM has it.",
+    )
     chat: bool = Field(False, description="Put the prompt into the chat template, as a user's message.")
-    shots: int = Field(0, ge=0, description="Examples before the item, drawn from the other items by the seed.")
+    system: str | None = Field(None, description="A system message, or what stands before everything.")
+    shots: int = Field(0, ge=0, description="Examples before the item, drawn for each by the seed.")
+    shots_path: str | None = Field(
+        None,
+        description="A JSONL file (training or development data) that examples are drawn from; absent: the other items.",
+    )
+    shots_as_turns: bool = Field(
+        True, description="With `chat`: each example is an earlier turn; else all are in one message."
+    )
     max_new_tokens: Count = Field(64, description="Tokens of a generated answer at most.")
 
     @model_validator(mode="after")
@@ -42,6 +58,21 @@ class Task(Settings):
         if (self.path is None) == (self.items is None):
             raise ValueError("give either path or items")
         return self
+
+
+class Benchmarks(Settings):
+    """Benchmarks of the papers on files of yours (docs/evaluation.md lists them)."""
+
+    path: str = Field(description="The folder that holds their data.")
+    names: list[str] = Field(
+        min_length=1, description="Benchmarks, or one language of one.", examples=["[xnli, xcopa-id, mmlu-ar]"]
+    )
+    file: str | None = Field(None, description="A YAML of yours with more benchmarks, in the form of ours.")
+    trained: list[Language] = Field(
+        [], description="Languages that the model was trained in: tables give their average and that of all others."
+    )
+    shots: int | None = Field(None, ge=0, description="Examples before each item; absent: as the paper has it.")
+    chat: bool = Field(False, description="Put items into the chat template; answers end with it, not with their line.")
 
 
 class HarnessTask(Settings):
@@ -81,6 +112,11 @@ class Evaluate(Stage):
         examples=[
             "{facts: {path: my/facts.jsonl, language: ar, shots: 4}, questions: {path: my/qa.jsonl, language: ar, kind: generation}}"
         ],
+    )
+    benchmarks: Benchmarks | None = Field(
+        None,
+        description="XNLI, XCOPA, PAWS-X, XWinograd, TyDiQA, MTG, WMT20, Arabic exams and others.",
+        examples=["{path: my/eval, names: [xnli, xcopa], trained: [en, ar]}"],
     )
     lm_eval_tasks: list[str | HarnessTask] = Field(
         [],
@@ -137,6 +173,17 @@ class Evaluate(Stage):
     def outside_paths(self) -> dict[tuple, str]:
         """The tasks' files, where the items come from outside."""
         inside = isinstance(self.from_, dict) and "items" in self.from_
-        paths = {("tasks", name, "path"): task.path for name, task in self.tasks.items() if task.path is not None}
-        outside = {key: path for key, path in paths.items() if not inside or path.startswith(("/", "~"))}
-        return outside | ({("include_path",): self.include_path} if self.include_path else {})
+        named = [
+            ("tasks", name, key, getattr(task, key))
+            for name, task in self.tasks.items()
+            for key in ("path", "shots_path")
+        ]
+        paths = {(*where, key): path for *where, key, path in named if path is not None}
+        outside: dict[tuple, str] = {k: path for k, path in paths.items() if not inside or path.startswith(("/", "~"))}
+        if self.include_path:
+            outside[("include_path",)] = self.include_path
+        if self.benchmarks:
+            outside[("benchmarks", "path")] = self.benchmarks.path
+            if self.benchmarks.file:
+                outside[("benchmarks", "file")] = self.benchmarks.file
+        return outside

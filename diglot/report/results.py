@@ -19,7 +19,7 @@ UNIFORM = 8.0  # bits per byte of a model that knows nothing: all 256 bytes equa
 # 6 in Chinese; the commonest word again and again has 0 to 7.
 FLOOR = 10.0
 # Shares whose items are right or wrong.
-COUNTED = ("acc", "acc_norm", "acc_token", "accuracy", "exact_match", "language_consistency")
+COUNTED = ("acc", "acc_norm", "acc_bytes", "acc_token", "accuracy", "exact_match", "language_consistency")
 OUT_OF_100 = ("chrf", "bleu", "ter", "rouge")  # what names of metrics begin with that are no shares of 1
 LOWER_IS_BETTER = re.compile(r"perplexity|bits_per_byte|brier|^(ter|wer|cer)$")  # names of such metrics of the harness
 

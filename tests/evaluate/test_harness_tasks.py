@@ -134,15 +134,15 @@ def test_whole_texts_agree_where_the_harness_does_not_double_the_first_token(lea
 @pytest.mark.full
 def test_a_real_model_agrees_item_by_item(models, tasks, tmp_path, context):
     scores, _ = agree(models / "smollm2-135m", tasks, tmp_path, context, ["trades", *list(TASKS)[2:]], {})
-    assert scores.tasks["rolling"].metrics["bits_per_byte"].value < 3
+    assert scores.tasks["rolling"].metrics["bits_per_byte"].value < 4
 
 
 @pytest.mark.parametrize("turns", [False, True])
 def test_examples_and_chats_agree_item_by_item(learnt_folder, tasks, tmp_path, context, turns):
     ours = {"shots": 2, "chat": turns, "shots_as_turns": turns, "limit": 5}
     more = {"num_fewshot": 2, "apply_chat_template": turns, "fewshot_as_multiturn": turns, "limit": 5}
-    # In a chat the harness writes on behind the end of the answer, as it knows the end of a text only.
-    names = ["choice_en", *(() if turns else ("written",))]
+    # No answers are written: the harness writes on behind the end of a message, as it knows the end of a text only.
+    names = ["choice_en", *(() if turns else ("last_words",))]
     scores, _ = agree(learnt_folder, tasks, tmp_path, context, names, ours, **more)
     assert (scores.tasks["choice_en"].shots, scores.tasks["choice_en"].items) == (2, 5)
 

@@ -32,7 +32,7 @@ FILE = Path(__file__).resolve().parent.parent / "golden.json"
 SAFETY = FILE.parent / "answers" / "safety.jsonl"
 WITHOUT = {"report"}  # a page with times and dates
 # Of evaluations: which of two choices is the likelier may hang on the last bit, and so does a generated text.
-UNSURE = {"generation", "acc", "acc_norm", "acc_token"}
+UNSURE = {"generation", "acc", "acc_norm", "acc_bytes", "acc_token"}
 FLOAT = re.compile(r"-?\d+\.\d+(?:[eE][-+]?\d+)?")
 SIZES = {"batch_size": 4, "sequence_length": 64, "evaluate_tokens": 500}
 

@@ -40,6 +40,7 @@ class TaskScore(Record):
         items: measured.
         contexts_cut: items whose context was too long and lost its beginning.
         shots, chat: how the items were put; None: as the harness does.
+        origin: whether the items were written in the language (`native`) or `translated` into it; empty: not known.
     """
 
     language: str
@@ -51,6 +52,7 @@ class TaskScore(Record):
     contexts_cut: int | None = None
     shots: int | None = None
     chat: bool | None = None
+    origin: str = ""
 
     def __post_init__(self) -> None:
         """Make sure that there is a headline.
