@@ -28,7 +28,7 @@ from pydantic import Field, ValidationError
 from diglot.base.errors import UserError
 from diglot.base.plain_yaml import parse_yaml
 from diglot.base.summaries.scores import GroupScore, Metric, TaskScore
-from diglot.evaluate.items import Item, read_lines
+from diglot.evaluate.items import COMPRESSIONS, Item, read_lines
 from diglot.evaluate.metrics import mean
 from diglot.recipe.common import Settings
 from diglot.recipe.evaluate import Benchmarks, Task
@@ -122,15 +122,19 @@ def read_benchmarks(settings: Benchmarks) -> tuple[list[Taken], list[str]]:
 def _load(file: Path) -> dict[str, Benchmark]:
     try:
         content = parse_yaml(file.read_text(encoding="utf-8"), str(file))[0]
-        return {str(name): Benchmark.model_validate(of) for name, of in dict(content).items()}
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UserError(f"{file}: {where}: {first['msg']}; docs/evaluation.md shows a benchmark") from error
-    except OSError as error:
-        raise UserError(f"{file}: cannot read the benchmarks: {error.strerror}") from error
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{file}: not benchmarks by name; docs/evaluation.md shows one") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot read the benchmarks: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: benchmarks stand there by name; docs/evaluation.md shows one")
+    known = {}
+    for name, of in content.items():
+        try:
+            known[str(name)] = Benchmark.model_validate(of)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, (name, *first["loc"])))
+            raise UserError(f"{file}: {where}: {first['msg']}; docs/evaluation.md shows a benchmark") from error
+    return known
 
 
 def _take(name: str, variant: str, benchmark: Benchmark, settings: Benchmarks) -> Taken:
@@ -166,7 +170,8 @@ def _take(name: str, variant: str, benchmark: Benchmark, settings: Benchmarks) -
 def _first(patterns: list[str], words: Variant, folder: str) -> tuple[Path | None, list[Path]]:
     """The first of the files that there is, and all that were looked for."""
     files = [Path(folder) / JINJA.from_string(pattern).render(words) for pattern in patterns]
-    return next((file for file in files if file.is_file()), None), files
+    stored = [file.with_name(file.name + suffix) for file in files for suffix in ("", *COMPRESSIONS)]
+    return next((file for file in stored if file.is_file()), None), files
 
 
 @functools.cache
