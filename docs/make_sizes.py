@@ -38,7 +38,7 @@ JOBS = (
     Job("language identification", ("text/language*.py",), "datatrove 88",
         "reads py3langid's and fastText's models and runs the first in a kernel; datatrove calls fastText"),
     Job("characters, words, hashes", ("text/**/*.py",)),
-    Job("deduplication, decontamination", ("curate/dedup/*.py", "curate/decontaminate.py"), "datatrove 1,316",
+    Job("deduplication, decontamination", ("curate/dedup/*.py", "text/minhash.py", "read/decontaminate.py"), "datatrove 1,316",
         "near duplicates are verified, lines and paragraphs are deduplicated, all out of core"),
     Job("cleaning, signals, rules", ("curate/**/*.py",), "datatrove 2,369"),
     Job("quality models", ("quality/**/*.py",), "datatrove 285",

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from diglot.curate.dedup.minhash import band_keys, sign
+from diglot.text.minhash import band_keys, sign
 
 SHARD, WORDS, LETTERS = 20_000, 60, 6
 PERMUTATIONS, BANDS, ROWS = 128, 14, 9

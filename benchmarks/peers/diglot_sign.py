@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from diglot.curate.dedup.minhash import band_keys, sign
+from diglot.text.minhash import band_keys, sign
 from diglot.text.unicode import text_array
 
 

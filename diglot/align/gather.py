@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from diglot.align.messages import Message, Refused
+from diglot.align.screen import Decontaminator, LanguageCheck, NearDuplicates
+from diglot.align.statistics import measure
 from diglot.base.artifact import Context, Inputs
 from diglot.base.errors import UserError
 from diglot.base.files import write_json
@@ -31,7 +33,25 @@ from diglot.recipe.align import ChatSource, GatherInstructions, GatherPreference
 Ledger = dict[str, SourceLedger]
 LANGUAGE_CODE = re.compile(r"[a-z]{2,3}(-[A-Za-z]+)?")
 Read = Callable[[dict[str, Any], int], dict[str, Any]]
-PromptOf = Callable[[dict[str, Any]], list[Message]]
+Parts = Callable[[dict[str, Any]], list[Message]]
+
+
+class Reading(NamedTuple):
+    """How records of a kind are read.
+
+    Attributes:
+        read: a record and the most characters in, the fields to write out; raises Refused.
+        prompt: the messages that the split goes by, from those fields.
+        asked: those by which near repetitions are found.
+        in_language: those that are to be in the source's language.
+        every: all of them.
+    """
+
+    read: Read
+    prompt: Parts
+    asked: Parts
+    in_language: Parts
+    every: Parts
 
 
 class Size(NamedTuple):
@@ -52,12 +72,7 @@ class Accepted(NamedTuple):
 
 
 def gather(
-    settings: GatherInstructions | GatherPreferences,
-    inputs: Inputs,
-    output: Path,
-    context: Context,
-    read: Read,
-    prompt_of: PromptOf,
+    settings: GatherInstructions | GatherPreferences, inputs: Inputs, output: Path, context: Context, reading: Reading
 ) -> CorpusSummary:
     """Fill the artifact.
 
@@ -66,8 +81,7 @@ def gather(
         inputs: the artifact that relative paths start from, if the stage has one.
         output: the empty folder.
         context: of the stage.
-        read: a record and the most characters in, the fields to write out; raises Refused.
-        prompt_of: the messages that the split goes by, from those fields.
+        reading: how its records are read.
 
     Returns:
         The summary.
@@ -78,7 +92,9 @@ def gather(
     text = inputs.maybe("text")
     ledger = {name: SourceLedger(source.language, source.domain) for name, source in settings.sources.items()}
     waiting = context.scratch / "gathered.jsonl"
-    accepted = list(_accept(settings, text.path if text else None, waiting, ledger, context, read, prompt_of))
+    base = text.path if text else None
+    screen = Screen(settings, base, context)
+    accepted = list(_accept(settings, base, waiting, ledger, context, reading, screen))
     # Prompts are held out, not records: all of a source's records with one prompt are on one side.
     held_out = _choose_held_out(settings, accepted, f"{context.seed}/{settings.seed}")
     _split(settings, accepted, held_out, waiting, output, ledger)
@@ -88,7 +104,28 @@ def gather(
         refuse_empty(name, entry)
     sources = {name: entry.as_json() for name, entry in ledger.items()}
     write_json(output / "ledger.json", {"sources": sources})
-    return CorpusSummary.of_ledgers(ledger)
+    return CorpusSummary.of_ledgers(ledger, screen.decontaminator.evaluation_sets, measure(output))
+
+
+class Screen:
+    """What is kept out, as the settings say, after a record was read."""
+
+    def __init__(self, settings: GatherInstructions | GatherPreferences, base: Path | None, context: Context):
+        languages = {source.language for source in settings.sources.values()}
+        self.decontaminator = Decontaminator(settings.decontamination, base, context)
+        self._languages = LanguageCheck(settings.check_language, languages)
+        self._earlier = NearDuplicates(settings.near_duplicates) if settings.near_duplicates else None
+
+    def check(self, id_: str, fields: dict[str, Any], language: str, reading: Reading) -> None:
+        """Refuse what is not to be kept.
+
+        Raises:
+            Refused: wrong_language, contaminated, near_duplicate.
+        """
+        self._languages.check(reading.in_language(fields), language)
+        self.decontaminator.check(message["content"] for message in reading.every(fields))
+        if self._earlier is not None:  # last: what is dropped for another reason has no repetitions
+            self._earlier.check(id_, "\n".join(message["content"] for message in reading.asked(fields)))
 
 
 def _accept(
@@ -97,8 +134,8 @@ def _accept(
     waiting: Path,
     ledger: Ledger,
     context: Context,
-    read: Read,
-    prompt_of: PromptOf,
+    reading: Reading,
+    screen: Screen,
 ) -> Iterator[Accepted]:
     """First pass: what can be used goes to the scratch file, once. Held-out files come first, and so win."""
     seen: set[bytes] = set()
@@ -112,19 +149,20 @@ def _accept(
                 for id_, record, size in _records(name, source, paths, base, limit, ledger, context):
                     try:
                         _check_language(record, source.language)
-                        fields = read(record, settings.max_characters)
+                        fields = reading.read(record, settings.max_characters)
                         header = {"id": id_, "source": name, "language": source.language}
                         line = line_of({**header, **fields})
                         # Equal after reading: two forms of one conversation are duplicates too.
                         content = digest(fields)
                         if content in seen:
                             raise Refused("duplicate")
+                        screen.check(id_, fields, source.language, reading)
                     except Refused as refused:
                         drop(ledger[name], refused, size, id_, "\n".join(strings(record)))
                         continue
                     seen.add(content)
                     stream.write(line + "\n")
-                    yield Accepted(name, digest(prompt_of(fields)), size, is_held_out)
+                    yield Accepted(name, digest(reading.prompt(fields)), size, is_held_out)
 
 
 def drop(entry: SourceLedger, refused: Refused, size: Size, id_: str, text: str) -> None:

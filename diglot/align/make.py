@@ -26,13 +26,14 @@ from diglot.align.gather import digest, line_of, refuse, refuse_empty, size_of
 from diglot.align.material import Material, of_corpus, of_reading_data
 from diglot.align.messages import Message, Refused, check_conversation, refuse_vocalised
 from diglot.align.requests import Requests, load_requests
+from diglot.align.screen import Decontaminator
+from diglot.align.statistics import measure, num_words
 from diglot.base.artifact import Context, Inputs
 from diglot.base.errors import UserError
 from diglot.base.files import write_json
 from diglot.base.ledger import SourceLedger
 from diglot.base.summaries.corpus import CorpusSummary
 from diglot.recipe.align import MadeSource, MakeInstructions
-from diglot.text.languages import is_unspaced
 
 # Also of Arabic, Urdu, Chinese and Japanese; a full stop within 3.5 or a name ends nothing.
 SENTENCE_END = re.compile(r"[.!?؟۔…]+[»”\"')\]]*(?=\s|\Z)|[。！？]|\n")
@@ -44,6 +45,7 @@ class Making(NamedTuple):
     settings: MakeInstructions
     requests: Requests
     seed: str
+    decontaminator: Decontaminator
 
 
 def run(settings: MakeInstructions, inputs: Inputs, output: Path, context: Context) -> CorpusSummary:
@@ -52,7 +54,12 @@ def run(settings: MakeInstructions, inputs: Inputs, output: Path, context: Conte
     Raises:
         UserError: there are no words to ask in, reading data cannot be read, or nothing of a source can be used.
     """
-    making = Making(settings, load_requests(), f"{context.seed}/{settings.seed}")
+    making = Making(
+        settings,
+        load_requests(),
+        f"{context.seed}/{settings.seed}",
+        Decontaminator(settings.decontamination, None, context),
+    )
     for name, source in settings.sources.items():
         making.requests.check(name, source)
     ledger = {name: SourceLedger(one.language, "chat", origin="made") for name, one in settings.sources.items()}
@@ -69,7 +76,7 @@ def run(settings: MakeInstructions, inputs: Inputs, output: Path, context: Conte
             raise UserError(f"source {name!r}: {_missing(settings.sources[name])}")
         refuse_empty(name, entry)
     write_json(output / "ledger.json", {"sources": {name: entry.as_json() for name, entry in ledger.items()}})
-    return CorpusSummary.of_ledgers(ledger)
+    return CorpusSummary.of_ledgers(ledger, making.decontaminator.evaluation_sets, measure(output))
 
 
 def _write(
@@ -118,7 +125,7 @@ def _conversation(making: Making, name: str, material: Material) -> dict[str, An
     """The record of one conversation.
 
     Raises:
-        Refused: too_short, too_long, vowel_marks, no_request, or as `check_conversation`.
+        Refused: too_short, too_long, vowel_marks, no_request, contaminated, or as `check_conversation`.
     """
     settings, source = making.settings, making.settings.sources[name]
     request = making.requests.draw(source, material, f"{making.seed}/request/{name}/{material.id}")
@@ -127,7 +134,7 @@ def _conversation(making: Making, name: str, material: Material) -> dict[str, An
     # A question may have a word for an answer; a text of a word or two asks for nothing.
     told = [answer] if source.kind != "question" else []
     for text in [*told, *values.values()]:
-        if _num_words(text, source.language) < settings.min_words:
+        if num_words(text, source.language) < settings.min_words:
             raise Refused("too_short", f"{text!r} has fewer than {settings.min_words} words")
     messages: list[Message] = [
         {"role": "user", "content": request.words.format(**values, language=request.target)},
@@ -135,13 +142,9 @@ def _conversation(making: Making, name: str, material: Material) -> dict[str, An
     ]
     check_conversation(messages, settings.max_characters)
     refuse_vocalised(messages, settings.max_vowel_marks)
+    making.decontaminator.check(message["content"] for message in messages)
     header = {"id": material.id, "source": name, "language": source.language, "origin": "made", "kind": source.kind}
     return {**header, "asked_in": request.language, "messages": messages}
-
-
-def _num_words(text: str, language: str) -> int:
-    """Words, or a third of the characters in languages without spaces between words."""
-    return len(text) // 3 if is_unspaced(language) else len(text.split())
 
 
 def _missing(source: MadeSource) -> str:

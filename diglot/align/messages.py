@@ -8,6 +8,10 @@ Conversations:
     {"instruction", "instances": [{"input", "output"}]}                       self-instruct's seed tasks
     {"prompt", "response"}                                                    strings, or lists of turns (LIMA)
 
+An answer may say whether it is to be learnt (`train: false`, `weight: 0`), and then does so when it is written:
+`{"role": "assistant", "content": …, "train": false}`. Calls of tools are OpenAI's (`tool_calls`) or LLaMA-Factory's
+(`function_call` and `observation`), the tools of a record stand in `tools`, and their results are messages of role `tool`.
+
 Pairs:
 
     {"prompt", "chosen", "rejected"}                       strings or messages
@@ -19,15 +23,17 @@ Pairs:
 
 A `system` message beside any of them (`system_prompt`, `system_message`) is the first message of the prompt, and
 `history` stands before the question. What cannot be used is refused with a reason, for the ledger, and so are messages
-that hold more than text (calls of tools, thoughts in a field of their own). White space around a content is removed.
+that hold more than text and calls (thoughts in a field of their own), and pairs with tools. White space around a content is
+removed.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, NamedTuple
 
-Message = dict[str, str]
+Message = dict[str, Any]
 
 ROLES = {
     "system": "system",
@@ -38,10 +44,22 @@ ROLES = {
     "gpt": "assistant",
     "chatgpt": "assistant",
     "model": "assistant",
+    "function_call": "assistant",
+    "tool": "tool",
+    "observation": "tool",
+    "function": "tool",
+    "ipython": "tool",
 }
+FOLLOWS = {
+    "": ("system", "user"), "system": ("user",), "user": ("assistant",), "assistant": ("user", "tool"), "tool": ("tool", "assistant"),
+}  # fmt: skip
 SYSTEM_FIELDS = ("system", "system_prompt", "system_message")
-NOT_LEARNT = ("weight", "train", "loss")  # of a message: 0 or false where its words are not to be learnt
-MORE_THAN_TEXT = ("tool_calls", "function_call", "reasoning_content")
+LEARNT = (
+    "weight",
+    "train",
+    "loss",
+)  # of a message: 0 or false where its words are not to be learnt, 1 or true where they are
+MORE_THAN_TEXT = ("reasoning_content",)
 NO_INPUT = {"noinput", "<noinput>"}  # MultiAlpaca and self-instruct leave such words behind
 # Arabic's short vowels, nunation, shadda, sukun and dagger alif, and Hebrew's points; the letters that carry them.
 VOWEL_MARKS = re.compile("[\u064b-\u0652\u0670\u05b0-\u05bc\u05c1\u05c2\u05c7]")
@@ -78,11 +96,12 @@ def read_conversation(record: dict[str, Any], max_characters: int) -> list[Messa
         max_characters: of all contents together.
 
     Returns:
-        Messages: an optional system message, then user and assistant in turn, an answer last.
+        Messages: an optional system message, then user and assistant in turn, an answer last; results of tools stand between
+        two messages of the assistant.
 
     Raises:
-        Refused: unknown_form, unknown_role, not_text, more_than_text, two_system_messages, roles_out_of_order,
-            no_answer, empty_prompt, empty_answer, several_instances, turns_differ, labelled_bad, too_long.
+        Refused: unknown_form, unknown_role, not_text, more_than_text, two_system_messages, roles_out_of_order, no_answer,
+            empty_prompt, empty_answer, empty_result, several_instances, turns_differ, labelled_bad, bad_tool_call, too_long.
     """
     messages = _conversation(record)
     check_conversation(messages, max_characters)
@@ -100,9 +119,11 @@ def read_pair(record: dict[str, Any], max_characters: int) -> Pair:
         The pair: prompt + chosen and prompt + rejected are whole conversations.
 
     Raises:
-        Refused: as `read_conversation`, and not_a_pair, tie, prompts_differ, same_answers.
+        Refused: as `read_conversation`, and not_a_pair, tie, prompts_differ, same_answers, tools_in_pair.
     """
     pair = _pair(record)
+    if any("tool_calls" in message or message["role"] == "tool" for part in pair for message in part):
+        raise Refused("tools_in_pair", "a pair with calls of tools or their results")
     if pair.prompt[-1]["role"] != "user":
         raise Refused("roles_out_of_order", "the prompt does not end with the user's message")
     for answer in (pair.chosen, pair.rejected):
@@ -116,20 +137,45 @@ def check_conversation(messages: list[Message], max_characters: int) -> None:
     """Refuse a conversation that a model cannot learn from.
 
     Raises:
-        Refused: roles_out_of_order, no_answer, empty_prompt, empty_answer, too_long.
+        Refused: roles_out_of_order, no_answer, empty_prompt, empty_answer, empty_result, labelled_bad, too_long.
     """
     roles = [message["role"] for message in messages]
-    turns = roles[1:] if roles[:1] == ["system"] else roles
-    if any(role != ("user", "assistant")[number % 2] for number, role in enumerate(turns)):
+    if any(role not in FOLLOWS[before] for before, role in zip(["", *roles], roles)):
         raise Refused("roles_out_of_order", " ".join(roles))
-    if turns[-1:] != ["assistant"]:
+    if roles[-1:] != ["assistant"]:
         raise Refused("no_answer", " ".join(roles))
     for message in messages:
-        if not message["content"]:
-            raise Refused("empty_answer" if message["role"] == "assistant" else "empty_prompt", " ".join(roles))
-    characters = sum(len(message["content"]) for message in messages)
+        if not message["content"] and "tool_calls" not in message:
+            reason = {"assistant": "empty_answer", "tool": "empty_result"}.get(message["role"], "empty_prompt")
+            raise Refused(reason, " ".join(roles))
+    if all(message.get("train") is False for message in messages if message["role"] == "assistant"):
+        raise Refused("labelled_bad", "every answer says that it is not to be learnt")
+    calls = (json.dumps(message["tool_calls"]) for message in messages if "tool_calls" in message)
+    characters = sum(len(message["content"]) for message in messages) + sum(map(len, calls))
     if characters > max_characters:
         raise Refused("too_long", f"{characters} characters, more than {max_characters}")
+
+
+def read_tools(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tools that a record describes, as JSON schemas in a list or as its JSON; none where it has none.
+
+    Raises:
+        Refused: bad_tools.
+    """
+    tools = record.get("tools") or []
+    if isinstance(tools, str):
+        try:
+            tools = json.loads(tools) if tools.strip() else []
+        except json.JSONDecodeError as error:
+            raise Refused("bad_tools", f"tools are no JSON: {error}") from error
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise Refused("bad_tools", "tools are not a list of objects")
+    return tools
+
+
+def plain(messages: list[Message]) -> list[Message]:
+    """Messages without marks on what is to be learnt: what was said."""
+    return [{key: value for key, value in message.items() if key != "train"} for message in messages]
 
 
 def refuse_vocalised(messages: list[Message], limit: float | None) -> None:
@@ -152,8 +198,7 @@ def _conversation(record: dict[str, Any]) -> list[Message]:
         raise Refused("labelled_bad", "label is false: an answer not to be learnt (KTO)")
     for key in ("messages", "conversations"):
         if key in record:
-            _refuse_unlearnt(record[key])
-            return _with_system(record, _messages(record[key]))
+            return _with_system(record, _marked(_messages(record[key]), record[key]))
     if "instruction" in record and "instances" in record:
         instances = record["instances"]
         if not isinstance(instances, list) or len(instances) != 1 or not isinstance(instances[0], dict):
@@ -167,11 +212,13 @@ def _conversation(record: dict[str, Any]) -> list[Message]:
     raise Refused("unknown_form", f"fields: {', '.join(record)}")
 
 
-def _refuse_unlearnt(messages: Any) -> None:
-    """Refuse a conversation with an answer that is there to be read alone: OpenAI's weight, axolotl's train."""
-    for item in messages if isinstance(messages, list) else []:
-        if isinstance(item, dict) and any(item.get(field) in (0, False) for field in NOT_LEARNT if field in item):
-            raise Refused("labelled_bad", "a message says that it is not to be learnt")
+def _marked(messages: list[Message], given: list[dict[str, Any]]) -> list[Message]:
+    """Messages whose answers say whether they are to be learnt, where they did: OpenAI's weight, axolotl's train."""
+    marked = []
+    for message, item in zip(messages, given, strict=True):
+        marks = [bool(item[name]) for name in LEARNT if item.get(name) in (0, 1)]  # False and True too
+        marked.append({**message, "train": all(marks)} if marks and message["role"] == "assistant" else message)
+    return marked
 
 
 def _with_system(record: dict[str, Any], messages: list[Message]) -> list[Message]:
@@ -238,7 +285,43 @@ def _turn(item: Any) -> Message:
     for field in MORE_THAN_TEXT:
         if item.get(field):
             raise Refused("more_than_text", f"a message has {field}")
-    return _message(ROLES[role], item.get("content", item.get("value")))
+    content = item.get("content", item.get("value"))
+    calls = content if role == "function_call" else item.get("tool_calls") or item.get("function_call")
+    if not calls:
+        return _message(ROLES[role], content)
+    if ROLES[role] != "assistant":
+        raise Refused("bad_tool_call", f"a message of role {role!r} calls tools")
+    # Nothing beside a call is null in OpenAI's form; a call that is the content leaves no other.
+    said = "" if content is None or role == "function_call" else content
+    return {**_message("assistant", said), "tool_calls": _calls(calls)}
+
+
+def _calls(given: Any) -> list[dict[str, Any]]:
+    """Calls of tools in OpenAI's form, their arguments as an object, which templates write as they do.
+
+    Raises:
+        Refused: bad_tool_call.
+    """
+    if isinstance(given, str):
+        given = _object(given)
+    calls = []
+    for call in given if isinstance(given, list) else [given]:
+        function = call.get("function", call) if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
+            raise Refused("bad_tool_call", "a call without the name of a function")
+        arguments = function.get("arguments") or {}
+        arguments = _object(arguments) if isinstance(arguments, str) else arguments
+        if not isinstance(arguments, dict):
+            raise Refused("bad_tool_call", f"arguments of {function['name']} are no object")
+        calls.append({"type": "function", "function": {"name": function["name"], "arguments": arguments}})
+    return calls
+
+
+def _object(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise Refused("bad_tool_call", f"a call is no JSON: {error}") from error
 
 
 def _message(role: str, content: Any) -> Message:

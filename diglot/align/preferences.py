@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from diglot.align.gather import gather
+from diglot.align.gather import Reading, gather
 from diglot.align.messages import Message, read_pair
 from diglot.base.artifact import Context, Inputs
 from diglot.base.summaries.corpus import CorpusSummary
@@ -25,7 +25,8 @@ def run(settings: GatherPreferences, inputs: Inputs, output: Path, context: Cont
     Raises:
         UserError: a path cannot be read, or nothing of a source can be used.
     """
-    return gather(settings, inputs, output, context, _read, _prompt)
+    # A rejected answer may be rejected for its language, and questions have many pairs: all of one is compared.
+    return gather(settings, inputs, output, context, Reading(_read, _prompt, _all, _wanted, _all))
 
 
 def _read(record: dict[str, Any], max_characters: int) -> dict[str, Any]:
@@ -34,3 +35,11 @@ def _read(record: dict[str, Any], max_characters: int) -> dict[str, Any]:
 
 def _prompt(fields: dict[str, Any]) -> list[Message]:
     return fields["prompt"]
+
+
+def _wanted(fields: dict[str, Any]) -> list[Message]:
+    return fields["prompt"] + fields["chosen"]
+
+
+def _all(fields: dict[str, Any]) -> list[Message]:
+    return fields["prompt"] + fields["chosen"] + fields["rejected"]

@@ -5,7 +5,8 @@ Each language goes by itself, in rounds. A round:
 1. write its prompts: two seed tasks and one of the pool, drawn by keyed hashes; the pool is what earlier rounds left
 2. ask for what is not in the journal (`endpoint.Journal`, in the scratch folder)
 3. read the answers into tasks, in the order of the prompts (tasks.py), and drop, counted by the reason, in this order:
-       format · cut_off · link · too_long · input_repeated · wrong_language · similar (to the pool or an earlier one)
+       format · cut_off · link · too_long · input_repeated · wrong_language · contaminated (if there are evaluation sets) ·
+       similar (to the pool or an earlier one)
 4. what is left joins the pool
 
 An answer may come at any time; what is made of it depends on the prompts' order alone. So a killed run goes through its
@@ -30,7 +31,9 @@ from typing import NamedTuple
 from diglot.align.gather import line_of, refuse, refuse_empty, size_of
 from diglot.align.messages import Refused, read_conversation
 from diglot.align.rouge import Pool, cut_words
+from diglot.align.screen import Decontaminator
 from diglot.align.seeds import read_seed_tasks, seed_tasks
+from diglot.align.statistics import measure
 from diglot.align.tasks import Rejected, Task, check_task, read_tasks, write_prompt
 from diglot.base.artifact import Context, Inputs
 from diglot.base.errors import UserError
@@ -89,19 +92,23 @@ def run(settings: SelfInstruct, inputs: Inputs, output: Path, context: Context) 
             of a language.
     """
     _check(settings)
+    decontaminator = Decontaminator(settings.decontamination, None, context)
     languages = [Language(code, _seeds(settings, inputs, code)) for code in settings.languages]
     with Journal(context.scratch / "answers.jsonl") as journal:
         with Client(settings.endpoint, settings.max_cost, settings.max_total_tokens) as client:
             for language in languages:
                 for number in range(1, settings.rounds + 1):
-                    _walk_round(settings, language, number, client, journal, context)
+                    _walk_round(settings, decontaminator, language, number, client, journal, context)
             tokens = {"prompt": journal.prompt_tokens, "completion": journal.completion_tokens}
             cost, server = round(client.cost(*tokens.values()), 6), client.served()
         requests = len(journal)
     ledgers = _write(settings, languages, output, f"{context.seed}/{settings.seed}")
-    counts = CorpusSummary.of_ledgers(ledgers)
+    counts = CorpusSummary.of_ledgers(ledgers, decontaminator.evaluation_sets, measure(output))
     return SelfInstructSummary(
-        **{name: getattr(counts, name) for name in ("documents", "dropped", "languages", "sources")},
+        **{
+            name: getattr(counts, name)
+            for name in ("documents", "dropped", "languages", "sources", "evaluation_sets", "statistics")
+        },
         rounds={language.code: language.rounds for language in languages},
         requests=requests,
         tokens=tokens,
@@ -145,7 +152,13 @@ def _check(settings: SelfInstruct) -> None:
 
 
 def _walk_round(
-    settings: SelfInstruct, language: Language, number: int, client: Client, journal: Journal, context: Context
+    settings: SelfInstruct,
+    decontaminator: Decontaminator,
+    language: Language,
+    number: int,
+    client: Client,
+    journal: Journal,
+    context: Context,
 ) -> None:
     """Ask for tasks, and take what is new and in order; rounds count from 1."""
     requests = _requests(settings, language, number, f"{context.seed}/{settings.seed}/{NAME}/{language.code}/{number}")
@@ -161,7 +174,9 @@ def _walk_round(
             continue
         tasks = read_tasks(answer.text, answer.finish_reason == "length")
         found += [(f"{language.code}/{number}/{prompt}/{place}", task) for place, task in enumerate(tasks, 1)]
-    language.rounds.append(_take(settings, language, number, found, prompts=len(requests), refused=refused))
+    language.rounds.append(
+        _take(settings, decontaminator, language, number, found, prompts=len(requests), refused=refused)
+    )
 
 
 def _requests(settings: SelfInstruct, language: Language, number: int, seed: str) -> list[Request]:
@@ -180,6 +195,7 @@ def _requests(settings: SelfInstruct, language: Language, number: int, seed: str
 
 def _take(
     settings: SelfInstruct,
+    decontaminator: Decontaminator,
     language: Language,
     number: int,
     found: list[tuple[str, Task | Rejected]],
@@ -210,10 +226,13 @@ def _take(
     instructions = [task.instruction for _, task in good]
     wrong = check_language(instructions, PROMPT_LANGUAGE, language.code, settings.language_confidence)
     for (id_, task), failure in zip(good, wrong, strict=True):
-        if failure is None:
+        try:
+            if failure is not None:
+                raise Refused("wrong_language", failure.detail)
+            decontaminator.check(task)
             right.append((id_, task))
-        else:
-            reject(id_, Rejected("wrong_language", "\n".join(task), failure.detail))
+        except Refused as why:
+            reject(id_, Rejected(why.reason, "\n".join(task), why.detail))
     # A task is compared with those before it too: the order is the prompts', not that of the answers' coming.
     words = cut_words([task.instruction for _, task in right], language.code)
     kept = 0

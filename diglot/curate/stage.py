@@ -39,7 +39,6 @@ from diglot.base.executor import Executor, open_executor
 from diglot.base.files import atomic, read_json
 from diglot.base.ledger import lost
 from diglot.base.summaries.corpus import CorpusSummary, EvaluationSets
-from diglot.curate import decontaminate as contamination
 from diglot.curate.account import (
     Accounts,
     account_of,
@@ -51,7 +50,6 @@ from diglot.curate.account import (
 )
 from diglot.curate.dedup import repeated_lines
 from diglot.curate.dedup.decide import decide
-from diglot.curate.dedup.minhash import band_keys
 from diglot.curate.documents import Documents, by_reason, dropped_file, dropped_table, write_signed
 from diglot.curate.prepare import languages_of, part_name, prepare
 from diglot.curate.rules import load_rule_set
@@ -73,10 +71,12 @@ from diglot.curate.steps import (
 from diglot.curate.units import Unit, accounts_of, bytes_read, shard_name, units_of, work
 from diglot.curate.write import write_documents, write_dropped
 from diglot.quality.models import load as load_models
+from diglot.read import decontaminate as contamination
 from diglot.read.files import RawShard
 from diglot.recipe.curate import Curate
 from diglot.recipe.signals import SIGNALS
 from diglot.text.language_id import load_identifier
+from diglot.text.minhash import band_keys
 
 EARLY_BYTES = 64e6  # of all files: what is smaller is done soon, and then it is said
 Step = Callable[[Documents, Tools], Documents]

@@ -15,10 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from diglot.base.ledger import UNKNOWN_LANGUAGE
-from diglot.curate import decontaminate as contamination
 from diglot.curate.clean.line_rules import LINE_RULES, remove_lines
 from diglot.curate.clean.lines import CORRECTIONS, FIRST_LINE_COLUMN, correct
-from diglot.curate.dedup import minhash, repeated_lines
+from diglot.curate.dedup import repeated_lines
 from diglot.curate.documents import Documents, byte_lengths
 from diglot.curate.prepare import part_name
 from diglot.curate.rules import LANGUAGE_REASONS, Rule, RuleSet, first_broken, load_rule_set, reasons_in_order
@@ -27,8 +26,10 @@ from diglot.curate.signals.measure import TEXT_SIGNALS
 from diglot.curate.signals.measure import measure as measure_texts
 from diglot.quality.models import Models
 from diglot.quality.models import load as load_models
+from diglot.read import decontaminate as contamination
 from diglot.recipe.curate import Curate
 from diglot.recipe.source import Source
+from diglot.text import minhash
 from diglot.text.hashing import draws
 from diglot.text.language_id import RIGHT, Identifier, load_identifier
 from diglot.text.languages import is_unspaced
@@ -212,14 +213,14 @@ def decontaminate(documents: Documents, tools: Tools) -> Documents:
     if tools.contamination is not None:
         passed = documents.passed
         texts = documents.compared.take(pa.array(passed))
-        found, items = contamination.contaminated(texts, documents.languages[0], tools.contamination)
+        found, items = contamination.contaminated(texts, is_unspaced(documents.languages[0]), tools.contamination)
         documents.drop(passed[found], CONTAMINATED)
         documents.details[passed[found]] = items
     return documents
 
 
 def sign(documents: Documents, tools: Tools) -> Documents:
-    """Hash what passed, for exact and near deduplication (`dedup.minhash`)."""
+    """Hash what passed, for exact and near deduplication (`text.minhash`)."""
     wanted, passed = tools.settings.deduplication, documents.passed
     by_characters = any(is_unspaced(language) for language in documents.languages)
     permutations = wanted.permutations if wanted.minhash else 0

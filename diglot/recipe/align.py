@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from diglot.recipe.common import Count, Language, Name, Role, Seed, Settings, Share, Stage
-from diglot.recipe.source import RawFiles, all_source_paths, source_paths
+from diglot.recipe.source import Decontamination, RawFiles, all_source_paths, decontamination_paths, source_paths
 from diglot.recipe.translate import Translating
 
 
@@ -34,14 +34,40 @@ MAX_VOWEL_MARKS = (
 )
 
 
-class GatherInstructions(Stage):
+DECONTAMINATION = (
+    "Drop what shares a run of words with evaluation sets, in any of its messages. Relative to what `path` of a source is, where "
+    "sources have one."
+)
+CHECK_LANGUAGE = (
+    "Drop what has more than this share of its messages in another language than its source's, and count it as wrong_language. 0.5 "
+    "keeps translations; code is not looked at, nor are messages under 200 bytes, which tell little; of pairs the prompt and the "
+    "chosen answer are looked at. Nothing is checked if absent: a source's records may be meant to be in several languages."
+)
+EXAMPLE = ["{path: [eval/xquad], fields: [context, question]}"]
+
+
+class Screened(Stage):
+    """Stages that read what people wrote, and keep some of it out."""
+
+    decontamination: Decontamination | None = Field(None, description=DECONTAMINATION, examples=EXAMPLE)
+    near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None,
+        description="Drop what asks nearly what an earlier record asks (of pairs: that and both answers): a Jaccard similarity of "
+        "shingles of 5 words as high; 0.8 is that of curate's `verify`. Equal ones alone if absent: many answers to one "
+        "question, and forms that are filled in, are often meant.",
+        examples=["0.8"],
+    )
+    check_language: Share | None = Field(None, description=CHECK_LANGUAGE, examples=["0.5"])
+
+
+class GatherInstructions(Screened):
     """Read instruction data in the common forms, check it, and write it as OpenAI messages."""
 
     makes: ClassVar[str] = "instructions"
     reads: ClassVar[dict[str, Role]] = {"text": Role(("text",), required=False)}
     function: ClassVar[str] = "diglot.align.instructions:run"
     position: ClassVar[int] = 40
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     formerly: ClassVar[tuple[str, ...]] = ("gather-tasks",)
 
     do: Literal["gather-instructions"] = "gather-instructions"
@@ -61,8 +87,8 @@ class GatherInstructions(Stage):
         return len(self.sources)
 
     def outside_paths(self) -> dict[tuple, str]:
-        """The sources' paths."""
-        return source_paths(self)
+        """The sources' paths, and those of evaluation sets."""
+        return source_paths(self) | decontamination_paths(self.decontamination)
 
 
 class MadeSource(Settings):
@@ -121,6 +147,7 @@ class MakeInstructions(Stage):
         0.02, description="Of the questions, all of a passage together. What is made of held-out documents is held out."
     )
     max_held_out: Count = Field(100, description="At most this many held-out conversations a source.")
+    decontamination: Decontamination | None = Field(None, description=DECONTAMINATION, examples=EXAMPLE)
     seed: Seed = 0
 
     def num_sources(self) -> int:
@@ -128,11 +155,11 @@ class MakeInstructions(Stage):
         return len(self.sources)
 
     def outside_paths(self) -> dict[tuple, str]:
-        """The files of reading data."""
-        return all_source_paths(self)
+        """The files of reading data, and those of evaluation sets."""
+        return all_source_paths(self) | decontamination_paths(self.decontamination)
 
 
-class GatherPreferences(Stage):
+class GatherPreferences(Screened):
     """Read preference pairs in the common forms, check them, and write prompt, chosen and rejected messages."""
 
     makes: ClassVar[str] = "preferences"
@@ -155,8 +182,8 @@ class GatherPreferences(Stage):
         return len(self.sources)
 
     def outside_paths(self) -> dict[tuple, str]:
-        """The sources' paths."""
-        return source_paths(self)
+        """The sources' paths, and those of evaluation sets."""
+        return source_paths(self) | decontamination_paths(self.decontamination)
 
 
 class TranslateSeedTasks(Translating):

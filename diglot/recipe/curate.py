@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from diglot.recipe.common import Count, Language, Name, Role, Seed, Settings, Share, Stage
 from diglot.recipe.signals import rule_names
-from diglot.recipe.source import Source, source_paths
+from diglot.recipe.source import Decontamination, Source, decontamination_paths, source_paths
 
 
 def _known_rule(name: str) -> str:
@@ -95,16 +95,6 @@ class Deduplication(Settings):
         return self
 
 
-class Decontamination(Settings):
-    """Drop documents that share word n-grams with evaluation sets."""
-
-    path: str | list[str] = Field(
-        description="Evaluation sets, in any format that a source may have: all text fields of all records."
-    )
-    fields: list[str] | None = Field(None, description="These fields only.")
-    ngram: Count = Field(13, description="Words in a row (GPT-3, appendix C); shorter items are matched whole.")
-
-
 class Curate(Stage):
     """Read raw text, identify its language, correct, filter and deduplicate it, and keep a ledger that balances."""
 
@@ -177,11 +167,7 @@ class Curate(Stage):
             paths[("banned_words",)] = self.banned_words
         if _is_file(self.rules.set):
             paths[("rules", "set")] = self.rules.set
-        if self.decontamination:
-            given = self.decontamination.path
-            for place, path in enumerate([given] if isinstance(given, str) else given):
-                paths[("decontamination", "path", place)] = path
-        return paths
+        return paths | decontamination_paths(self.decontamination)
 
 
 class LearnRules(Stage):

@@ -49,6 +49,12 @@ class Encode(Stage):
     pair_tokens: Count | None = Field(
         None, description="Tokens of a preference pair at most, both conversations together: they share a row."
     )
+    conversation_loss: Literal["all", "last", "marked"] = Field(
+        "all",
+        description="Which answers of a conversation are to be predicted. all: every one but those marked as not to be learnt "
+        "(`train: false` or `weight: 0` on the message), as TRL's assistant_only_loss; last: the last one; marked: those marked as "
+        "to be learnt (`train: true`, `weight: 1`).",
+    )
     pair_loss: Literal["all", "last"] = Field(
         "all",
         description="Which assistant messages of a pair's two answers are to be predicted, where they have several. The "

@@ -6,8 +6,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from diglot.recipe.align import DECONTAMINATION, EXAMPLE
 from diglot.recipe.common import Count, Language, Role, Seed, Share, Stage
 from diglot.recipe.endpoint import NEUTRAL, Endpoint
+from diglot.recipe.source import Decontamination, decontamination_paths
 
 # PolyLM A.2: ROUGE-L of instruction and input above which a task says everything twice.
 INPUT_SIMILARITY, INPUT_SIMILARITY_BY_LANGUAGE = 0.5, {"ar": 0.2, "ko": 0.3, "vi": 0.3}
@@ -58,6 +60,7 @@ class SelfInstruct(Stage):
     max_characters: Count = Field(8000, description="Longer tasks are dropped.")
     held_out: Share = Field(0.02, description="Tasks of each language that training leaves out, chosen by the seed.")
     max_held_out: Count = Field(500, description="At most this many held-out tasks a language.")
+    decontamination: Decontamination | None = Field(None, description=DECONTAMINATION, examples=EXAMPLE)
     max_cost: Annotated[float, Field(ge=0)] | None = Field(None, description="Stop, with an error, beyond this.")
     max_total_tokens: Count | None = Field(
         None, description="Stop, with an error, beyond so many tokens, prompts' too."
@@ -69,8 +72,9 @@ class SelfInstruct(Stage):
         return len(self.languages)
 
     def outside_paths(self) -> dict[tuple, str]:
-        """The seed tasks."""
-        return {("seed_tasks", language): path for language, path in self.seed_tasks.items()}
+        """The seed tasks, and evaluation sets."""
+        seeds: dict[tuple, str] = {("seed_tasks", language): path for language, path in self.seed_tasks.items()}
+        return seeds | decontamination_paths(self.decontamination)
 
     def input_limit(self, language: str) -> float:
         """ROUGE-L of instruction and input above which a task is dropped."""

@@ -114,3 +114,22 @@ def all_source_paths(stage: Any) -> dict[tuple, str]:
             else:
                 given.update({("sources", name, key, index): path for index, path in enumerate(paths)})
     return given
+
+
+class Decontamination(Settings):
+    """Drop documents that share word n-grams with evaluation sets."""
+
+    path: str | list[str] = Field(
+        description="Evaluation sets, in any format that a source may have: all text fields of all records."
+    )
+    fields: list[str] | None = Field(None, description="These fields only.")
+    ngram: Count = Field(13, description="Words in a row (GPT-3, appendix C); shorter items are matched whole.")
+
+
+def decontamination_paths(settings: Decontamination | None) -> dict[tuple, str]:
+    """The paths of evaluation sets."""
+    given = settings.path if settings else []
+    return {
+        ("decontamination", "path", place): path
+        for place, path in enumerate([given] if isinstance(given, str) else given)
+    }

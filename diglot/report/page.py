@@ -23,7 +23,7 @@ from diglot.base.errors import UserError
 from diglot.base.files import write_text
 from diglot.base.summaries.scores import ReportSummary
 from diglot.recipe.report import Report
-from diglot.report import answers, corpus, lineage, overview, scores, self_instruct, sweep, tokenizers
+from diglot.report import answers, corpus, instructions, lineage, overview, scores, self_instruct, sweep, tokenizers
 from diglot.report.figures import Colours
 from diglot.report.identity import facts_of
 from diglot.report.reading import Run
@@ -63,6 +63,7 @@ def sections_of(artifacts: Sequence[Artifact], before: str | None, after: str | 
         lineage.lineage(all_of),
         corpus.text(all_of, colours),
         corpus.judges(all_of, colours),
+        instructions.instructions(all_of, colours),
         self_instruct.self_instruct(all_of, colours),
         tokenizers.tokenizer(all_of, colours),
         sweep.sweeps(all_of, colours),

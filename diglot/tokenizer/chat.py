@@ -24,6 +24,9 @@ Thoughts are written as the template writes them. Where it drops those of earlie
 predicted, for nobody shall learn to answer without thinking from one whose thoughts were taken away; where it puts empty ones
 before the last answer (Qwen3), so do we, and they are predicted with it (thoughts.py). Where a template takes no system
 message, or not always (Gemma 2, Mistral's), the next question begins with it, as Gemma 3's own template has it.
+
+Calls of tools are a part of the answer: what the template writes for it beside a question, but for what stands before and
+behind every answer. Where anything of a conversation with tools is written otherwise, `Chat.difference` says so.
 """
 
 from __future__ import annotations
@@ -46,8 +49,9 @@ from diglot.tokenizer.special import ENDS, FORMATS, ROLES, TURNS
 from diglot.tokenizer.template import Template, TemplateFailure, read_template
 from diglot.tokenizer.thoughts import EMPTY, learn_thoughts
 
-Messages = Sequence[Mapping[str, str]]
-
+Messages = Sequence[Mapping[str, Any]]
+Tools = Sequence[Mapping[str, Any]]
+TOOL = "tool"
 
 REMEDY = (
     "Give the tokenizer Diglot's own chat format: extend-tokenizer with `chat: diglot`; train-tokenizer always does."
@@ -97,6 +101,7 @@ class Chat:
         self._split = re.compile(f"({pattern})" if pattern else r"(?!)")
         self._skeleton = functools.lru_cache(SKELETONS)(self._read_skeleton)
         self._pieces = functools.lru_cache(SKELETONS)(self._split.split)
+        self._calling = functools.lru_cache(SKELETONS)(self._with_calls)
         self.name = _name_of(written, self._split, template.text)
         self._lead = self._learn_lead()
         ends = dict.fromkeys(self._learn_ends())
@@ -111,7 +116,9 @@ class Chat:
         # What the format itself writes comes with every message: six of a conversation's seven texts in ChatML.
         self._short = functools.lru_cache(SKELETONS)(self._encode_plain)
 
-    def encode(self, messages: Messages, add_generation_prompt: bool = False) -> tuple[list[int], list[int]]:
+    def encode(
+        self, messages: Messages, add_generation_prompt: bool = False, tools: Tools = ()
+    ) -> tuple[list[int], list[int]]:
         """Encode a conversation, with marks on what the assistant says.
 
         The ids are those of the template's text, whatever merges at an answer's border: where it begins in spaces, GPT-2's
@@ -119,12 +126,14 @@ class Chat:
         But for these, a prompt's ids are the beginning of the conversation's.
 
         Args:
-            messages: `{"role": "system" | "user" | "assistant", "content": str}`, in order.
+            messages: `{"role": "system" | "user" | "assistant" | "tool", "content": str}`, in order; an answer may have
+                `tool_calls` beside its content, and say `train: false`.
             add_generation_prompt: end in what stands before an answer, for the model to go on.
+            tools: that the template describes, as JSON schemas.
 
         Returns:
             The token ids, and for each 1 where it is to be predicted (the assistant's content and the token that
-            ends it, but not of `forgetting` answers), else 0.
+            ends it, but not of `forgetting` answers and those that are not to be learnt), else 0.
 
         Raises:
             UserError: an unknown role, or a content that is not a string.
@@ -132,7 +141,7 @@ class Chat:
         ids: list[int] = []
         targets: list[int] = []
         asked, said, is_predicted = "", None, False  # plain text since the last special token; `said` is an answer's
-        for before, content, role, is_learnt in self._parts(messages, add_generation_prompt):
+        for before, content, role, is_learnt in self._parts(messages, add_generation_prompt, tools):
             for place, piece in enumerate(self._pieces(before)):
                 if place % 2 == 0:  # between special tokens
                     asked, said = (asked + piece, said) if said is None else (asked, said + piece)
@@ -153,9 +162,17 @@ class Chat:
         last = self._plain(asked)
         return ids + last, targets + [0] * len(last)
 
-    def text(self, messages: Messages, add_generation_prompt: bool = False) -> str:
+    def text(self, messages: Messages, add_generation_prompt: bool = False, tools: Tools = ()) -> str:
         """The conversation as the chat template writes it, for people to read; see `encode`."""
-        return "".join(before + content for before, content, *_ in self._parts(messages, add_generation_prompt))
+        return "".join(before + content for before, content, *_ in self._parts(messages, add_generation_prompt, tools))
+
+    def spoken(self, message: Mapping[str, Any]) -> str:
+        """What the assistant says in a message: its content, and calls of tools as the template writes them.
+
+        Raises:
+            UserError: the template writes no such calls.
+        """
+        return self._calling(json.dumps(message)) if message.get("tool_calls") else message["content"]
 
     @property
     def asks_for_date(self) -> bool:
@@ -172,32 +189,60 @@ class Chat:
             if number < last_question and self._thoughts.earlier(content) != content
         ]
 
-    def difference(self, messages: Messages) -> str | None:
+    def difference(self, messages: Messages, tools: Tools = ()) -> str | None:
         """Where the chat template writes a conversation otherwise; None: nowhere.
 
         Asked are the prompt and, where it has tags that the template knows, the answer; conversations without such
-        tags are as those that the format was tested with.
+        tags are as those that the format was tested with. Of conversations with tools all is asked.
 
         Args:
             messages: the last is an answer.
+            tools: that the template describes.
         """
-        tags = self._thoughts.tags
-        if tags is None or not any(tags.search(message["content"]) for message in messages):
+        tags, has_tools = self._thoughts.tags, uses_tools(messages, tools)
+        if not has_tools and (tags is None or not any(tags.search(message["content"]) for message in messages)):
             return None
         asked = [(messages[:-1], True)]
-        if tags.search(messages[-1]["content"]):
+        if has_tools or (tags and tags.search(messages[-1]["content"])):
             asked.append((messages, False))
         try:
+            if has_tools:
+                self._check_tools(messages, tools)
             for part, is_prompt in asked:
-                if (theirs := self._template.render(self._prepared(part), is_prompt)) != (
-                    ours := self.text(part, is_prompt)
+                if (theirs := self._template.render(self._prepared(part), is_prompt, tools)) != (
+                    ours := self.text(part, is_prompt, tools)
                 ):
                     return _first_difference(theirs, ours)
         except TemplateFailure as failure:
             return str(failure)
+        except UserError as trouble:  # what the template takes of no conversation with tools
+            return str(trouble)
         return None
 
-    def _parts(self, messages: Messages, add_generation_prompt: bool) -> Iterator[tuple[str, str, str, bool]]:
+    def _check_tools(self, messages: Messages, tools: Tools) -> None:
+        """Refuse what a template loses of tools, and what would be special tokens where it writes them.
+
+        Raises:
+            UserError: it leaves out a tool, a call, or what is said beside it; or one of them holds a special token.
+        """
+        written = self.text(messages, tools=tools)
+        for message in messages:
+            said = self.spoken(message)
+            calls = [call["function"]["name"] for call in message.get("tool_calls") or []]
+            if lost := [part for part in (message["content"], *calls) if calls and part not in said]:
+                raise UserError(
+                    f"the template leaves out a call of a tool, or what is said beside it: {lost[0][:60]!r}"
+                )
+            if calls and (forged := self._split.search(said)):
+                raise UserError(f"a call of a tool holds the special token {forged[0]!r}")
+        if tools and written == self.text(messages):
+            raise UserError("the template leaves out the tools that may be called")
+        if forged := self._split.search(json.dumps(list(tools), ensure_ascii=False)):
+            raise UserError(f"a tool holds the special token {forged[0]!r}")
+
+    def _parts(
+        self, messages: Messages, add_generation_prompt: bool, tools: Tools = ()
+    ) -> Iterator[tuple[str, str, str, bool]]:
         """In the text's order: what stands before a content, the content, its role, and whether it is to be predicted.
 
         What stands behind the last one comes with an empty content and no role.
@@ -205,28 +250,55 @@ class Chat:
         prepared = self._prepared(messages)
         roles = tuple(message["role"] for message in prepared)
         try:
-            skeleton = self._skeleton(roles, add_generation_prompt)
+            skeleton = self._skeleton(roles, add_generation_prompt, json.dumps(list(tools)) if tools else "")
         except (Differs, TemplateFailure) as trouble:
             raise UserError(
                 f"the chat template takes no conversation of {', '.join(roles) or 'nothing'}: {trouble}"
             ) from trouble
         last_question = _last_question(prepared)
         for slot in skeleton.slots:
-            role, content = prepared[slot.number]["role"], slot.stripped(prepared[slot.number]["content"])
-            if role == "assistant":
-                rewrite = self._thoughts.earlier if slot.number < last_question else self._thoughts.latest
-                lost = slot.number < last_question and rewrite(content) != content
-                yield slot.before, rewrite(content), role, not lost
-            else:
-                yield slot.before, content, role, False
+            message = prepared[slot.number]
+            # With calls it is what the template wrote of it: its spaces are gone where they are to go.
+            content = self.spoken(message) if message.get("tool_calls") else slot.stripped(message["content"])
+            if message["role"] != "assistant":
+                yield slot.before, content, message["role"], False
+                continue
+            written = self._rewritten(content, slot.number, last_question, len(prepared) - 1)
+            lost = slot.number < last_question and written != content
+            yield slot.before, written, "assistant", not lost and message.get("train") is not False
         yield skeleton.closing, "", "", False
+
+    def _rewritten(self, content: str, number: int, last_question: int, last: int) -> str:
+        """An answer with the thoughts that it has at its place in the conversation."""
+        if number < last_question:
+            return self._thoughts.earlier(content)
+        return self._thoughts.latest(content) if number == last else self._thoughts.between(content)
+
+    def _with_calls(self, message: str) -> str:
+        """What the template writes of an answer with calls (JSON), between what stands before and behind every answer.
+
+        Raises:
+            UserError: it writes something else before or behind it, or takes no calls.
+        """
+        question, answer = {"role": "user", "content": "What?"}, json.loads(message)
+        skeleton = self._skeleton(("user", "assistant"), False)
+        before = skeleton.slots[0].before + question["content"] + skeleton.slots[1].before
+        try:
+            text = self._template.render([question, answer], False)
+        except TemplateFailure as failure:
+            raise UserError(f"the chat template takes no calls of tools: {failure}") from failure
+        if not text.startswith(before) or not text.endswith(skeleton.closing):
+            raise UserError("the chat template writes calls of tools otherwise than answers")
+        said = text[len(before) : len(text) - len(skeleton.closing)]
+        # Empty thoughts are set where the answer is the last one, by its place.
+        return said if answer["content"].startswith(EMPTY) else said.removeprefix(EMPTY if self._thoughts.fills else "")
 
     def _prepared(self, messages: Messages) -> Messages:
         """The messages, checked; a system message that the template does not take stands before the next question."""
         for number, message in enumerate(messages):
             role, content = message.get("role"), message.get("content")
-            if role not in ROLES:
-                raise UserError(f"message {number}: unknown role {role!r}; known: {', '.join(ROLES)}")
+            if role not in (*ROLES, TOOL):
+                raise UserError(f"message {number}: unknown role {role!r}; known: {', '.join([*ROLES, TOOL])}")
             if not isinstance(content, str):
                 raise UserError(f"message {number} ({role}): content must be text, not {type(content).__name__}")
         roles = [message["role"] for message in messages[:2]]
@@ -235,8 +307,9 @@ class Chat:
         both = "\n\n".join(message["content"].strip() for message in messages[:2])
         return [{"role": "user", "content": both}, *messages[2:]]
 
-    def _read_skeleton(self, roles: tuple[str, ...], add_generation_prompt: bool) -> Skeleton:
-        return read_skeleton(self._template, roles, add_generation_prompt, self._thoughts.fills)
+    def _read_skeleton(self, roles: tuple[str, ...], add_generation_prompt: bool, tools: str = "") -> Skeleton:
+        described = json.loads(tools) if tools else []
+        return read_skeleton(self._template, roles, add_generation_prompt, self._thoughts.fills, described)
 
     def _learn_lead(self) -> str:
         """What the template writes between the prompt for an answer and the answer: nothing, or Llama-2's space.
@@ -356,6 +429,11 @@ def load_chat(folder: Path) -> Chat:
     except (Differs, TemplateFailure) as trouble:
         raise NoChatFormat(f"{folder}: its chat template cannot be used: {trouble}. {REMEDY}") from trouble
     return chat
+
+
+def uses_tools(messages: Messages, tools: Tools = ()) -> bool:
+    """Whether a conversation has tools, calls of them, or their results."""
+    return bool(tools) or any(message["role"] == TOOL or message.get("tool_calls") for message in messages)
 
 
 def _last_question(messages: Messages) -> int:

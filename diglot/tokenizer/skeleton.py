@@ -11,13 +11,15 @@ Around each mark stand spaces, by which it is seen whether the template removes 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from diglot.tokenizer.template import Template
 from diglot.tokenizer.thoughts import EMPTY
 
 LEFT, RIGHT = "\t\n", "\n\t"  # no template writes these itself; `trim` takes them
+LEFT_JSON = json.dumps(LEFT)[1:-1]  # as a template has them that writes a content as JSON
 
 
 class Differs(Exception):
@@ -31,15 +33,19 @@ class Slot(NamedTuple):
         number: of the message.
         before: the template's text between the content before (or the beginning) and this one.
         lstrip, rstrip: whether it removes spaces at the beginning of the content, and at its end.
+        is_json: whether it writes the content within a JSON string (Llama-3.1 the results of tools).
     """
 
     number: int
     before: str
     lstrip: bool
     rstrip: bool
+    is_json: bool = False
 
     def stripped(self, content: str) -> str:
         """The content as the template writes it."""
+        if self.is_json:
+            return json.dumps(content, ensure_ascii=False)[1:-1]
         content = content.lstrip() if self.lstrip else content
         return content.rstrip() if self.rstrip else content
 
@@ -51,7 +57,13 @@ class Skeleton(NamedTuple):
     closing: str
 
 
-def read_skeleton(template: Template, roles: Sequence[str], add_generation_prompt: bool, fills: bool) -> Skeleton:
+def read_skeleton(
+    template: Template,
+    roles: Sequence[str],
+    add_generation_prompt: bool,
+    fills: bool,
+    tools: Sequence[Mapping[str, Any]] = (),
+) -> Skeleton:
     """Ask a template for the skeleton of an order of roles.
 
     Args:
@@ -59,6 +71,7 @@ def read_skeleton(template: Template, roles: Sequence[str], add_generation_promp
         roles: of the messages, in order.
         add_generation_prompt: end in what stands before an answer.
         fills: it writes empty thoughts before answers without any; these belong to the content (thoughts.py).
+        tools: that are described to the model.
 
     Raises:
         Differs: it leaves out a content, or writes one twice.
@@ -66,7 +79,7 @@ def read_skeleton(template: Template, roles: Sequence[str], add_generation_promp
     """
     marks = [f"\ue000{number}\ue001" for number in range(len(roles))]
     messages = [{"role": role, "content": f"{LEFT}{mark}{RIGHT}"} for role, mark in zip(roles, marks, strict=True)]
-    text = template.render(messages, add_generation_prompt)
+    text = template.render(messages, add_generation_prompt, tools)
     for number, mark in enumerate(marks):
         if text.count(mark) != 1:
             raise Differs(f"the template writes message {number} ({roles[number]}) {text.count(mark)} times")
@@ -75,6 +88,11 @@ def read_skeleton(template: Template, roles: Sequence[str], add_generation_promp
     for number in sorted(range(len(marks)), key=lambda number: text.index(marks[number])):
         start = text.index(marks[number])
         before, behind = text[end:start], start + len(marks[number])
+        is_json = before.endswith(LEFT_JSON)
+        if is_json:
+            slots.append(Slot(number, before.removesuffix(LEFT_JSON), False, False, is_json=True))
+            end = behind + len(LEFT_JSON)
+            continue
         has_left, has_right = before.endswith(LEFT), text.startswith(RIGHT, behind)
         before = before.removesuffix(LEFT)
         before = before.removesuffix(EMPTY) if fills and roles[number] == "assistant" else before

@@ -71,8 +71,13 @@ class Template:
         if "fails" in answer:
             raise TemplateFailure(f"it is not Jinja: {answer['fails']}")
 
-    def render(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
-        """The text of a conversation.
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> str:
+        """The text of a conversation, and of the tools that it may call.
 
         Raises:
             TemplateFailure: the template raises an exception, by accident or because it does not take such messages, or it
@@ -81,7 +86,7 @@ class Template:
         values = {
             "messages": [dict(message) for message in messages],
             "add_generation_prompt": add_generation_prompt,
-            "tools": None,
+            "tools": [dict(tool) for tool in tools] or None,
             "documents": None,
             **self._special,
         }

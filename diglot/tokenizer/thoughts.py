@@ -34,12 +34,14 @@ class Thoughts(NamedTuple):
     Attributes:
         earlier: of one that a question follows.
         latest: of one that none follows.
+        between: of one that results of tools follow, but no question.
         fills: an answer without thoughts gets empty ones while it is the latest.
         tags: closing tags in the template's text; in a content they may have a meaning.
     """
 
     earlier: Rewrite
     latest: Rewrite
+    between: Rewrite
     fills: bool
     tags: re.Pattern[str] | None
 
@@ -105,6 +107,7 @@ def learn_thoughts(template: Template, before_answer: str) -> Thoughts:
     return Thoughts(
         first((kept, dropped, cut, stripped), template.render([user, answer, user], True)),
         (lambda content: empty(written(content))) if fills else written,
+        written,
         fills,
         re.compile("|".join(map(re.escape, tags))) if tags else None,
     )

@@ -1,13 +1,20 @@
 """Every common form is read into the same messages, and what cannot be used is refused by name."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diglot.align.messages import Refused, read_conversation, read_pair
+from diglot.align.messages import Refused, plain, read_conversation, read_pair, read_tools
 
 QUESTION, ANSWER, WORSE = "Who bakes bread?", "A baker bakes bread.", "Nobody knows."
 SYSTEM = {"role": "system", "content": "Answer as a pirate."}
+CALL = {
+    "role": "assistant",
+    "content": "",
+    "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}],
+}
 
 
 def user(content: str) -> dict[str, str]:
@@ -35,11 +42,51 @@ def assistant(content: str) -> dict[str, str]:
         {"prompt": QUESTION, "response": [ANSWER]},
         {"prompt": [user(QUESTION)], "response": ANSWER},
         {"messages": [user(QUESTION), assistant(ANSWER)], "label": True},
-        {"messages": [user(QUESTION), {**assistant(ANSWER), "weight": 1, "tool_calls": []}]},
+        {"messages": [{**user(QUESTION), "weight": 0}, {**assistant(ANSWER), "tool_calls": []}]},
     ],
 )
 def test_all_forms_of_a_conversation_agree(record: dict) -> None:
     assert read_conversation(record, 1000) == [user(QUESTION), assistant(ANSWER)]
+
+
+def test_answers_say_whether_they_are_to_be_learnt() -> None:
+    """OpenAI's weight, axolotl's train; what stands on other messages says nothing."""
+    said = [user("a"), {**assistant("b"), "weight": 0}, {**user("c"), "train": True}, {**assistant("d"), "train": True}, user("e"), assistant("f")]  # fmt: skip
+    unlearnt, learnt = {**assistant("b"), "train": False}, {**assistant("d"), "train": True}
+    assert read_conversation({"messages": said}, 1000) == [user("a"), unlearnt, user("c"), learnt, user("e"), assistant("f")]  # fmt: skip
+    assert plain([unlearnt, learnt]) == [assistant("b"), assistant("d")]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"messages": [user(QUESTION), {**CALL, "content": None}, {"role": "tool", "content": "x"}, assistant(ANSWER)]},
+        {"messages": [user(QUESTION), {"role": "assistant", "function_call": CALL["tool_calls"][0]["function"]}, {"role": "function", "name": "f", "content": "x"}, assistant(ANSWER)]},
+        {"conversations": [
+            {"from": "human", "value": QUESTION},
+            {"from": "function_call", "value": json.dumps({"name": "f", "arguments": {"a": 1}})},
+            {"from": "observation", "value": "x"},
+            {"from": "gpt", "value": ANSWER},
+        ]},
+    ],
+)  # fmt: skip
+def test_all_forms_of_a_call_of_a_tool_agree(record: dict) -> None:
+    result = {"role": "tool", "content": "x"}
+    assert read_conversation(record, 1000) == [user(QUESTION), CALL, result, assistant(ANSWER)]
+
+
+def test_the_tools_of_a_record() -> None:
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    assert read_tools({"tools": tools}) == read_tools({"tools": json.dumps(tools)}) == tools
+    assert read_tools({}) == read_tools({"tools": None}) == read_tools({"tools": " "}) == []
+    for bad in ("{", '{"a": 1}', [1]):
+        with pytest.raises(Refused, match="bad_tools"):
+            read_tools({"tools": bad})
+
+
+def test_a_pair_with_tools_is_refused() -> None:
+    with pytest.raises(Refused, match="tools_in_pair"):
+        read_pair({"prompt": QUESTION, "chosen": [CALL], "rejected": WORSE}, 1000)
 
 
 def test_an_input_goes_below_the_instruction_and_earlier_turns_before_it() -> None:
@@ -66,7 +113,10 @@ def test_an_input_goes_below_the_instruction_and_earlier_turns_before_it() -> No
         ({"messages": "no list"}, "unknown_form"),
         ({"messages": []}, "unknown_form"),
         ({"messages": ["no object"]}, "unknown_form"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "unknown_role"),
+        ({"messages": [{"role": "narrator", "content": "x"}]}, "unknown_role"),
+        ({"messages": [user(QUESTION), {"role": "tool", "content": "x"}, assistant(ANSWER)]}, "roles_out_of_order"),
+        ({"messages": [user(QUESTION), assistant(ANSWER), {"role": "tool", "content": "x"}]}, "no_answer"),
+        ({"messages": [user(QUESTION), CALL, {"role": "tool", "content": ""}, assistant(ANSWER)]}, "empty_result"),
         ({"messages": [user(QUESTION), {"role": "assistant", "content": None}]}, "not_text"),
         ({"messages": [assistant(ANSWER), user(QUESTION)]}, "roles_out_of_order"),
         ({"messages": [user(QUESTION), user(QUESTION), assistant(ANSWER)]}, "roles_out_of_order"),
@@ -79,12 +129,22 @@ def test_an_input_goes_below_the_instruction_and_earlier_turns_before_it() -> No
         ({"prompt": ["a", "b"], "response": ["c"]}, "turns_differ"),
         ({"messages": [user(QUESTION), assistant(WORSE)], "label": False}, "labelled_bad"),
         ({"system": "Be brief.", "messages": [SYSTEM, user(QUESTION), assistant(ANSWER)]}, "two_system_messages"),
-        ({"messages": [user("a"), {**assistant("b"), "weight": 0}, user("c"), assistant("d")]}, "labelled_bad"),
+        (
+            {"messages": [user("a"), {**assistant("b"), "weight": 0}, user("c"), {**assistant("d"), "loss": False}]},
+            "labelled_bad",
+        ),
         (
             {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b", "train": False}]},
             "labelled_bad",
         ),
-        ({"messages": [user(QUESTION), {**assistant(ANSWER), "tool_calls": [{"id": "1"}]}]}, "more_than_text"),
+        ({"messages": [user(QUESTION), {**assistant(ANSWER), "tool_calls": [{"id": "1"}]}]}, "bad_tool_call"),
+        (
+            {"messages": [user(QUESTION), {**assistant(""), "function_call": {"name": "f", "arguments": "{"}}]},
+            "bad_tool_call",
+        ),
+        ({"messages": [{**user(QUESTION), "tool_calls": CALL["tool_calls"]}, assistant(ANSWER)]}, "bad_tool_call"),
+        ({"conversations": [{"from": "function_call", "value": "no JSON"}]}, "bad_tool_call"),
+        ({"messages": [user(QUESTION), {**CALL, "tool_calls": CALL["tool_calls"] * 50}]}, "too_long"),
         ({"messages": [user(QUESTION), {**assistant(ANSWER), "reasoning_content": "Hm."}]}, "more_than_text"),
     ],
 )

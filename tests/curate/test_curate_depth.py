@@ -12,9 +12,9 @@ from diglot.base.artifact import Artifact, Context, Inputs, write_manifest
 from diglot.base.errors import UserError
 from diglot.curate import learn_rules
 from diglot.quality import classifier, ngram
-from diglot.recipe.curate import Decontamination, Deduplication, LearnRules, Rules
+from diglot.recipe.curate import Deduplication, LearnRules, Rules
 from diglot.recipe.quality import TrainClassifier, TrainNgram
-from diglot.recipe.source import Source
+from diglot.recipe.source import Decontamination, Source
 
 
 def balanced(ledger):

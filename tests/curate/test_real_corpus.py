@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 from curate_run import documents, run
 
-from diglot.recipe.curate import Decontamination, Deduplication, Rules
-from diglot.recipe.source import Source
+from diglot.recipe.curate import Deduplication, Rules
+from diglot.recipe.source import Decontamination, Source
 
 pytestmark = pytest.mark.slow
 LANGUAGES = ["ar", "de", "en", "es", "fr", "he", "id", "it", "ja", "ko", "nl", "pl", "pt", "ru", "th", "tr", "vi", "zh"]

@@ -120,6 +120,60 @@ def test_a_pair_with_a_prompt_of_several_turns_is_predicted_behind_it_alone(
         assert whole == chat.tokenizer.decode(chat.encode(prompt + answer)[0], skip_special_tokens=False)
 
 
+MARKED = [*talk("a", "b", "c", "d", "o", "t")]
+MARKED[1], MARKED[3] = {**MARKED[1], "train": False}, {**MARKED[3], "train": True}
+
+
+@pytest.mark.parametrize(
+    ("which", "predicted", "num_bytes"),
+    [("all", "d<|end|>t<|end|>", 2), ("last", "t<|end|>", 1), ("marked", "d<|end|>", 1)],
+)
+def test_which_answers_are_predicted_is_a_setting(
+    chat: Chat, tmp_path: Path, which: str, predicted: str, num_bytes: int
+) -> None:
+    _, documents = encoding(tmp_path, chat, [{"messages": MARKED}], conversation_loss=which)
+    assert [said for _, said in texts(chat, documents)] == [predicted]
+    assert [document.bytes for document in documents] == [num_bytes]
+    assert documents[0].ids == chat.encode(MARKED)[0] == chat.encode(talk("a", "b", "c", "d", "o", "t"))[0]
+
+
+def test_a_conversation_without_an_answer_to_learn_is_left_out(chat: Chat, tmp_path: Path) -> None:
+    records = [{"messages": MARKED}, {"messages": talk("a", "b")}]
+    said, documents = encoding(tmp_path, chat, records, conversation_loss="marked")
+    assert [document.id for document in documents] == ["0"]
+    assert said.left_out == {"nothing_to_learn": 1}
+    # Nor are pieces of long ones.
+    said, documents = encoding(tmp_path, chat, records[:1], conversation_tokens=8)
+    assert [(document.id, predicted) for document, (_, predicted) in zip(documents, texts(chat, documents))] == [
+        ("0", "d<|end|>"), ("0", "t<|end|>"),
+    ]  # fmt: skip
+    assert not said.left_out
+
+
+def test_the_oldest_turns_go_where_the_last_answer_alone_is_predicted(chat: Chat, tmp_path: Path) -> None:
+    _, documents = encoding(tmp_path, chat, [{"messages": LONG}], conversation_tokens=12, conversation_loss="last")
+    assert [document.ids for document in documents] == [chat.encode([SYSTEM, *LONG[5:]])[0]]
+    assert [predicted for _, predicted in texts(chat, documents)] == ["t<|end|>"]
+
+
+def test_calls_of_tools_stay_with_their_question(thinking: Chat, tmp_path: Path) -> None:
+    """A turn is a question with all that follows it; what the template cannot write is left out under its reason."""
+    called = {"role": "assistant", "content": "<tool_call>who</tool_call>"}
+    turn = [talk("who?")[0], called, {"role": "tool", "content": "a baker"}, {"role": "assistant", "content": "baker"}]
+    record = {"messages": [*turn, *talk("what?", "bread")]}
+    short = len(thinking.encode(turn)[0])
+    said, documents = encoding(tmp_path, thinking, [record], conversation_tokens=short)
+    assert [document.ids for document in documents] == [
+        thinking.encode(part)[0] for part in (turn, talk("what?", "bread"))
+    ]
+    assert "a baker" not in "".join(predicted for _, predicted in texts(thinking, documents))
+    call = {"type": "function", "function": {"name": "who", "arguments": {}}}
+    unwritten = {"messages": [talk("who?")[0], {"role": "assistant", "content": "", "tool_calls": [call]}, *turn[2:]]}
+    said, documents = encoding(tmp_path, thinking, [unwritten])
+    assert (documents, said.left_out) == ([], {"tools_differ": 1})
+    assert "leaves out a call of a tool" in said.difference
+
+
 def test_nothing_is_shortened_where_no_length_is_set(chat: Chat, tmp_path: Path) -> None:
     said, documents = encoding(tmp_path, chat, [{"messages": LONG}])
     assert [document.ids for document in documents] == [chat.encode(LONG)[0]]

@@ -1,5 +1,12 @@
 """Chat templates in the manner of the models that people bring, with what is peculiar to each."""
 
+import json
+import re
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import tokenizers
 from base_tokenizers import CHATML
 
 # Qwen2.5 speaks of itself where nobody gives a system message.
@@ -157,3 +164,27 @@ HARMONY = (
     "{%- else %}{{- '<|start|>' + message.role + '<|message|>' + message.content + '<|end|>' }}{%- endif %}{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|start|>assistant' }}{%- endif %}"
 )
+
+
+def published(name: str) -> str:
+    """A chat template as its model has it, or as TRL trains with it (`…_training`); TRL brings them, and is not imported."""
+    spec = find_spec("trl")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).with_name("chat_templates").joinpath(f"{name}.jinja").read_text()
+
+
+def with_published(tokenizer: Path, name: str, folder: Path, **config: str) -> Path:
+    """A copy of a tokenizer's folder with a published template, and with the special tokens of that which it lacks."""
+    text = published(name)
+    specials = re.findall(r"<\|\w+\|>|<(?:start|end)_of_turn>", text)
+    copy = tokenizers.Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    missing = [token for token in dict.fromkeys(specials) if copy.token_to_id(token) is None]
+    copy.add_special_tokens([tokenizers.AddedToken(token, special=True, normalized=False) for token in missing])
+    shutil.copytree(tokenizer, folder)
+    copy.save(str(folder / "tokenizer.json"))
+    old = json.loads((folder / "tokenizer_config.json").read_text())
+    kept = {key: old[key] for key in ("bos_token", "eos_token", "unk_token", "pad_token") if key in old} | config
+    (folder / "tokenizer_config.json").write_text(json.dumps({**kept, "tokenizer_class": "PreTrainedTokenizerFast"}))
+    (folder / "chat_template.jinja").write_text(text)
+    return folder

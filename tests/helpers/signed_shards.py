@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from diglot.curate.dedup.minhash import band_keys, sign
 from diglot.curate.documents import SignedShard
+from diglot.text.minhash import band_keys, sign
 from diglot.text.unicode import text_array
 
 PERMUTATIONS, BANDS, ROWS, SHINGLE, CHARACTERS = 128, 14, 9, 5, 13

@@ -627,8 +627,10 @@ def test_the_template_of_several_is_the_default_one(qwen, tmp_path):
 
 def test_bad_messages_are_refused(ours):
     chat = load_chat(ours)
-    with pytest.raises(UserError, match="message 1: unknown role 'tool'; known: system, user, assistant"):
-        chat.encode([CONVERSATION[0], {"role": "tool", "content": "x"}])
+    with pytest.raises(UserError, match="message 1: unknown role 'narrator'; known: system, user, assistant, tool"):
+        chat.encode([CONVERSATION[0], {"role": "narrator", "content": "x"}])
+    with pytest.raises(UserError, match=r"takes no conversation of user, assistant, tool: .* unknown role tool"):
+        chat.encode([*CONVERSATION[1:3], {"role": "tool", "content": "x"}])
     with pytest.raises(UserError, match=r"message 0 \(user\): content must be text, not NoneType"):
         chat.encode([{"role": "user", "content": None}])
 

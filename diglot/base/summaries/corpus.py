@@ -46,6 +46,44 @@ class EvaluationSets(Record):
 
 
 @dataclass(frozen=True)
+class Lengths(Record):
+    """How many words messages have.
+
+    Attributes:
+        messages: how many there are.
+        words: of all together.
+        median: words of a message.
+        histogram: messages of 2^k to 2^(k+1) - 1 words, k from 0; those without any stand with those of one.
+    """
+
+    messages: int
+    words: int
+    median: float
+    histogram: list[int]
+
+
+@dataclass(frozen=True)
+class ConversationStatistics(Record):
+    """The conversations or pairs of one source that were kept for training.
+
+    Attributes:
+        language: of the source.
+        conversations: how many, or pairs.
+        turns: how many have so many messages of the user.
+        prompts: words of these.
+        responses: words of the assistant's, of pairs in the chosen answer and the prompt.
+        rejected: words of the assistant's in rejected answers.
+    """
+
+    language: str
+    conversations: int
+    turns: dict[str, int]
+    prompts: Lengths | None = None
+    responses: Lengths | None = None
+    rejected: Lengths | None = None
+
+
+@dataclass(frozen=True)
 class CorpusSummary(Summary, of=("corpus", "instructions", "preferences")):
     """Documents, conversations or pairs, split into training and held-out ones.
 
@@ -55,6 +93,7 @@ class CorpusSummary(Summary, of=("corpus", "instructions", "preferences")):
         languages: documents, characters and bytes that were kept for training.
         sources: by name.
         evaluation_sets: what was kept out of it.
+        statistics: of conversations and pairs, by source.
     """
 
     headline: ClassVar[tuple[str, ...]] = ("documents", "dropped")
@@ -64,6 +103,7 @@ class CorpusSummary(Summary, of=("corpus", "instructions", "preferences")):
     languages: dict[str, Counts]
     sources: dict[str, SourceSummary]
     evaluation_sets: EvaluationSets | None = None
+    statistics: dict[str, ConversationStatistics] = field(default_factory=dict)
 
     def warnings(self) -> list[str]:
         """The sources that lose most of their documents, and why."""
@@ -79,7 +119,12 @@ class CorpusSummary(Summary, of=("corpus", "instructions", "preferences")):
         return [text for text in said if text]
 
     @classmethod
-    def of_ledgers(cls, ledgers: Mapping[str, SourceLedger], evaluation_sets: EvaluationSets | None = None) -> Self:
+    def of_ledgers(
+        cls,
+        ledgers: Mapping[str, SourceLedger],
+        evaluation_sets: EvaluationSets | None = None,
+        statistics: Mapping[str, ConversationStatistics] | None = None,
+    ) -> Self:
         """What the accounts of all sources say together."""
         sources, languages = {}, dict[str, Counts]()
         for name, ledger in ledgers.items():
@@ -92,7 +137,8 @@ class CorpusSummary(Summary, of=("corpus", "instructions", "preferences")):
                 languages.setdefault(ledger.language, Counts()).add(**vars(kept))
         names = [each.name for each in fields(DocumentCounts)]
         documents = DocumentCounts(*(sum(getattr(source, name) for source in sources.values()) for name in names))
-        return cls(documents, dropped_documents(ledgers.values()), languages, sources, evaluation_sets)
+        dropped = dropped_documents(ledgers.values())
+        return cls(documents, dropped, languages, sources, evaluation_sets, dict(statistics or {}))
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from diglot.base.executor import Executor
 from diglot.base.format import excerpt
 from diglot.base.ledger import SAMPLES, Sample, least
 from diglot.curate.dedup.duplicates import ShardReader, equal_documents, near_duplicates
-from diglot.curate.dedup.minhash import agreement
 from diglot.curate.documents import SignedShard
 from diglot.recipe.curate import Curate
 from diglot.text.hashing import hash_names, keyed
+from diglot.text.minhash import agreement
 
 CLUSTERS, CLUSTER_IDS = 30, 10
 KEPT, HELD_OUT, EXACT_DUPLICATE, SAME_URL, NEAR_DUPLICATE = range(5)

@@ -54,9 +54,9 @@ import pyarrow as pa
 
 from diglot.base.executor import check_stopping
 from diglot.base.files import atomic
-from diglot.curate.dedup.minhash import agreement, jaccard
 from diglot.curate.documents import SignedShard
 from diglot.recipe.curate import Deduplication
+from diglot.text.minhash import agreement, jaccard
 from diglot.text.unicode import kernel, text_buffers
 
 BYTES_A_DOCUMENT = 32  # of a partition, if a third of the documents have twins

@@ -7,8 +7,9 @@ import pytest
 from corpus_files import ARABIC, ENGLISH, sentences, write_jsonl
 
 from diglot.base.errors import UserError
-from diglot.curate import decontaminate
-from diglot.recipe.curate import Decontamination
+from diglot.read import decontaminate
+from diglot.recipe.source import Decontamination
+from diglot.text.languages import is_unspaced
 
 
 def table_of(folder, records, **settings):
@@ -18,7 +19,7 @@ def table_of(folder, records, **settings):
 
 
 def found(table, texts, language="en"):
-    hits, items = decontaminate.contaminated(pa.array(texts, pa.large_string()), language, table)
+    hits, items = decontaminate.contaminated(pa.array(texts, pa.large_string()), is_unspaced(language), table)
     return hits.tolist(), dict(zip(hits.nonzero()[0].tolist(), items, strict=True))
 
 

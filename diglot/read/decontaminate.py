@@ -5,7 +5,7 @@ A run is 13 words (GPT-3, appendix C), or 30 characters in languages written wit
 least; a shorter one says nothing of where a text comes from, and is left out (`build` returns how many are).
 
     build(settings, Path("table.npz"), base, "corpus")      # the items' runs, once
-    contaminated(texts, "en", load(Path("table.npz")))      # which documents have one, and of which item
+    contaminated(texts, False, load(Path("table.npz")))     # which documents have one, and of which item
 
 A document is walked once: the hash of 8 words in a row is looked up in a bit table, and only where that has it the
 longer runs are. Memory: 12 bytes a word of the evaluation sets, and 2 bytes for the bit table.
@@ -22,10 +22,9 @@ import pyarrow as pa
 
 from diglot.base.errors import UserError
 from diglot.base.files import atomic
-from diglot.curate.dedup.minhash import normalise
 from diglot.read.files import Record, read_records
-from diglot.recipe.curate import Decontamination
-from diglot.text.languages import is_unspaced
+from diglot.recipe.source import Decontamination
+from diglot.text.minhash import normalise
 from diglot.text.unicode import HASH_PRIME, UNSPACED, character_tables, finish, kernel, text_array, text_buffers
 
 CHARACTERS, SHORTEST, SHORTEST_CHARACTERS = 30, 8, 20
@@ -95,7 +94,7 @@ def build(settings: Decontamination, path: Path, base: Path | None, stage: str) 
         if isinstance(record, Record):
             labels.append(f"{record.file}:{record.line}")
             for text in _texts(record.value, settings.fields):
-                kind = int(_is_unspaced_text(text))
+                kind = int(is_unspaced_text(text))
                 texts[kind].append(text.encode(errors="replace"))  # half a surrogate pair matches nothing
                 items[kind].append(len(labels) - 1)
     number = sum(map(len, texts))
@@ -132,18 +131,17 @@ def load(path: Path) -> Table:
         return Table(runs[0], runs[1], arrays["labels"].tolist())
 
 
-def contaminated(texts: pa.Array, language: str, table: Table) -> tuple[np.ndarray, list[str]]:
+def contaminated(texts: pa.Array, by_characters: bool, table: Table) -> tuple[np.ndarray, list[str]]:
     """Find the documents that share a run with an evaluation item.
 
     Args:
         texts: `large_string` array [documents].
-        language: of the texts; decides what a run is.
+        by_characters: runs are of characters and not of words: in languages written without spaces.
         table: of the evaluation items.
 
     Returns:
         bool [documents], and for each of those that do the item in words.
     """
-    by_characters = is_unspaced(language)
     runs = table.characters if by_characters else table.words
     data, offsets = text_buffers(texts)
     found = np.full(len(texts), -1, np.int64)
@@ -169,7 +167,7 @@ def _texts(value: Any, fields: list[str] | None) -> Iterator[str]:
                 yield from _texts(part, None)
 
 
-def _is_unspaced_text(text: str) -> bool:
+def is_unspaced_text(text: str) -> bool:
     """Whether most characters are of scripts written without spaces."""
     classes, _ = character_tables()
     shown = [ord(character) for character in text[:500] if not character.isspace()]
@@ -248,7 +246,7 @@ def _hash(units):
 
 @kernel
 def _search(data, offsets, classes, lower, by_characters, prefix, length, bits, keys, items, found):
-    """Find the item that each text shares a run with; the plain twin is `naive` in tests/curate/test_decontaminate.py.
+    """Find the item that each text shares a run with; the plain twin is `naive` in tests/read/test_decontaminate.py.
 
     data uint8 [bytes], offsets int64 [texts + 1]; prefix, length int64; bits uint64 [words], keys uint64 and items
     int32 [runs]; found int64 [texts], -1 where there is none.

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from signed_shards import BANDS, ROWS, plain_jaccard, plain_shingles
 
-from diglot.curate.dedup.minhash import EMPTY_KEY, agreement, band_keys, jaccard, sign
+from diglot.text.minhash import EMPTY_KEY, agreement, band_keys, jaccard, sign
 from diglot.text.unicode import text_array
 
 SHINGLES = 200  # of each text of a pair
