@@ -176,9 +176,9 @@ def test_the_language_is_checked_where_that_is_asked_for(gather: Callable) -> No
 
 
 def test_real_languages_are_told(gather: Callable, data: Path, tmp_path: Path, context: Context) -> None:
-    """Of the first 200 of LIMA in Vietnamese 15 were left in English: questions about code; as Arabic all are wrong."""
+    """Of the first 200 of LIMA in Vietnamese 15 were left in English: questions about code; as Arabic all but short ones are wrong."""
     source = {"path": str(data / "instruct" / "lima_vi.jsonl.zst"), "limit": 200}
-    for language, wrong in (("vi", 15), ("ar", 198)):
+    for language, wrong in (("vi", 15), ("ar", 193)):
         output = tmp_path / language
         output.mkdir()
         settings = GatherInstructions.model_validate(
