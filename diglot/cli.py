@@ -30,12 +30,13 @@ from diglot.base.screen import say, say_json
 from diglot.base.table import drawn
 from diglot.base.table import show as show_views
 from diglot.compare_command import compare_command
+from diglot.completion import settings_of_the_recipe, stages_of_the_recipe
 from diglot.model_commands import chat_command, serve_command
 from diglot.parameters import Number
 from diglot.publish_command import publish_command
 from diglot.recipe import STAGES, Recipe
 from diglot.runs import find_run, run_folder
-from diglot.setup_commands import doctor_command, init_command, schema_command, try_command
+from diglot.setup_commands import completion_command, doctor_command, init_command, schema_command, try_command
 from diglot.stage_commands import stage_command
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Hinting(click.Group):
         Raises:
             UserError: there is none.
         """
-        if args[0] not in self.commands:
+        if args[0] not in self.commands and not context.resilient_parsing:  # the shell is only asking
             path, meant = context.command_path, self._meant(args[0])
             hint = f"did you mean `{path} {meant}`? " if meant else ""
             raise UserError(f"there is no command {args[0]!r}; {hint}`{path} --help` lists them")
@@ -185,13 +186,20 @@ def _console() -> Console:
 
 @cli.command("run", epilog=EXAMPLES)
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.argument("overrides", nargs=-1)
+@click.argument("overrides", nargs=-1, shell_complete=settings_of_the_recipe)
 @click.option("--run", "folder", help="The run folder.  [default: the recipe's, or runs/NAME]")
-@click.option("--until", metavar="STAGE", help="Stop after this stage.")
+@click.option("--until", metavar="STAGE", shell_complete=stages_of_the_recipe, help="Stop after this stage.")
 @click.option("--dry-run", is_flag=True, help="Show what is done, stale (and why), and to do; run nothing.")
+@click.option("--json", "as_json", is_flag=True, help="With --dry-run, for scripts: one JSON object.")
 @click.option("--verify", is_flag=True, help=VERIFY)
 def run_command(
-    recipe: Path, overrides: tuple[str, ...], folder: str | None, until: str | None, dry_run: bool, verify: bool
+    recipe: Path,
+    overrides: tuple[str, ...],
+    folder: str | None,
+    until: str | None,
+    dry_run: bool,
+    as_json: bool,
+    verify: bool,
 ) -> None:
     """Run a recipe: skip what is done, go on where a killed run stopped, end in the report.
 
@@ -200,8 +208,9 @@ def run_command(
     from diglot import flow, terminal
     from diglot.base.hashes import MEMORY, FileHashes
     from diglot.load import load_recipe
-    from diglot.tries import told
 
+    if as_json and not dry_run:
+        raise UserError("--json goes with --dry-run; of a run, `diglot show RUN --json` tells what it holds")
     loaded, where = load_recipe(recipe, list(overrides))
     place, console = run_folder(loaded, folder), _console()
     hashes = FileHashes(place / MEMORY, believe=not verify)
@@ -209,11 +218,7 @@ def run_command(
     damaged = flow.verify(steps, hashes) if verify else []
     if dry_run:
         flow.note_begun(steps, place)
-        console.print(drawn(terminal.plan_table(steps)))
-        for text in (text for step in steps if step.state != "done" for text in told(step)):
-            say(text)
-        done = sum(step.state == "done" for step in steps)
-        console.print(f"\n{done} of {len(steps)} stages done in {place}", markup=False)
+        _show_plan(console, loaded, place, steps, as_json)
     # Both after the table, so that a dry run shows where the run stands even where it would be refused.
     if damaged:
         raise UserError("\n".join(damaged))
@@ -232,6 +237,32 @@ def run_command(
     if not todo:
         console.print(f"nothing to do: all {len(steps)} stages are done in {place}", markup=False)
     _closing(console, steps)
+
+
+def _show_plan(console: Console, recipe: Recipe, place: Path, steps: list[Step], as_json: bool) -> None:
+    """What a run would do."""
+    from diglot import terminal
+    from diglot.tries import told
+
+    if as_json:
+        stages = {
+            step.name: {
+                "kind": step.settings.do,
+                "reads": step.reads,
+                "state": step.state,
+                "why": step.why,
+                "fingerprint": step.fingerprint,
+                "told": list(told(step)) if step.state != "done" else [],
+            }
+            for step in steps
+        }
+        say_json({"recipe": recipe.name, "run": str(place), "stages": stages})
+        return
+    console.print(drawn(terminal.plan_table(steps)))
+    for text in (text for step in steps if step.state != "done" for text in told(step)):
+        say(text)
+    done = sum(step.state == "done" for step in steps)
+    console.print(f"\n{done} of {len(steps)} stages done in {place}", markup=False)
 
 
 def _closing(console: Console, steps: list[Step]) -> None:
@@ -373,7 +404,7 @@ Examples:
 
 @cli.command("plan", epilog=PLAN_EXAMPLES)
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.argument("overrides", nargs=-1)
+@click.argument("overrides", nargs=-1, shell_complete=settings_of_the_recipe)
 @click.option("--cluster", required=True, metavar="DEVICE[:[NODESx]COUNT]", help="Such as h100, h100:8 or h100:4x8 (four nodes of eight). Devices: a100-40, a100-80, h100, h200, b200, rtx-4090, cpu (a core). here: this machine, measured for some seconds.")  # fmt: skip
 @click.option("--mfu", type=Number(0, 1, min_open=True), help="Model FLOPs utilisation.  [default: one published for the device]")  # fmt: skip
 @click.option("--tokens-per-second", type=Number(0, min_open=True), help="A device's, instead of --mfu.")  # fmt: skip
@@ -482,7 +513,7 @@ def measure_command(
 
 COMMANDS = (
     init_command, try_command, serve_command, chat_command, compare_command, arena_command, votes_command, publish_command, doctor_command,
-    schema_command,
+    schema_command, completion_command,
 )  # fmt: skip
 for _command in COMMANDS:
     cli.add_command(_command)

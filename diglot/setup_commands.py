@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import click
+from click.shell_completion import get_completion_class
 
+from diglot.base.errors import UserError
 from diglot.base.interrupts import interrupts_wait
 from diglot.base.screen import say, say_json
 from diglot.base.table import show
+from diglot.completion import VARIABLE, settings_of_the_recipe, stages_of_the_recipe
 from diglot.load import load_recipe
 from diglot.recipe import json_schema
 from diglot.shortened import in_short
@@ -55,9 +58,9 @@ Examples:
 
 @click.command("try", epilog=TRY_EXAMPLES)
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.argument("overrides", nargs=-1)
+@click.argument("overrides", nargs=-1, shell_complete=settings_of_the_recipe)
 @click.option("--run", "folder", help="The run folder.  [default: runs/NAME-try]")
-@click.option("--until", metavar="STAGE", help="Stop after this stage.")
+@click.option("--until", metavar="STAGE", shell_complete=stages_of_the_recipe, help="Stop after this stage.")
 @click.option("--dry-run", is_flag=True, help="Show the settings that a try has instead of the recipe's; run nothing.")
 @click.pass_context
 def try_command(
@@ -83,7 +86,14 @@ def try_command(
         return
     run = cast(click.Group, context.find_root().command).commands["run"]
     context.invoke(
-        run, recipe=recipe, overrides=(*short, *overrides), folder=folder, until=until, dry_run=False, verify=False
+        run,
+        recipe=recipe,
+        overrides=(*short, *overrides),
+        folder=folder,
+        until=until,
+        dry_run=False,
+        as_json=False,
+        verify=False,
     )
     say(f"every stage of {recipe} can be walked; the real run: diglot run {' '.join([str(recipe), *overrides])}")
 
@@ -127,3 +137,22 @@ def init_command(name: str, output: Path | None, force: bool, **given: Any) -> N
     for line in start(name, output=file, force=force, **given):
         say(f"· {line}")
     say(f"{file} is written; next: diglot try {file}")
+
+
+COMPLETION_EXAMPLES = """\b
+Examples:
+  diglot completion bash > ~/.local/share/bash-completion/completions/diglot
+  diglot completion zsh > ~/.zfunc/_diglot    (with fpath+=~/.zfunc before compinit in ~/.zshrc)
+  diglot completion fish > ~/.config/fish/completions/diglot.fish
+"""
+
+
+@click.command("completion", epilog=COMPLETION_EXAMPLES)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion_command(context: click.Context, shell: str) -> None:
+    """Print what makes a shell complete commands, options, files, and the settings of a recipe."""
+    kind = get_completion_class(shell)
+    if kind is None:  # the choice above has none that click does not know
+        raise UserError(f"there is no completion for {shell}")
+    click.echo(kind(context.find_root().command, {}, "diglot", VARIABLE).source())

@@ -28,6 +28,7 @@ COMMAND = {
     "arena_commands",
     "cli",
     "compare_command",
+    "completion",
     "doctor",
     "flow",
     "load",
