@@ -114,6 +114,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "train-classifier": {"documents": 200, "held_out_texts": 20},
     "train-ngram": {"held_out_texts": 20},
     "translate": {"documents": 5},
+    "sample": {"limit": 8},
     "self-instruct": {"rounds": 1, "first_prompts": 2, "prompts": 2},
     "train-tokenizer": {"vocabulary_size": VOCABULARY},
     "extend-tokenizer": {"new_tokens": NEW_TOKENS},

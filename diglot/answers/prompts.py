@@ -53,12 +53,14 @@ def read_prompt(record: dict[str, Any], max_characters: int) -> list[Message]:
         max_characters: of the messages together.
 
     Raises:
-        Refused: as `read_conversation`; no_question.
+        Refused: as `read_conversation`; no_question, tools.
     """
     messages = _messages(record, max_characters)
     places = [place for place, message in enumerate(messages) if message["role"] == "user"]
     if not places:
         raise Refused("no_question", "no message of the user")
+    if record.get("tools") or any(m["role"] == "tool" or "tool_calls" in m for m in messages[: places[-1]]):
+        raise Refused("tools", "a conversation with tools; pairs have none")
     prompt = [{"role": message["role"], "content": message["content"]} for message in messages[: places[-1] + 1]]
     check_conversation([*prompt, {"role": "assistant", "content": STAND_IN}], max_characters + len(STAND_IN))
     return prompt

@@ -33,14 +33,14 @@ def repetition(text: str) -> float:
 
 
 def judge_by_rules(rules: Rules, candidates: list[Candidates]) -> None:
-    """Give every answer the number of rules that it keeps, and name those that it breaks."""
+    """Name the rules that every answer breaks, and take a point for each."""
     wrong = _wrong_languages(candidates) if rules.language else [set[int]() for _ in candidates]
     for one, foreign in zip(candidates, wrong, strict=True):
         one.failed = [
             [*(["language"] if place in foreign else []), *_broken(rules, answer.text, answer.finish_reason)]
             for place, answer in enumerate(one.answers)
         ]
-        one.scores = [-float(len(failed)) for failed in one.failed]
+        one.scores = [0.0 - len(failed) for failed in one.failed]
 
 
 def _broken(rules: Rules, text: str, finish_reason: str) -> list[str]:

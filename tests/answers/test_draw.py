@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -66,3 +67,27 @@ def test_numbers_at_the_ends_draw_tokens_that_are_in() -> None:
     assert choose(logits_1V, [1 - 2**-53], 1, 0.6) == [1]
     assert choose(logits_1V, [1 - 2**-53], 1, 1) == [2]
     assert choose(logits_1V, [0.99], 0, 1) == [0]
+
+
+@pytest.mark.full
+def test_a_real_models_likeliest_answers_are_those_of_transformers(models: Path) -> None:
+    """SmolLM2's, three questions in a batch against each by itself; and drawn ones do not hang on their batch."""
+    model = LanguageModel.load(models / "smollm2-135m")
+    asked = [
+        "What is the capital of France?",
+        "Hi!",
+        "Name three fruits, please, and say which of them is the sweetest.",
+    ]
+    given = [
+        model.encode_chat([{"role": "user", "content": text}], add_generation_prompt=True)[0]
+        if model.tokenizer.chat_template
+        else model.encode(text, True)
+        for text in asked
+    ]
+    drawn = Sampler(model, 0, 1, 24).draw(given, [0, 1, 2], ["a", "b", "c"])
+    for ids, answer in zip(given, drawn, strict=True):
+        [output] = model.model.generate(torch.tensor([ids]), max_new_tokens=24)
+        assert answer.text == model.tokenizer.decode(output[len(ids) :], skip_special_tokens=True).strip()
+    sampler, keys = Sampler(model, 1.0, 0.9, 16), ["0/1", "1/1", "2/1", "0/2"]
+    together = sampler.draw(given, [int(key[0]) for key in keys], keys)
+    assert together == [sampler.draw([given[int(key[0])]], [0], [key])[0] for key in keys]

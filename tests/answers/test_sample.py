@@ -139,6 +139,7 @@ def test_prompts_in_all_forms(record, prompt):
         ({"prompt": ""}, "empty_prompt"),
         ({"prompt": 7}, "not_text"),
         ({"messages": []}, "unknown_form"),
+        ({"messages": FOLLOWING, "tools": [{"type": "function"}]}, "tools"),
         ({"messages": [ANSWER, ANSWER]}, "roles_out_of_order"),
         ({"prompt": "x" * 1001}, "too_long"),
     ],
