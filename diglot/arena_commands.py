@@ -60,7 +60,8 @@ def arena_command(
             raise UserError(
                 f"the arena needs {error.name}, which is not installed: pip install 'diglot[serve]'"
             ) from error
-        from diglot.serve.arena.entrants import LANGUAGE, read_entrants, split_name
+        from diglot.read.answers import LANGUAGE
+        from diglot.serve.arena.entrants import read_entrants, split_name
         from diglot.serve.arena.votes import Votes
         from diglot.serve.web import is_loopback, listen
 

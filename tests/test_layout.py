@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "diglot"
 # A room of the ground floor imports those before it; a stage imports the ground floor and itself.
 GROUND = ["base", "text", "recipe", "endpoint", "read", "tokenizer", "tokens", "model"]
 STAGES = ["world", "curate", "quality", "translate", "align", "encode", "expand", "merge", "train", "evaluate", "answers",
-          "serve"]  # fmt: skip
+          "questions", "serve"]  # fmt: skip
 ABOVE = ["report", "plan", "publish"]  # they look at what stages made and will make
 LIBRARIES = {
     "answers": {"align", "evaluate"},

@@ -19,6 +19,7 @@ SCALE, MIDDLE = 400 / np.log(10), 1000.0  # Elo's
 DRAWS = 1.0  # that each is given against one of mean strength: who has won all votes would have no finite strength
 ROUNDS, ENOUGH = 2000, 1e-8  # of the iteration; the largest relative change at which it ends
 RESAMPLES = 1000
+CHOICES = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}  # of a vote: the first one's share of the win
 
 
 class Vote(NamedTuple):

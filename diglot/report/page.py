@@ -23,7 +23,18 @@ from diglot.base.errors import UserError
 from diglot.base.files import write_text
 from diglot.base.summaries.scores import ReportSummary
 from diglot.recipe.report import Report
-from diglot.report import answers, corpus, instructions, lineage, overview, scores, self_instruct, sweep, tokenizers
+from diglot.report import (
+    answers,
+    corpus,
+    instructions,
+    judgements,
+    lineage,
+    overview,
+    scores,
+    self_instruct,
+    sweep,
+    tokenizers,
+)
 from diglot.report.figures import Colours
 from diglot.report.identity import facts_of
 from diglot.report.reading import Run
@@ -72,6 +83,7 @@ def sections_of(artifacts: Sequence[Artifact], before: str | None, after: str | 
         answers.safety(all_of, colours),
         scores.bits(all_of, colours),
         scores.scores(all_of, colours, before, after),
+        judgements.judgements(all_of, colours),
         overview.cost(all_of, colours),
         overview.provenance(all_of, colours),
     ]

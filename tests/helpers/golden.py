@@ -30,6 +30,7 @@ from diglot.train import data_command
 
 FILE = Path(__file__).resolve().parent.parent / "golden.json"
 SAFETY = FILE.parent / "answers" / "safety.jsonl"
+QUESTIONS = FILE.parent / "questions" / "ar.jsonl"
 WITHOUT = {"report"}  # a page with times and dates
 # Of evaluations: which of two choices is the likelier may hang on the last bit, and so does a generated text.
 UNSURE = {"generation", "acc", "acc_norm", "acc_bytes", "acc_token"}
@@ -82,6 +83,8 @@ def recipe(server: str) -> dict[str, Any]:
         "asked": {"do": "sample", "from": {"instructions": "instructions"}, "endpoint": {"url": server, "model": "tiny"}, "sources": {"safety": {"path": str(SAFETY), "language": "ar"}}, "answers": 2},
         "judged": {"do": "judge", "from": ["asked"], "endpoint": {"url": server, "model": "tiny"}},
         "safety": {"do": "evaluate-safety", "from": "asked", "endpoint": {"url": server, "model": "tiny"}},
+        "replied": {"do": "answer-questions", "endpoint": {"url": server, "model": "tiny"}, "questions": {"ar": str(QUESTIONS)}, "limit": 2},
+        "mt-bench": {"do": "judge-answers", "from": ["replied"], "endpoint": {"url": server, "model": "tiny"}},
         "scores": {"do": "evaluate", "from": {"model": "merged", "corpus": "corpus", "items": "world", "preferences": "preferences"}, "tasks": {"cloze": {"path": "tasks/cloze.en.jsonl", "language": "en"}}, "max_documents": 10},
     }  # fmt: skip
 

@@ -19,8 +19,9 @@ from web_server import ask, serving
 
 from diglot.base.errors import UserError
 from diglot.evaluate.language_model import LanguageModel
+from diglot.read.answers import read_answers
 from diglot.serve.arena.app import Arena, application
-from diglot.serve.arena.entrants import read_answers, read_entrants, split_name
+from diglot.serve.arena.entrants import read_entrants, split_name
 from diglot.serve.arena.votes import Votes
 
 NAMES = ["our-model", "their-model", "third-model"]
@@ -206,11 +207,11 @@ def test_names() -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("[1]", "a line is an object"),
-        ('{"language": "ar", "turns": ["a"], "answers": []}', "answers: one or more texts"),
-        ('{"language": "ar", "turns": ["a", "b"], "answers": ["x"]}', "2 turns and 1 answers"),
+        ("[1]", "a line is a JSON object"),
+        ('{"language": "ar", "turns": ["a"], "answers": []}', "answers: at least one text"),
+        ('{"language": "ar", "turns": ["a", "b"], "answers": ["x"]}', "2 turns, 1 answers and 0 references"),
         ('{"language": "<i>", "prompt": "a", "answer": "x"}', "language: an ISO 639 code such as ar"),
-        ('{"id": 1, "language": "ar", "prompt": "a", "answer": "x"}\n{"id": "1", "language": "ar", "prompt": "a", "answer": "x"}', "comes twice"),
+        ('{"id": 1, "language": "ar", "prompt": "a", "answer": "x"}\n{"id": "1", "language": "ar", "prompt": "a", "answer": "x"}', "an id comes twice"),
         ("{", "not valid JSON"),
         ("", "holds no answers"),
     ],

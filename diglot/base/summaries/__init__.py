@@ -9,6 +9,6 @@ A manifest names both kinds; the stage's own class comes first. A field that has
 what has unknown fields, or lacks one without a default, is of another version of Diglot and is not read.
 """
 
-from diglot.base.summaries import answers, corpus, model, quality, scores, text, tokenizer
+from diglot.base.summaries import answers, corpus, judgements, model, quality, scores, text, tokenizer
 
-__all__ = ["answers", "corpus", "model", "quality", "scores", "text", "tokenizer"]
+__all__ = ["answers", "corpus", "judgements", "model", "quality", "scores", "text", "tokenizer"]

@@ -30,8 +30,9 @@ from starlette.routing import Route
 
 from diglot.base.errors import UserError
 from diglot.base.files import parse_json
+from diglot.base.ratings import CHOICES
 from diglot.serve.arena.entrants import Entrants, Message
-from diglot.serve.arena.votes import CHOICES, Battle, Votes
+from diglot.serve.arena.votes import Battle, Votes
 from diglot.serve.web import Guard, Refusal
 
 PAGE = Path(__file__).parent

@@ -3,40 +3,27 @@
     ours=ours.jsonl theirs=theirs.jsonl                     files: every question that two have answered
     models/arabic peer=http://127.0.0.1:8000/v1#qwen        folders and servers: asked live
 
-A file has a JSON object a line: `{"id", "language", "turns": [questions], "answers": [answers]}`, as many of one as of the
-other; `prompt` and `answer` may stand for one turn. The same id in two files is the same question.
+Files are as answer-questions writes them (read/answers.py). The same id in two files is the same question.
 """
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from diglot.base.errors import UserError
-from diglot.base.files import read_lines
 from diglot.base.format import excerpt
+from diglot.read.answers import Answered, read_answers
 from diglot.recipe.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from diglot.endpoint.client import Client
 
 FIX = "correct the file"
-LANGUAGE = re.compile("[a-z]{2,3}(-[A-Za-z]+)?")
 Message = dict[str, str]
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A question with an entrant's answers: turns of one conversation."""
-
-    id: str
-    language: str
-    questions: tuple[str, ...]
-    answers: tuple[str, ...]
 
 
 class Live(Protocol):
@@ -83,7 +70,7 @@ class Entrants:
         one, other = (self.answered[name][question] for name in sides)
         return [
             {"question": asked, "first": first, "second": second}
-            for asked, first, second in zip(one.questions, one.answers, other.answers)
+            for asked, first, second in zip(one.turns, one.answers, other.answers)
         ]
 
 
@@ -113,7 +100,7 @@ def read_entrants(
     if any(files) and not all(files):
         raise UserError("files of answers and models that answer live cannot be mixed: make the models' answers first")
     if all(files):
-        answered = {name: read_answers(Path(where)) for name, where in named}
+        answered = {name: {each.id: each for each in read_answers(Path(where))} for name, where in named}
         _check_same(answered)
         return Entrants(answered, {})
     return Entrants({}, {name: _live(where, key_variable, max_new_tokens, system) for name, where in named})
@@ -127,39 +114,6 @@ def split_name(text: str) -> tuple[str, str]:
     return Path(text.partition("#")[2] or text).name.removesuffix(".jsonl"), text
 
 
-def read_answers(file: Path) -> dict[str, Answered]:
-    """A file of answers, by the questions' ids.
-
-    Raises:
-        UserError: with file and line, for a missing file, a malformed line, or an id that comes twice.
-    """
-    found: dict[str, Answered] = {}
-    for number, value in enumerate(read_lines(file, FIX), start=1):
-        place = f"{file}:{number}"
-        if not isinstance(value, dict):
-            raise UserError(f"{place}: a line is an object with id, language, turns and answers; {FIX}")
-        id_, language = str(value.get("id", number)), value.get("language")
-        questions = _texts(value.get("turns", value.get("prompt")), f"{place}: turns")
-        answers = _texts(value.get("answers", value.get("answer")), f"{place}: answers")
-        if not isinstance(language, str) or not LANGUAGE.fullmatch(language):
-            raise UserError(f"{place}: language: an ISO 639 code such as ar, not {language!r}; {FIX}")
-        if len(questions) != len(answers):
-            raise UserError(f"{place}: {len(questions)} turns and {len(answers)} answers; {FIX}")
-        if id_ in found:
-            raise UserError(f"{place}: the id {excerpt(id_, 40)!r} comes twice; {FIX}")
-        found[id_] = Answered(id_, language, questions, answers)
-    if not found:
-        raise UserError(f"{file}: holds no answers; {FIX}")
-    return found
-
-
-def _texts(value: Any, place: str) -> tuple[str, ...]:
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        raise UserError(f"{place}: one or more texts, not {excerpt(repr(value), 60)}; {FIX}")
-    return tuple(texts)
-
-
 def _check_same(answered: dict[str, dict[str, Answered]]) -> None:
     """Whoever answers a question was asked the same.
 
@@ -170,7 +124,7 @@ def _check_same(answered: dict[str, dict[str, Answered]]) -> None:
     for name, of in answered.items():
         for id_, own in of.items():
             other, asked = first.setdefault(id_, (name, own))
-            if (own.questions, own.language) != (asked.questions, asked.language):
+            if (own.turns, own.language) != (asked.turns, asked.language):
                 raise UserError(
                     f"{name} and {other} were asked something else under the id {excerpt(id_, 40)!r}; {FIX}"
                 )

@@ -23,9 +23,8 @@ from typing import Any
 
 from diglot.base.errors import UserError
 from diglot.base.files import write_lines, write_text
-from diglot.base.ratings import Vote
+from diglot.base.ratings import CHOICES, Vote
 
-CHOICES = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}  # the first one's share of the win
 APPLICATION = 0x64676C76  # "dglv", by which our files are known
 BUSY_SECONDS = 30.0  # that one process waits for another's write
 SCHEMA = """
