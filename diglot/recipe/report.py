@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,3 +24,6 @@ class Report(Stage):
     title: str | None = Field(None, description="Of the page.")
     before: str | None = Field(None, description="The evaluate stage to compare with; the first if absent.")
     after: str | None = Field(None, description="The evaluate stage to show; the last if absent.")
+    price: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="Of an hour of the machine, in any currency, for the first screen's cost.", examples=["2.5"]
+    )

@@ -20,6 +20,7 @@ from diglot.report.comparisons import before_and_after, headline_comparisons, lo
 from diglot.report.costs import Energy, energy_of, planned
 from diglot.report.figures import Colours
 from diglot.report.finding import finding_of
+from diglot.report.first_screen import cards
 from diglot.report.identity import chat_command
 from diglot.report.learnt import learnt_table, next_seed
 from diglot.report.reading import Run
@@ -49,18 +50,16 @@ def machines(run: Run) -> list[str]:
     return list(words)
 
 
-def headline(run: Run, colours: Colours, before: str | None, after: str | None) -> Section | None:
+def headline(
+    run: Run, colours: Colours, before: str | None, after: str | None, price: float | None = None
+) -> Section | None:
     """What was learnt and kept, and what it cost."""
     first, last = before_and_after(run.artifacts, before, after)
     # What it cost stands there with or without an evaluation.
     seconds = total_seconds(run)
-    tiles = [("whole run", duration(seconds)), ("stages", str(len(run.artifacts)))]
-    if run.trainings:
-        tiles.append(("tokens trained on", number(sum(training.tokens for training in run.trainings))))
+    tiles = [("stages", str(len(run.artifacts)))]
     if models := run.of_kind("model"):
         tiles.append(("parameters", number(_parameters(models[-1]))))
-    if (used := energy_of(run.artifacts)).kilowatt_hours:
-        tiles.append(("energy, assumed" if "assumed" in used.source else "energy", energy(used.total)))
     tiles += [("machine", text) for text in machines(run)]
     if last is None:
         text = f"{len(run.artifacts)} stages ran in {duration(seconds)}; no model was evaluated yet."
@@ -68,7 +67,14 @@ def headline(run: Run, colours: Colours, before: str | None, after: str | None) 
             "headline",
             "What was learnt",
             text,
-            {"tiles": tiles, "table": None, "plots": [], "chat": "", "sample": None},
+            {
+                "cards": cards(run, [], [], price),
+                "tiles": tiles,
+                "table": None,
+                "plots": [],
+                "chat": "",
+                "sample": None,
+            },
         )
     # Words, table and figures are of the same rows, so that none says more than another.
     rows = headline_comparisons(run.artifacts, first, last)
@@ -79,11 +85,13 @@ def headline(run: Run, colours: Colours, before: str | None, after: str | None) 
     if any(item.either.kind == "bits" for item in rows):
         caption = "Bits per byte of held-out text (lower is better): ○ before, ● after."
         plots.append(plot("headline-bits", figures.bits_before_after(rows, colours), caption))
-    learnt = finding_of(rows, new_languages(run.artifacts), losses(run.artifacts, first, last))
+    lost = losses(run.artifacts, first, last)
+    learnt = finding_of(rows, new_languages(run.artifacts), lost)
     finding = f"{learnt}\nThe whole run took {duration(seconds)}{_on(run)}."
     title = f"From {first.stage} to {last.stage}" if first else f"Scores of {last.stage}"
     table = learnt_table(rows, title, next_seed(run.artifacts))
     data = {
+        "cards": cards(run, rows, lost, price),
         "tiles": tiles,
         "table": table if rows else None,
         "plots": plots,

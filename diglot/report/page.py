@@ -57,19 +57,21 @@ def run(settings: Report, inputs: Inputs, output: Path, context: Context) -> Rep
         if wanted is not None and wanted not in names:
             known = ", ".join(names) or "none"
             raise UserError(f"{context.name}.{key}: no evaluate stage {wanted!r} in `from`; there are: {known}")
-    sections = sections_of(artifacts, settings.before, settings.after)
+    sections = sections_of(artifacts, settings.before, settings.after, settings.price)
     file = output / "report.html"
     write_text(file, render(settings.title or "What this run learnt", sections, facts_of(artifacts)))
     finding = sections[0].finding if sections else ""
     return ReportSummary(file.name, file.stat().st_size, [section.name for section in sections], finding)
 
 
-def sections_of(artifacts: Sequence[Artifact], before: str | None, after: str | None) -> list[Section]:
+def sections_of(
+    artifacts: Sequence[Artifact], before: str | None, after: str | None, price: float | None = None
+) -> list[Section]:
     """The sections that the artifacts have something to show for, in the order of the page."""
     all_of = Run(artifacts)
     colours = Colours(all_of.languages(), all_of.source_languages())
     sections = [
-        overview.headline(all_of, colours, before, after) if artifacts else None,
+        overview.headline(all_of, colours, before, after, price) if artifacts else None,
         overview.pipeline(all_of, colours),
         lineage.lineage(all_of),
         corpus.text(all_of, colours),

@@ -204,7 +204,9 @@ def scores(levels: dict[str, float], bits: dict[str, float], accuracy: float, ma
         for source, language in (("preferences-en", "en"), ("preferences-ar", "ar"))
     }
     return ScoresSummary(
-        {key: BitsPerByte(value, 0.01, 200, 90_000, 30_000) for key, value in bits.items()}, tasks, preferences
+        {key: BitsPerByte(value, 0.01, 200, 90_000, 30_000) for key, value in bits.items()},
+        tasks,
+        preferences=preferences,
     )
 
 

@@ -24,6 +24,7 @@ from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.base.errors import UserError
 from diglot.base.summaries.scores import Metric
 from diglot.recipe.report import Report
+from diglot.report.comparisons import before_and_after, headline_comparisons
 from diglot.report.page import render, run, sections_of
 from diglot.report.results import scores_of
 
@@ -164,6 +165,33 @@ def test_headline_states_the_finding_with_numbers(artifacts: list[Artifact]) -> 
     assert finding.startswith("Arabic was learnt: cloze-ar 26% → 76% (chance 25%)")
     assert "English was kept: cloze-en 86% → 84% (−2 points ±7)" in finding
     assert finding.endswith("The whole run took 11 min 33 s on 2 cores, Linux x86_64.")
+
+
+def test_the_first_screen_says_what_was_gained_lost_and_what_it_cost(artifacts: list[Artifact]) -> None:
+    gained, lost, cost = sections_of(artifacts, None, None, price=3.6)[0].data["cards"]
+    rows = headline_comparisons(artifacts, *before_and_after(artifacts))
+    judged = [row for row in rows if row.verdict != "unknown"]
+    better = [row for row in judged if row.verdict == "better"]
+    assert (gained.title, gained.large) == ("Gained", f"{len(better)} of {len(judged)} measures")
+    assert any(line.startswith("Arabic cloze-ar 26% → 76%") for line in gained.lines)
+    assert (lost.title, lost.large) == ("Lost", "nothing beyond noise")
+    seconds = sum(artifact.provenance["seconds"] for artifact in artifacts)
+    assert cost.large == "11 min 33 s"
+    assert f"{seconds / 1000:,.2f} at 3.6 an hour of the machine" in cost.lines
+    assert any(line.endswith("tokens trained on") for line in cost.lines)
+    assert any(line.endswith("Wh assumed") for line in cost.lines)
+    # Nothing to compare: what it cost is known all the same.
+    assert [card.title for card in sections_of(artifacts[:5], None, None)[0].data["cards"]] == ["Cost"]
+
+
+def test_what_fell_stands_on_the_first_screen(artifacts: list[Artifact]) -> None:
+    last = next(artifact for artifact in artifacts if artifact.stage == "evaluate-aligned")
+    scores = scores_of(last)
+    fell = dataclasses.replace(scores.tasks["cloze-en"], metrics={"acc": Metric(0.4, 0.03)})
+    worse = dataclasses.replace(last, summary=dataclasses.replace(scores, tasks={**scores.tasks, "cloze-en": fell}))
+    lost = sections_of([*artifacts[:-1], worse], None, None)[0].data["cards"][1]
+    assert lost.style == "bad"
+    assert "English cloze-en 86% → 40%" in lost.lines
 
 
 def test_loss_of_the_base_language_is_said(artifacts: list[Artifact]) -> None:
