@@ -46,6 +46,8 @@ def find_sources(inputs: Inputs, wanted: list[str] | None) -> list[Origin]:
             for name, entry in read_ledger(artifact.path).items():
                 if role == "corpus" and not entry["kept"]["documents"] + entry["held_out"]["documents"]:
                     continue  # what is left of a source that was sorted by language
+                if role == "preferences" and not entry["kept"]["documents"]:
+                    continue  # a source of answers of which a judge made no pair to train on
                 if name in found and (wanted is None or name in wanted):
                     raise UserError(
                         f"source {name!r} is in both {found[name].artifact.stage!r} and {artifact.stage!r}; "

@@ -6,15 +6,17 @@ from collections import Counter
 
 import pytest
 import torch
-from answering import read, samples
+from answering import artifact, read, samples
 from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
 
 from diglot.align.messages import read_pair
 from diglot.answers.rules import repetition
-from diglot.base.artifact import content_hash
+from diglot.base.artifact import Context, Inputs, content_hash
 from diglot.base.errors import UserError
 from diglot.base.summaries.answers import Consistency, Wins
+from diglot.encode import stage as encode
 from diglot.recipe.answers import Judge
+from diglot.recipe.encode import Encode
 from diglot.recipe.endpoint import Endpoint
 
 ASKED = "أين تقع مدينة القاهرة؟"
@@ -111,6 +113,18 @@ def test_what_is_held_out_hangs_on_the_prompt_alone(stage, tmp_path):
     few = stage("few", rules(held_out=0.2, max_held_out=2), {"samples": [samples(tmp_path, "again", answered)]})
     assert {row["prompt"][0]["content"] for row in read(few.path / "heldout.jsonl")} < set(held)
     assert few.summary.documents.held_out == 2
+
+
+def test_pairs_are_encoded_and_a_source_without_any_is_passed_by(stage, tmp_path, model_folder):
+    """As the next stage of a recipe does it: two documents a pair."""
+    answered = [(f"{ASKED} {number}", [GOOD, WRONG]) for number in range(4)]
+    given = [samples(tmp_path, "drawn", answered), samples(tmp_path, "other", [("من؟", [GOOD])], source="nothing")]
+    made = stage("judged", rules(), {"samples": given})
+    assert json.loads((made.path / "ledger.json").read_text())["sources"]["judged-nothing"]["kept"]["documents"] == 0
+    (tmp_path / "tokens").mkdir()
+    inputs = Inputs({"tokenizer": [artifact(model_folder, "model", "base")], "preferences": [made]})
+    facts = encode.run(Encode(), inputs, tmp_path / "tokens", Context("tokens", 0, tmp_path))
+    assert {name: source.train.documents for name, source in facts.sources.items()} == {"judged-chat": 8}
 
 
 # --- a judge behind an endpoint -------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Rounds of sampling, judging and DPO: the recipe of docs/alignment.md, in small."""
+"""Rounds of sampling, judging and DPO: the recipe of docs/alignment.md, in small. Its parts are tested in the files beside."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def recipe(model: Path, prompts: Path) -> Recipe:
     return check(Recipe, given, Where("rounds"))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_rounds_of_the_page_make_a_model_answer_in_the_language_of_the_question(model_folder, tmp_path):
     prompts = tmp_path / "prompts.jsonl"
     asked = [{"prompt": question, "response": "…"} for question in QUESTIONS]
