@@ -24,7 +24,7 @@ $(VENV)/.ready: constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Diglot needs Python 3.11 or newer: make PYTHON=python3.12 …")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -c 'import torch' 2>/dev/null || $(MAKE) --no-print-directory torch
-	$(PIP) install --quiet -c constraints.txt -e '.[web,language,quality,translate,cluster,sentencepiece,fast,tensorboard,adapter,align,evaluate,report,gguf,serve,dev]'
+	$(PIP) install --quiet -c constraints.txt -e '.[web,language,quality,translate,cluster,sentencepiece,tensorboard,adapter,align,evaluate,report,gguf,serve,dev]'
 	touch $@
 
 # A GPU or another system takes PyPI's build. A Linux machine without a GPU takes the CPU build: where pip is set up

@@ -1,14 +1,15 @@
 """Encoding documents in Parquet into token shards, against a plain loop with tokenizers' `encode_batch_fast`.
 
 Both sides read the same files and write the same arrays (tokens between BOS and EOS, and offsets), with one thread; the
-hash of what they write for the same first documents is compared. Three tokenizers, trained on the 18 languages: our
-byte-fallback kind and our byte-level kind (by our kernel), and Llama-3's (by gigatoken, where it is installed). Times
-are those of reading, encoding and writing; the last rows have the whole stage, loading and check included. The peer reads
-a part of each group, which its speed is extrapolated by.
+hash of what they write for the same first documents is compared. Three tokenizers are trained on the 18 languages: our
+byte-fallback kind, our byte-level kind and Llama-3's; real ones lie in $DIGLOT_MODELS (see tests/helpers/real_models.py) and encode
+the 18 languages. Times are those of reading, encoding and writing; the last rows have the whole stage, loading and check
+included. The peer reads a part of each group, which its speed is extrapolated by.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +19,7 @@ from common import Row, Run, arguments, finish, measure, measure_in_turn, peer_p
 PEER = "tokenizers 0.23.3"
 REQUIREMENTS = ["tokenizers==0.23.3", "pyarrow==26.0.1", "numpy==2.4.6"]
 GROUPS = {"en": "English", "ar": "Arabic", "th": "Thai", "zh": "Chinese", "all": "18 languages"}
+REAL = ("llama2", "llama3", "qwen3", "gptoss", "gemma3", "smollm2-135m", "xlmr")
 KINDS = ("byte-fallback", "byte-level", "llama-3")
 OUR_BYTES = {"quick": 2_000_000, "full": 0}  # of text, a language; 0: everything
 PEER_BYTES = {"quick": 500_000, "full": 7_000_000}  # of text, a group
@@ -34,15 +36,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="diglot-benchmark-") as folder:
         work = Path(folder)
         prepare = ["peers/diglot_encode_prepare.py", str(args.data), folder, str(OUR_BYTES[size]), str(ENTRIES[size])]
-        measure([sys.executable, *prepare])
-        for kind in KINDS if args.full else KINDS[::2]:
-            for group in GROUPS:
-                given = [str(work / kind), str(work / group), str(work / "out"), limit]
-                commands = {f"ours, {kind}, {group}": [sys.executable, "peers/diglot_encode.py", *given]}
-                if python:
-                    commands[f"peer, {kind}, {group}"] = [str(python), "peers/tokenizers_encode.py", *given]
-                runs |= measure_in_turn(commands, args.repeats)
+        real = real_tokenizers()
+        frames = measure([sys.executable, *prepare, *map(str, real.values())]).reported["frames"]
+        cases = [(kind, work / kind, group) for kind in (KINDS if args.full else KINDS[:1]) for group in GROUPS]
+        cases += [(name, tokenizer, "all") for name, tokenizer in real.items()]
+        for kind, tokenizer, group in cases:
+            given = [str(tokenizer), str(work / group), str(work / "out"), limit]
+            commands = {f"ours, {kind}, {group}": [sys.executable, "peers/diglot_encode.py", *given]}
+            if python:
+                peer = [str(python), "peers/tokenizers_encode.py", *given, *frames[str(tokenizer)]]
+                commands[f"peer, {kind}, {group}"] = peer
+            runs |= measure_in_turn(commands, args.repeats)
     finish("encode", rows(runs), args, notes=notes(runs))
+
+
+def real_tokenizers() -> dict[str, Path]:
+    """The folders of real tokenizers that are there."""
+    models = os.environ.get("DIGLOT_MODELS")
+    folders = {name: Path(models or "", "" if name.startswith("smollm2") else "tokenizers", name) for name in REAL}
+    return {name: folder for name, folder in folders.items() if models and folder.is_dir()}
 
 
 def pairs(runs: dict[str, Run]) -> list[tuple[str, str, Run, Run | None]]:

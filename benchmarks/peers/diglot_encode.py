@@ -19,7 +19,6 @@ from diglot.encode import stage as encode
 from diglot.encode.unspelled import Unspelled
 from diglot.recipe.encode import Encode
 from diglot.tokenizer.folder import load_tokenizer
-from diglot.tokenizer.framing import find_framing, special_ids
 
 
 def main() -> None:
@@ -34,14 +33,14 @@ def main() -> None:
     started = time.process_time()
     encode.run(Encode.model_validate({"do": "encode"}), inputs, output, context)  # loads what is compiled, too
     stage_seconds = time.process_time() - started
-    origins = encode.find_sources(inputs, None)
+    origins, index = encode.find_sources(inputs, None), json.loads((output / "tokens.json").read_text())
     encoder, loaded = encode.checked_encoder(tokenizer, []), load_tokenizer(tokenizer)
-    special = special_ids(tokenizer, loaded, find_framing(tokenizer, loaded))
+    special, dtype = index["special"], np.dtype(index["dtype"])
     loses = Unspelled(loaded)
     started = time.process_time()
     for origin in origins:
-        writer = encode.ShardWriter(output, origin, "train", np.dtype(np.uint16), [])
-        for texts in encode.encode_texts(origin, "train", [], encoder, loses, special, np.dtype(np.uint16), context):
+        writer = encode.ShardWriter(output, origin, "train", dtype, [])
+        for texts in encode.encode_texts(origin, "train", [], encoder, loses, special, dtype, context):
             writer.append_texts(texts)
         entry = writer.close()
     cpu_seconds = time.process_time() - started

@@ -1,8 +1,9 @@
 """Corpora and tokenizers for `encode.py`, as our stages would have made them.
 
-diglot_encode_prepare.py DATA FOLDER BYTES ENTRIES: FOLDER/en, ar, th, zh and all (18 languages, mixed) have documents
+diglot_encode_prepare.py DATA FOLDER BYTES ENTRIES [TOKENIZER…]: FOLDER/en, ar, th, zh and all (18 languages, mixed) have documents
 in Parquet and a ledger; FOLDER/byte-fallback, byte-level and llama-3 are tokenizers of ENTRIES trained on some of `all`.
-BYTES of text are taken of each language, 0 being all.
+BYTES of text are taken of each language, 0 being all. Its last line has the ids of BOS and EOS and the number type of ids, for
+these tokenizers and the given ones.
 """
 
 import json
@@ -17,6 +18,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from diglot.base.artifact import Artifact, Context, Inputs
 from diglot.recipe.tokenizer import TrainTokenizer
 from diglot.tokenizer import train
+from diglot.tokenizer.folder import load_tokenizer, tokenizer_size
+from diglot.tokenizer.framing import find_framing, special_ids
 
 LLAMA_3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
@@ -90,9 +93,16 @@ def train_llama_3(texts: list[str], folder: Path, entries: int) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
+def frame(folder: Path) -> list[str]:
+    """What the peer is told of a tokenizer: BOS, EOS and the number type of ids."""
+    tokenizer = load_tokenizer(folder)
+    special = special_ids(folder, tokenizer, find_framing(folder, tokenizer))
+    return [str(special["bos"]), str(special["eos"]), "uint16" if tokenizer_size(tokenizer) <= 1 << 16 else "uint32"]
+
+
 def main() -> None:
     data, folder = map(Path, sys.argv[1:3])
-    size, entries = map(int, sys.argv[3:])
+    size, entries = map(int, sys.argv[3:5])
     everything: list[tuple[str, str]] = []
     for language in sorted((data / "raw_text").iterdir()):
         texts = [(language.name, text) for text in documents(language, size)]
@@ -106,7 +116,9 @@ def main() -> None:
         train_ours(kind, folder / "trained on", folder / kind, entries)
     some = everything[: 200 * len(everything) // (200 + len(everything) // 20)] if size else everything[::10]
     train_llama_3([text for _, text in some], folder / "llama-3", entries)
-    print(json.dumps({"documents": len(everything)}))
+    tokenizers = [*(folder / kind for kind in ("byte-fallback", "byte-level", "llama-3")), *map(Path, sys.argv[5:])]
+    frames = {str(tokenizer): frame(tokenizer) for tokenizer in tokenizers}
+    print(json.dumps({"documents": len(everything), "frames": frames}))
 
 
 main()

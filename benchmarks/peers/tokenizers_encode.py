@@ -1,7 +1,7 @@
 """The peer of `encode.py`: a plain loop with the `tokenizers` library, with one thread.
 
-tokenizers_encode.py TOKENIZER CORPUS OUTPUT LIMIT: encodes the first documents that have LIMIT bytes; `cpu_seconds` are
-those of reading, encoding and writing.
+tokenizers_encode.py TOKENIZER CORPUS OUTPUT LIMIT BEGIN END DTYPE: encodes the first documents that have LIMIT bytes, each
+between the tokens BEGIN and END; `cpu_seconds` are those of reading, encoding and writing.
 """
 
 import hashlib
@@ -20,11 +20,10 @@ BATCH = 1000
 
 def main() -> None:
     folder, corpus, output = map(Path, sys.argv[1:4])
-    limit = int(sys.argv[4])
+    limit, begin, end = map(int, sys.argv[4:7])
+    dtype = np.dtype(sys.argv[7])
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.encode_special_tokens = True
-    config = json.loads((folder / "tokenizer_config.json").read_text())
-    begin, end = (tokenizer.token_to_id(config[f"{name}_token"]) for name in ("bos", "eos"))
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir()
     started = time.process_time()
@@ -39,7 +38,7 @@ def main() -> None:
                         size += len(text.encode())
                 for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False):
                     ids = [begin, *encoding.ids, end]
-                    tokens.write(np.array(ids, np.uint16).tobytes())
+                    tokens.write(np.array(ids, dtype).tobytes())
                     offsets.append(offsets[-1] + len(ids))
                 if size >= limit:
                     break

@@ -49,7 +49,7 @@ FORMAT = 3  # of artifacts, in the manifest: raised when what stages write can n
 STEPS = "steps"  # of a train stage's folder: the models that it kept on its way, as steps/400
 # Modules whose versions can change what a stage makes, with their packages: shown, but no reason to make it again.
 SHAPING = {name: name for name in ("torch", "transformers", "tokenizers", "numpy", "pyarrow", "numba", "lm_eval")}
-SHAPING |= {"gigatoken": "gigatoken", "sentencepiece": "sentencepiece", "fasttext": "fasttext-community"}
+SHAPING |= {"sentencepiece": "sentencepiece", "fasttext": "fasttext-community"}
 LOGS = "logs"  # about the making, not the result: timings differ from run to run, so no hash covers it
 
 
