@@ -34,13 +34,19 @@ def test_evaluations_within_a_training_take_a_twentieth_of_it(
     given = train(steps=steps, batch_size=batch_size, sequence_length=sequence_length, evaluate_every=evaluate_every)
     each = given.tokens_an_evaluation(sources)
     assert 1 <= each <= 50_000
+    assert given.num_evaluations * given.tokens_of_indicators * FORWARD <= 0.02 * given.tokens
     if each > 1:
-        assert given.num_evaluations * sources * each * FORWARD <= 0.05 * given.tokens
+        together = sources * each + given.tokens_of_indicators
+        assert given.num_evaluations * together * FORWARD <= 0.05 * given.tokens
     assert given.num_evaluations == len({0, steps, *range(evaluate_every, steps, evaluate_every)})
 
 
 def test_a_given_number_is_taken():
     assert train(evaluate_tokens=10**9).tokens_an_evaluation(7) == 10**9
+    assert train(indicator_tokens=10**9).tokens_of_indicators == 10**9
+    # dpo measures pairs, and its 5% are theirs.
+    assert train(objective="dpo").tokens_of_indicators == 0
+    assert train(objective="dpo").tokens_an_evaluation(50) > train().tokens_an_evaluation(50)
 
 
 def recipe(steps: int, **settings) -> Recipe:

@@ -85,7 +85,7 @@ def of_training(
         evaluations=evaluations,
         sources=sources,
         tokens=tokens,
-        seconds=evaluations * sources * tokens / FORWARD_PASSES / tokens_per_second,
+        seconds=evaluations * (sources * tokens + stage.tokens_of_indicators) / FORWARD_PASSES / tokens_per_second,
         copy=state if saved and stage.asynchronous_checkpoints else 0.0,
         checkpoints=kept * state,
         models=models,

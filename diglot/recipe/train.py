@@ -13,6 +13,9 @@ MOST_EXPORTS = 10_000  # each is a whole model on the disk
 
 EVALUATION_SHARE = 0.05  # of a training's time: what its evaluations take at most, unless `evaluate_tokens` is given
 MOST_EVALUATION_TOKENS = 50_000  # a source: its bits per byte then scatter by about a percent
+INDICATOR_SHARE = (
+    0.02  # of a training's time, within EVALUATION_SHARE: what indicators take, unless `indicator_tokens` is given
+)
 FORWARD_PASSES = 3  # that a training step is worth: one forward, and a backward pass of twice the products
 
 
@@ -313,7 +316,12 @@ class Training(Stage):
     evaluate_tokens: Count | None = Field(
         None,
         description="Held-out tokens a source in each evaluation. If absent as many as keep all evaluations within 5% of "
-        "the training's time, 50,000 at most. A longer document than a tenth of them is cut.",
+        "the training's time, indicators included, 50,000 at most. A longer document than a tenth of them is cut.",
+    )
+    indicator_tokens: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="Tokens, padding included, that each evaluation reads for its indicators: cloze and use of context, by "
+        "language (docs/indicators.md); not of dpo. If absent as many as take 2% of the training's time; 0: none.",
     )
     checkpoint_every: Count = Field(100, description="Steps between checkpoints.")
     keep_checkpoints: Count = Field(2, description="The newest that are kept; older checkpoints are removed.")
@@ -438,8 +446,18 @@ class Training(Stage):
         """Held-out tokens that each evaluation reads of each of so many sources."""
         if self.evaluate_tokens is not None:
             return self.evaluate_tokens
-        each = EVALUATION_SHARE * FORWARD_PASSES * self.tokens / self.num_evaluations / max(1, num_sources)
+        share = EVALUATION_SHARE - (INDICATOR_SHARE if self.tokens_of_indicators else 0)
+        each = share * FORWARD_PASSES * self.tokens / self.num_evaluations / max(1, num_sources)
         return max(1, min(MOST_EVALUATION_TOKENS, int(each)))
+
+    @property
+    def tokens_of_indicators(self) -> int:
+        """Tokens that each evaluation reads for its indicators, at most."""
+        if self.objective == "dpo":
+            return 0
+        if self.indicator_tokens is not None:
+            return self.indicator_tokens
+        return int(INDICATOR_SHARE * FORWARD_PASSES * self.tokens / self.num_evaluations)
 
     def refuses(self, role: str, other: Stage, step: int | None) -> str | None:
         """A continued run needs the optimizer's state, and steps of the same size."""
@@ -462,7 +480,7 @@ class Train(Training):
     makes: ClassVar[str] = "model"
     function: ClassVar[str] = "diglot.train.loop:run"
     position: ClassVar[int] = 90
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     do: Literal["train"] = "train"
     learning_rate: Annotated[float, Field(gt=0)] = Field(3e-5, description="ALLaM, learning-rate slides.")
@@ -517,7 +535,7 @@ class Sweep(Training):
     makes: ClassVar[str] = "sweep"
     function: ClassVar[str] = "diglot.train.sweep:run"
     position: ClassVar[int] = 91
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     do: Literal["sweep"] = "sweep"
     learning_rates: list[Annotated[float, Field(gt=0)]] = Field(

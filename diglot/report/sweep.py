@@ -14,7 +14,9 @@ from diglot.base.summaries.model import SweepRun, SweepSummary, TrainedModel
 from diglot.base.summaries.tokenizer import TokensSummary
 from diglot.base.table import Cell, Table, left, right
 from diglot.report import figures
+from diglot.report.comparisons import new_languages
 from diglot.report.figures import NEUTRAL, Colours, escape, figure, label_ends, thin
+from diglot.report.indicators import said, watch
 from diglot.report.reading import Run, Training, read_lines
 from diglot.report.section import Section, plot
 from diglot.text.languages import shown_language
@@ -192,13 +194,15 @@ def training(run: Run, colours: Colours) -> Section | None:
     if not logged:
         return None
     encoded = {each.stage: each.summary for each in run.artifacts if isinstance(each.summary, TokensSummary)}
-    stages = [_train_stage(item, encoded, colours) for item in logged]
+    new = new_languages(run.artifacts)
+    stages = [_train_stage(item, encoded, colours) | watch(item, colours, new) for item in logged]
     falls = join([f"{item.artifact.stage} {_first(item):.2f} → {_last(item):.2f}" for item in logged])
     tokens = number(sum(item.tokens for item in logged))
     count = f"{len(logged)} train stages" if len(logged) > 1 else "One train stage"
     finding = f"{count} saw {tokens} tokens; the training loss went: {falls} nats per token."
     if any(item.artifact.settings.get("objective") == "dpo" for item in logged):
         finding = finding.replace(" nats per token.", " (nats per token; for DPO per pair).")
+    finding += "".join(f" {sentence}" for item in logged if (sentence := said(item)))
     return Section("training", "Training", finding, {"stages": stages})
 
 

@@ -9,21 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diglot.base.series import to_watch, watched
 from diglot.base.summaries.model import HeldoutScore, MixturePart, TrainedModel
 from diglot.model.huggingface import describe
 from diglot.recipe.train import Preference
 from diglot.tokens.packing import heldout_batches
 from diglot.tokens.shards import TokenSource
+from diglot.train.indicators import of_probes, of_text, sums_by_row
 from diglot.train.job import Job
 from diglot.train.metrics import means
-from diglot.train.objectives import micro_batches
 
 REMEDY = "Lower learning_rate or steps, or raise preference.beta or preference.kl_weight"
 
 
 @torch.no_grad()
 def evaluate(job: Job, report: Callable[[str], None] = lambda note: None) -> dict[str, Any]:
-    """Bits per byte of held-out text by source and language; of held-out pairs what `preference.MEASURES` names.
+    """Bits per byte of held-out text by source and language, indicators; of held-out pairs what `preference.MEASURES` names.
 
     Args:
         job: of the run.
@@ -32,12 +33,14 @@ def evaluate(job: Job, report: Callable[[str], None] = lambda note: None) -> dic
     sources: dict[str, dict[str, Any]] = {}
     nats: dict[str, float] = {}
     size: dict[str, int] = {}
+    rows: list[tuple[TokenSource, Tensor, int]] = []
     pairs: dict[str, list[float]] = {}  # their number, and the sums of what is measured on them, by language
     for number, (name, source) in enumerate(job.heldout.items(), 1):
-        totals, num_bytes = _measure(job, source, report, f"evaluating {name} ({number} of {len(job.heldout)})")
-        loss, count, *sums = totals.tolist()
+        sums_BM, num_bytes = _measure(job, source, report, f"evaluating {name} ({number} of {len(job.heldout)})")
+        loss, count, *sums = sums_BM.sum(0).tolist()
         if not count:
             continue
+        rows.append((source, sums_BM, num_bytes))
         sources[name] = {"language": source.language, "loss": round(loss / count, 6)}
         if source.form == "pairs":
             sources[name] |= means(sums, count)
@@ -48,10 +51,14 @@ def evaluate(job: Job, report: Callable[[str], None] = lambda note: None) -> dic
         if source.form == "text" and source.domain != "parallel":
             nats[source.language] = nats.get(source.language, 0.0) + loss
             size[source.language] = size.get(source.language, 0) + num_bytes
+    indicators = of_text(rows)
+    for language, found in of_probes(job, report).items():
+        indicators.setdefault(language, {}).update(found)
     job.mesh.rest(job.model)
     languages = {language: round(nats[language] / math.log(2) / size[language], 6) for language in nats}
     preferences = {language: means(sums, count) for language, (count, *sums) in pairs.items()}
-    return {"sources": sources, "languages": languages, **({"preferences": preferences} if preferences else {})}
+    measured = {"preferences": preferences, "indicators": indicators}
+    return {"sources": sources, "languages": languages, **{name: of for name, of in measured.items() if of}}
 
 
 def beyond_limit(found: dict[str, Any], settings: Preference) -> dict[str, str]:
@@ -83,18 +90,16 @@ def in_words(found: dict[str, Any]) -> str:
 
 
 def _measure(job: Job, source: TokenSource, report: Callable[[str], None], doing: str) -> tuple[Tensor, int]:
-    """Sums over a held-out source, float64: loss, units, and what is measured on pairs; and its bytes."""
-    totals, num_bytes = torch.zeros(2 + job.num_measures, dtype=torch.float64), 0
-    rows_a_batch = job.rows * job.mesh.data_size
+    """Sums over each row of a held-out source, float64 [B, 2 + M]: loss, units, what is measured on pairs; and its bytes."""
+    parts, num_bytes = [], 0
     max_tokens = job.settings.tokens_an_evaluation(len(job.heldout))
-    batches = heldout_batches(source, max_tokens, job.settings.sequence_length, rows_a_batch)
+    batches = heldout_batches(source, max_tokens, job.settings.sequence_length, job.rows * job.mesh.data_size)
     for number, batch in enumerate(batches, 1):
         report(f"{doing}, batch {number}")
         num_bytes += batch.bytes
-        for micro in micro_batches(job.mesh.rows(batch), job.rows, job.device):
-            # With the weights of the first step, so that losses of all evaluations can be compared.
-            totals += job.loss(micro, 1).found_SM[0].cpu()
-    return job.mesh.sum(totals), num_bytes
+        parts.append(sums_by_row(job, batch, job.rows))
+    empty = torch.zeros(0, 2 + job.num_measures, dtype=torch.float64)
+    return job.mesh.sum(torch.cat([empty, *parts])), num_bytes
 
 
 def summarise(job: Job, lines: list[dict[str, Any]]) -> TrainedModel:
@@ -115,6 +120,7 @@ def summarise(job: Job, lines: list[dict[str, Any]]) -> TrainedModel:
         bits_per_byte_before=first["languages"],
         sources=_scores(last),
         sources_before=_scores(first),
+        watch=to_watch(watched(evaluations)),
         mixture={phase.name: _parts(job, phase.name) for phase in job.schedules},
         dropped_as_too_long=dict(job.order.dropped),
         documents=job.order.num_documents,

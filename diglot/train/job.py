@@ -13,7 +13,7 @@ from diglot.base.artifact import Context
 from diglot.base.errors import UserError
 from diglot.model.causal import CausalModel
 from diglot.recipe.train import Train
-from diglot.tokenizer.folder import tokenizer_hash
+from diglot.tokenizer.folder import load_tokenizer, tokenizer_hash
 from diglot.tokens.order import Order
 from diglot.tokens.shards import TokenSource, open_tokens
 from diglot.train.adapter import initialise
@@ -27,6 +27,7 @@ from diglot.train.metrics import Speed
 from diglot.train.objectives import MicroBatch, Outcome, language_modelling, preferences
 from diglot.train.optimizer import Optimizer, build_optimizer
 from diglot.train.preference import MEASURES
+from diglot.train.probes import Probes, make_probes
 from diglot.train.reference import Reference
 from diglot.train.rollbacks import ROLLBACKS, Rollbacks
 from diglot.train.schedule import PhaseSchedule, phase_at, rewarmed, schedule
@@ -54,6 +55,7 @@ class Job:
         schedules: the learning rate, phase by phase.
         trained: what each phase trains, by its name.
         heldout: held-out sources that the objective can evaluate.
+        probes: what evaluations measure beside them.
         facts: what checkpoints must agree with: hashes of plan and tokenizer.
         exports: keeps models on the way.
         checkpoints: of the run.
@@ -74,6 +76,7 @@ class Job:
     schedules: list[PhaseSchedule]
     trained: dict[str, Selection]
     heldout: dict[str, TokenSource]
+    probes: Probes
     facts: dict[str, str]
     exports: Exports
     checkpoints: Checkpoints
@@ -166,6 +169,7 @@ def prepare(settings: Train, model_folder: Path, token_folders: list[Path], cont
         schedules=schedule(settings),
         trained=trained,
         heldout=heldout,
+        probes=make_probes(heldout, load_tokenizer(model_folder), settings),
         facts={"plan": order.fingerprint, "tokenizer": tokenizer},
         exports=Exports(settings, model_folder, context.scratch, mesh, record),
         checkpoints=Checkpoints(context.scratch / "checkpoints", settings, mesh),

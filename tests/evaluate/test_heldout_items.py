@@ -1,6 +1,7 @@
 """Items made from held-out text."""
 
-from diglot.evaluate.heldout import CHOICE_WORDS, PROMPT_WORDS, held_out_tasks
+from diglot.evaluate.heldout import held_out_tasks
+from diglot.text.continuations import CHOICE_WORDS, PROMPT_WORDS
 
 
 def document(number: int, text: str, language: str = "en", domain: str = "web") -> dict[str, str]:

@@ -279,6 +279,7 @@ class TrainedModel(ModelSummary, of=("train",)):
         peak_memory_mb: of one process, since the stage began.
         bits_per_byte, bits_per_byte_before: of held-out text by language, after and before.
         sources, sources_before: held-out sources likewise.
+        watch: by language, the indicators that are worth watching, the clearest first; see docs/indicators.md.
         mixture: by phase and source.
         dropped_as_too_long: documents longer than a sequence, by source, which were left out.
         documents: all there were, by source.
@@ -287,7 +288,7 @@ class TrainedModel(ModelSummary, of=("train",)):
         beyond_limit: languages in which it ended further from its reference than `preference.kl_limit`.
     """
 
-    headline = ("steps", "tokens", "loss", "bits_per_byte", "tokens_per_second")
+    headline = ("steps", "tokens", "loss", "bits_per_byte", "tokens_per_second", "watch")
 
     steps: int
     tokens: int
@@ -300,6 +301,7 @@ class TrainedModel(ModelSummary, of=("train",)):
     bits_per_byte_before: dict[str, float] = field(default_factory=dict)
     sources: dict[str, HeldoutScore] = field(default_factory=dict)
     sources_before: dict[str, HeldoutScore] = field(default_factory=dict)
+    watch: dict[str, list[str]] = field(default_factory=dict)
     mixture: dict[str, dict[str, MixturePart]]
     dropped_as_too_long: dict[str, int] = field(default_factory=dict)
     documents: dict[str, int] = field(default_factory=dict)
