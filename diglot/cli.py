@@ -31,6 +31,7 @@ from diglot.base.table import drawn
 from diglot.base.table import show as show_views
 from diglot.compare_command import compare_command
 from diglot.completion import settings_of_the_recipe, stages_of_the_recipe
+from diglot.gap_command import gap_command
 from diglot.model_commands import chat_command, serve_command
 from diglot.parameters import Number
 from diglot.publish_command import publish_command
@@ -512,7 +513,7 @@ def measure_command(
 
 
 COMMANDS = (
-    init_command, try_command, serve_command, chat_command, compare_command, arena_command, votes_command, publish_command, doctor_command,
+    init_command, try_command, serve_command, chat_command, compare_command, gap_command, arena_command, votes_command, publish_command, doctor_command,
     schema_command, completion_command,
 )  # fmt: skip
 for _command in COMMANDS:

@@ -32,6 +32,7 @@ COMMAND = {
     "completion",
     "doctor",
     "flow",
+    "gap_command",
     "load",
     "model_commands",
     "notebook",
