@@ -5,6 +5,7 @@
                          included), and `context`, its exact token ids; choices with log-likelihoods or generation
     tables.md            benchmarks by language: those that the model was trained in, all others, and their averages
     documents.jsonl      bits of every held-out document
+    retrieval.json       translations found by hidden states, with a picture of the vectors
     pairs.jsonl          log-likelihoods of every held-out preference pair
     without.json         every score without each of its items in turn: the interval of a change between two models
                          on the same items comes from the differences of these
@@ -39,6 +40,7 @@ from diglot.evaluate.metrics import (
     text_score_without_each,
 )
 from diglot.evaluate.preferences import read_pairs, score_pairs, within
+from diglot.evaluate.retrieval import find_translations, held_out_pairs
 from diglot.evaluate.spread import Spread
 from diglot.recipe.evaluate import MAX_BYTES, Evaluate, Task
 from diglot.text.consistency import in_language
@@ -102,6 +104,8 @@ def run(settings: Evaluate, inputs: Inputs, output: Path, context: Context) -> S
         scores.preferences.update(by_source)
         spread.add_pairs(rows)
         write_lines(output / "pairs.jsonl", rows)
+    if settings.retrieval:
+        find_translations(model, held_out_pairs(documents, settings.retrieval), report("texts"), output)
     spread.write(output)
     # Rounded once, so that the summary and scores.json say the same on every machine.
     rounded = _rounded(scores.as_json())

@@ -130,6 +130,13 @@ class Evaluate(Stage):
         0, ge=0, description="Make this many choice items a language from held-out text: which words come next?"
     )
     translations: int = Field(0, ge=0, description="Make this many translation items a direction from held-out pairs.")
+    retrieval: int = Field(
+        0,
+        ge=0,
+        description="Look for the translations of this many held-out pairs of two languages by hidden states, layer by layer "
+        "(docs/indicators.md).",
+        examples=["200"],
+    )
     limit: Count | None = Field(None, description="Items a task at most.")
     batch_size: Count = Field(64, description="Sequences in memory at a time.")
     batch_tokens: Count = Field(

@@ -26,6 +26,7 @@ from diglot.recipe.report import Report
 from diglot.report import (
     answers,
     corpus,
+    crosslingual,
     instructions,
     judgements,
     lineage,
@@ -85,6 +86,7 @@ def sections_of(
         answers.safety(all_of, colours),
         scores.bits(all_of, colours),
         scores.scores(all_of, colours, before, after),
+        crosslingual.crosslingual(all_of, colours),
         judgements.judgements(all_of, colours),
         overview.cost(all_of, colours),
         overview.provenance(all_of, colours),
