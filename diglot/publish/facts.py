@@ -47,7 +47,7 @@ def facts_of(model: Artifact | None, artifacts: Sequence[Artifact]) -> Facts:
     made = ancestors(model, artifacts)
     known = {each.fingerprint for each in made if each.kind == "model"}
     scores = [each for each in artifacts if each.kind == "scores" and known & set(_parents(each))]
-    own = [each for each in scores if model.fingerprint in _parents(each)]
+    own = [each for each in scores if _reads(each, model)]
     earlier = [each for each in scores if each not in own]
     return Facts(model, made, scores, earlier[0] if earlier and own else None, own[-1] if own else None)
 
@@ -62,6 +62,13 @@ def ancestors(model: Artifact, artifacts: Sequence[Artifact]) -> list[Artifact]:
                 wanted.add(parent)
                 todo.append(by_fingerprint[parent])
     return [each for each in artifacts if each.fingerprint in wanted]
+
+
+def _reads(scores: Artifact, model: Artifact) -> bool:
+    """Whether an evaluation is of this model; one that was kept at a step has its stage's fingerprint, and a name of its own."""
+    read = [pair for of in scores.inputs.get("stages", {}).values() for pair in of.items()]
+    # A stage's own command numbers what it reads: 0:sft.
+    return any((name.rpartition(":")[2], made_by) == (model.stage, model.fingerprint) for name, made_by in read)
 
 
 def _parents(artifact: Artifact) -> list[str]:

@@ -25,6 +25,7 @@ from diglot.publish.facts import (
     training_table,
 )
 from diglot.publish.markdown import table, text
+from diglot.recipe.common import at_step
 from diglot.report.comparisons import Comparison, headline_comparisons, losses, new_languages
 from diglot.report.costs import energy_of
 from diglot.report.finding import finding_of
@@ -157,6 +158,9 @@ def _about(facts: Facts) -> str:
         lines.append(f"- Languages: {join(text(shown_language(code)) for code in codes)}")
     if base := base_model(facts.stages):
         lines.append(f"- Base: [{text(base)}](https://huggingface.co/{base})")
+    stage, step = at_step(facts.model.stage) if facts.model else ("", None)
+    if step:
+        lines.append(f"- Taken after step {text(step)} of {text(stage)}: what is said of that stage below is said of all its steps")  # fmt: skip
     if facts.stages:
         lines.append(f"- Made of {len(facts.stages)} stages: {', '.join(text(each.stage) for each in facts.stages)}")
     return "\n".join(lines)

@@ -108,6 +108,16 @@ def test_a_model_is_described_by_what_it_was_made_of(artifacts: list[Artifact]) 
     assert "nothing is claimed" in model_card(facts_of(None, ()), Said("x"), False)
 
 
+def test_an_evaluation_of_the_last_step_is_not_that_of_another(artifacts: list[Artifact]) -> None:
+    last = last_model(artifacts)
+    kept = dataclasses.replace(last, stage=f"{last.stage}@2")
+    assert facts_of(last, artifacts).after is not None
+    assert facts_of(kept, artifacts).after is None
+    card = model_card(facts_of(kept, artifacts), Said("x"), True)
+    assert f"Taken after step 2 of {last.stage}" in card
+    assert "model-index" not in card
+
+
 def hostile(artifacts: list[Artifact]) -> list[Artifact]:
     """The run with an attack in every name and text that its manifests may hold."""
 
