@@ -149,7 +149,7 @@ def _take(name: str, variant: str, benchmark: Benchmark, settings: Benchmarks) -
         metric=benchmark.metric,
         chat=settings.chat,
         shots=shots,
-        max_new_tokens=benchmark.max_new_tokens,
+        max_new_tokens=settings.max_new_tokens or benchmark.max_new_tokens,
     )
     file, files = _first(benchmark.path, words, settings.path)
     if file is None:

@@ -73,6 +73,9 @@ class Benchmarks(Settings):
     )
     shots: int | None = Field(None, ge=0, description="Examples before each item; absent: as the paper has it.")
     chat: bool = Field(False, description="Put items into the chat template; answers end with it, not with their line.")
+    max_new_tokens: Count | None = Field(
+        None, description="Tokens of a written answer at most; absent: 256, as PolyLM has it."
+    )
 
 
 class HarnessTask(Settings):

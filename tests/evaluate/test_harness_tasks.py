@@ -137,7 +137,7 @@ def test_a_real_model_agrees_item_by_item(models, tasks, tmp_path, context):
     assert scores.tasks["rolling"].metrics["bits_per_byte"].value < 4
 
 
-@pytest.mark.parametrize("turns", [False, True])
+@pytest.mark.parametrize("turns", [pytest.param(False, marks=pytest.mark.full), True])
 def test_examples_and_chats_agree_item_by_item(learnt_folder, tasks, tmp_path, context, turns):
     ours = {"shots": 2, "chat": turns, "shots_as_turns": turns, "limit": 5}
     more = {"num_fewshot": 2, "apply_chat_template": turns, "fewshot_as_multiturn": turns, "limit": 5}
