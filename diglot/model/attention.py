@@ -12,7 +12,7 @@ read, so the result is exact, and the work grows with the documents' lengths squ
 A token of padding in the batch (document -1) becomes a document of one token: finite values, seen by nobody. What padding
 costs: in attention next to nothing (a group one token wide; with `GROUP_FILL` 0.9 the groups' own padding is about 5%
 more slots than tokens), everywhere else as much as any token, that is 1 - `packing_efficiency` of the batch (`Batch.packing_efficiency`, in the
-metrics). Text fills its rows; best-fit packing of conversations leaves 1–2% at lengths well under a row's.
+metrics). Text fills its rows; packing of conversations leaves 1% at lengths well under a row's.
 
 Forward/backward of one layer's attention in milliseconds, one CPU thread, float32, torch 2.13:
 

@@ -279,7 +279,7 @@ class TextEpochs:
 
 
 class PackedEpochs:
-    """Conversations and pairs: packed best fit first, once; every epoch reads the rows in an order of its own."""
+    """Conversations and pairs: packed once; every epoch reads the rows in an order of its own."""
 
     def __init__(self, source: TokenSource, sequence_length: int, key: str):
         unit_size = documents_a_unit(source)

@@ -2,8 +2,8 @@
 
 Text is a stream of documents that is cut at row ends. A row reads T + 1 tokens and steps by T, so that each token
 is predicted exactly once; what goes on in the next row is a new *fragment*, whose positions restart and which
-attention does not reach back from. Conversations and pairs are never cut: they are packed into rows, best fit
-first, and a pair's two documents share a row.
+attention does not reach back from. Conversations and pairs are never cut: they are packed into rows, and a pair's two documents
+share a row.
 
     stream   a a a b b b b c c            T = 4
     row 0    a a a b   targets  a a · b   (· is -100: the next token is another document's)
@@ -14,7 +14,7 @@ Shapes: B rows, T tokens a row, F fragments, D documents.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Protocol
@@ -25,6 +25,7 @@ from diglot.tokens.permutation import permutation
 from diglot.tokens.shards import TokenSource
 
 IGNORED = -100
+TRIED, TIMES = 48, 3  # lengths that are tried to fill a row, and how often each; more of either fill no better
 FEWEST_DOCUMENTS = 10  # of held-out text: none takes more than a tenth of what is measured
 
 
@@ -164,7 +165,7 @@ def cut(documents: np.ndarray, starts: np.ndarray, ends: np.ndarray, begin: np.n
 
 
 class WholeRows:
-    """Conversations and pairs: best-fit packed, never cut; what is longer than a row is left out and counted."""
+    """Conversations and pairs: packed, never cut; what is longer than a row is left out and counted."""
 
     def __init__(self, units: np.ndarray, lengths: np.ndarray, sequence_length: int, unit_size: int):
         """Pack documents.
@@ -179,7 +180,7 @@ class WholeRows:
         fits = unit_lengths <= sequence_length
         units, unit_lengths = units[fits], unit_lengths[fits]
         self.dropped = int((~fits).sum()) * unit_size
-        row_of_unit = _best_fit(unit_lengths, sequence_length)
+        row_of_unit = pack(unit_lengths, sequence_length)
         by_row = np.argsort(row_of_unit, kind="stable")
         self.documents = (units[by_row, None] * unit_size + np.arange(unit_size)).reshape(-1)
         self.lengths = lengths[self.documents]
@@ -262,6 +263,73 @@ def counting(counts: np.ndarray) -> np.ndarray:
     """0, 1, … counts[0]-1, 0, 1, … counts[1]-1, and so on."""
     ends = np.cumsum(counts)
     return np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - counts, counts)
+
+
+def pack(lengths: np.ndarray, capacity: int) -> np.ndarray:
+    """The row of each unit, int64 [U]: by the packing that takes fewer rows of the two below.
+
+    Rows filled one by one reach the least number where units are much shorter than rows, best fit where two or three fill one
+    (`benchmarks/packing.py`).
+
+    Args:
+        lengths: int64 [U], none above the capacity.
+        capacity: tokens of a row.
+    """
+    found = [_best_fit(lengths, capacity), _filled(lengths, capacity)]
+    return min(found, key=lambda rows: int(rows.max(initial=-1)))
+
+
+def _filled(lengths: np.ndarray, capacity: int) -> np.ndarray:
+    """Rows filled one by one: the longest unit that is left, and those beside it whose sum comes nearest to what is free."""
+    order = np.argsort(lengths, kind="stable")
+    sizes, starts = np.unique(lengths[order], return_index=True)
+    units = [part.tolist() for part in np.split(order, starts[1:])] if len(order) else []
+    left = dict(zip(sizes.tolist(), units, strict=True))
+    distinct = sizes.tolist()  # lengths of which there are units, ascending
+    row_of_unit = np.empty(len(lengths), dtype=np.int64)
+    num_rows = 0
+
+    def place(length: int) -> int:
+        row_of_unit[left[length].pop()] = num_rows
+        if not left[length]:
+            del distinct[bisect_left(distinct, length)]
+        return length
+
+    while distinct:
+        free = capacity - place(distinct[-1])
+        for length in _best_sum(distinct, left, free):
+            free -= place(length)
+        # Only some lengths were tried: what still fits comes in, the longest first.
+        while distinct and distinct[0] <= free:
+            free -= place(distinct[bisect_right(distinct, free) - 1])
+        num_rows += 1
+    return row_of_unit
+
+
+def _best_sum(distinct: list[int], left: dict[int, list[int]], free: int) -> list[int]:
+    """Lengths whose sum comes nearest to what is free, the longer ones first where there is a choice.
+
+    Args:
+        distinct: lengths to choose from, ascending.
+        left: the units of each.
+        free: tokens.
+    """
+    fitting = distinct[: bisect_right(distinct, free)]
+    step = -(-len(fitting) // TRIED) or 1
+    tried = [length for length in fitting[::-1][::step] for _ in range(min(len(left[length]), TIMES, free // length))]
+    # Bit s of `reached`: some of the lengths so far have the sum s. All sums together, in one shift a length.
+    reached, before, room = 1, [], (1 << (free + 1)) - 1
+    for length in tried:
+        before.append(reached)
+        reached |= (reached << length) & room
+        if reached >> free:
+            break
+    chosen, rest = [], reached.bit_length() - 1
+    for length, earlier in zip(reversed(tried[: len(before)]), reversed(before)):
+        if not earlier >> rest & 1:  # no sum without it
+            chosen.append(length)
+            rest -= length
+    return chosen
 
 
 def _best_fit(lengths: np.ndarray, capacity: int) -> np.ndarray:
