@@ -38,6 +38,8 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "adapter": ("training of adapters (LoRA, DoRA), and four-bit weights beside them", ("peft", "bitsandbytes")),
     "evaluate": ("benchmarks of lm_eval; BLEU and chrF", ("lm_eval", "sacrebleu")),
     "report": ("charts in reports", ("plotly",)),
+    "gguf": ("GGUF files for llama.cpp", ("gguf",)),
+    "browser": ("pages in a real browser: screenshots, tests", ("playwright",)),
     "serve": ("diglot serve and pages", ("starlette", "uvicorn")),
 }
 BESIDE = {"vllm": "serving on a GPU", "openai": "a client for servers"}

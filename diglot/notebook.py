@@ -114,8 +114,8 @@ class Run(Mapping[str, Artifact]):
     def scores(self) -> pa.Table:
         """Every number that was measured, a row each.
 
-        Columns: `stage` (the evaluation), `measure` (`bits_per_byte`, `task` or `preference`), `name` (the language, task or
-        source), `language`, `metric`, `value`, `standard_error` (null where it is not known), `items` (documents, items, pairs).
+        Columns: `stage` (the evaluation), `measure` (`bits_per_byte`, `task`, `group` or `preference`), `name` (the language, task,
+        group or source), `language`, `metric`, `value`, `standard_error` (null where it is not known), `items` (documents, items, pairs).
         """
         rows = [
             (name, *row)
@@ -230,6 +230,9 @@ def _rows_of(scores: ScoresSummary) -> Iterator[tuple[Any, ...]]:
     for name, task in scores.tasks.items():
         for metric, number in task.metrics.items():
             yield "task", name, task.language, metric, number.value, number.standard_error, task.items
+    for name, group in scores.groups.items():
+        for metric, number in group.metrics.items():
+            yield "group", name, None, metric, number.value, number.standard_error, None
     for name, pairs in scores.preferences.items():
         for metric, number in (("accuracy", pairs.accuracy), ("margin", pairs.margin)):
             yield "preference", name, pairs.language, metric, number.value, number.standard_error, pairs.pairs

@@ -47,7 +47,7 @@ def test_scripts(shell):
     assert f"_DIGLOT_COMPLETE={shell}_complete" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_in_a_real_shell(tmp_path):
     """Bash runs the script that is printed, which asks the program."""
     program = tmp_path / "diglot"

@@ -17,7 +17,6 @@ ABOVE = ["report", "plan", "publish"]  # they look at what stages made and will 
 LIBRARIES = {
     "answers": {"align", "evaluate"},
     "curate": {"quality"},
-    "questions": {"answers", "evaluate"},
     "serve": {"evaluate"},
     "report": {"plan"},
     "publish": {"report"},

@@ -7,10 +7,10 @@ from typing import Any
 
 import jsonschema
 import pytest
-import yaml
-from commands import diglot
+from click.testing import CliRunner
 
 from diglot.base.plain_yaml import parse_yaml
+from diglot.cli import cli
 from diglot.recipe import STAGES, json_schema
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,4 +81,4 @@ def test_every_key_is_described() -> None:
 
 
 def test_it_is_printed() -> None:
-    assert yaml.safe_load(diglot("schema").stdout) == SCHEMA
+    assert json.loads(CliRunner().invoke(cli, ["schema"]).stdout) == SCHEMA

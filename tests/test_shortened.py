@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from commands import diglot
 
+from diglot.cli import cli
 from diglot.flow import graph
 from diglot.load import load_recipe
 from diglot.shortened import DOCUMENTS, ROWS, TOKENS, in_short
@@ -45,7 +47,7 @@ def test_what_is_given_holds() -> None:
 
 
 def test_the_command_says_what_it_would_set() -> None:
-    done = diglot("try", ROOT / "recipes" / "quickstart.yaml", "--dry-run")
+    done = CliRunner().invoke(cli, ["try", str(ROOT / "recipes" / "quickstart.yaml"), "--dry-run"])
     settings = dict(line.split("=", 1) for line in done.stdout.strip().split("\n"))
     assert settings["trunk.steps"] == "2"
     assert json.loads(settings["world.documents"]) == {"en": 300, "ar": 300}

@@ -61,7 +61,7 @@ def test_a_recipe_of_ones_own_text_is_ready_to_run(base, tmp_path):
     assert json.loads((tmp_path / first.rpartition("=")[2]).read_text()) == json_schema()
 
 
-@pytest.mark.parametrize("language", ["he", "zh-Hant", "id", "fil", "sr"])
+@pytest.mark.parametrize("language", ["zh-Hant", "fil"])
 def test_text_of_the_hub_where_there_is_none(base, tmp_path, language):
     file, _ = made(tmp_path, base, language)
     recipe, where = load_recipe(file)

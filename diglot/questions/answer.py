@@ -16,7 +16,6 @@ from diglot.base.errors import UserError
 from diglot.base.files import write_lines
 from diglot.base.summaries.judgements import AnswersSummary
 from diglot.endpoint.client import Client, Completion, Journal, Request
-from diglot.questions.local import LocalModel
 from diglot.read.answers import Answered, Question, read_questions
 from diglot.recipe.questions import AnswerQuestions
 
@@ -27,28 +26,35 @@ def run(settings: AnswerQuestions, inputs: Inputs, output: Path, context: Contex
     """Put the questions to the model and write its answers.
 
     Raises:
-        UserError: a file of questions is malformed, the model or the endpoint cannot be used, a limit is reached, or nothing was answered.
+        UserError: a file of questions is malformed, the endpoint cannot be used, a limit is reached, or nothing was answered.
     """
     questions = [
         question
         for language, path in settings.questions.items()
         for question in read_questions(language, path, settings.limit)
     ]
-    with Journal(context.scratch / "answers.jsonl") as journal:
-        if settings.endpoint is None:
-            artifact = inputs.one("model")
-            local = LocalModel(artifact, settings.max_tokens, f"{context.seed}/{settings.seed}")
-            given, name, server = _ask(settings, questions, local, journal, context), artifact.stage, {}
-            cost = 0.0
-        else:
-            with Client(settings.endpoint, settings.max_cost, settings.max_total_tokens) as client:
-                given = _ask(settings, questions, client, journal, context)
-                cost = round(client.cost(journal.prompt_tokens, journal.completion_tokens), 6)
-                name, server = settings.endpoint.model, client.served()
+    given: dict[str, list[Completion]] = {question.id: [] for question in questions}
+    with (
+        Journal(context.scratch / "answers.jsonl") as journal,
+        Client(settings.endpoint, settings.max_cost, settings.max_total_tokens) as client,
+    ):
+        for turn in range(max(len(question.turns) for question in questions)):
+            # Who gave no answer to a turn is not asked the next one, which may be about it.
+            asked = [q for q in questions if len(q.turns) > turn == len(given[q.id])]
+            requests = {q.id: _request(settings, q, given[q.id]) for q in asked}
+            for done, _ in enumerate(client.ask_all(requests.values(), journal), start=1):
+                context.progress(done, len(requests), "answers", f"turn {turn + 1}")
+            for id_, request in requests.items():
+                answer = journal.get(client.key(request))
+                if answer is not None and answer.finish_reason != "content_filter" and answer.text.strip():
+                    given[id_].append(answer)
         tokens = {"prompt": journal.prompt_tokens, "completion": journal.completion_tokens}
+        cost, server = round(client.cost(*tokens.values()), 6), client.served()
     whole = [question for question in questions if len(given[question.id]) == len(question.turns)]
     if not whole:
-        raise UserError(f"{name} answered no question whole; look at the model, or at the questions")
+        raise UserError(
+            f"{settings.endpoint.model} answered no question whole; look at the server, or at the questions"
+        )
     write_lines(output / "answers.jsonl", (_answered(q, given[q.id]).as_json() for q in whole))
     read, answered = (Counter(question.language for question in some) for some in (questions, whole))
     return AnswersSummary(
@@ -57,27 +63,9 @@ def run(settings: AnswerQuestions, inputs: Inputs, output: Path, context: Contex
         cut_off=sum(answer.finish_reason == "length" for question in whole for answer in given[question.id]),
         tokens=tokens,
         cost=cost,
-        model=name,
+        model=settings.endpoint.model,
         server=server,
     )
-
-
-def _ask(
-    settings: AnswerQuestions, questions: list[Question], who: Client | LocalModel, journal: Journal, context: Context
-) -> dict[str, list[Completion]]:
-    """The answers to each question, up to the first turn that has none."""
-    given: dict[str, list[Completion]] = {question.id: [] for question in questions}
-    for turn in range(max(len(question.turns) for question in questions)):
-        # Who gave no answer to a turn is not asked the next one, which may be about it.
-        asked = [q for q in questions if len(q.turns) > turn == len(given[q.id])]
-        requests = {q.id: _request(settings, q, given[q.id]) for q in asked}
-        for done, _ in enumerate(who.ask_all(requests.values(), journal), start=1):
-            context.progress(done, len(requests), "answers", f"turn {turn + 1}")
-        for id_, request in requests.items():
-            answer = journal.get(who.key(request))
-            if answer is not None and answer.finish_reason != "content_filter" and answer.text.strip():
-                given[id_].append(answer)
-    return given
 
 
 def _request(settings: AnswerQuestions, question: Question, given: list[Completion]) -> Request:

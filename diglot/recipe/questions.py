@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from diglot.recipe.common import Count, Language, Name, Role, Seed, Stage
+from diglot.recipe.common import Count, Language, Name, Role, Stage
 from diglot.recipe.endpoint import NEUTRAL, Endpoint
 
 # FastChat's llm_judge (common.py, temperature_config); other categories: 0.7.
@@ -23,7 +22,6 @@ class AnswerQuestions(Stage):
     """Let a model answer questions of several turns, as MT-bench asks them: each turn after its own earlier answers."""
 
     makes: ClassVar[str] = "answers"
-    reads: ClassVar[dict[str, Role]] = {"model": Role(("model",), required=False)}
     function: ClassVar[str] = "diglot.questions.answer:run"
     position: ClassVar[int] = 112
     not_in_fingerprint: ClassVar[frozenset[str]] = NEUTRAL
@@ -31,10 +29,8 @@ class AnswerQuestions(Stage):
     extra: ClassVar[str | None] = "align"
 
     do: Literal["answer-questions"] = "answer-questions"
-    endpoint: Endpoint | None = Field(
-        None,
-        description="The server whose model answers, where `from` names no `model`.",
-        examples=['{url: "http://127.0.0.1:8000/v1", model: gemma-3-12b}'],
+    endpoint: Endpoint = Field(
+        description="The server whose model answers; `diglot serve` is one for a model of a run."
     )
     questions: dict[Language, str] = Field(
         min_length=1,
@@ -53,15 +49,6 @@ class AnswerQuestions(Stage):
     limit: Count | None = Field(None, description="Questions a language at most; the first ones.")
     max_cost: Annotated[float, Field(ge=0)] | None = Field(None, description=MAX_COST)
     max_total_tokens: Count | None = Field(None, description=MAX_TOTAL_TOKENS)
-    seed: Seed = 0
-
-    def impossible(self) -> Iterator[tuple[str, str]]:
-        """Nobody to answer, or two; limits of what costs nothing."""
-        if bool(self.from_) == (self.endpoint is not None):
-            yield "endpoint", "give either an endpoint or a `model` in `from`: one of them answers"
-        for name in ("max_cost", "max_total_tokens"):
-            if self.endpoint is None and getattr(self, name) is not None:
-                yield name, "would do nothing without an endpoint"
 
     def outside_paths(self) -> dict[tuple, str]:
         """The questions."""

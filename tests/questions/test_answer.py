@@ -3,13 +3,10 @@
 import json
 
 import pytest
-import tiny_model
 from judge_server import FILES, lines
 
-from diglot.base.artifact import Artifact, Inputs
+from diglot.base.artifact import Inputs
 from diglot.base.errors import UserError
-from diglot.base.summaries.summary import Summary
-from diglot.evaluate.language_model import LanguageModel
 from diglot.questions.answer import run
 from diglot.read.answers import read_answers, read_questions
 from diglot.recipe.questions import AnswerQuestions
@@ -114,44 +111,3 @@ def test_one_turn_may_be_a_prompt(tmp_path) -> None:
     (tmp_path / "answers.jsonl").write_text('{"language": "ar", "prompt": "من؟", "answer": "أنا"}')
     [answered] = read_answers(tmp_path / "answers.jsonl")
     assert (answered.id, answered.turns, answered.answers, answered.category) == ("1", ["من؟"], ["أنا"], "other")
-
-
-def test_a_model_of_the_run_answers_in_this_process_and_goes_on_after_a_kill(made, tmp_path) -> None:
-    """At temperature 0 its answers are those of plain generation, turn by turn; the others hang on the seed."""
-    tiny_model.save_tokenizer(tmp_path / "model")
-    tiny_model.save_model(tmp_path / "model", length=512)
-    artifact = Artifact(tmp_path / "model", "chat", "model", "train", "", "c", {}, {}, Summary(), {})
-    settings = AnswerQuestions(
-        **{
-            "from": {"model": "chat"},
-            "questions": FILES,
-            "max_tokens": 8,
-            "temperatures": {"writing": 1.0, "humanities": 0.0},
-        }
-    )
-    output, context = made("ours")
-    summary = run(settings, Inputs({"model": [artifact]}), output, context)
-    rows = lines(output / "answers.jsonl")
-    assert (summary.model, summary.cost, sum(summary.questions.values())) == ("chat", 0, len(rows))
-    model = LanguageModel.load(tmp_path / "model")
-    greedy = [row for row in rows if row["category"] != "writing"]
-    assert greedy
-    for row in greedy:
-        messages = []
-        for turn, answer in zip(row["turns"], row["answers"]):
-            messages.append({"role": "user", "content": turn})
-            [expected] = model.generate([model.encode_chat(messages, add_generation_prompt=True)[0]], 8)
-            assert answer == expected.text.strip()
-            messages.append({"role": "assistant", "content": answer})
-    # A journal that a kill cut off leads to the same bytes.
-    written = (output / "answers.jsonl").read_bytes()
-    journal = context.scratch / "answers.jsonl"
-    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:3]))
-    run(settings, Inputs({"model": [artifact]}), output, context)
-    assert (output / "answers.jsonl").read_bytes() == written
-    other = settings.model_copy(update={"seed": 1})
-    assert [key for key, _ in settings.impossible()] == []
-    assert [key for key, _ in AnswerQuestions(questions=FILES, max_cost=1.0).impossible()] == ["endpoint", "max_cost"]
-    run(other, Inputs({"model": [artifact]}), *made("again"))
-    again = lines(tmp_path / "again" / "answers.jsonl")
-    assert [row["answers"] for row in again if row["category"] == "writing"] != [row["answers"] for row in rows if row["category"] == "writing"]  # fmt: skip
