@@ -2,12 +2,14 @@
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_model
 from answering import QUESTIONS, run_stage
+from chat_server import Server
 from transformers.utils import logging
 
 from diglot.base.artifact import Artifact
@@ -49,3 +51,31 @@ def prompts(tmp_path: Path) -> Path:
 def stage(tmp_path: Path) -> Callable[..., Artifact]:
     """Runs a stage of this room in the test's folder."""
     return functools.partial(run_stage, tmp_path)
+
+
+VERDICTS = {"Q1": "no verdict", "Q2": "refuse", "Q3": "forged", "Q4": "cut off"}
+
+
+@pytest.fixture(scope="session")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all tests that need none of their own: starting one takes as long as a test."""
+    rules = [{"word": word, "times": 99, "do": do} for word, do in VERDICTS.items()]
+    one = Server(tmp_path_factory.mktemp("server"), rules=rules)
+    yield one
+    one.stop()
+
+
+class Asked:
+    """A server, with what it was asked since the test began."""
+
+    def __init__(self, server: Server):
+        self.url, self._server, self._before = server.url, server, len(server.requests)
+
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        return self._server.requests[self._before :]
+
+
+@pytest.fixture
+def server(started: Server) -> Asked:
+    return Asked(started)

@@ -18,14 +18,13 @@ def endpoint(server):
     return Endpoint(url=server.url, model="tiny", retries=0)
 
 
-def test_kinds_and_origins_are_kept_apart(serve, stage, tmp_path):
+def test_kinds_and_origins_are_kept_apart(server, stage, tmp_path):
     drawn = [
         samples(tmp_path, f"{kind}-{origin}", [("a", ["I cannot."]), ("b", ["Sure."])][: 1 + (kind == "harmful")], kind=kind, origin=origin)
         for kind in ("harmful", "harmless")
         for origin in ("native", "translated")
     ]  # fmt: skip
     drawn.append(samples(tmp_path, "other", [("c", ["I cannot."])]))
-    server = serve()
     made = stage("safety", EvaluateSafety(endpoint=endpoint(server)), {"samples": drawn})
     assert made.summary.rows == [
         Refusals(f"{kind}-{origin}", "ar", kind, origin, 1 + (kind == "harmful"), 1, int(kind == "harmful"), 0, 0)
@@ -39,23 +38,23 @@ def test_kinds_and_origins_are_kept_apart(serve, stage, tmp_path):
     assert "refused, complied, unclear" in server.requests[0]["body"]["messages"][0]["content"]
 
 
-def test_our_prompts_from_the_file_to_the_table(serve, stage):
-    server = serve(rules=[{"word": "Verdict: ", "times": 1, "do": "no verdict"}])
+def test_our_prompts_from_the_file_to_the_table(serve, server, stage):
+    silent = serve(rules=[{"word": "Verdict: ", "times": 1, "do": "no verdict"}])
     sources = {language: {"path": str(PROMPTS), "language": language} for language in ("ar", "en")}
     settings = Sample.model_validate({"endpoint": endpoint(server), "sources": sources, "answers": 1, "temperature": 0})
     drawn = stage("drawn", settings, {})
-    made = stage("safety", EvaluateSafety(endpoint=endpoint(serve("judge"))), {"samples": [drawn]})
+    made = stage("safety", EvaluateSafety(endpoint=endpoint(server)), {"samples": [drawn]})
     given = [json.loads(line) for line in PROMPTS.read_text().splitlines()]
     keys = {(row.language, row.kind, row.origin): row.answers for row in made.summary.rows}
     assert keys.keys() == {(one["language"], one["kind"], one["origin"]) for one in given}
     assert sum(keys.values()) == len(given) == drawn.summary.documents.kept
     assert len(keys) == 8
-    unread = stage("unread", EvaluateSafety(endpoint=endpoint(server)), {"samples": [drawn]})
+    unread = stage("unread", EvaluateSafety(endpoint=endpoint(silent)), {"samples": [drawn]})
     assert sum(row.unread for row in unread.summary.rows) == len(given)
     assert unread.summary.right == {}
 
 
-def test_prompts_that_say_nothing_of_themselves_are_refused(serve, stage, tmp_path):
+def test_prompts_that_say_nothing_of_themselves_are_refused(server, stage, tmp_path):
     given = samples(tmp_path, "drawn", [("a", ["b"])], kind="harmful")
     with pytest.raises(UserError, match="none of the prompts says of what kind"):
-        stage("safety", EvaluateSafety(endpoint=endpoint(serve())), {"samples": [given]})
+        stage("safety", EvaluateSafety(endpoint=endpoint(server)), {"samples": [given]})

@@ -89,8 +89,7 @@ def test_a_run_goes_on_where_its_journal_ends(stage, prompts, of_model, tmp_path
             assert len(found) == 12
 
 
-def test_answers_of_a_server(serve, stage, prompts):
-    server = serve()
+def test_answers_of_a_server(server, stage, prompts):
     made = stage("asked", by_server(server, prompts, answers=3, epochs=2), {})
     bodies = [request["body"] for request in server.requests]
     assert len(bodies) == made.summary.answers == 18
@@ -104,8 +103,8 @@ def test_answers_of_a_server(serve, stage, prompts):
     assert content_hash(again.path) == content_hash(made.path)
 
 
-def test_turns_are_kept_up_to_the_last_question(serve, stage, tmp_path):
-    server, file = serve(), tmp_path / "turns.jsonl"
+def test_turns_are_kept_up_to_the_last_question(server, stage, tmp_path):
+    file = tmp_path / "turns.jsonl"
     file.write_text(json.dumps({"id": "x", "messages": [*FOLLOWING, {"role": "assistant", "content": "الحديد."}]}))
     [row] = read(stage("asked", by_server(server, file, answers=1), {}).path / "samples.jsonl")
     assert row["prompt"] == FOLLOWING == server.requests[0]["body"]["messages"]
@@ -172,10 +171,10 @@ def test_what_is_left_out_is_counted(serve, stage, tmp_path):
     assert endings == [["length", "length"], ["stop", "stop"]]
 
 
-def test_a_smaller_limit_draws_some_of_what_a_larger_one_does(serve, stage, tmp_path):
+def test_a_smaller_limit_draws_some_of_what_a_larger_one_does(server, stage, tmp_path):
     file = tmp_path / "many.jsonl"
     file.write_text("".join(json.dumps({"prompt": f"Question\n\n{number}?"}) + "\n" for number in range(30)))
-    server, found = serve(), []
+    found = []
     for limit in (5, 10):
         made = stage(f"drawn{limit}", by_server(server, file, answers=1, limit=limit, round=limit), {})
         assert made.summary.dropped == {"over_limit": 30 - limit}
@@ -193,7 +192,7 @@ def test_prompts_without_room_for_an_answer_are_dropped(stage, tmp_path, of_mode
         stage("none", settings(file, max_new_tokens=128), of_model)
 
 
-def test_the_conversations_of_artifacts_are_prompts(serve, stage, tmp_path):
+def test_the_conversations_of_artifacts_are_prompts(server, stage, tmp_path):
     folder = tmp_path / "gathered"
     folder.mkdir()
     header = {"source": "chat", "language": "ar"}
@@ -216,7 +215,6 @@ def test_the_conversations_of_artifacts_are_prompts(serve, stage, tmp_path):
         "instructions": [artifact(folder, "instructions", "i")],
         "preferences": [artifact(pairs, "preferences", "p")],
     }
-    server = serve()
     from_ = {"instructions": "i", "preferences": "p"}
     made = stage("asked", by_server(server, "", answers=1, sources={}, **{"from": from_}), inputs)
     assert [row["id"] for row in read(made.path / "samples.jsonl")] == ["0", "1", "2", "p"]
