@@ -49,14 +49,18 @@ class Encoder:
         difference: the first text that the engine chosen at first encoded otherwise, cut to 200 characters around the
             difference; None where there is none.
 
+    Args:
+        folder: the tokenizer's.
+        tokenizer: as `load_tokenizer` gives it, where it is loaded already (Gemma's takes seconds).
+
     Raises:
         UserError: the folder has no readable tokenizer.json.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, tokenizer: tokenizers.Tokenizer | None = None):
         self.checked = 0
         self.difference: str | None = None
-        self._library = Library(load_tokenizer(folder))
+        self._library = Library(load_tokenizer(folder) if tokenizer is None else tokenizer)
         self.engine, self._encode = choose_engine(read_specification(folder), self._library)
 
     def encode(self, texts: Sequence[str]) -> Encoded:

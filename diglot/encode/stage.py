@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
+from tokenizers import Tokenizer
 
 from diglot.base.artifact import Context, Inputs, hash_file
 from diglot.base.errors import UserError
@@ -174,7 +175,7 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> Tok
     said = [origin for origin in origins if origin.form != "text"]
     chat = load_chat(folder) if said else None
     conversations = {origin.name: Conversations(origin, chat, settings) for origin in said if chat}
-    encoder = checked_encoder(folder, [origin for origin in origins if origin.form == "text"])
+    encoder = checked_encoder(folder, [origin for origin in origins if origin.form == "text"], tokenizer)
     total = sum(origin.documents[split] for origin in origins for split in SPLITS)
     loses, unspelled = Unspelled(tokenizer), Counter[str]()
     sources: dict[str, dict[str, Any]] = {}
@@ -219,9 +220,9 @@ def run(settings: Encode, inputs: Inputs, output: Path, context: Context) -> Tok
     return _summary(index, conversations, used, DocumentFrame(*framing), +unspelled)
 
 
-def checked_encoder(folder: Path, origins: list[Origin]) -> Encoder:
+def checked_encoder(folder: Path, origins: list[Origin], tokenizer: Tokenizer | None = None) -> Encoder:
     """The encoder of a tokenizer, compared with the `tokenizers` library on texts of every source."""
-    encoder = Encoder(folder)
+    encoder = Encoder(folder, tokenizer)
     for origin in origins:
         encoder.check(texts_to_check(origin))
     return encoder
