@@ -32,7 +32,6 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "korean": ("words of Korean in that", ("kiwipiepy",)),
     "cluster": ("curation on many machines, by Ray", ("ray",)),
     "sentencepiece": ("extending a tokenizer.model", ("sentencepiece",)),
-    "fast": ("faster encoding with byte-level tokenizers", ("gigatoken",)),
     "tensorboard": ("training curves in TensorBoard", ("tensorboard",)),
     "float8": ("training in float8 on GPUs that can", ("torchao",)),
     "adapter": ("training of adapters (LoRA, DoRA), and four-bit weights beside them", ("peft", "bitsandbytes")),

@@ -140,10 +140,10 @@ def init_command(name: str, output: Path | None, force: bool, **given: Any) -> N
 
 
 COMPLETION_EXAMPLES = """\b
-Examples:
-  diglot completion bash > ~/.local/share/bash-completion/completions/diglot
-  diglot completion zsh > ~/.zfunc/_diglot    (with fpath+=~/.zfunc before compinit in ~/.zshrc)
-  diglot completion fish > ~/.config/fish/completions/diglot.fish
+In the file that the shell reads when it starts:
+  ~/.bashrc                  eval "$(diglot completion bash)"
+  ~/.zshrc, after compinit   eval "$(diglot completion zsh)"
+  ~/.config/fish/config.fish  eval (diglot completion fish | string collect)
 """
 
 
