@@ -206,3 +206,17 @@ def test_translated_seed_tasks_are_taken(serve, tmp_path):
     assert SEEDS[2][0] in " ".join(server.texts)  # the translated ones, and ours in Indonesian
     assert any(seed.instruction in text for seed in seed_tasks("id") for text in server.texts)
     assert {file.stem for file in (output / "tasks").iterdir()} == {"ar", "id"}
+
+
+def test_tasks_that_hold_an_evaluation_item_are_dropped(serve, seeds, tmp_path):
+    server = serve()
+    before, _ = run(tmp_path, server, seeds, rounds=1)
+    task = max(lines(before / "tasks" / "ar.jsonl"), key=lambda task: len(task["instruction"].split()))
+    assert len(task["instruction"].split()) >= 8
+    (tmp_path / "eval.jsonl").write_text(json.dumps({"question": task["instruction"]}))
+    after, summary = run(
+        tmp_path, server, seeds, "after", rounds=1, decontamination={"path": str(tmp_path / "eval.jsonl")}
+    )
+    assert summary.dropped["contaminated"] >= 1
+    assert summary.evaluation_sets.items == 1
+    assert task["id"] not in {one["id"] for one in lines(after / "tasks" / "ar.jsonl")}
