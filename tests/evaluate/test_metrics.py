@@ -55,11 +55,11 @@ def test_perfect_answers_have_no_error_and_one_item_has_no_score_without_it():
 def test_chance_of_texts_is_the_score_of_another_items_reference():
     metric = text_metric("chrf", "en")
     shifted = [*REFERENCES[1:], REFERENCES[0]]
-    assert chance_of_texts(metric, REFERENCES) == pytest.approx(corpus_score(metric, shifted, REFERENCES))
+    assert chance_of_texts("chrf", "en", REFERENCES) == pytest.approx(corpus_score(metric, shifted, REFERENCES))
     # The same reference twice running is no other answer.
     twice = [reference for reference in REFERENCES for _ in range(2)]
-    assert chance_of_texts(metric, twice) == pytest.approx(chance_of_texts(metric, REFERENCES))
-    assert chance_of_texts(metric, ["yes", "yes"]) == 0
+    assert chance_of_texts("chrf", "en", twice) == pytest.approx(chance_of_texts("chrf", "en", REFERENCES))
+    assert chance_of_texts("chrf", "en", ["yes", "yes"]) == 0
 
 
 def test_the_error_of_a_mean_of_shares_is_binomial():
