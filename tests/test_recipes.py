@@ -1,6 +1,7 @@
 """Every shipped recipe is walked to its end: on real text, with few documents and few steps."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import base_tokenizers
@@ -8,6 +9,7 @@ import pytest
 import tokenizer_corpora
 import torch
 import yaml
+from chat_server import Server
 from commands import diglot
 
 from diglot.model.decoder import Decoder
@@ -266,3 +268,33 @@ def _look_at_smollm2(stages: dict[str, dict], run: Path) -> None:
     page = next((run / "report").glob("*.html")).read_text()
     assert "chat, made" in page
     assert "ما عاصمة مصر؟" in page
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_self_taught(models: Path, serve: Callable[..., Server], tmp_path: Path) -> None:
+    """A real model learns of a teacher's tasks and of its own answers; the teacher is a server that writes Arabic ones."""
+    endpoint = {"url": serve().url, "model": "tiny"}
+    overrides: dict[str, object] = {
+        "base.path": str(models / "smollm2-135m"),
+        "written": {"do": "self-instruct", "endpoint": endpoint, "languages": ["ar"], "rounds": 2, "first_prompts": 2,
+                    "prompts": 2, "held_out": 0.2},
+        "compared.endpoint": endpoint,
+    }  # fmt: skip
+    for name in ("sft", "dpo-1", "dpo-2"):
+        overrides |= {
+            f"{name}.steps": 2,
+            f"{name}.batch_size": 1,
+            f"{name}.evaluate_every": 2,
+            f"{name}.evaluate_tokens": 500,
+        }
+    for name in ("drawn-1", "drawn-2", "before", "after"):
+        overrides |= {f"{name}.limit": 4, f"{name}.answers": 2, f"{name}.max_new_tokens": 24}
+    for name in ("judged-1", "judged-2"):  # what such short answers can keep or break
+        overrides |= {
+            f"{name}.rules": {"language": False, "ended": False, "max_repetition": 0.01, "min_characters": 60}
+        }
+        overrides |= {f"{name}.held_out": 0}
+    stages = walk("self-taught.yaml", tmp_path / "run", overrides)["stages"]
+    assert {stage["state"] for stage in stages.values()} == {"done"}
+    assert stages["dpo-2"]["summary"]["steps"] == 2
