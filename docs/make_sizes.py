@@ -64,7 +64,7 @@ JOBS = (
         "checked and written beside the training; resumed bit for bit"),
     Job("loop, guard, branches", ("train/**/*.py",), "nanochat 965, lingua 984, OLMo-core 8.8k",
         "one loop for three objectives; guard, rollbacks, branches, sweeps"),
-    Job("instructions and preferences", ("align/**/*.py", "answers/**/*.py"), "TRL's DPO 1,898"),
+    Job("instructions and preferences", ("align/**/*.py", "answers/**/*.py", "questions/**/*.py"), "TRL's DPO 1,898"),
     Job("merging", ("merge/**/*.py",), "mergekit 3,862"),
     Job("evaluation, chat", ("evaluate/**/*.py", "serve/**/*.py"), "nanochat 887",
         "the harness's tasks on our own model class; bits a byte; preferences; a chat"),

@@ -20,6 +20,7 @@ from diglot.base.errors import UserError
 from diglot.base.plain_yaml import parse_yaml
 from diglot.cli import cli
 from diglot.curate.rule_files import parse_rule_file
+from diglot.evaluate.benchmarks import Benchmark
 from diglot.load import load_recipe
 from diglot.recipe import STAGES
 from diglot.recipe.described import default_of, example_of, is_deep
@@ -141,7 +142,7 @@ def test_help_names_presets_and_keys_of_phases() -> None:
 
 @pytest.mark.parametrize(("page", "text"), list(documented.blocks("yaml")))
 def test_settings_in_the_pages_may_be_given(page: str, text: str) -> None:
-    """A block is stages, or settings of one kind, or a file of rules."""
+    """A block is stages, or settings of one kind, or a file of rules or of benchmarks."""
     value, _ = parse_yaml(text, page)
     if "rules" in value and isinstance(value["rules"], list):
         assert parse_rule_file(text, page).rules
@@ -150,6 +151,10 @@ def test_settings_in_the_pages_may_be_given(page: str, text: str) -> None:
     if all(isinstance(stage, dict) and "do" in stage for stage in stages.values()):
         for stage in stages.values():
             STAGES[stage["do"]].model_validate(stage)
+        return
+    if all(isinstance(benchmark, dict) and "variants" in benchmark for benchmark in value.values()):
+        for benchmark in value.values():
+            Benchmark.model_validate(benchmark)
         return
     tried = []
     for settings in CLASSES:

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 # Walls of the walk: set where they hold; what stands in the way of lower ones is said in docs/decisions.md.
-MAX_FILES, MAX_LINES, MAX_CARRIERS = 44, 7300, 12
+MAX_FILES, MAX_LINES, MAX_CARRIERS = 49, 7750, 12
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
