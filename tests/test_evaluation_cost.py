@@ -85,5 +85,5 @@ def test_all_evaluations_of_our_recipes_read_as_much(file):
     """None is given a number of its own: what is before a training could not be compared with what is after it."""
     loaded, _ = load_recipe(file)
     sizes = {stage.max_bytes for stage in loaded.stages.values() if isinstance(stage, Evaluate)}
-    assert len(sizes) == 1
+    assert len(sizes) <= 1
     assert sizes <= {2**power for power in range(14, 20)}

@@ -126,9 +126,11 @@ def planned(**settings):
 
 
 def test_evaluations_are_a_third_of_their_tokens():
-    plan = planned(evaluate_every=30)
+    plan = planned(evaluate_every=30, indicator_tokens=0)
     assert (plan.beside.evaluations, plan.beside.sources, plan.beside.tokens) == (5, 1, 1000)  # 0, 30, 60, 90, 100
     assert plan.beside.seconds == pytest.approx(5 * 1000 / 3 / (2 * plan.tokens_per_second))
+    watching = planned(evaluate_every=30, indicator_tokens=300)
+    assert watching.beside.seconds == pytest.approx(5 * 1300 / 3 / (2 * plan.tokens_per_second))
     bounded = planned(evaluate_every=30, evaluate_tokens=None)
     assert bounded.beside.seconds == pytest.approx(0.05 * bounded.seconds, rel=0.01)
 
