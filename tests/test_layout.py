@@ -156,3 +156,9 @@ def test_functions_fit_a_screen() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     )
     assert lengths[int(0.99 * len(lengths))] <= MAX_FUNCTION_LINES_P99
+
+
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """Two of one name, in folders without an `__init__`, are one module to pytest: it runs the first it meets."""
+    names = [file.name for file in (PACKAGE.parent / "tests").rglob("test_*.py")]
+    assert not {name for name in names if names.count(name) > 1}

@@ -154,7 +154,7 @@ def test_polylm_13b_is_polylm_in_large() -> None:
         assert base["phases"][0]["warmup"] * base["phases"][0]["share"] * base["steps"] == pytest.approx(2000, rel=0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_allam(llama_3: Path, data: Path, tmp_path: Path) -> None:
     overrides: dict[str, object] = {
         "corpus.sources.english.path": str(data / "raw_text/en/wikipedia_mlqa.jsonl.zst"),

@@ -92,10 +92,8 @@ def real_step(tmp_path):
     return run
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("preset", "changes"), [("polylm-1.7b", POLYLM), pytest.param("mini", {}, marks=pytest.mark.full)]
-)
+@pytest.mark.full  # the ways below hold the same formula, and its settings
+@pytest.mark.parametrize(("preset", "changes"), [("polylm-1.7b", POLYLM), ("mini", {})])
 def test_a_real_step_holds_what_the_formula_says(real_step, preset, changes):
     config, found = real_step(preset, 8000, changes, {})
     execution = Execution(
