@@ -30,7 +30,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for task, number in ITEMS["full" if args.full else "quick"].items():
             requests = Path(temporary, f"{task}.json")
-            build = [sys.executable, str(BENCHMARKS / "peers" / "evaluate_requests.py")]
+            build = [sys.executable, str(BENCHMARKS / "peers" / "diglot_evaluate_requests.py")]
             measure_in_turn({"requests": [*build, task, str(args.data), str(number), str(requests)]}, 1)
             commands = {}
             for side, size in (("diglot", BATCH_SIZE), ("lm_eval", BATCH_SIZE), ("lm_eval", 1)):

@@ -1,4 +1,4 @@
-"""The requests of a benchmark, for both sides of `evaluate.py`: evaluate_requests.py TASK DATA NUMBER FILE
+"""The requests of a benchmark, for both sides of `evaluate.py`: diglot_evaluate_requests.py TASK DATA NUMBER FILE
 
 Whole sentences as the harness's XNLI has them, choices after a common premise as its XCOPA, and PolyLM's translation.
 """
