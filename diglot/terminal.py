@@ -96,10 +96,15 @@ def _fact(name: str, value: Any) -> str:
     if isinstance(value, str):
         return f"{words(name)} {value}"
     if isinstance(value, dict) and value:
-        shown = [f"{words(key)} {short(item)}" for key, item in list(value.items())[:MOST_IN_A_LINE]]
+        shown = [f"{words(key)} {_item(item)}" for key, item in list(value.items())[:MOST_IN_A_LINE]]
         more = f" and {len(value) - len(shown)} more" if len(value) > len(shown) else ""
         return f"{words(name)} {', '.join(shown)}{more}"
     return ""
+
+
+def _item(value: float | list[str] | None) -> str:
+    """A number, or names, of one of many."""
+    return "/".join(map(words, value)) if isinstance(value, list) else short(value)
 
 
 def plan_table(steps: list[Step]) -> Table:

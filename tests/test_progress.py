@@ -1,6 +1,10 @@
 """What a running stage says: times that are right, in lines that fit, and the same for another process."""
 
+import importlib
 import io
+import pkgutil
+from types import NoneType, UnionType
+from typing import get_args, get_type_hints
 
 import pytest
 from examples import examples
@@ -10,9 +14,12 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from diglot import flow
+from diglot.base import summaries
 from diglot.base.artifact import Artifact
 from diglot.base.summaries.corpus import CorpusSummary, DocumentCounts, SourceSummary
+from diglot.base.summaries.model import Shape, TrainedModel
 from diglot.base.summaries.scores import BitsPerByte, Metric, ScoresSummary, TaskScore
+from diglot.base.summaries.summary import Record, Summary
 from diglot.load import Where, check
 from diglot.progress import Pace, Recorder, Tracker, recorded
 from diglot.recipe import Recipe
@@ -167,6 +174,31 @@ def test_an_evaluation_prints_its_headline():
     task = TaskScore("ar", "choice", "acc", {"acc": Metric(0.551234, 0.02)}, 0.25, 100)
     found = headline(made(ScoresSummary(bits, {"cloze-ar": task})))
     assert found == "bits a 1.25, b 1.25, c 1.25, d 1.25 and 2 more · scores cloze-ar 0.551"
+
+
+def test_a_training_prints_what_is_worth_watching():
+    counts = {"steps": 4, "tokens": 10, "loss": None, "packing_efficiency": 1.0, "tokens_per_second": 1.0, "mfu": 0.1}
+    watch = {"en": ["context", "bits_per_byte"], "ar": ["margin"]}
+    shape = Shape(10, 1, 4, 8, 1, 1, 4, 16, True)
+    summary = TrainedModel("llama", 10, shape, **counts, peak_memory_mb=1.0, mixture={}, watch=watch)
+    assert headline(made(summary)).endswith("watch en context/bits per byte, ar margin")
+
+
+def test_every_headline_can_be_printed():
+    """A field of another type than these would end a finished stage with a traceback."""
+    for module in pkgutil.iter_modules(summaries.__path__):
+        importlib.import_module(f"{summaries.__name__}.{module.name}")
+    classes = [Summary]
+    for each in classes:
+        classes += each.__subclasses__()
+    shown = {int, float, str, dict[str, int], dict[str, float], dict[str, float | None], dict[str, list[str]]}
+    for each in classes:
+        for name in each.headline:
+            asked = getattr(each, name, None)
+            kind = get_type_hints(asked.fget)["return"] if isinstance(asked, property) else get_type_hints(each)[name]
+            kinds = set(get_args(kind)) - {NoneType} if isinstance(kind, UnionType) else {kind}
+            of_no_kind = {one for one in kinds - shown if not (isinstance(one, type) and issubclass(one, Record))}
+            assert not of_no_kind, (each, name)
 
 
 def test_a_corpus_that_loses_most_of_a_source_says_so():

@@ -11,8 +11,7 @@ from transformers import AutoModelForSequenceClassification
 
 from diglot.answers.candidates import Candidates
 from diglot.base.errors import UserError
-from diglot.base.format import excerpt
-from diglot.base.notice import quieten_libraries
+from diglot.evaluate.language_model import load_pretrained
 from diglot.tokenizer.chat import Chat, NoChatFormat, load_chat
 
 
@@ -46,33 +45,15 @@ def judge_by_reward(
 
 
 def _load(folder: Path) -> Any:
-    """The model in float32 on a CPU, as stored on a GPU.
+    """The model.
 
     Raises:
-        UserError: transformers cannot load it from safetensors, weights are missing, or it has several labels.
+        UserError: it cannot be loaded, lacks weights (a language model has no `score`), or has several labels.
     """
-    quieten_libraries()
-    gpu = torch.cuda.is_available()
-    try:
-        model, loading = AutoModelForSequenceClassification.from_pretrained(
-            folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype="auto" if gpu else torch.float32,
-            output_loading_info=True,
-        )
-    except Exception as error:  # transformers raises many kinds for a bad folder
-        reason = excerpt(" ".join(str(error).split())) or type(error).__name__
-        raise UserError(f"reward_model {folder}: not a reward model that transformers can load ({reason})") from error
-    if absent := sorted(loading["missing_keys"]):
-        # A language model has no `score`: transformers would fill it with random numbers.
-        raise UserError(
-            f"reward_model {folder}: weights are missing: {', '.join(absent[:5])}; a sequence classifier is wanted"
-        )
+    model = load_pretrained(AutoModelForSequenceClassification, folder, "a reward model")
     if model.config.num_labels != 1:
         raise UserError(f"reward_model {folder}: it has {model.config.num_labels} labels; one is wanted, the reward")
-    return model.eval().to("cuda" if gpu else "cpu")
+    return model
 
 
 def _chat(folder: Path) -> Chat:

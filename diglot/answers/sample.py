@@ -167,6 +167,11 @@ def _draw(
     artifact = inputs.one("model")
     context.progress(0, None, "", "loading the model")
     model = LanguageModel.load(artifact.path)
+    if not model.follows_masks:
+        raise UserError(
+            f"{artifact.stage}: its family cannot answer prompts of different lengths in one batch (recurrent states, or positions "
+            "that lie in the mask); serve it with `diglot serve` and name it as `endpoint` instead of `model`"
+        )
     sampler = Sampler(model, settings.temperature, settings.top_p, settings.max_new_tokens)
     if sampler.room < 1:
         raise UserError(

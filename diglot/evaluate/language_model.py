@@ -131,34 +131,14 @@ class LanguageModel:
                 has rows.
         """
         read_raw_config(folder)
-        _refuse_code(folder)
-        quieten_libraries()
-        transformers_logging.disable_progress_bar()
-        gpu = torch.cuda.is_available()
-        try:
-            model, loading = AutoModelForCausalLM.from_pretrained(
-                folder,
-                local_files_only=True,
-                trust_remote_code=False,
-                dtype="auto" if gpu else torch.float32,
-                output_loading_info=True,
-            )
-        except Exception as error:  # transformers raises many kinds for a bad folder
-            reason = excerpt(" ".join(str(error).split())) or type(error).__name__
-            raise UserError(
-                f"{folder}: not a model that transformers can load ({reason}). "
-                "A model folder holds config.json, model.safetensors and tokenizer.json."
-            ) from error
-        if absent := sorted([*loading["missing_keys"], *map(str, loading["mismatched_keys"])]):
-            # transformers would only warn, and fill them with random numbers.
-            raise UserError(f"{folder}: weights are missing or of another shape: {', '.join(absent[:5])}")
+        model = load_pretrained(AutoModelForCausalLM, folder, "a model")
         tokenizer, rows = as_transformers(folder), model.get_input_embeddings().weight.shape[0]
         if len(tokenizer) > rows:
             raise UserError(
                 f"{folder}: the tokenizer has {len(tokenizer)} tokens, but the model only {rows} embedding rows; "
                 "the tokenizer does not belong to this model"
             )
-        return cls(model.eval().to("cuda" if gpu else "cpu"), tokenizer, folder, batch_size, document_start)
+        return cls(model, tokenizer, folder, batch_size, document_start)
 
     # --- text to token ids --------------------------------------------------------------------------------------
 
@@ -329,6 +309,42 @@ class LanguageModel:
 def cut_at(text: str, stops: Sequence[str]) -> str:
     """The text before the first of the stop strings."""
     return text[: min((text.index(stop) for stop in stops if stop in text), default=len(text))]
+
+
+def load_pretrained(kind: Any, folder: Path, what: str) -> Any:
+    """A model of a folder, whole and without code of its own: float32 on a CPU, as stored on a GPU.
+
+    Args:
+        kind: transformers' class for such models.
+        folder: of the model.
+        what: is wanted, in words.
+
+    Raises:
+        UserError: transformers cannot load it from safetensors, it brings code, or weights are missing.
+    """
+    _refuse_code(folder)
+    quieten_libraries()
+    transformers_logging.disable_progress_bar()
+    gpu = torch.cuda.is_available()
+    try:
+        model, loading = kind.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype="auto" if gpu else torch.float32,
+            output_loading_info=True,
+        )
+    except Exception as error:  # transformers raises many kinds for a bad folder
+        reason = excerpt(" ".join(str(error).split())) or type(error).__name__
+        raise UserError(
+            f"{folder}: not {what} that transformers can load ({reason}). "
+            "A model folder holds config.json, model.safetensors and tokenizer.json."
+        ) from error
+    if absent := sorted([*loading["missing_keys"], *map(str, loading["mismatched_keys"])]):
+        # transformers would only warn, and fill them with random numbers.
+        raise UserError(f"{folder}: weights are missing or of another shape, for {what}: {', '.join(absent[:5])}")
+    return model.eval().to("cuda" if gpu else "cpu")
 
 
 def _refuse_code(folder: Path) -> None:

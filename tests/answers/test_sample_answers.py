@@ -5,7 +5,9 @@ import random
 from collections import Counter
 
 import pytest
+import tiny_model
 from answering import QUESTIONS, artifact, read
+from transformers import BloomConfig, BloomForCausalLM
 
 from diglot.align.messages import Refused
 from diglot.answers.prompts import read_prompt
@@ -57,6 +59,18 @@ def test_answers_of_a_model(stage, prompts, of_model):
     assert counts.wrong >= latin - counts.untold > 0
     ledger = json.loads((made.path / "ledger.json").read_text())["sources"]["mine"]
     assert ledger["read"]["documents"] == ledger["kept"]["documents"] == 3
+
+
+def test_a_family_whose_positions_lie_in_the_mask_is_refused(stage, prompts, tmp_path):
+    folder = tmp_path / "bloom"
+    folder.mkdir()
+    tiny_model.save_tokenizer(folder)
+    config = BloomConfig(
+        hidden_size=32, n_layer=2, n_head=2, vocab_size=464, initializer_range=0.3, bos_token_id=1, eos_token_id=2
+    )
+    BloomForCausalLM(config).save_pretrained(folder)
+    with pytest.raises(UserError, match=r"base: its family cannot .* serve it with `diglot serve`"):
+        stage("drawn", settings(prompts), {"model": [artifact(folder, "model", "base")]})
 
 
 def test_a_round_and_an_epoch_draw_anew_and_nothing_else_does(stage, prompts, of_model):
